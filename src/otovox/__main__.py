@@ -1,0 +1,5 @@
+"""`python -m otovox` is the command `otovox`."""
+
+from otovox.cli import main
+
+main()

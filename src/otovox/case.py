@@ -1,0 +1,79 @@
+"""What we know of a scan (Case) and what we claim of it (Prediction)."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from otovox.anatomy import Side
+from otovox.geometry import FloatArray, Pose
+from otovox.landmarks import Landmarks
+from otovox.volume import LabelMap, Scan
+
+
+@dataclass(frozen=True)
+class Case:
+    """A scan with its truth.
+
+    Attributes:
+        scan: the CT.
+        labels: labyrinths by `Side.label`, on the scan's grid.
+        landmarks: per side the reported and pose landmarks, LPS mm.
+        facts: how it came about (seed, scanner, diagnosis), for tables.
+    """
+
+    scan: Scan
+    labels: LabelMap
+    landmarks: dict[Side, Landmarks]
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class EarPrediction:
+    """One ear as found.
+
+    Attributes:
+        side: told by the handedness of the found anatomy.
+        pose: where the ear lies and how it is turned.
+        landmarks: reported landmarks, LPS mm; nan where absent or outside the field.
+        landmark_sd_mm: (n,) spread of each landmark over the test-time samples, root mean square.
+        volume_mm3: labyrinth volume, summed voxel probabilities above one half, on the input's grid.
+        center_mm: (3,) LPS centroid of the labyrinth.
+        confidence: 0 to 1; see `inference.confidence`.
+        uncertainty: mean voxel SD over the test-time samples within and near the labyrinth.
+        touches_border: the labyrinth runs out of the scan's field.
+        warnings: sentences for the user.
+    """
+
+    side: Side
+    pose: Pose
+    landmarks: Landmarks
+    landmark_sd_mm: FloatArray
+    volume_mm3: float
+    center_mm: FloatArray
+    confidence: float
+    uncertainty: float
+    touches_border: bool = False
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What is claimed of one scan.
+
+    Attributes:
+        scan: the input.
+        ears: none, one or two ears, right first.
+        labels: 0 background, 1 right, 2 left, on the scan's own grid.
+        uncertainty: (i, j, k) float32, voxel SD of the probability over the test-time samples, same grid.
+        warnings: sentences about the scan as a whole.
+        provenance: software, models and settings that produced it.
+    """
+
+    scan: Scan
+    ears: tuple[EarPrediction, ...]
+    labels: LabelMap
+    uncertainty: NDArray[np.float32]
+    warnings: tuple[str, ...] = ()
+    provenance: dict[str, Any] = field(default_factory=dict)

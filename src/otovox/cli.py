@@ -1,0 +1,288 @@
+"""The command line. Exit codes: 0 fine; 1 a bug of ours; 2 refused; 3 no inner ear; 130 Ctrl-C."""
+
+import functools
+import json
+import logging
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
+
+import typer
+
+from otovox import __version__
+from otovox.errors import ConfigError, OtovoxError
+
+if TYPE_CHECKING:
+    from otovox.analysis import Outcome
+    from otovox.case import Case
+    from otovox.config import TrainConfig
+
+app = typer.Typer(
+    help="From a CT scan to an analysed inner ear. Research use only, not a medical device.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Scans = Annotated[
+    list[Path],
+    typer.Argument(metavar="SCAN", help="Image files, DICOM folders, or folders of these."),
+]
+Output = Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")]
+Series = Annotated[str | None, typer.Option(help="Which DICOM series of a folder to take.")]
+Device = Annotated[str, typer.Option(help="auto, cpu (OpenVINO), torch, cuda, cuda:N or mps.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; all cores if not given.")]
+Tta = Annotated[
+    Literal["none", "fast"], typer.Option(help="Test-time augmentation, for the uncertainty.")
+]
+Model = Annotated[str, typer.Option(help="Trained model: an embedded one's name, or a folder.")]
+Skip = Annotated[bool, typer.Option("--skip-existing", help="Leave finished scans alone.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but refusals.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Print more, tracebacks too.")]
+Preset = Annotated[str | None, typer.Option(help="Settings that come with otovox, by name.")]
+Config = Annotated[Path | None, typer.Option(help="Settings from a TOML file.")]
+Resume = Annotated[bool, typer.Option("--resume/--fresh", help="Go on from the last checkpoint.")]
+Iterations = Annotated[int | None, typer.Option(min=1, help="Stop after so many iterations.")]
+Accelerator = Annotated[Literal["auto", "cpu", "gpu"], typer.Option(help="Where to train.")]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of the (first) phantom.")]
+Cases = Annotated[int, typer.Option(min=1, help="How many phantoms; seeds count up.")]
+Kind = Annotated[Literal["ear", "head"], typer.Option(help="One temporal bone or a whole head.")]
+Scanner = Annotated[str, typer.Option(help="fpvct, msct, cbct, pcct, or any of them at random.")]
+
+
+def main() -> None:
+    """Entry point of `otovox` and `python -m otovox`."""
+    app(prog_name="otovox")
+
+
+def refusals(command: Callable[..., None]) -> Callable[..., None]:
+    """A command whose refusals end in one sentence and exit code 2, and Ctrl-C in 130."""
+
+    @functools.wraps(command)
+    def guarded(*args: Any, **kwargs: Any) -> None:
+        try:
+            command(*args, **kwargs)
+        except OtovoxError as error:
+            _stop(str(error), 2)
+        except KeyboardInterrupt:
+            _stop("interrupted; what was finished is kept", 130)
+
+    return guarded
+
+
+@app.callback(invoke_without_command=True)
+def program(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    if version:
+        typer.echo(f"otovox {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+@refusals
+def analyze(
+    scan: Scans,
+    output: Output,
+    series: Series = None,
+    device: Device = "auto",
+    threads: Threads = None,
+    tta: Tta = "fast",
+    model: Model = "labyrinth",
+    skip_existing: Skip = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Find, segment and measure the inner ears in CT scans."""
+    from otovox import analysis
+
+    _set_up_logging(verbose)
+    options = analysis.Options(series, device, threads, tta, model, skip_existing)
+    jobs = analysis.plan(scan, output)
+    done = _watched(analysis.run(jobs, output, options), len(jobs), hidden=quiet or as_json)
+    _tell(done, as_json=as_json, quiet=quiet)
+    raise typer.Exit(analysis.exit_code(done))
+
+
+@app.command()
+@refusals
+def train(
+    output: Output,
+    preset: Preset = None,
+    config: Config = None,
+    resume: Resume = True,
+    iterations: Iterations = None,
+    accelerator: Accelerator = "auto",
+) -> None:
+    """Train a network on phantoms; go on where the last run stopped."""
+    settings = _train_settings(preset, config)
+    _set_up_logging(verbose=True)
+    try:
+        from otovox.training import train_preset
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"training needs {error.name}, which is not installed; pip install 'otovox[train]'"
+        ) from error
+    train_preset(settings, output, resume=resume, iterations=iterations, accelerator=accelerator)
+
+
+@app.command()
+@refusals
+def phantom(
+    output: Output, seed: Seed = 0, cases: Cases = 1, kind: Kind = "ear", scanner: Scanner = "any"
+) -> None:
+    """Render synthetic temporal bones or heads with their truth."""
+    from otovox.dataset import write_case
+    from otovox.phantom import make_case
+
+    for number in range(seed, seed + cases):
+        folder = output / f"{kind}-{number:05d}"
+        write_case(make_case(number, kind=kind, scanner=scanner), folder)
+        typer.echo(folder)
+
+
+@app.command()
+@refusals
+def demo(output: Output, seed: Seed = 0) -> None:
+    """Render a phantom head, analyse it, and compare with its truth."""
+    from otovox import analysis
+    from otovox.dataset import write_case
+    from otovox.phantom import make_case
+
+    typer.echo(f"Rendering a phantom head from seed {seed} ...")
+    case = make_case(seed, kind="head")
+    write_case(case, output / "phantom")
+    jobs = analysis.plan([output / "phantom" / "scan.nii.gz"], output)
+    done = _watched(analysis.run(jobs, output, analysis.Options()), 1, hidden=False)
+    _tell(done)
+    _print_distances(done[0], case)
+    typer.echo(f"Picture: {jobs[0].folder / 'overview.png'}")
+    raise typer.Exit(analysis.exit_code(done))
+
+
+@app.command()
+@refusals
+def models() -> None:
+    """List the trained models that come with otovox."""
+    from otovox.bundle import embedded, embedded_names
+
+    for name in embedded_names():
+        bundle = embedded(name)
+        typer.echo(f"{name}: {bundle.config.description}\n  sha256: {bundle.sha256}")
+        for fact, value in bundle.facts.items():
+            typer.echo(f"  {fact}: {value}")
+
+
+def _stop(message: str, code: int) -> NoReturn:
+    typer.echo(f"otovox: {message}", err=True)
+    raise typer.Exit(code)
+
+
+def _set_up_logging(verbose: bool) -> None:
+    logging.captureWarnings(True)
+    logging.basicConfig(format="otovox: %(message)s", level=logging.WARNING)
+    logging.getLogger("otovox").setLevel(logging.INFO if verbose else logging.WARNING)
+    # Warnings of libraries are for developers.
+    logging.getLogger("py.warnings").setLevel(logging.WARNING if verbose else logging.ERROR)
+
+
+def _train_settings(preset: str | None, config: Path | None) -> "TrainConfig":
+    from otovox.config import load_config, load_preset, preset_names
+
+    if preset is not None and config is None:
+        return load_preset(preset)
+    if config is not None and preset is None:
+        return load_config(config)
+    names = ", ".join(preset_names())
+    raise ConfigError(f"either --preset NAME or --config FILE is needed; presets: {names}")
+
+
+def _watched(outcomes: "Iterable[Outcome]", total: int, *, hidden: bool) -> "tuple[Outcome, ...]":
+    """All outcomes, with a progress bar on stderr, and each refusal told as it comes."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    done: list[Outcome] = []
+    hidden = hidden or not console.is_terminal
+    with Progress(console=console, transient=True, disable=hidden) as progress:
+        task = progress.add_task("Analysing", total=total)
+        for outcome in outcomes:
+            done.append(outcome)
+            progress.advance(task)
+            if outcome.status in ("refused", "internal error"):
+                progress.console.print(
+                    f"otovox: {outcome.reason}", markup=False, highlight=False, soft_wrap=True
+                )
+    return tuple(done)
+
+
+def _tell(outcomes: "Sequence[Outcome]", *, as_json: bool = False, quiet: bool = False) -> None:
+    if as_json:
+        typer.echo(json.dumps({"scans": [_as_dict(outcome) for outcome in outcomes]}, indent=2))
+    elif not quiet:
+        _print_tables(outcomes)
+
+
+def _as_dict(outcome: "Outcome") -> dict[str, Any]:
+    """An outcome for machines, the scan's whole result.json within."""
+    result = outcome.job.folder / "result.json"
+    found = outcome.status in ("done", "no inner ear found") and result.is_file()
+    return {
+        "scan": outcome.job.name,
+        "path": str(outcome.job.path),
+        "status": outcome.status.value,
+        "reason": outcome.reason,
+        "folder": str(outcome.job.folder) if found else None,
+        "result": json.loads(result.read_text("utf-8")) if found else None,
+    }
+
+
+def _print_tables(outcomes: "Sequence[Outcome]") -> None:
+    """What was found in a single scan; then one line per scan."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    if len(outcomes) == 1 and outcomes[0].sides:
+        table = Table("", *(f"{side} ear" for side in outcomes[0].sides))
+        for title, *cells in _findings(outcomes[0]):
+            table.add_row(title, *cells)
+        console.print(table)
+    table = Table("scan", "ears", "status", "reason")
+    for outcome in outcomes:
+        ears = ", ".join(outcome.sides) or "none"
+        table.add_row(outcome.job.name, ears, outcome.status.value, outcome.reason)
+    console.print(table)
+    console.print(f"Results: {outcomes[0].job.folder.parent}", soft_wrap=True, highlight=False)
+
+
+def _findings(outcome: "Outcome") -> Iterator[tuple[str, ...]]:
+    """Lines of the table of one scan: a title, then a cell per ear."""
+    from otovox.anatomy import LANDMARKS
+
+    yield "labyrinth, mm3", *(row["volume_mm3"] for row in outcome.rows)
+    for structure in LANDMARKS:
+        cells = [[row[f"{structure.name}_{axis}_mm"] for axis in "xyz"] for row in outcome.rows]
+        yield f"{structure.title}, LPS mm", *(" ".join(cell).strip() or "absent" for cell in cells)
+    yield "confidence", *(row["confidence"] for row in outcome.rows)
+
+
+def _print_distances(outcome: "Outcome", case: "Case") -> None:
+    """How far the found landmarks of a phantom lie from its own."""
+    from otovox.anatomy import LANDMARKS, Side
+
+    for row in outcome.rows:
+        if not row["side"]:
+            continue
+        truth = case.landmarks[Side(row["side"])]
+        found = []
+        for structure in LANDMARKS:
+            point = [row[f"{structure.name}_{axis}_mm"] for axis in "xyz"]
+            if all(point):
+                gap = math.dist([float(x) for x in point], truth[structure.name])
+                found.append(f"{structure.title} {gap:.2f}")
+        typer.echo(f"Distance from the {row['side']} ear's truth, mm: {', '.join(found)}")

@@ -1,0 +1,130 @@
+"""One forward pass: OpenVINO on the CPU, torch everywhere else; the same numbers either way."""
+
+import os
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from otovox.bundle import Bundle
+from otovox.errors import ConfigError
+
+Batch = NDArray[np.float32]
+Precision = Literal["f32", "bf16"]
+
+DEVICES = ("auto", "cpu", "torch", "cuda", "mps")
+
+
+class Engine(Protocol):
+    """Runs a network."""
+
+    def run(self, images: Batch) -> tuple[Batch, Batch]:
+        """(b, 1, i, j, k) images -> (b, 1, i, j, k) probabilities and (b, n, i, j, k) heatmaps."""
+        ...
+
+
+def open_engine(
+    bundle: Bundle,
+    *,
+    device: str = "auto",
+    threads: int | None = None,
+    precision: Precision = "f32",
+) -> Engine:
+    """Make a model ready to run.
+
+    Args:
+        bundle: the model.
+        device: "cpu" is OpenVINO; "torch" is torch on the CPU; "cuda", "cuda:N", "mps" are torch on
+            an accelerator; "auto" takes CUDA where there is one, and otherwise OpenVINO.
+        threads: CPU threads; None for all cores.
+        precision: of OpenVINO's arithmetic. bf16 halves the time on new CPUs and moves
+            probabilities by about 0.01.
+
+    Raises:
+        ConfigError: if there is no such device.
+    """
+    if device not in DEVICES and not device.startswith("cuda:"):
+        raise ConfigError(f"there is no device {device!r}; choose one of {', '.join(DEVICES)}, cuda:N")
+    if device == "auto":
+        device = "cuda" if _has_cuda() else "cpu"
+    if device == "cpu":
+        return OpenVinoEngine(bundle, threads, precision)
+    return TorchEngine(bundle, "cpu" if device == "torch" else device, threads)
+
+
+class TorchEngine:
+    """A network in torch."""
+
+    def __init__(self, bundle: Bundle, device: str, threads: int | None) -> None:
+        import torch
+
+        if device.startswith("cuda") and not torch.cuda.is_available():
+            raise ConfigError(f"device {device!r} was asked for, but torch sees no CUDA device")
+        if device == "mps" and not torch.backends.mps.is_available():
+            raise ConfigError("device 'mps' was asked for, but torch sees none")
+        if threads is not None:
+            torch.set_num_threads(threads)
+        try:
+            self._network = bundle.network().to(device)
+        except RuntimeError as error:
+            raise ConfigError(f"device {device!r} cannot be used ({error})") from error
+        self._device = device
+
+    def run(self, images: Batch) -> tuple[Batch, Batch]:
+        """See `Engine.run`."""
+        import torch
+
+        with torch.inference_mode():
+            output = self._network(torch.from_numpy(images).to(self._device))
+            probability = torch.sigmoid(output.segmentation_logits)
+            return probability.float().cpu().numpy(), output.heatmaps.float().cpu().numpy()
+
+
+class OpenVinoEngine:
+    """A network in OpenVINO, converted in memory."""
+
+    def __init__(self, bundle: Bundle, threads: int | None, precision: Precision) -> None:
+        # Set before the import: no usage data leaves the machine.
+        os.environ.setdefault("OPENVINO_TELEMETRY_OPT_OUT", "1")
+        import openvino
+        import torch
+
+        shape = (1, bundle.config.network.in_channels, *bundle.config.data.shape)
+        with torch.inference_mode():
+            model = openvino.convert_model(
+                _plain(bundle), example_input=torch.zeros(shape), input=[list(shape)]
+            )
+        settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": precision}
+        if threads is not None:
+            settings["INFERENCE_NUM_THREADS"] = threads
+        self._model = openvino.Core().compile_model(model, "CPU", settings)
+
+    def run(self, images: Batch) -> tuple[Batch, Batch]:
+        """See `Engine.run`; one case at a time, of the shape the model was trained on."""
+        parts = [self._model(image[None]) for image in images]
+        probability, heatmaps = (np.concatenate([part[n] for part in parts]) for n in (0, 1))
+        return probability, heatmaps
+
+
+def _plain(bundle: Bundle):
+    """The network with two plain tensors as its answer, sigmoid included."""
+    import torch
+
+    network = bundle.network()
+
+    class Plain(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = network
+
+        def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            output = self.network(image, auxiliary=False)
+            return torch.sigmoid(output.segmentation_logits), output.heatmaps
+
+    return Plain().eval()
+
+
+def _has_cuda() -> bool:
+    import torch
+
+    return torch.cuda.is_available()

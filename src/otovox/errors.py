@@ -1,0 +1,31 @@
+"""The exception tree.
+
+OtovoxError
+├── InputError      a scan or data set that cannot be used as it is
+├── ModelError      a trained model that cannot be loaded or applied
+├── ConfigError     settings that make no sense
+└── OutputError     results that cannot be written
+
+A message says what was found, what is needed, in which file, and what to do. The command line prints
+it in one sentence and exits with code 2.
+"""
+
+
+class OtovoxError(Exception):
+    """Anything that otovox refuses, with a message for the user."""
+
+
+class InputError(OtovoxError):
+    """A scan or data set that cannot be used as it is."""
+
+
+class ModelError(OtovoxError):
+    """A trained model that cannot be loaded or applied."""
+
+
+class ConfigError(OtovoxError):
+    """Settings that make no sense."""
+
+
+class OutputError(OtovoxError):
+    """Results that cannot be written."""

@@ -1,0 +1,479 @@
+"""Scan -> Prediction: find the ears, look twice, tell the sides, write onto the scan's own grid.
+
+The first look at a candidate is taken in the pose of a mean head. Its landmarks tell how the ear is
+turned and, by their handedness, which side it is. The second look is taken in the ear's own frame,
+mirrored to a right ear; so any orientation of file or patient gives the same answer.
+"""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import permutations, product
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from otovox.anatomy import CANONICAL_MM, LANDMARK_NAMES, Side
+from otovox.bundle import Bundle, embedded, load_bundle
+from otovox.case import EarPrediction, Prediction
+from otovox.config import heatmap_step
+from otovox.engine import Engine, open_engine
+from otovox.errors import ConfigError
+from otovox.finding import Candidate, find_candidates
+from otovox.geometry import FloatArray, Pose, fit_pose, mean_pose, rotation_from_vector
+from otovox.heatmaps import decode
+from otovox.intensity import normalise
+from otovox.landmarks import Landmarks
+from otovox.resample import resample
+from otovox.volume import Grid, LabelMap, Scan
+
+logger = logging.getLogger(__name__)
+
+#: Middle of the labyrinth in the canonical frame, where looks are centred. Source: box limits of
+#: 72 labyrinths.
+MIDDLE_MM = np.array([-0.1, 0.5, 1.1])
+#: A landmark whose peak is below this share of a full heatmap counts as absent: chosen.
+LOWEST_PEAK = 0.25
+#: Residual of a good pose fit, mm: chosen; unseen phantoms fit within about 0.6.
+GOOD_FIT_MM = 1.6
+#: Below this confidence a candidate is no ear: chosen.
+LOWEST_CONFIDENCE = 0.35
+#: Below this confidence the ear is reported with a warning: chosen.
+REVIEW_CONFIDENCE = 0.6
+#: Volume of a human labyrinth, mm3. Source: 140-265 in 71 ears, widened by a third.
+VOLUME_RANGE_MM3 = (95.0, 355.0)
+#: Tilt against a mean head that is worth a word, degrees. Source: at most 41 in 72 ears.
+USUAL_TILT_DEG = 50.0
+#: Turns (rotation vector, degrees; mirrored or not) of the test-time samples: chosen small, since
+#: the second look is already in the ear's own frame.
+TTA: dict[str, tuple[tuple[tuple[float, float, float], bool], ...]] = {
+    "none": (((0, 0, 0), False),),
+    "fast": (
+        ((0, 0, 0), False),
+        ((8, 0, 0), False),
+        ((-4, 7, 0), False),
+        ((-4, -7, 0), False),
+        ((0, 0, 8), True),
+    ),
+}
+TtaName = Literal["none", "fast"]
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """What the fine network says of one crop.
+
+    Attributes:
+        probability: (i, j, k) labyrinth.
+        grid: of the crop.
+        points_mm: (n, 3) landmarks of the network, LPS; nan where absent.
+        peaks: (n,) heights over a full heatmap's.
+    """
+
+    probability: NDArray[np.float32]
+    grid: Grid
+    points_mm: FloatArray
+    peaks: FloatArray
+
+
+@dataclass(frozen=True, eq=False)
+class Ear:
+    """One ear before it is written onto the scan's grid: means over the test-time samples."""
+
+    prediction: EarPrediction
+    probability: NDArray[np.float32]
+    spread: NDArray[np.float32]
+    grid: Grid
+
+
+@dataclass(frozen=True, eq=False)
+class Analyzer:
+    """Both networks, loaded once.
+
+    Attributes:
+        labyrinth, locator: the trained models.
+        labyrinth_engine, locator_engine: ready to run.
+        tta: name of the test-time samples.
+    """
+
+    labyrinth: Bundle
+    locator: Bundle
+    labyrinth_engine: Engine
+    locator_engine: Engine
+    tta: TtaName
+
+    def predict(self, scan: Scan) -> Prediction:
+        """Analyse one scan.
+
+        Args:
+            scan: of any field, orientation and grey scale.
+
+        Returns:
+            None, one or two ears, on the scan's own grid.
+        """
+        ears = self._ears(scan)
+        warnings = _scan_warnings(scan, ears)
+        labels = np.zeros(scan.grid.shape, dtype=np.uint8)
+        uncertainty = np.zeros(scan.grid.shape, dtype=np.float32)
+        written = [_write(ear, scan.grid, labels, uncertainty) for ear in ears]
+        return Prediction(
+            scan=scan,
+            ears=tuple(sorted(written, key=lambda ear: ear.side.label)),
+            labels=LabelMap(labels, scan.grid),
+            uncertainty=uncertainty,
+            warnings=tuple(warnings),
+            provenance=self._provenance(),
+        )
+
+    def _provenance(self) -> dict[str, Any]:
+        models = {
+            bundle.config.name: {"sha256": bundle.sha256} for bundle in (self.locator, self.labyrinth)
+        }
+        return {"models": models, "settings": {"tta": self.tta}}
+
+    def _ears(self, scan: Scan) -> list[Ear]:
+        locator = self.locator.config
+        candidates = find_candidates(
+            scan,
+            self.locator_engine,
+            spacing_mm=locator.data.spacing_mm,
+            chunk=locator.data.shape,
+            amplitude=locator.heatmaps[-1].amplitude,
+        )
+        if float(scan.grid.extent_mm.max()) < 60:  # one ear at most: its crop's middle is a guess
+            candidates.append(Candidate(scan.grid.center_mm, 0.0))
+        ears: list[Ear] = []
+        for candidate in candidates:
+            if any(_distance(candidate.center_mm, ear.prediction.center_mm) < 15 for ear in ears):
+                continue
+            ear = self._examine(scan, candidate)
+            if ear is None or any(
+                _distance(ear.prediction.center_mm, other.prediction.center_mm) < 15
+                for other in ears
+            ):
+                continue
+            ears.append(ear)
+        ears.sort(key=lambda ear: -ear.prediction.confidence)
+        return ears[:2]
+
+    def _examine(self, scan: Scan, candidate: Candidate) -> Ear | None:
+        """Two looks at a candidate; None if it is no ear."""
+        best: tuple[float, Pose] | None = None
+        for matrix in _first_views():
+            look = self._look(scan, Pose(Side.RIGHT, matrix, candidate.center_mm), centred=True)
+            fitted = self._fit(look)
+            if fitted is not None:
+                worth = _fit_quality(fitted.residual_mm) * float(np.clip(look.peaks, 0, 1).mean())
+                if best is None or worth > best[0]:
+                    best = worth, fitted
+                if fitted.residual_mm < GOOD_FIT_MM and worth > 0.45:
+                    break
+        if best is None:
+            return None
+        pose = best[1]
+        for _ in range(2):
+            again = self._fit(self._look(scan, pose))
+            if again is None:
+                return None
+            pose = again
+        return self._settle(scan, pose)
+
+    def _fit(self, look: Look) -> Pose | None:
+        """The pose that the found landmarks tell, and with it the side; None with too few."""
+        if np.isfinite(look.points_mm[:, 0]).sum() < 4:
+            return None
+        names = self.labyrinth.config.network.landmarks
+        return min(
+            (fit_pose(names, look.points_mm, side) for side in Side),
+            key=lambda pose: pose.residual_mm,
+        )
+
+    def _look(
+        self,
+        scan: Scan,
+        pose: Pose,
+        *,
+        turn_deg: tuple[float, float, float] = (0, 0, 0),
+        mirrored: bool = False,
+        centred: bool = False,
+    ) -> Look:
+        """Run the fine network on a crop in an ear's frame, turned and mirrored as asked."""
+        config = self.labyrinth.config
+        turn = rotation_from_vector(np.radians(turn_deg))
+        if mirrored:
+            turn = turn @ np.diag([-1.0, 1.0, 1.0])
+        center = pose.origin_mm if centred else pose.to_lps(MIDDLE_MM[None])[0]
+        grid = Grid.centred(
+            center,
+            config.data.shape,
+            spacing_mm=config.data.spacing_mm,
+            directions=pose.matrix @ turn,
+        )
+        values = normalise(resample(scan.values, scan.grid, grid, outside="edge"))
+        probability, heatmaps = self.labyrinth_engine.run(values[None, None])
+        points_ijk, peaks = decode(heatmaps[0])
+        peaks = peaks / config.heatmaps[-1].amplitude
+        points = grid.to_mm(points_ijk)
+        points[peaks < LOWEST_PEAK] = np.nan
+        return Look(probability[0, 0], grid, points, peaks)
+
+    def _settle(self, scan: Scan, pose: Pose) -> Ear | None:
+        """Means and spreads over the test-time samples, in the ear's own frame."""
+        names = self.labyrinth.config.network.landmarks
+        looks = [self._look(scan, pose, turn_deg=t, mirrored=m) for t, m in TTA[self.tta]]
+        grid = looks[0].grid
+        probabilities = np.stack(
+            [looks[0].probability]
+            + [
+                resample(look.probability, look.grid, grid, outside="edge", antialias=False)
+                for look in looks[1:]
+            ]
+        )
+        probability = probabilities.mean(axis=0)
+        spread = probabilities.std(axis=0)
+        probability = _largest(probability)
+        points = np.stack([look.points_mm for look in looks])
+        mean, sd = _mean_points(points)
+        peaks = np.stack([look.peaks for look in looks]).mean(axis=0)
+        if np.isfinite(mean[:, 0]).sum() < 4 or not (probability > 0.5).any():
+            return None
+        fitted = min((fit_pose(names, mean, side) for side in Side), key=lambda p: p.residual_mm)
+        other = fit_pose(names, mean, fitted.side.other)
+        inside = probability > 0.5
+        volume = float(probability[inside].size) * grid.voxel_mm3
+        middle = grid.to_mm(np.argwhere(inside).mean(axis=0))
+        near = ndimage.binary_dilation(inside, iterations=3)
+        overlap = _agreement(probabilities)
+        landmarks = Landmarks(names, mean).only(LANDMARK_NAMES)
+        order = [names.index(name) for name in LANDMARK_NAMES]
+        outside_field = ~scan.grid.contains(landmarks.points_mm)
+        present = np.where(outside_field[:, None], np.nan, landmarks.points_mm)
+        score = confidence(peaks, fitted.residual_mm, volume, overlap)
+        if score < LOWEST_CONFIDENCE:
+            logger.info("candidate at %s left out: confidence %.2f", middle.round(1), score)
+            return None
+        ear = EarPrediction(
+            side=fitted.side,
+            pose=fitted,
+            landmarks=Landmarks(LANDMARK_NAMES, present),
+            landmark_sd_mm=np.where(outside_field, np.nan, sd[order]),
+            volume_mm3=volume,
+            center_mm=middle,
+            confidence=score,
+            uncertainty=float(spread[near].mean()),
+        )
+        ear = replace(ear, warnings=_ear_warnings(ear, scan.grid, other, sd[order]))
+        return Ear(ear, probability, spread, grid)
+
+
+def open_analyzer(
+    *,
+    device: str = "auto",
+    threads: int | None = None,
+    tta: str = "fast",
+    model: str = "labyrinth",
+) -> Analyzer:
+    """Load the models and make them ready.
+
+    Args:
+        device: see `engine.open_engine`.
+        threads: CPU threads, None for the engine's choice.
+        tta: "none" or "fast".
+        model: name of an embedded model, or a bundle's folder.
+
+    Raises:
+        ConfigError, ModelError: if a name or a model does not fit.
+    """
+    if tta not in TTA:
+        raise ConfigError(f"there is no test-time augmentation {tta!r}; choose {' or '.join(TTA)}")
+    labyrinth, locator = load_bundle(model), embedded("locator")
+    return Analyzer(
+        labyrinth,
+        locator,
+        open_engine(labyrinth, device=device, threads=threads),
+        open_engine(locator, device=device, threads=threads),
+        tta,  # pyright: ignore[reportArgumentType]
+    )
+
+
+def confidence(peaks: FloatArray, residual_mm: float, volume_mm3: float, agreement: float) -> float:
+    """How much an ear is to be trusted, 0 to 1: the product of four parts, each 1 when all is well.
+
+    Args:
+        peaks: (n,) landmark peaks over a full heatmap's; clear above 0.6.
+        residual_mm: of the pose fit; good below `GOOD_FIT_MM`.
+        volume_mm3: within `VOLUME_RANGE_MM3`, or falling outside it.
+        agreement: least Dice between a test-time sample and their mean; good above 0.85.
+
+    Source: chosen, not measured.
+    """
+    clear = float(np.clip(np.clip(peaks, 0, 1).mean() / 0.6, 0, 1))
+    low, high = VOLUME_RANGE_MM3
+    usual = float(np.clip(min(volume_mm3 / low, high / max(volume_mm3, 1.0)), 0, 1))
+    agreed = float(np.clip(agreement / 0.85, 0, 1))
+    return clear * _fit_quality(residual_mm) * usual * agreed
+
+
+def _fit_quality(residual_mm: float) -> float:
+    """1 up to `GOOD_FIT_MM`, then falling; 0.37 at twice that."""
+    return float(np.exp(-(max(residual_mm / GOOD_FIT_MM - 1, 0) ** 2)))
+
+
+def _first_views() -> Iterator[FloatArray]:
+    """Frames of the first look: a mean right ear, a mean left ear, then all turns of a cube.
+
+    The later ones are needed only for scans whose header does not tell the patient's directions.
+    """
+    right, left = (mean_pose(side).matrix for side in (Side.RIGHT, Side.LEFT))
+    yield right
+    yield left
+    for order, signs in product(permutations(range(3)), product((1, -1), repeat=3)):
+        cube = np.eye(3)[list(order)] * np.array(signs)[:, None]
+        if np.linalg.det(cube) > 0 and not np.allclose(cube, np.eye(3)):
+            yield right @ cube
+
+
+def _distance(first: FloatArray, second: FloatArray) -> float:
+    return float(np.linalg.norm(first - second))
+
+
+def _largest(probability: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The probability with all but its largest component (above one half) put below one half."""
+    labels, count = ndimage.label(probability > 0.5, structure=np.ones((3, 3, 3)))
+    if count < 2:
+        return probability
+    sizes = np.bincount(labels.ravel())
+    sizes[0] = 0
+    others = (labels > 0) & (labels != int(np.argmax(sizes)))
+    return np.where(others, np.minimum(probability, 0.49), probability)
+
+
+def _mean_points(points: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """(s, n, 3) samples to means (n, 3) and root mean square spreads (n,); nan where most lack it."""
+    known = np.isfinite(points[..., 0])
+    count = known.sum(axis=0)
+    filled = np.where(known[..., None], points, 0.0)
+    mean = filled.sum(axis=0) / np.maximum(count, 1)[:, None]
+    away = np.where(known[..., None], points - mean, 0.0)
+    sd = np.sqrt((away**2).sum(axis=(0, 2)) / np.maximum(count, 1))
+    absent = count * 2 <= len(points)
+    mean[absent], sd[absent] = np.nan, np.nan
+    return mean, sd
+
+
+def _agreement(probabilities: NDArray[np.float32]) -> float:
+    """Least Dice between one sample and the mean of all."""
+    mean = probabilities.mean(axis=0) > 0.5
+    scores = [
+        2 * np.count_nonzero((p > 0.5) & mean) / max(np.count_nonzero(p > 0.5) + mean.sum(), 1)
+        for p in probabilities
+    ]
+    return float(min(scores))
+
+
+def _ear_warnings(
+    ear: EarPrediction, field: Grid, other: Pose, sd_mm: FloatArray
+) -> tuple[str, ...]:
+    """Sentences about one ear."""
+    warnings = []
+    expected = ear.pose.to_lps(np.asarray(list(CANONICAL_MM.values())))
+    cut = [
+        name.replace("_", " ")
+        for name, inside in zip(CANONICAL_MM, field.contains(expected), strict=True)
+        if not inside
+    ]
+    if cut:
+        warnings.append(f"the field of view cuts the {ear.side} ear: {', '.join(cut)} lie outside")
+    missing = [
+        name.replace("_", " ")
+        for name in LANDMARK_NAMES
+        if not ear.landmarks.has(name) and name.replace("_", " ") not in cut
+    ]
+    if missing:
+        warnings.append(f"not found in the {ear.side} ear: {', '.join(missing)}")
+    if ear.confidence < REVIEW_CONFIDENCE:
+        warnings.append(f"low confidence ({ear.confidence:.2f}) in the {ear.side} ear: please review")
+    if other.residual_mm < 1.3 * ear.pose.residual_mm:
+        warnings.append(f"the side ({ear.side}) is not certain: the anatomy fits the other nearly as well")
+    if ear.pose.tilt_deg > USUAL_TILT_DEG:
+        warnings.append(
+            f"the {ear.side} ear is turned by {ear.pose.tilt_deg:.0f} degrees against a usual head: "
+            "check the orientation stored in the file"
+        )
+    gap = ear.landmarks.distance_mm("oval_window", "round_window")
+    if np.isfinite(gap) and not 1.5 <= gap <= 3.8:
+        warnings.append(
+            f"oval and round window of the {ear.side} ear are {gap:.1f} mm apart, usual is 1.5 to 3.8"
+        )
+    if np.nanmax(np.append(sd_mm, 0.0)) > 1.0:
+        warnings.append(f"a landmark of the {ear.side} ear varies by more than 1 mm between samples")
+    return tuple(warnings)
+
+
+def _scan_warnings(scan: Scan, ears: list[Ear]) -> list[str]:
+    """Sentences about the scan as a whole."""
+    if not ears:
+        return ["no inner ear found"]
+    warnings = []
+    if len(ears) == 2:
+        first, second = (ear.prediction for ear in ears)
+        gap = first.center_mm - second.center_mm
+        if first.side is second.side:
+            warnings.append(f"two {first.side} ears found: please review")
+        elif not 40 < float(np.linalg.norm(gap)) < 110:
+            warnings.append(f"the two ears are {np.linalg.norm(gap):.0f} mm apart, usual is 55 to 95")
+    coarse = float(scan.grid.spacing_mm.max())
+    if coarse > 0.7:
+        warnings.append(
+            f"voxels of {coarse:.1f} mm are coarser than the canals: volumes and landmarks are rough"
+        )
+    return warnings
+
+
+def _write(
+    ear: Ear, grid: Grid, labels: NDArray[np.uint8], uncertainty: NDArray[np.float32]
+) -> EarPrediction:
+    """Bring one ear onto the scan's grid, in place, and complete its prediction."""
+    corners = np.array(np.meshgrid(*[(0, n - 1) for n in ear.grid.shape])).reshape(3, -1).T
+    ijk = grid.to_ijk(ear.grid.to_mm(corners))
+    start = np.clip(np.floor(ijk.min(axis=0)), 0, grid.shape).astype(int)
+    stop = np.clip(np.ceil(ijk.max(axis=0)) + 1, 0, grid.shape).astype(int)
+    if np.any(start >= stop):
+        return ear.prediction
+    i, j, k = (int(n) for n in stop - start)
+    window = tuple(slice(a, b) for a, b in zip(start, stop, strict=True))
+    part = grid.crop(start, (i, j, k))
+    # Logits are closer to linear across a wall than probabilities are.
+    p = np.clip(ear.probability, 0.01, 0.99)
+    inside = resample(np.log(p / (1 - p)), ear.grid, part, outside=-5.0) > 0
+    inside = _one_component(inside)
+    labels[window][inside] = ear.prediction.side.label
+    spread = resample(ear.spread, ear.grid, part, outside=0.0)
+    np.maximum(uncertainty[window], spread, out=uncertainty[window])
+    full = np.zeros(3, dtype=bool)
+    for axis in range(3):
+        full[axis] = bool(
+            (start[axis] == 0 and inside.take(0, axis=axis).any())
+            or (stop[axis] == grid.shape[axis] and inside.take(-1, axis=axis).any())
+        )
+    prediction = replace(
+        ear.prediction,
+        volume_mm3=float(np.count_nonzero(inside)) * grid.voxel_mm3,
+        touches_border=bool(full.any()),
+    )
+    if full.any() and not any("field of view" in text for text in prediction.warnings):
+        text = f"the field of view cuts the {prediction.side} labyrinth"
+        prediction = replace(prediction, warnings=(text, *prediction.warnings))
+    return prediction
+
+
+def _one_component(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The largest 26-connected component."""
+    labels, count = ndimage.label(mask, structure=np.ones((3, 3, 3)))
+    if count < 2:
+        return mask
+    sizes = np.bincount(labels.ravel())
+    sizes[0] = 0
+    return labels == int(np.argmax(sizes))

@@ -1,0 +1,65 @@
+"""Rendered temporal bones kept on disk, so that training sees each under many scanners and angles."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from otovox.anatomy import LANDMARK_NAMES, POSE_NAMES, Side
+from otovox.geometry import FloatArray, Pose
+from otovox.phantom.bone import draw_tissues, render
+from otovox.phantom.canvas import Canvas
+from otovox.phantom.labyrinth import draw_labyrinth
+from otovox.volume import Grid
+
+#: Voxels and spacing of a kept anatomy: 29.4 mm around the labyrinth. Chosen: holds a 19 mm chunk
+#: at any angle but for its corners, at a voxel finer than the working grid.
+SHAPE = (184, 184, 184)
+SPACING_MM = 0.16
+#: Middle of the labyrinth's box in the canonical frame. Source: box limits of 72 labyrinths.
+MIDDLE_MM = np.array([-0.1, 0.5, 1.1])
+#: Raised whenever the phantom changes, so that old files are not taken for new ones.
+VERSION = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Anatomy:
+    """One temporal bone on a canonical grid.
+
+    Attributes:
+        hu: (i, j, k) int16 densities before the scanner.
+        share: (i, j, k) uint8, labyrinth's share of each voxel times 255.
+        points_mm: (7, 3) canonical landmarks, `LANDMARK_NAMES + POSE_NAMES`.
+    """
+
+    hu: NDArray[np.int16]
+    share: NDArray[np.uint8]
+    points_mm: FloatArray
+
+
+def canonical_grid() -> Grid:
+    """The grid of every kept anatomy; its world is the canonical frame."""
+    return Grid.centred(MIDDLE_MM, SHAPE, spacing_mm=SPACING_MM)
+
+
+def load_anatomy(folder: Path, seed: int) -> Anatomy:
+    """The anatomy of a seed, rendered and kept on first use."""
+    path = folder / f"ear-v{VERSION}-{seed:07d}.npz"
+    if not path.exists():
+        rng = np.random.default_rng([VERSION, seed])
+        shape = draw_labyrinth(rng)
+        canvas = Canvas(canonical_grid(), Pose(Side.RIGHT, np.eye(3), np.zeros(3)))
+        hu, share = render(shape, canvas, draw_tissues(rng), rng)
+        points = shape.landmarks.only(LANDMARK_NAMES + POSE_NAMES).points_mm
+        folder.mkdir(parents=True, exist_ok=True)
+        beside = path.with_name(f"{path.stem}-{rng.integers(1 << 62)}.tmp.npz")
+        np.savez(
+            beside,
+            hu=np.clip(np.rint(hu), -32000, 32000).astype(np.int16),
+            share=np.rint(share * 255).astype(np.uint8),
+            points_mm=points,
+        )
+        beside.replace(path)
+    with np.load(path, allow_pickle=False) as kept:
+        return Anatomy(kept["hu"], kept["share"], kept["points_mm"])

@@ -1,0 +1,102 @@
+"""README and docs say what is so: their Python runs, their commands and links exist."""
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import typer.main
+
+from otovox import cli
+from otovox.case import Prediction
+from otovox.geometry import affine_from
+from otovox.volume import Grid, Scan
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/*.md")])
+#: Made by a benchmark or by hand from a run, not part of every checkout.
+PICTURES = {"docs/overview.png"}
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """The fenced code blocks of a page in a language."""
+    return re.findall(rf"```{language}\n(.*?)```", page.read_text("utf-8"), re.DOTALL)
+
+
+def commands() -> Iterator[tuple[str, str]]:
+    """Every `otovox ...` line in the pages' shell blocks, with its page's name."""
+    for page in PAGES:
+        for block in blocks(page, "bash"):
+            for line in block.splitlines():
+                if line.startswith("otovox "):
+                    yield page.name, line
+
+
+@pytest.mark.parametrize(
+    ("page", "code"),
+    [
+        pytest.param(page, code, id=f"{page.stem}-{number}")
+        for page in PAGES
+        for number, code in enumerate(blocks(page, "python"))
+    ],
+)
+def test_python_runs(
+    page: Path, code: str, monkeypatch: pytest.MonkeyPatch, predict: Any, tmp_path: Path
+) -> None:
+    """The networks and the reading of files have tests of their own; here they are stood in for."""
+
+    class FakeAnalyzer:
+        def predict(self, scan: Scan) -> Prediction:
+            return predict(scan)
+
+    grid = Grid((24, 22, 20), affine_from(np.eye(3) * 0.5, np.zeros(3)))
+    scan = Scan(np.zeros(grid.shape, np.float32), grid)
+    monkeypatch.setattr("otovox.analysis.load_scan", lambda path, series=None: scan)
+    monkeypatch.setattr("otovox.inference.open_analyzer", lambda **_: FakeAnalyzer())
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, page.name, "exec"), {})
+
+
+@pytest.mark.parametrize(("page", "line"), list(commands()))
+def test_commands_exist(page: str, line: str) -> None:
+    """The command line accepts each line, up to running it: names, options and choices."""
+    program = typer.main.get_command(cli.app)
+    _, name, *arguments = shlex.split(line)
+    if name.startswith("-"):
+        program.make_context("otovox", [name], resilient_parsing=True)
+        return
+    found = program.commands[name]  # pyright: ignore[reportAttributeAccessIssue]
+    context = found.make_context(name, arguments)
+    assert context.params is not None
+
+
+def test_pages_show_commands() -> None:
+    names = {line.split()[1] for _, line in commands()}
+    program = typer.main.get_command(cli.app)
+    assert names == set(program.commands)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_every_option_of_analyze_is_documented() -> None:
+    text = (ROOT / "docs" / "usage.md").read_text("utf-8")
+    program = typer.main.get_command(cli.app)
+    analyze = program.commands["analyze"]  # pyright: ignore[reportAttributeAccessIssue]
+    options = [opt for parameter in analyze.params for opt in parameter.opts if opt[0] == "-"]
+    assert "--output" in options
+    assert not [option for option in options if f"`{option}`" not in text]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text("utf-8")):
+        if "://" in target or target in PICTURES:
+            continue
+        assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_readme_keeps_the_marks_for_results() -> None:
+    text = (ROOT / "README.md").read_text("utf-8")
+    assert text.index("<!-- results:start -->") < text.index("<!-- results:end -->")
+    assert "Research use only, not a medical device" in text

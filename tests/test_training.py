@@ -1,0 +1,76 @@
+"""Training: a killed run ends where an unbroken one does."""
+
+import numpy as np
+import pytest
+import torch
+
+from otovox.bundle import load_bundle
+from otovox.config import load_preset
+
+pytestmark = pytest.mark.filterwarnings("ignore::Warning:lightning", "ignore::UserWarning:torch")
+
+
+class Noise(torch.utils.data.Dataset):
+    """Random chunks: the same number gives the same chunk."""
+
+    def __init__(self, size: int, shape: tuple[int, int, int], landmarks: int) -> None:
+        self.size, self.shape, self.landmarks = size, shape, landmarks
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        rng = np.random.default_rng(index)
+        image = rng.standard_normal((1, *self.shape)).astype(np.float32)
+        points = rng.uniform(2, min(self.shape) - 2, (self.landmarks, 3)).astype(np.float32)
+        return {
+            "image": torch.from_numpy(image),
+            "labels": torch.from_numpy((image > 1).astype(np.float32)),
+            "points": torch.from_numpy(points),
+        }
+
+
+def short(**changes):
+    config = load_preset("tiny")
+    optimiser = config.optimiser.model_copy(
+        update={"total_iterations": 4, "warmup_iterations": 1, "plateau_iterations": 2, "accumulation": 1}
+    )
+    data = config.data.model_copy(update={"shape": (16, 16, 16), "workers": 0})
+    return config.model_copy(
+        update={"optimiser": optimiser, "data": data, "validate_every": 2, **changes}
+    )
+
+
+@pytest.fixture
+def datasets():
+    config = short()
+    count = len(config.network.landmarks)
+    return Noise(1 << 30, config.data.shape, count), Noise(2, config.data.shape, count)
+
+
+def test_a_resumed_run_equals_an_unbroken_one(tmp_path, datasets):
+    from otovox.training import train
+
+    config = short()
+    whole = train(config, tmp_path / "whole", datasets, accelerator="cpu")
+    train(config, tmp_path / "broken", datasets, accelerator="cpu", iterations=2)
+    resumed = train(config, tmp_path / "broken", datasets, accelerator="cpu")
+    last = [
+        torch.load(tmp_path / name / "last.ckpt", weights_only=False)["current_model_state"]
+        for name in ("whole", "broken")
+    ]
+    for name, values in last[0].items():
+        torch.testing.assert_close(values, last[1][name], rtol=0, atol=1e-6)
+    assert whole.config == resumed.config
+    rows = (tmp_path / "broken" / "validation.csv").read_text().splitlines()
+    assert [row.split(",")[0] for row in rows[1:]] == ["2", "4"]
+
+
+def test_the_bundle_of_a_run_can_be_loaded(tmp_path, datasets):
+    from otovox.training import train
+
+    bundle = train(short(), tmp_path, datasets, accelerator="cpu", iterations=2)
+    again = load_bundle(tmp_path / "model")
+    assert again.sha256 == bundle.sha256
+    assert again.facts["iteration"] == 2
+    assert again.network()(torch.zeros(1, 1, 16, 16, 16)).heatmaps is not None
