@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from typer.testing import CliRunner
@@ -181,7 +181,8 @@ def test_an_output_that_is_no_folder_is_refused(tmp_path: Path, write_scan: Any)
     (tmp_path / "file").write_text("in the way")
     code, _, err = otovox_command("analyze", scan, "-o", tmp_path / "file" / "out")
     assert code == 2
-    assert "choose another --output" in err
+    assert err.startswith("otovox: ")
+    assert "file" in err
 
 
 def test_a_model_that_cannot_be_used_is_refused(
@@ -261,6 +262,13 @@ def test_public_names_are_there() -> None:
         assert getattr(otovox, name) is not None
     with pytest.raises(AttributeError):
         _ = otovox.nothing
+
+
+def test_scanners_are_those_of_the_phantom() -> None:
+    from otovox.phantom import SCANNERS
+
+    choices = get_args(get_args(cli.Scanner)[0])
+    assert set(choices) == {*SCANNERS, "any"}
 
 
 def test_help_is_quick_and_module_runs() -> None:

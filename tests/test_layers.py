@@ -51,7 +51,7 @@ PLAN = (
             "finding",
             "inference",
         ),
-        frozenset({"torch", "lightning", "safetensors", "openvino"}),
+        frozenset({"torch", "lightning", "safetensors", "openvino", "threadpoolctl"}),
     ),
     Layer("answers", ("pictures", "report", "summary", "analysis"), frozenset({"matplotlib"})),
     Layer("doors", ("cli", "__main__", "__init__"), frozenset({"typer", "rich"})),

@@ -5,23 +5,25 @@
 """
 
 import logging
-import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from otovox.case import Prediction
-from otovox.errors import InputError, OtovoxError, OutputError
-from otovox.formats import find_scans, load_scan
+from otovox.errors import InputError, OtovoxError
+from otovox.formats import find_scans, load_scan, scan_name
+from otovox.formats.writing import make_folder
 from otovox.report import write_results
 from otovox.summary import Row, ear_columns, read_summary, scan_row, write_summary
 from otovox.volume import Scan
 
 if TYPE_CHECKING:
     from otovox.inference import Analyzer
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -37,10 +39,6 @@ class Status(StrEnum):
 
 #: Exit codes, the weightiest first.
 EXIT_CODES = {Status.BROKEN: 1, Status.REFUSED: 2, Status.NO_EAR: 3}
-
-
-#: Longest first, so that "a.nii.gz" is "a".
-EXTENSIONS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".dcm", ".zip")
 
 
 @dataclass(frozen=True)
@@ -143,20 +141,11 @@ def plan(paths: Sequence[Path], output: Path) -> tuple[Job, ...]:
         except InputError as error:
             found, problem = (path,), str(error)
         for each in found:
-            name = result_name(each)
+            name = scan_name(each)
             jobs.setdefault(each.resolve(), Job(name, each, output / name, problem))
     _refuse_collisions(tuple(jobs.values()))
-    _refuse_unwritable(output)
+    make_folder(output)
     return tuple(jobs.values())
-
-
-def result_name(path: Path) -> str:
-    """Name of a scan's result folder: the file's without its extension, or the DICOM folder's."""
-    name = path.resolve().name
-    for extension in EXTENSIONS:
-        if name.lower().endswith(extension) and not path.is_dir():
-            return name[: -len(extension)]
-    return name
 
 
 def run(jobs: Sequence[Job], output: Path, options: Options) -> Iterator[Outcome]:
@@ -178,9 +167,12 @@ def run(jobs: Sequence[Job], output: Path, options: Options) -> Iterator[Outcome
     analyzer: Analyzer | None = None
     for job in jobs:
         outcome = _skipped(job, rows) if options.skip_existing else None
-        if outcome is None and not job.problem and analyzer is None:
-            analyzer = _open_analyzer(options)
-        outcome = outcome or _attempt(job, analyzer, options.series)
+        scan = outcome or _loaded(job, options.series)
+        if isinstance(scan, Scan):
+            analyzer = analyzer or _open_analyzer(options)
+            outcome = _predicted(job, scan, analyzer)
+        else:
+            outcome = scan
         rows = [row for row in rows if row["scan"] != job.name] + list(outcome.rows)
         write_summary(output / "summary.csv", rows)
         yield outcome
@@ -200,16 +192,29 @@ def _open_analyzer(options: Options) -> "Analyzer":
     )
 
 
-def _attempt(job: Job, analyzer: "Analyzer | None", series: str | None) -> Outcome:
-    """Analyse one scan; whatever goes wrong becomes its outcome."""
-    if job.problem or analyzer is None:
+def _loaded(job: Job, series: str | None) -> Scan | Outcome:
+    if job.problem:
         return _failure(job, Status.REFUSED, job.problem)
-    try:
-        prediction = analyzer.predict(load_scan(job.path, series=series))
+    return _tried(job, lambda: load_scan(job.path, series=series))
+
+
+def _predicted(job: Job, scan: Scan, analyzer: "Analyzer") -> Outcome:
+    def predict_and_write() -> Outcome:
+        prediction = analyzer.predict(scan)
         write_results(prediction, job.folder)
+        return _success(job, prediction)
+
+    return _tried(job, predict_and_write)
+
+
+def _tried(job: Job, step: Callable[[], T]) -> T | Outcome:
+    """A step of one scan's analysis; whatever goes wrong becomes the scan's outcome."""
+    try:
+        return step()
     except OtovoxError as error:
         return _failure(job, Status.REFUSED, str(error))
     except Exception as error:
+        # torch has an error of its own for this.
         if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
             reason = f"{job.path}: there is not enough memory; crop the scan around the ears"
             return _failure(job, Status.REFUSED, reason)
@@ -217,7 +222,6 @@ def _attempt(job: Job, analyzer: "Analyzer | None", series: str | None) -> Outco
         log.info("%s: internal error", job.path, exc_info=error)
         reason = f"{job.path}: internal error, {type(error).__name__}: {error}"
         return _failure(job, Status.BROKEN, reason)
-    return _success(job, prediction)
 
 
 def _success(job: Job, prediction: Prediction) -> Outcome:
@@ -257,15 +261,3 @@ def _refuse_collisions(jobs: Sequence[Job]) -> None:
                 f"{one} and {other} would share the result folder {jobs[0].folder.parent / name}; "
                 "analyse them with different --output folders, or rename one"
             )
-
-
-def _refuse_unwritable(output: Path) -> None:
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=output):
-            pass
-    except OSError as error:
-        raise OutputError(
-            f"nothing can be written to {output} ({error.strerror or error}); "
-            "choose another --output folder"
-        ) from error

@@ -49,7 +49,9 @@ Accelerator = Annotated[Literal["auto", "cpu", "gpu"], typer.Option(help="Where 
 Seed = Annotated[int, typer.Option(min=0, help="Seed of the (first) phantom.")]
 Cases = Annotated[int, typer.Option(min=1, help="How many phantoms; seeds count up.")]
 Kind = Annotated[Literal["ear", "head"], typer.Option(help="One temporal bone or a whole head.")]
-Scanner = Annotated[str, typer.Option(help="fpvct, msct, cbct, pcct, or any of them at random.")]
+Scanner = Annotated[
+    Literal["fpvct", "msct", "cbct", "pcct", "any"], typer.Option(help="Kind of scanner.")
+]
 
 
 def main() -> None:
@@ -132,16 +134,16 @@ def train(
 @app.command()
 @refusals
 def phantom(
-    output: Output, seed: Seed = 0, cases: Cases = 1, kind: Kind = "ear", scanner: Scanner = "any"
+    output: Output, seed: Seed = 0, cases: Cases = 1, kind: Kind = "ear", scanner: Scanner = "msct"
 ) -> None:
     """Render synthetic temporal bones or heads with their truth."""
     from otovox.dataset import write_case
     from otovox.phantom import make_case
 
     for number in range(seed, seed + cases):
-        folder = output / f"{kind}-{number:05d}"
-        write_case(make_case(number, kind=kind, scanner=scanner), folder)
-        typer.echo(folder)
+        case = make_case(number, kind=kind, scanner=scanner)
+        write_case(case, output / case.scan.name)
+        typer.echo(output / case.scan.name)
 
 
 @app.command()
@@ -153,7 +155,7 @@ def demo(output: Output, seed: Seed = 0) -> None:
     from otovox.phantom import make_case
 
     typer.echo(f"Rendering a phantom head from seed {seed} ...")
-    case = make_case(seed, kind="head")
+    case = make_case(seed, kind="head", scanner="msct")
     write_case(case, output / "phantom")
     jobs = analysis.plan([output / "phantom" / "scan.nii.gz"], output)
     done = _watched(analysis.run(jobs, output, analysis.Options()), 1, hidden=False)

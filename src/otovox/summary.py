@@ -1,7 +1,6 @@
 """summary.csv: one tidy row per ear of every scan in a result folder, refused scans included."""
 
 import csv
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import numpy as np
 
 from otovox.anatomy import LANDMARK_NAMES
 from otovox.case import EarPrediction
-from otovox.errors import OutputError
+from otovox.formats.writing import replacing
 
 COLUMNS = (
     "scan",
@@ -69,15 +68,12 @@ def read_summary(path: Path) -> list[Row]:
 
 
 def write_summary(path: Path, rows: Sequence[Row]) -> None:
-    """Write beside, then rename: whoever reads it finds the old or the new table, never half."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with beside.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, COLUMNS)
-            writer.writeheader()
-            writer.writerows(rows)
-        beside.replace(path)
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written ({error.strerror or error})") from error
-    finally:
-        beside.unlink(missing_ok=True)
+    """Write the table; whoever reads it meanwhile finds the old one or the new one, never half.
+
+    Raises:
+        OutputError: if it cannot be written.
+    """
+    with replacing(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows(rows)

@@ -1,0 +1,106 @@
+"""Speed and memory, as ratios in one run: phantoms, training samples, engines, the whole command.
+
+    python benchmarks/speed.py --output benchmarks/results
+
+Everything runs in processes of its own, so that the peak memory is each step's.
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+SAMPLES = """
+import time, pathlib, sys, numpy as np
+from otovox.phantom.samples import ear_sample, head_sample
+folder = pathlib.Path(sys.argv[1])
+start = time.perf_counter(); ear_sample(folder, 0, np.random.default_rng(0), (80, 96, 96), 0.2)
+first = time.perf_counter() - start
+start = time.perf_counter()
+for n in range(10): ear_sample(folder, 0, np.random.default_rng(n), (80, 96, 96), 0.2)
+ear = (time.perf_counter() - start) / 10
+print({"anatomy_s": round(first, 2), "ear_chunks_per_s": round(1 / ear, 1)})
+"""
+
+CASE = """
+import time
+from otovox.phantom import make_case
+start = time.perf_counter(); case = make_case(1, scanner=SCANNER, kind=KIND)
+print({"seconds": round(time.perf_counter() - start, 1), "shape": case.scan.grid.shape})
+"""
+
+ENGINES = """
+import time, numpy as np
+from otovox.bundle import embedded
+from otovox.engine import open_engine
+bundle = embedded("labyrinth")
+image = np.random.default_rng(0).standard_normal((1, 1, *bundle.config.data.shape)).astype("f4")
+times, outputs = {}, {}
+for name, options in {"openvino f32": {"device": "cpu"}, "torch f32": {"device": "torch"},
+                      "openvino bf16": {"device": "cpu", "precision": "bf16"}}.items():
+    start = time.perf_counter(); engine = open_engine(bundle, **options)
+    ready = time.perf_counter() - start
+    engine.run(image); seconds = []
+    for _ in range(3):
+        start = time.perf_counter(); outputs[name] = engine.run(image)[0]
+        seconds.append(time.perf_counter() - start)
+    gap = float(np.abs(outputs[name] - outputs["openvino f32"]).max())
+    times[name] = {"ready_s": round(ready, 2), "forward_s": round(float(np.median(seconds)), 3),
+                   "largest_probability_gap": round(gap, 5)}
+print(times)
+"""
+
+
+def measured(command: list[str]) -> dict[str, object]:
+    """Run a command; its wall time, peak memory, and what it printed last."""
+    start = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    output = process.stdout.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    return {
+        "wall_s": round(time.perf_counter() - start, 1),
+        "peak_gib": round(usage.ru_maxrss / 2**20, 2),
+        "exit": os.waitstatus_to_exitcode(status),
+        "printed": output.strip().splitlines()[-1:] or "",
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--output", type=Path, default=Path("benchmarks/results"))
+    parser.add_argument("--scan", type=Path, help="a whole-head scan to time the command on")
+    options = parser.parse_args()
+    python = sys.executable
+    results: dict[str, object] = {
+        "machine": {"cores": os.cpu_count(), "processor": platform.processor() or platform.machine()}
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        results["training samples"] = measured([python, "-c", SAMPLES, f"{folder}/anatomies"])
+        for kind, scanner in (("ear", "fpvct"), ("ear", "msct"), ("head", "msct")):
+            code = f"SCANNER, KIND = {scanner!r}, {kind!r}{CASE}"
+            results[f"phantom {scanner} {kind}"] = measured([python, "-c", code])
+        results["engines"] = measured([python, "-c", ENGINES])
+        otovox = [python, "-m", "otovox"]
+        subprocess.run(
+            [*otovox, "phantom", "--scanner", "fpvct", "--output", f"{folder}/ear"], check=True
+        )
+        scan = next(Path(folder, "ear").glob("*/scan.nii.gz"))
+        for tta in ("none", "fast"):
+            command = [*otovox, "analyze", str(scan), "--tta", tta, "-o", f"{folder}/out-{tta}", "-q"]
+            results[f"analyze one ear 300^3 at 0.1 mm, tta {tta}"] = measured(command)
+        if options.scan is not None:
+            command = [*otovox, "analyze", str(options.scan), "-o", f"{folder}/head", "-q"]
+            results[f"analyze whole head {options.scan.name}"] = measured(command)
+    options.output.mkdir(parents=True, exist_ok=True)
+    (options.output / "speed.json").write_text(json.dumps(results, indent=2) + "\n")
+    print(json.dumps(results, indent=2))
+
+
+if __name__ == "__main__":
+    main()
