@@ -16,8 +16,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-
 from otovox.evaluation import EarScore, score_case
+
 from otovox.inference import open_analyzer
 from otovox.phantom import make_case
 
@@ -78,7 +78,7 @@ def main() -> None:
         for score in new:
             print(
                 f"{case.scan.name} {score.side} dice {score.dice:.3f} "
-                f"landmarks {score.landmark_mean_mm:.2f} mm side {'ok' if score.side_right else 'WRONG'}",
+                f"landmarks {score.landmark_mean_mm:.2f} mm {'' if score.side_right else 'SIDE'}",
                 flush=True,
             )
     summary = {

@@ -78,7 +78,10 @@ def main() -> None:
     options = parser.parse_args()
     python = sys.executable
     results: dict[str, object] = {
-        "machine": {"cores": os.cpu_count(), "processor": platform.processor() or platform.machine()}
+        "machine": {
+            "cores": os.cpu_count(),
+            "processor": platform.processor() or platform.machine(),
+        }
     }
     with tempfile.TemporaryDirectory() as folder:
         results["training samples"] = measured([python, "-c", SAMPLES, f"{folder}/anatomies"])
@@ -92,7 +95,16 @@ def main() -> None:
         )
         scan = next(Path(folder, "ear").glob("*/scan.nii.gz"))
         for tta in ("none", "fast"):
-            command = [*otovox, "analyze", str(scan), "--tta", tta, "-o", f"{folder}/out-{tta}", "-q"]
+            command = [
+                *otovox,
+                "analyze",
+                str(scan),
+                "--tta",
+                tta,
+                "-o",
+                f"{folder}/out-{tta}",
+                "-q",
+            ]
             results[f"analyze one ear 300^3 at 0.1 mm, tta {tta}"] = measured(command)
         if options.scan is not None:
             command = [*otovox, "analyze", str(options.scan), "-o", f"{folder}/head", "-q"]

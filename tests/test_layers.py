@@ -49,6 +49,7 @@ PLAN = (
             "datasets",
             "training",
             "finding",
+            "trust",
             "inference",
         ),
         frozenset({"torch", "lightning", "safetensors", "openvino", "threadpoolctl"}),

@@ -33,7 +33,12 @@ class Noise(torch.utils.data.Dataset):
 def short(**changes):
     config = load_preset("tiny")
     optimiser = config.optimiser.model_copy(
-        update={"total_iterations": 4, "warmup_iterations": 1, "plateau_iterations": 2, "accumulation": 1}
+        update={
+            "total_iterations": 4,
+            "warmup_iterations": 1,
+            "plateau_iterations": 2,
+            "accumulation": 1,
+        }
     )
     data = config.data.model_copy(update={"shape": (16, 16, 16), "workers": 0})
     return config.model_copy(

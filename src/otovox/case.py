@@ -38,7 +38,7 @@ class EarPrediction:
         pose: where the ear lies and how it is turned.
         landmarks: reported landmarks, LPS mm; nan where absent or outside the field.
         landmark_sd_mm: (n,) spread of each landmark over the test-time samples, root mean square.
-        volume_mm3: labyrinth volume, summed voxel probabilities above one half, on the input's grid.
+        volume_mm3: volume of the voxels labelled as labyrinth, on the input's grid.
         center_mm: (3,) LPS centroid of the labyrinth.
         confidence: 0 to 1; see `inference.confidence`.
         uncertainty: mean voxel SD over the test-time samples within and near the labyrinth.
@@ -66,7 +66,7 @@ class Prediction:
         scan: the input.
         ears: none, one or two ears, right first.
         labels: 0 background, 1 right, 2 left, on the scan's own grid.
-        uncertainty: (i, j, k) float32, voxel SD of the probability over the test-time samples, same grid.
+        uncertainty: (i, j, k) float32, voxel SD of the probability over the test-time samples.
         warnings: sentences about the scan as a whole.
         provenance: software, models and settings that produced it.
     """

@@ -41,7 +41,7 @@ def blend_weights(chunk: Shape) -> NDArray[np.float32]:
 
 
 def padded(values: NDArray[np.float32], chunk: Shape) -> tuple[NDArray[np.float32], Shape]:
-    """The volume extended with its border values to hold a window; and the voxels added in front."""
+    """The volume extended by its border values to hold a window; the voxels added in front."""
     missing = [max(c - n, 0) for n, c in zip(values.shape, chunk, strict=True)]
     front = (missing[0] // 2, missing[1] // 2, missing[2] // 2)
     width = [(f, m - f) for f, m in zip(front, missing, strict=True)]

@@ -46,7 +46,7 @@ class NetworkConfig(Settings):
     """
 
     in_channels: Count = 1
-    channels: tuple[Count, ...] = Field((32, 64, 128, 256, 320), min_length=2)  # T
+    channels: tuple[Count, ...] = Field(default=(32, 64, 128, 256, 320), min_length=2)  # T
     landmarks: tuple[str, ...] = LANDMARK_NAMES
     norm: Literal["instance", "batch"] = "instance"
     activation: Literal["leaky_relu", "relu", "prelu", "gelu", "silu", "mish"] = "leaky_relu"
@@ -98,7 +98,7 @@ class HeatmapStep(Settings):
     amplitude: Positive
 
 
-#: Base schedule. C: plain MSE needs an amplitude that grows as spread^-1.5, or predicting nothing pays.
+#: Base schedule. C: plain MSE needs amplitudes that grow as spread^-1.5, or silence pays.
 BASE_SCHEDULE = tuple(
     HeatmapStep(iteration=iteration, spread_voxels=spread, amplitude=amplitude)
     for iteration, spread, amplitude in (
@@ -125,7 +125,9 @@ class LossConfig(Settings):
     segmentation: Literal["ce+dice", "dice", "squared_dice", "logcosh_dice", "bce"] = "ce+dice"
     segmentation_weight: NotNegative = 1.0
     heatmap_weight: NotNegative = 1.0
-    level_weights: tuple[Positive, ...] = Field((1.0, 0.5, 0.25, 0.125), min_length=4, max_length=4)
+    level_weights: tuple[Positive, ...] = Field(
+        default=(1.0, 0.5, 0.25, 0.125), min_length=4, max_length=4
+    )
     smoothing: Positive = 1.0
 
 
@@ -151,8 +153,8 @@ class OptimiserConfig(Settings):
     betas: tuple[Fraction, Fraction] = (0.9, 0.999)
     momentum: Fraction = 0.9
     weight_decay: NotNegative = 0.025
-    warmup_iterations: int = Field(3_750, ge=0)
-    plateau_iterations: int = Field(52_500, ge=0)
+    warmup_iterations: int = Field(default=3_750, ge=0)
+    plateau_iterations: int = Field(default=52_500, ge=0)
     total_iterations: Count = 75_000
     accumulation: Count = 10
     gradient_clip: NotNegative = 1.0
@@ -196,11 +198,11 @@ class DataConfig(Settings):
     spacing_mm: Positive = 0.099
     shape: tuple[Count, Count, Count] = (128, 128, 128)
     anatomies: Count = 200
-    seed: int = Field(0, ge=0)
+    seed: int = Field(default=0, ge=0)
     cases_per_epoch: Count = 750
     validation_cases: Count = 16
     batch_size: Count = 1
-    workers: int = Field(2, ge=0)
+    workers: int = Field(default=2, ge=0)
 
 
 class TrainConfig(Settings):
@@ -219,10 +221,10 @@ class TrainConfig(Settings):
     description: str = ""
     network: NetworkConfig = NetworkConfig()
     loss: LossConfig = LossConfig()
-    heatmaps: tuple[HeatmapStep, ...] = Field(BASE_SCHEDULE, min_length=1)
+    heatmaps: tuple[HeatmapStep, ...] = Field(default=BASE_SCHEDULE, min_length=1)
     optimiser: OptimiserConfig = OptimiserConfig()
     data: DataConfig = DataConfig()
-    seed: int = Field(0, ge=0)
+    seed: int = Field(default=0, ge=0)
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     validate_every: Count = 750
 

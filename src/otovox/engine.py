@@ -44,7 +44,9 @@ def open_engine(
         ConfigError: if there is no such device.
     """
     if device not in DEVICES and not device.startswith("cuda:"):
-        raise ConfigError(f"there is no device {device!r}; choose one of {', '.join(DEVICES)}, cuda:N")
+        raise ConfigError(
+            f"there is no device {device!r}; choose one of {', '.join(DEVICES)}, cuda:N"
+        )
     if device == "auto":
         device = "cuda" if _has_cuda() else "cpu"
     if device == "cpu":

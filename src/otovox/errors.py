@@ -6,8 +6,8 @@ OtovoxError
 ├── ConfigError     settings that make no sense
 └── OutputError     results that cannot be written
 
-A message says what was found, what is needed, in which file, and what to do. The command line prints
-it in one sentence and exits with code 2.
+A message says what was found, what is needed, in which file, and what to do. The command line
+prints it in one sentence and exits with code 2.
 """
 
 

@@ -14,11 +14,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+from skimage import measure
 
-from otovox.anatomy import CANONICAL_MM, LANDMARK_NAMES, Side
+from otovox.anatomy import LANDMARK_NAMES, Side
 from otovox.bundle import Bundle, embedded, load_bundle
 from otovox.case import EarPrediction, Prediction
-from otovox.config import heatmap_step
 from otovox.engine import Engine, open_engine
 from otovox.errors import ConfigError
 from otovox.finding import Candidate, find_candidates
@@ -26,7 +26,15 @@ from otovox.geometry import FloatArray, Pose, fit_pose, mean_pose, rotation_from
 from otovox.heatmaps import decode
 from otovox.intensity import normalise
 from otovox.landmarks import Landmarks
-from otovox.resample import resample
+from otovox.resample import corners, resample
+from otovox.trust import (
+    GOOD_FIT_MM,
+    LOWEST_CONFIDENCE,
+    confidence,
+    ear_warnings,
+    fit_quality,
+    scan_warnings,
+)
 from otovox.volume import Grid, LabelMap, Scan
 
 logger = logging.getLogger(__name__)
@@ -36,16 +44,6 @@ logger = logging.getLogger(__name__)
 MIDDLE_MM = np.array([-0.1, 0.5, 1.1])
 #: A landmark whose peak is below this share of a full heatmap counts as absent: chosen.
 LOWEST_PEAK = 0.25
-#: Residual of a good pose fit, mm: chosen; unseen phantoms fit within about 0.6.
-GOOD_FIT_MM = 1.6
-#: Below this confidence a candidate is no ear: chosen.
-LOWEST_CONFIDENCE = 0.35
-#: Below this confidence the ear is reported with a warning: chosen.
-REVIEW_CONFIDENCE = 0.6
-#: Volume of a human labyrinth, mm3. Source: 140-265 in 71 ears, widened by a third.
-VOLUME_RANGE_MM3 = (95.0, 355.0)
-#: Tilt against a mean head that is worth a word, degrees. Source: at most 41 in 72 ears.
-USUAL_TILT_DEG = 50.0
 #: Turns (rotation vector, degrees; mirrored or not) of the test-time samples: chosen small, since
 #: the second look is already in the ear's own frame.
 TTA: dict[str, tuple[tuple[tuple[float, float, float], bool], ...]] = {
@@ -114,7 +112,7 @@ class Analyzer:
             None, one or two ears, on the scan's own grid.
         """
         ears = self._ears(scan)
-        warnings = _scan_warnings(scan, ears)
+        warnings = scan_warnings(scan, [ear.prediction for ear in ears])
         labels = np.zeros(scan.grid.shape, dtype=np.uint8)
         uncertainty = np.zeros(scan.grid.shape, dtype=np.float32)
         written = [_write(ear, scan.grid, labels, uncertainty) for ear in ears]
@@ -129,7 +127,8 @@ class Analyzer:
 
     def _provenance(self) -> dict[str, Any]:
         models = {
-            bundle.config.name: {"sha256": bundle.sha256} for bundle in (self.locator, self.labyrinth)
+            bundle.config.name: {"sha256": bundle.sha256}
+            for bundle in (self.locator, self.labyrinth)
         }
         return {"models": models, "settings": {"tta": self.tta}}
 
@@ -165,7 +164,7 @@ class Analyzer:
             look = self._look(scan, Pose(Side.RIGHT, matrix, candidate.center_mm), centred=True)
             fitted = self._fit(look)
             if fitted is not None:
-                worth = _fit_quality(fitted.residual_mm) * float(np.clip(look.peaks, 0, 1).mean())
+                worth = fit_quality(fitted.residual_mm) * float(np.clip(look.peaks, 0, 1).mean())
                 if best is None or worth > best[0]:
                     best = worth, fitted
                 if fitted.residual_mm < GOOD_FIT_MM and worth > 0.45:
@@ -233,7 +232,9 @@ class Analyzer:
         )
         probability = probabilities.mean(axis=0)
         spread = probabilities.std(axis=0)
-        probability = _largest(probability)
+        inside = probability > 0.5
+        # What is not connected with the labyrinth is not it.
+        probability = np.where(inside & ~_main_part(inside), 0.49, probability)
         points = np.stack([look.points_mm for look in looks])
         mean, sd = _mean_points(points)
         peaks = np.stack([look.peaks for look in looks]).mean(axis=0)
@@ -264,7 +265,7 @@ class Analyzer:
             confidence=score,
             uncertainty=float(spread[near].mean()),
         )
-        ear = replace(ear, warnings=_ear_warnings(ear, scan.grid, other, sd[order]))
+        ear = replace(ear, warnings=ear_warnings(ear, scan.grid, other, sd[order]))
         return Ear(ear, probability, spread, grid)
 
 
@@ -298,29 +299,6 @@ def open_analyzer(
     )
 
 
-def confidence(peaks: FloatArray, residual_mm: float, volume_mm3: float, agreement: float) -> float:
-    """How much an ear is to be trusted, 0 to 1: the product of four parts, each 1 when all is well.
-
-    Args:
-        peaks: (n,) landmark peaks over a full heatmap's; clear above 0.6.
-        residual_mm: of the pose fit; good below `GOOD_FIT_MM`.
-        volume_mm3: within `VOLUME_RANGE_MM3`, or falling outside it.
-        agreement: least Dice between a test-time sample and their mean; good above 0.85.
-
-    Source: chosen, not measured.
-    """
-    clear = float(np.clip(np.clip(peaks, 0, 1).mean() / 0.6, 0, 1))
-    low, high = VOLUME_RANGE_MM3
-    usual = float(np.clip(min(volume_mm3 / low, high / max(volume_mm3, 1.0)), 0, 1))
-    agreed = float(np.clip(agreement / 0.85, 0, 1))
-    return clear * _fit_quality(residual_mm) * usual * agreed
-
-
-def _fit_quality(residual_mm: float) -> float:
-    """1 up to `GOOD_FIT_MM`, then falling; 0.37 at twice that."""
-    return float(np.exp(-(max(residual_mm / GOOD_FIT_MM - 1, 0) ** 2)))
-
-
 def _first_views() -> Iterator[FloatArray]:
     """Frames of the first look: a mean right ear, a mean left ear, then all turns of a cube.
 
@@ -339,19 +317,18 @@ def _distance(first: FloatArray, second: FloatArray) -> float:
     return float(np.linalg.norm(first - second))
 
 
-def _largest(probability: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The probability with all but its largest component (above one half) put below one half."""
-    labels, count = ndimage.label(probability > 0.5, structure=np.ones((3, 3, 3)))
-    if count < 2:
-        return probability
+def _main_part(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The largest 26-connected component."""
+    labels = np.asarray(measure.label(mask, connectivity=3))
     sizes = np.bincount(labels.ravel())
+    if len(sizes) < 3:
+        return mask
     sizes[0] = 0
-    others = (labels > 0) & (labels != int(np.argmax(sizes)))
-    return np.where(others, np.minimum(probability, 0.49), probability)
+    return labels == int(np.argmax(sizes))
 
 
 def _mean_points(points: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """(s, n, 3) samples to means (n, 3) and root mean square spreads (n,); nan where most lack it."""
+    """(s, n, 3) to means (n, 3) and root mean square spreads (n,); nan where most lack it."""
     known = np.isfinite(points[..., 0])
     count = known.sum(axis=0)
     filled = np.where(known[..., None], points, 0.0)
@@ -373,71 +350,11 @@ def _agreement(probabilities: NDArray[np.float32]) -> float:
     return float(min(scores))
 
 
-def _ear_warnings(
-    ear: EarPrediction, field: Grid, other: Pose, sd_mm: FloatArray
-) -> tuple[str, ...]:
-    """Sentences about one ear."""
-    warnings = []
-    expected = ear.pose.to_lps(np.asarray(list(CANONICAL_MM.values())))
-    cut = [
-        name.replace("_", " ")
-        for name, inside in zip(CANONICAL_MM, field.contains(expected), strict=True)
-        if not inside
-    ]
-    if cut:
-        warnings.append(f"the field of view cuts the {ear.side} ear: {', '.join(cut)} lie outside")
-    missing = [
-        name.replace("_", " ")
-        for name in LANDMARK_NAMES
-        if not ear.landmarks.has(name) and name.replace("_", " ") not in cut
-    ]
-    if missing:
-        warnings.append(f"not found in the {ear.side} ear: {', '.join(missing)}")
-    if ear.confidence < REVIEW_CONFIDENCE:
-        warnings.append(f"low confidence ({ear.confidence:.2f}) in the {ear.side} ear: please review")
-    if other.residual_mm < 1.3 * ear.pose.residual_mm:
-        warnings.append(f"the side ({ear.side}) is not certain: the anatomy fits the other nearly as well")
-    if ear.pose.tilt_deg > USUAL_TILT_DEG:
-        warnings.append(
-            f"the {ear.side} ear is turned by {ear.pose.tilt_deg:.0f} degrees against a usual head: "
-            "check the orientation stored in the file"
-        )
-    gap = ear.landmarks.distance_mm("oval_window", "round_window")
-    if np.isfinite(gap) and not 1.5 <= gap <= 3.8:
-        warnings.append(
-            f"oval and round window of the {ear.side} ear are {gap:.1f} mm apart, usual is 1.5 to 3.8"
-        )
-    if np.nanmax(np.append(sd_mm, 0.0)) > 1.0:
-        warnings.append(f"a landmark of the {ear.side} ear varies by more than 1 mm between samples")
-    return tuple(warnings)
-
-
-def _scan_warnings(scan: Scan, ears: list[Ear]) -> list[str]:
-    """Sentences about the scan as a whole."""
-    if not ears:
-        return ["no inner ear found"]
-    warnings = []
-    if len(ears) == 2:
-        first, second = (ear.prediction for ear in ears)
-        gap = first.center_mm - second.center_mm
-        if first.side is second.side:
-            warnings.append(f"two {first.side} ears found: please review")
-        elif not 40 < float(np.linalg.norm(gap)) < 110:
-            warnings.append(f"the two ears are {np.linalg.norm(gap):.0f} mm apart, usual is 55 to 95")
-    coarse = float(scan.grid.spacing_mm.max())
-    if coarse > 0.7:
-        warnings.append(
-            f"voxels of {coarse:.1f} mm are coarser than the canals: volumes and landmarks are rough"
-        )
-    return warnings
-
-
 def _write(
     ear: Ear, grid: Grid, labels: NDArray[np.uint8], uncertainty: NDArray[np.float32]
 ) -> EarPrediction:
     """Bring one ear onto the scan's grid, in place, and complete its prediction."""
-    corners = np.array(np.meshgrid(*[(0, n - 1) for n in ear.grid.shape])).reshape(3, -1).T
-    ijk = grid.to_ijk(ear.grid.to_mm(corners))
+    ijk = grid.to_ijk(corners(ear.grid))
     start = np.clip(np.floor(ijk.min(axis=0)), 0, grid.shape).astype(int)
     stop = np.clip(np.ceil(ijk.max(axis=0)) + 1, 0, grid.shape).astype(int)
     if np.any(start >= stop):
@@ -448,7 +365,7 @@ def _write(
     # Logits are closer to linear across a wall than probabilities are.
     p = np.clip(ear.probability, 0.01, 0.99)
     inside = resample(np.log(p / (1 - p)), ear.grid, part, outside=-5.0) > 0
-    inside = _one_component(inside)
+    inside = _main_part(inside)
     labels[window][inside] = ear.prediction.side.label
     spread = resample(ear.spread, ear.grid, part, outside=0.0)
     np.maximum(uncertainty[window], spread, out=uncertainty[window])
@@ -467,13 +384,3 @@ def _write(
         text = f"the field of view cuts the {prediction.side} labyrinth"
         prediction = replace(prediction, warnings=(text, *prediction.warnings))
     return prediction
-
-
-def _one_component(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The largest 26-connected component."""
-    labels, count = ndimage.label(mask, structure=np.ones((3, 3, 3)))
-    if count < 2:
-        return mask
-    sizes = np.bincount(labels.ravel())
-    sizes[0] = 0
-    return labels == int(np.argmax(sizes))

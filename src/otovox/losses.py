@@ -73,7 +73,7 @@ def total_loss(
     step: HeatmapStep,
     auxiliary_factors: tuple[int, ...] = (),
 ) -> Loss:
-    """Weighted sum over the levels; truths are averaged (labels) or drawn anew (heatmaps) per level.
+    """Weighted sum over the levels; labels are averaged, heatmaps drawn anew per level.
 
     Args:
         output: of the network; auxiliary outputs count where present.

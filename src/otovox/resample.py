@@ -43,11 +43,13 @@ def resample(
         target: grid wanted.
         order: interpolation.
         outside: value beyond the source's field, or "edge" for the nearest border value.
-        antialias: smooth before going to coarser voxels.
+        antialias: smooth before going to coarser voxels; never done with "nearest", which keeps
+            values as they are.
 
     Returns:
         (i, j, k) float32 on `target`.
     """
+    antialias = antialias and order != "nearest"
     values, source = _cut(values, source, target)
     step = np.linalg.norm(np.linalg.inv(source.affine)[:3, :3] @ target.affine[:3, :3], axis=1)
     if antialias:
@@ -57,7 +59,9 @@ def resample(
     if antialias:
         step = np.linalg.norm(to_source[:3, :3], axis=1)
         sd = 0.5 * np.sqrt(np.maximum(step**2 - 1, 0))
-        if sd.max() > 0.1:  # below, the Gaussian does nothing that interpolation does not
+        if (
+            sd.max() > 0.1 and min(values.shape) >= 4
+        ):  # the filter's least; below 0.1 it does nothing
             image = sitk.SmoothingRecursiveGaussian(image, np.maximum(sd, 0.01)[::-1].tolist())
     transform = sitk.AffineTransform(3)
     # SimpleITK's x runs along the last axis of an array: the map is the same, both ends reversed.
@@ -104,7 +108,11 @@ def _blocks(values: NDArray, source: Grid, step: FloatArray) -> tuple[NDArray, G
     for axis, size in enumerate(sizes):
         if size > 1:
             count = values.shape[axis] // size * size
-            kept = np.take(values, np.arange(count), axis=axis) if count < values.shape[axis] else values
+            kept = (
+                np.take(values, np.arange(count), axis=axis)
+                if count < values.shape[axis]
+                else values
+            )
             shape = list(kept.shape)
             shape[axis : axis + 1] = [count // size, int(size)]
             values = kept.reshape(shape).mean(axis=axis + 1, dtype=np.float32)

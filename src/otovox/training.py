@@ -44,11 +44,11 @@ class Training(pl.LightningModule):
 
     @property
     def iteration(self) -> int:
-        """Forward passes of a batch so far."""
+        """Forward passes of a batch so far, the present one among them."""
         return self.trainer.fit_loop.epoch_loop.total_batch_idx + 1
 
     def training_step(self, batch: dict[str, Tensor], _: int) -> Tensor:
-        step = heatmap_step(self.config.heatmaps, self.iteration)
+        step = heatmap_step(self.config.heatmaps, self.iteration - 1)
         image = batch["image"].contiguous(memory_format=torch.channels_last_3d)
         loss = total_loss(
             self.network(image),
@@ -100,7 +100,9 @@ class Training(pl.LightningModule):
         means["choice"] = means.get("dsc", 0.0) - 1e-4 * means.get("mse", 0.0)
         self.log_dict(means, prog_bar=False)
         if not self.trainer.sanity_checking:
-            _append_row(Path(self.trainer.default_root_dir) / "validation.csv", self.iteration, means)
+            _append_row(
+                Path(self.trainer.default_root_dir) / "validation.csv", self.iteration, means
+            )
 
     def configure_optimizers(self) -> Any:
         settings = self.config.optimiser
@@ -166,6 +168,9 @@ def train(
     """
     pl.seed_everything(config.seed, workers=True, verbose=False)
     output.mkdir(parents=True, exist_ok=True)
+    last = output / "last.ckpt"
+    if not (resume and last.is_file()):
+        (output / "validation.csv").unlink(missing_ok=True)
     (output / "config.json").write_text(config.model_dump_json(indent=2) + "\n", "utf-8")
     training = Training(config)
     training.to(memory_format=torch.channels_last_3d)
@@ -192,7 +197,6 @@ def train(
         use_distributed_sampler=False,
         deterministic="warn" if accelerator == "gpu" else None,
     )
-    last = output / "last.ckpt"
     trainer.fit(
         training,
         *_loaders(config, datasets),
@@ -248,7 +252,9 @@ def _intervals(config: TrainConfig, iterations: int | None) -> int:
     return total // config.validate_every
 
 
-def _loaders(config: TrainConfig, datasets: tuple[Samples, Samples]) -> tuple[DataLoader, DataLoader]:
+def _loaders(
+    config: TrainConfig, datasets: tuple[Samples, Samples]
+) -> tuple[DataLoader, DataLoader]:
     data = config.data
     sampler = Intervals(config.validate_every * data.batch_size)
     workers: dict[str, Any] = {}

@@ -42,7 +42,7 @@ class Grid:
         spacing_mm: ArrayLike,
         directions: ArrayLike | None = None,
     ) -> "Grid":
-        """A grid whose middle lies at `center_mm`; `directions` columns are the axes (default LPS)."""
+        """A grid with its middle at `center_mm`; columns of `directions` are the axes (LPS)."""
         axes = np.eye(3) if directions is None else np.asarray(directions, dtype=float)
         linear = axes * np.broadcast_to(np.asarray(spacing_mm, dtype=float), 3)
         middle = (np.asarray(shape) - 1) / 2.0

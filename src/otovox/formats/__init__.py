@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from otovox.errors import InputError
-from otovox.formats.dicom import is_dicom_folder, load_dicom
+from otovox.formats.dicom import is_dicom_folder, load_dicom, series_of
 from otovox.formats.images import (
     is_image_file,
     load_image,
@@ -34,7 +34,8 @@ def load_scan(path: str | Path, *, series: str | None = None) -> Scan:
 
     Args:
         path: file or folder.
-        series: which DICOM series of a folder: UID, number or description.
+        series: which DICOM series of a folder: UID, number or description; a file stands for its
+            own series.
 
     Raises:
         InputError: saying in one sentence why it cannot be used.
@@ -42,8 +43,10 @@ def load_scan(path: str | Path, *, series: str | None = None) -> Scan:
     path = Path(path)
     if path.is_dir():
         return load_dicom(path, series)
-    if path.suffix.lower() == ".dcm" and path.is_file():
-        return load_dicom(path.parent, series)
+    if path.is_file() and not is_image_file(path):
+        own = series_of(path)
+        if own is not None:
+            return load_dicom(path.parent, series or own)
     return load_image(path)
 
 

@@ -1,32 +1,40 @@
 """A DICOM series in a folder to a Scan: nothing about its geometry is guessed."""
 
+import warnings
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pydicom
+import SimpleITK as sitk
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
+from pydicom.pixels.decoders.base import get_decoder
+from pydicom.uid import UID
 
 from otovox.errors import InputError
-from otovox.formats.guards import FEWEST_VOXELS, check_header, check_memory, check_values
+from otovox.formats.guards import COARSEST_MM, FEWEST_VOXELS, check_header, check_values
 from otovox.geometry import FloatArray
 from otovox.volume import Scan
 
 #: How far slice positions may be off a regular line, share of the slice distance: chosen.
 _REGULAR = 0.02
+#: The same in mm, the larger counts: headers round positions to 0.01 mm. Chosen.
+_ROUNDING_MM = 0.011
 #: Smallest gantry tilt or shear that is refused, degrees: chosen, 0.4 mm over a 50 mm stack.
 _TILT_DEG = 0.5
 #: SimpleITK's code of a 32-bit float pixel, what rescaled values are.
 _FLOAT32 = 8
 
 _TAGS = [
-    "SeriesInstanceUID", "SeriesNumber", "SeriesDescription", "Modality", "ImageType", "SOPClassUID",
+    "SeriesInstanceUID", "SeriesNumber", "SeriesDescription", "Modality", "ImageType",
     "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows", "Columns",
-    "GantryDetectorTilt", "NumberOfFrames", "SamplesPerPixel",
+    "GantryDetectorTilt", "NumberOfFrames", "SliceThickness",
 ]  # fmt: skip
+#: What places a slice in space, with its count of numbers.
+_PLACE = {"ImagePositionPatient": 3, "ImageOrientationPatient": 6, "PixelSpacing": 2}
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +59,11 @@ class Series:
     def answers_to(self, name: str) -> bool:
         """Whether the user means this series: by UID, number or description."""
         first = self.first
-        known = (self.uid, str(first.get("SeriesNumber", "")), str(first.get("SeriesDescription", "")))
+        known = (
+            self.uid,
+            str(first.get("SeriesNumber", "")),
+            str(first.get("SeriesDescription", "")),
+        )
         return name in known
 
     @property
@@ -64,7 +76,13 @@ class Series:
 
 def is_dicom_folder(folder: Path) -> bool:
     """Whether a folder holds a DICOM image file."""
-    return any(_header(path) is not None for path in _files(folder))
+    return any(series_of(path) is not None for path in _files(folder))
+
+
+def series_of(path: Path) -> str | None:
+    """UID of the series that a DICOM image file belongs to; None for any other file."""
+    header = _header(path)
+    return None if header is None else str(header.SeriesInstanceUID)
 
 
 def load_dicom(folder: Path, series: str | None = None) -> Scan:
@@ -86,7 +104,6 @@ def load_dicom(folder: Path, series: str | None = None) -> Scan:
     distance = _slice_distance(folder, chosen, positions, normal)
     spacing = np.array([*reversed([float(v) for v in first.PixelSpacing]), distance])
     size = (int(first.Columns), int(first.Rows), len(headers))
-    check_memory(folder, size)
     grid = check_header(
         folder,
         size=size,
@@ -113,10 +130,13 @@ def _files(folder: Path) -> list[Path]:
 def _header(path: Path) -> Dataset | None:
     """The header of a DICOM image; None for any other file."""
     try:
-        header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_TAGS)
+        with warnings.catch_warnings():
+            # pydicom tells of odd values in headers; those that matter are checked here.
+            warnings.simplefilter("ignore")
+            header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_TAGS)
+            return header if header.get("SeriesInstanceUID") else None
     except (InvalidDicomError, OSError, ValueError, EOFError):
         return None
-    return header if "SeriesInstanceUID" in header else None
 
 
 def _series(folder: Path) -> list[Series]:
@@ -147,19 +167,29 @@ def _choose(folder: Path, all_series: list[Series], name: str | None) -> Series:
 
 
 def _check_kind(folder: Path, series: Series) -> None:
-    modality = series.first.get("Modality", "unknown")
+    modality = series.first.get("Modality") or "unknown"
     if modality != "CT":
         raise InputError(f"{folder}: the modality is {modality}; a CT is needed")
     if "NumberOfFrames" in series.first:
-        raise InputError(f"{folder}: is an enhanced multi-frame CT; export it as single-frame CT images")
+        raise InputError(
+            f"{folder}: is an enhanced multi-frame CT; export it as single-frame CT images"
+        )
     for path, header in series.headers:
-        for tag in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"):
-            if not header.get(tag):
+        for tag, count in _PLACE.items():
+            if np.size(header.get(tag) or ()) != count:
                 raise InputError(f"{path}: lacks {tag}; its place in space is not known")
+        if not header.get("Rows") or not header.get("Columns"):
+            raise InputError(f"{path}: lacks Rows or Columns; its size is not known")
+        thickness = float(header.get("SliceThickness", 0) or 0)
+        if thickness > COARSEST_MM:
+            raise InputError(
+                f"{folder}: slices of {thickness:g} mm are too thick for an inner ear; "
+                f"at most {COARSEST_MM:g} mm are needed"
+            )
         tilt = float(header.get("GantryDetectorTilt", 0) or 0)
         if abs(tilt) > _TILT_DEG:
             raise InputError(
-                f"{folder}: the gantry was tilted by {tilt:g} degrees; correct the tilt in the viewer first"
+                f"{folder}: the gantry was tilted by {tilt:g} degrees; correct the tilt first"
             )
     for tag, what in (
         ("Rows", "image heights"),
@@ -167,9 +197,14 @@ def _check_kind(folder: Path, series: Series) -> None:
         ("PixelSpacing", "pixel sizes"),
         ("ImageOrientationPatient", "orientations"),
     ):
-        kinds = {tuple(np.round(np.atleast_1d(header.get(tag)).astype(float), 4)) for _, header in series.headers}
+        kinds = {
+            tuple(np.round(np.atleast_1d(header.get(tag)).astype(float), 4))
+            for _, header in series.headers
+        }
         if len(kinds) > 1:
-            raise InputError(f"{folder}: the slices of the series have {len(kinds)} different {what}")
+            raise InputError(
+                f"{folder}: the slices of the series have {len(kinds)} different {what}"
+            )
 
 
 def _axes(header: Dataset) -> tuple[FloatArray, FloatArray, FloatArray]:
@@ -208,30 +243,54 @@ def _slice_distance(
     lean = float(np.degrees(np.arctan2(np.median(sideways), np.median(gaps))))
     if lean > _TILT_DEG:
         raise InputError(
-            f"{folder}: the slices are sheared by {lean:.1f} degrees (gantry tilt); correct it first"
+            f"{folder}: the slices are sheared by {lean:.1f} degrees (gantry tilt); correct it"
         )
     distance = float(np.median(gaps))
-    irregular = np.flatnonzero(np.abs(gaps - distance) > _REGULAR * distance)
+    tolerance = max(_REGULAR * distance, _ROUNDING_MM)
+    irregular = np.flatnonzero(np.abs(gaps - distance) > tolerance)
     if len(irregular):
         missing = int(np.rint(gaps[irregular] / distance - 1).clip(0).sum())
         where = float(positions[irregular[0]] @ normal)
         what = f"{missing} slices are missing" if missing else "the slices are not evenly spaced"
         raise InputError(f"{folder}: {what}, the first gap lies at {where:.1f} mm along the stack")
-    return distance
+    # The mean, not the median: rounded positions must not add up to an error along the stack.
+    return float(gaps.mean())
 
 
 def _pixels(path: Path) -> NDArray[np.float32]:
     """(rows, columns) Hounsfield units of one slice."""
     try:
-        dataset = pydicom.dcmread(path)
-        stored = dataset.pixel_array
-    except Exception as error:  # pydicom's decoders raise what their plugins raise
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            dataset = pydicom.dcmread(path)
+            syntax = dataset.file_meta.TransferSyntaxUID
+            if syntax.is_compressed and not _decodes(syntax):
+                return _pixels_by_gdcm(path)
+            stored = dataset.pixel_array
+    except Exception as error:  # the decoders raise what their plugins raise
         raise InputError(f"{path}: its pixels cannot be decoded ({_short(error)})") from error
     if stored.ndim != 2:
         raise InputError(f"{path}: is a colour image; a CT slice is needed")
     slope = float(dataset.get("RescaleSlope", 1) or 1)
     intercept = float(dataset.get("RescaleIntercept", 0) or 0)
     return stored.astype(np.float32) * np.float32(slope) + np.float32(intercept)
+
+
+def _decodes(syntax: UID) -> bool:
+    """Whether pydicom has a plugin for a transfer syntax here."""
+    try:
+        return get_decoder(syntax).is_available
+    except NotImplementedError:
+        return False
+
+
+def _pixels_by_gdcm(path: Path) -> NDArray[np.float32]:
+    """The same through SimpleITK, which decodes all kinds of JPEG and applies the rescaling."""
+    try:
+        return sitk.GetArrayFromImage(sitk.ReadImage(str(path), sitk.sitkFloat32))[0]
+    except RuntimeError:
+        name = pydicom.dcmread(path, stop_before_pixels=True).file_meta.TransferSyntaxUID.name
+        raise ValueError(f"{name} is damaged or not supported; export it uncompressed") from None
 
 
 def _short(error: Exception) -> str:

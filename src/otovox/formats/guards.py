@@ -53,7 +53,9 @@ def check_header(
     if len(voxels) != 3:
         raise InputError(f"{path}: has {len(voxels)} dimensions; a 3D volume is needed")
     if components != 1 or pixel not in _SCALAR_PIXELS:
-        raise InputError(f"{path}: is a colour or vector image; a CT with one value a voxel is needed")
+        raise InputError(
+            f"{path}: is a colour or vector image; a CT with one value a voxel is needed"
+        )
     edges = np.asarray(list(spacing))
     shape = " x ".join(map(str, voxels))
     if min(voxels) < FEWEST_VOXELS:
@@ -100,8 +102,8 @@ def check_memory(path: Path, voxels: Iterable[int]) -> None:
     limit = min(MEMORY_LIMIT, 0.8 * _memory())
     if need > limit:
         raise InputError(
-            f"{path}: {' x '.join(map(str, shape))} voxels need about {need / 2**30:.0f} GiB of memory, "
-            f"{limit / 2**30:.0f} GiB are allowed; crop or resample it"
+            f"{path}: {' x '.join(map(str, shape))} voxels need about {need / 2**30:.0f} GiB of "
+            f"memory, {limit / 2**30:.0f} GiB are allowed; crop or resample it"
         )
 
 
@@ -112,16 +114,27 @@ def check_values(path: Path, values: NDArray) -> None:
         InputError: saying what is wrong.
     """
     if np.issubdtype(values.dtype, np.floating):
-        bad = values.size - int(np.count_nonzero(np.isfinite(values)))
-        if bad:
-            raise InputError(
-                f"{path}: {bad} voxels are not a number or infinite; replace them, by air for example"
-            )
+        check_finite(path, values.size - int(np.count_nonzero(np.isfinite(values))))
     low, high = values.min(), values.max()
     if low == high:
         raise InputError(f"{path}: all voxels have the value {low:g}; there is nothing to see")
-    if np.unique(values[::3, ::3, ::3]).size <= _FEW_VALUES and np.unique(values).size <= _FEW_VALUES:
+    if (
+        np.unique(values[::3, ::3, ::3]).size <= _FEW_VALUES
+        and np.unique(values).size <= _FEW_VALUES
+    ):
         raise InputError(f"{path}: has so few values that it looks like a label map, not a CT")
+
+
+def check_finite(path: Path, bad: int) -> None:
+    """Refuse a volume of which `bad` voxels are nan or infinite.
+
+    Raises:
+        InputError: saying how many.
+    """
+    if bad:
+        raise InputError(
+            f"{path}: {bad} voxels are not a number or infinite; replace them, by air say"
+        )
 
 
 def _list(values: NDArray) -> str:

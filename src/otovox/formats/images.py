@@ -1,19 +1,27 @@
 """Image files in and out: NIfTI, NRRD, MetaImage, through SimpleITK, whose world is LPS."""
 
-from collections.abc import Iterable
+import gzip
+import os
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from otovox.errors import InputError, OutputError
-from otovox.formats.guards import check_header, check_values
+from otovox.formats.guards import check_finite, check_header, check_values
 from otovox.formats.writing import replacing
 from otovox.volume import Grid, LabelMap, Scan
 
 #: Endings of the image files that are read, longest first.
 ENDINGS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
+
+#: Bytes before the voxels in the NIfTI files that are written: header and no extension (NIfTI-1).
+_HEADER = 352
 
 # SimpleITK's warnings would precede our one sentence.
 sitk.ProcessObject.SetGlobalWarningDisplay(False)
@@ -49,9 +57,13 @@ def load_image(path: Path) -> Scan:
         pixel=reader.GetPixelID(),
         components=reader.GetNumberOfComponents(),
     )
-    values = _pixels(reader, path)
+    _check_place(reader, path)
+    pixels = _pixels(reader, path)
+    with np.errstate(over="ignore"):  # too large for float32: infinite, and refused as that
+        values = pixels.astype(np.float32, copy=False)
+    del pixels
     check_values(path, values)
-    return Scan(values.astype(np.float32), grid, scan_name(path), str(path))
+    return Scan(values, grid, scan_name(path), str(path))
 
 
 def load_label_map(path: Path) -> LabelMap:
@@ -105,11 +117,18 @@ def _opened(path: Path) -> sitk.ImageFileReader:
         raise InputError(f"{path}: there is no such file")
     if path.stat().st_size == 0:
         raise InputError(f"{path}: is empty")
+    if not is_image_file(path):
+        raise InputError(f"{path}: is none of {', '.join(ENDINGS)}, nor a folder of DICOM images")
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     try:
-        reader.ReadImageInformation()
+        with _quiet():
+            reader.ReadImageInformation()
     except RuntimeError as error:
+        if "orthonormal" in str(error):
+            raise InputError(
+                f"{path}: its axes are not perpendicular (sheared); resample it first"
+            ) from error
         raise InputError(
             f"{path}: cannot be read as an image (damaged, truncated, or not {', '.join(ENDINGS)})"
         ) from error
@@ -117,12 +136,95 @@ def _opened(path: Path) -> sitk.ImageFileReader:
 
 
 def _pixels(reader: sitk.ImageFileReader, path: Path) -> NDArray:
+    _check_complete(reader, path)
     try:
-        return sitk.GetArrayFromImage(reader.Execute()).T
+        with _quiet():
+            image = reader.Execute()
+        return sitk.GetArrayFromImage(image).T
     except RuntimeError as error:
         raise InputError(f"{path}: its voxels cannot be read (the file is truncated)") from error
     except MemoryError as error:
         raise InputError(f"{path}: does not fit into memory") from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No library noise: the C readers and writers print on standard error before our sentence."""
+    try:
+        kept = os.dup(2)
+    except OSError:  # no standard error at all
+        yield
+        return
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def _check_place(reader: sitk.ImageFileReader, path: Path) -> None:
+    """Refuse headers that leave open which side is left: SimpleITK would guess."""
+    told = {key: reader.GetMetaData(key) for key in reader.GetMetaDataKeys()}
+    name = path.name.lower()
+    if name.endswith((".nrrd", ".nhdr")) and not told.get("NRRD_space"):
+        raise InputError(
+            f"{path}: its header names no space, so left and right are not known; "
+            "add one, such as left-posterior-superior"
+        )
+    codes = (int(told.get(f"{form}_code", "0")) for form in ("qform", "sform"))
+    if name.endswith((".nii", ".nii.gz")) and not any(codes):
+        raise InputError(
+            f"{path}: its header has neither qform nor sform, so left and right are not known; "
+            "set one of them"
+        )
+
+
+def _check_complete(reader: sitk.ImageFileReader, path: Path) -> None:
+    """Refuse a NIfTI file that ends early or holds nan: its reader would put zeros, silently."""
+    name = path.name.lower()
+    if not name.endswith((".nii", ".nii.gz")):
+        return
+    bits, start = int(reader.GetMetaData("bitpix")), float(reader.GetMetaData("vox_offset"))
+    need = int(start) + int(np.prod(reader.GetSize())) * bits // 8
+    real = {"16": "f4", "64": "f8"}.get(reader.GetMetaData("datatype"))
+    try:
+        with path.open("rb") as file:
+            packed = file.read(2) == b"\x1f\x8b"
+        size = _unpacked_size(path, need) if packed else path.stat().st_size
+        bad = _not_finite(path, packed, int(start), need, real) if real and size >= need else 0
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"{path}: its voxels cannot be read (the file is truncated)") from error
+    if size < need:
+        raise InputError(f"{path}: its voxels cannot be read (the file is truncated)")
+    check_finite(path, bad)
+
+
+def _not_finite(path: Path, packed: bool, start: int, stop: int, real: str) -> int:
+    """How many floats between two bytes of a NIfTI file are nan or infinite."""
+    file: BinaryIO
+    with gzip.open(path) if packed else path.open("rb") as file:  # type: ignore[assignment]
+        header = file.read(start)
+        # The header's first number is its own size, 348 or 540, in the file's byte order.
+        order = "<" if int.from_bytes(header[:4], "little") in (348, 540) else ">"
+        bad, left = 0, stop - start
+        while block := file.read(min(left, 2**24)):
+            values = np.frombuffer(block, dtype=order + real)
+            bad += values.size - int(np.count_nonzero(np.isfinite(values)))
+            left -= len(block)
+    return bad
+
+
+def _unpacked_size(path: Path, need: int) -> int:
+    """Bytes that a gzip file holds, by its last four; read through only where these differ."""
+    with path.open("rb") as file:
+        file.seek(-4, os.SEEK_END)
+        told = int.from_bytes(file.read(4), "little")
+    if told == need % 2**32:
+        return need
+    with gzip.open(path) as file:
+        return sum(len(block) for block in iter(lambda: file.read(2**20), b""))
 
 
 def _save(values: NDArray, grid: Grid, path: Path) -> None:
@@ -132,6 +234,18 @@ def _save(values: NDArray, grid: Grid, path: Path) -> None:
     image.SetOrigin(grid.affine[:3, 3].tolist())
     with replacing(path) as beside:
         try:
-            sitk.WriteImage(image, str(beside), useCompression=True)
-        except RuntimeError as error:
+            with _quiet():
+                sitk.WriteImage(image, str(beside), useCompression=True)
+            _check_written(beside, values.nbytes)
+        except (RuntimeError, EOFError) as error:
             raise OutputError(f"{path}: cannot be written (disk full or not writable)") from error
+
+
+def _check_written(path: Path, need: int) -> None:
+    """Look whether all bytes of a NIfTI file are there: its writer says nothing of a full disk."""
+    packed = path.name.lower().endswith(".nii.gz")
+    if not packed and not path.name.lower().endswith(".nii"):
+        return
+    size = _unpacked_size(path, _HEADER + need) if packed else path.stat().st_size
+    if size < _HEADER + need:
+        raise EOFError

@@ -81,7 +81,7 @@ class AttentionGate(nn.Module):
         self.weight = nn.Conv3d(inner, 1, 1)
 
     def forward(self, skip: Tensor, gate: Tensor) -> Tensor:
-        """Both on the skip's grid: (b, skip, i, j, k) and (b, gate, i, j, k) -> the skip, weighted."""
+        """(b, skip, i, j, k) and (b, gate, i, j, k), on one grid -> the skip, weighted."""
         return skip * torch.sigmoid(self.weight(torch.relu(self.skip(skip) + self.gate(gate))))
 
 
@@ -110,7 +110,9 @@ class Decoder(nn.Module):
 
     def __init__(self, config: NetworkConfig, *, gated: bool) -> None:
         super().__init__()
-        pairs = [(config.channels[n], config.channels[n + 1]) for n in range(len(config.channels) - 1)]
+        pairs = [
+            (config.channels[n], config.channels[n + 1]) for n in range(len(config.channels) - 1)
+        ]
         self.ups = nn.ModuleList(nn.ConvTranspose3d(low, low, 2, stride=2) for _, low in pairs)
         self.blocks = nn.ModuleList(double_block(config, low + high, high) for high, low in pairs)
         self.gates = nn.ModuleList(AttentionGate(high, low) for high, low in pairs if gated)
@@ -187,11 +189,15 @@ class DualHeadUNet(nn.Module):
         features = self.encoder(x)
         decoded = [decoder(features) for decoder in self.decoders]
         tasks = ((self.segmentation, decoded[0]), (self.landmarks, decoded[-1]))
-        logits, heatmaps = (None if head is None else head.main(levels[0]) for head, levels in tasks)
+        logits, heatmaps = (
+            None if head is None else head.main(levels[0]) for head, levels in tasks
+        )
         wanted = self.training if auxiliary is None else auxiliary
         coarser = tuple(
             (
-                None if self.segmentation is None else self.segmentation.auxiliary[n](decoded[0][n + 1]),
+                None
+                if self.segmentation is None
+                else self.segmentation.auxiliary[n](decoded[0][n + 1]),
                 None if self.landmarks is None else self.landmarks.auxiliary[n](decoded[-1][n + 1]),
             )
             for n in range(len(self.config.auxiliary_factors) if wanted else 0)

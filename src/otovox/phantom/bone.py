@@ -20,7 +20,11 @@ from otovox.phantom.labyrinth import (
 )
 
 #: Patient directions in the canonical frame of a mean head.
-LATERAL, ANTERIOR, UP = unit((0.54, -0.84, 0.0)), unit((0.83, 0.53, -0.15)), unit((0.12, 0.08, 0.99))
+LATERAL, ANTERIOR, UP = (
+    unit((0.54, -0.84, 0.0)),
+    unit((0.83, 0.53, -0.15)),
+    unit((0.12, 0.08, 0.99)),
+)
 #: Outward normal of the petrous bone's posterior face.
 POSTERIOR_FACE = unit((-0.99, 0.08, 0.12))
 
@@ -48,8 +52,8 @@ class Tissues:
 def draw_tissues(rng: np.random.Generator) -> Tissues:
     """Draw densities: most specimens are plausible patients, the rest anything that has an ear.
 
-    Source of the plausible means: published HU (otic capsule above 2187 anterior to the oval window,
-    canal bone 1155 +- 360, malleus 1413, incus 714); spreads are chosen, not measured.
+    Source of the plausible means: published HU (otic capsule above 2187 anterior to the oval
+    window, canal bone 1155 +- 360, malleus 1413, incus 714); spreads are chosen, not measured.
     """
     wild = rng.random() < 0.3
     air = -1000.0 + abs(rng.normal(0, 30))
@@ -157,8 +161,8 @@ def _far_distance(canvas: Canvas, wall: Field) -> Field:
     step = [max(1, round(n / m)) for n, m in zip(canvas.grid.shape, coarse.grid.shape, strict=True)]
     thinned = wall[:: step[0], :: step[1], :: step[2]]
     spacing = canvas.grid.spacing_mm * step
-    outside = ndimage.distance_transform_edt(thinned > 0.35, sampling=spacing) + 0.35
-    far = canvas.refine(np.asarray(outside, dtype=np.float32))
+    outside = np.asarray(ndimage.distance_transform_edt(thinned > 0.35, sampling=spacing))
+    far = canvas.refine(outside + 0.35)
     return np.where(wall < 0.7, wall, np.maximum(far, 0.7))
 
 
@@ -258,7 +262,10 @@ def _cavities(
     porus = fundus + np.array([-7.4, 7.6, 1.2]) * rng.uniform(0.9, 1.3)
     width = rng.uniform(1.5, 3.2)
     canal = _tube(
-        canvas, [tuple(fundus), tuple((fundus + porus) / 2), tuple(porus)], [1.5, width, width * 1.3], rng
+        canvas,
+        [tuple(fundus), tuple((fundus + porus) / 2), tuple(porus)],
+        [1.5, width, width * 1.3],
+        rng,
     )
     cavity(canal, tissues.fluid)
     # Cochlear nerve canal, from the fundus to the modiolus.
@@ -286,7 +293,7 @@ def _cavities(
     duct = [(-1.6, -0.6, 1.6), (-4.2, -1.2, 2.0), (-6.6, -3.7, 0.3), (-8.6, -5.5, -1.0)]
     cavity(_tube(canvas, duct, [0.2, 0.3, 0.4, 0.7], rng), tissues.fluid, plate=False)
     round_window = shape.landmarks["round_window"]
-    duct = [tuple(round_window + (-0.4, 0.9, -0.3)), (-3.0, 4.5, -6.0), (-6.5, 8.5, -8.0)]
+    duct = [tuple(round_window + np.array([-0.4, 0.9, -0.3])), (-3.0, 4.5, -6.0), (-6.5, 8.5, -8.0)]
     cavity(_tube(canvas, duct, [0.1, 0.3, 1.1], rng), tissues.fluid)
     if rng.random() < 0.7:
         arch = [(0.5, -1.5, 5.0), (-2.0, 1.0, 5.3), (-5.5, 3.5, 5.5)]
@@ -303,9 +310,13 @@ def _cavities(
     drum = smooth_union(
         drum, _ball(canvas, np.array([2.6, -9.0, 3.2]) + jitter(0.8), rng.uniform(2, 4.5, 3)), 1.5
     )
-    sinus_tympani = _ball(canvas, np.array([0.6, -2.4, -3.9]) + jitter(0.3), np.array([1.4, 1.3, 1.6]))
+    sinus_tympani = _ball(
+        canvas, np.array([0.6, -2.4, -3.9]) + jitter(0.3), np.array([1.4, 1.3, 1.6])
+    )
     drum = smooth_union(drum, sinus_tympani, 0.8)
-    tube = _tube(canvas, [(6.0, 0.5, -6.5), (7.5, 7.0, -9.0), (7.0, 18.0, -14.0)], [1.8, 1.0, 1.2], rng)
+    tube = _tube(
+        canvas, [(6.0, 0.5, -6.5), (7.5, 7.0, -9.0), (7.0, 18.0, -14.0)], [1.8, 1.0, 1.2], rng
+    )
     drum = smooth_union(drum, tube, 0.8)
     promontory = rng.uniform(0.4, 1.4) - far
     drum = np.maximum(drum, promontory)
@@ -377,7 +388,7 @@ def _paint_inside(
     hu: Field,
     wall: Field,
 ) -> None:
-    """The osseous spiral lamina: a thin shelf from the modiolus into the lumen, in the image alone."""
+    """The osseous spiral lamina: a thin shelf into the lumen, in the image alone."""
     if rng.random() < 0.3:
         return
     tube = shape.cochlea

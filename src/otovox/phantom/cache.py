@@ -1,4 +1,4 @@
-"""Rendered temporal bones kept on disk, so that training sees each under many scanners and angles."""
+"""Rendered temporal bones kept on disk: training sees each under many scanners and angles."""
 
 from dataclasses import dataclass
 from pathlib import Path

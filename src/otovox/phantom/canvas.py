@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from otovox.geometry import FloatArray, Pose
 from otovox.volume import Grid
 
-Field = NDArray[np.float32]
+Field = NDArray[np.floating]
 
 #: Value of a distance field where nothing was painted, mm.
 FAR_MM = 50.0
@@ -140,9 +140,10 @@ class Canvas:
         """The same field of view on a coarser grid (never finer), voxel corners kept."""
         shape = np.maximum(np.ceil(self.grid.extent_mm / spacing_mm), 2).astype(int)
         shape = np.minimum(shape, self.grid.shape)
-        step = np.maximum(
-            (np.asarray(self.grid.shape) - 1) / np.maximum(shape - 1, 1), 1e-6
-        ) * self.grid.spacing_mm
+        step = (
+            np.maximum((np.asarray(self.grid.shape) - 1) / np.maximum(shape - 1, 1), 1e-6)
+            * self.grid.spacing_mm
+        )
         affine = self.grid.affine.copy()
         affine[:3, :3] = self.grid.directions * step
         i, j, k = (int(n) for n in shape)

@@ -116,5 +116,3 @@ def _in_field(landmarks: Landmarks, grid: Grid) -> Landmarks:
     inside = grid.contains(landmarks.points_mm)
     points = np.where(inside[:, None], landmarks.points_mm, np.nan)
     return Landmarks(landmarks.names, points)
-
-

@@ -13,7 +13,7 @@ from otovox.phantom.bone import Tissues, draw_tissues, render
 from otovox.phantom.cache import MIDDLE_MM, VERSION
 from otovox.phantom.canvas import Canvas, Field, occupancy
 from otovox.phantom.labyrinth import draw_labyrinth
-from otovox.resample import resample
+from otovox.resample import corners, resample
 from otovox.volume import Grid
 
 #: Half of the distance between the vestibules. Source: doubled midplane distance of the oval
@@ -65,6 +65,7 @@ def render_head(
     tissues = draw_tissues(rng)
     while plausible and not (900 < tissues.cortex < tissues.capsule and tissues.soft > -50):
         tissues = draw_tissues(rng)
+    size = int(BONE_BOX_MM / bone_spacing_mm)
     hu = _skull(grid, tissues, rng)
     share = np.zeros(grid.shape, dtype=np.float32)
     middles, landmarks = [], {}
@@ -75,7 +76,7 @@ def render_head(
         shape = draw_labyrinth(rng)
         box = Grid.centred(
             pose.to_lps(MIDDLE_MM[None])[0],
-            (int(BONE_BOX_MM / bone_spacing_mm),) * 3,
+            (size, size, size),
             spacing_mm=bone_spacing_mm,
         )
         bone, lumen = render(shape, Canvas(box, pose), tissues, rng)
@@ -105,12 +106,9 @@ def load_head(folder: Path, seed: int) -> Head:
         return Head(kept["hu"], kept["share"], grid, kept["middles_mm"], {})
 
 
-def _insert(
-    hu: Field, share: Field, grid: Grid, box: Grid, bone: Field, lumen: Field
-) -> None:
+def _insert(hu: Field, share: Field, grid: Grid, box: Grid, bone: Field, lumen: Field) -> None:
     """Fade a detailed temporal bone into the head, in place."""
-    corners = box.to_mm(np.array(np.meshgrid(*[(0, n - 1) for n in box.shape])).reshape(3, -1).T)
-    ijk = grid.to_ijk(corners)
+    ijk = grid.to_ijk(corners(box))
     start = np.clip(np.floor(ijk.min(axis=0)), 0, grid.shape).astype(int)
     stop = np.clip(np.ceil(ijk.max(axis=0)) + 1, 0, grid.shape).astype(int)
     if np.any(start >= stop):
@@ -127,7 +125,7 @@ def _insert(
 
 
 def _skull(grid: Grid, tissues: Tissues, rng: np.random.Generator) -> Field:
-    """Head without its temporal bones: scalp, vault, base, face with its sinuses and teeth, spine."""
+    """Head without its temporal bones: scalp, vault, base, face, sinuses, teeth, spine."""
     canvas = Canvas(grid, Pose(Side.RIGHT, np.eye(3), np.zeros(3)))
     low = canvas.coarse(2.0)
     size = np.exp(rng.normal(0, 0.05, 3))
@@ -135,7 +133,9 @@ def _skull(grid: Grid, tissues: Tissues, rng: np.random.Generator) -> Field:
     def ellipsoid(center: tuple[float, ...], radii: tuple[float, ...]) -> Field:
         middle = (np.asarray(center) + rng.normal(0, 1.5, 3)) * size
         half = np.asarray(radii) * size * np.exp(rng.normal(0, 0.06, 3))
-        near = sum((low.along(axis, middle) / r) ** 2 for axis, r in zip(np.eye(3), half, strict=True))
+        near = sum(
+            (low.along(axis, middle) / r) ** 2 for axis, r in zip(np.eye(3), half, strict=True)
+        )
         near = np.sqrt(near, dtype=np.float32)
         return (near - 1) * np.float32(half.min())
 

@@ -13,7 +13,7 @@ from importlib.resources import files
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from otovox.geometry import FloatArray, rotation_from_vector, unit
 from otovox.landmarks import Landmarks
@@ -117,7 +117,7 @@ class Labyrinth:
     facts: dict[str, float]
 
 
-def spiral(parameters: ArrayLike, angle_deg: ArrayLike) -> tuple[FloatArray, FloatArray, float]:
+def spiral(parameters: ArrayLike, angle_deg: ArrayLike) -> tuple[NDArray, NDArray, float]:
     """The polynomial spiral of the cochlear lateral wall.
 
     Args:
@@ -131,7 +131,7 @@ def spiral(parameters: ArrayLike, angle_deg: ArrayLike) -> tuple[FloatArray, Flo
     phi = np.radians(np.asarray(angle_deg, dtype=float))
     radius = np.polynomial.polynomial.polyval(phi, SPIRAL_R @ row)
     height = np.polynomial.polynomial.polyval(phi, SPIRAL_Z @ row)
-    return radius, height, float(SPIRAL_EXTENT_DEG @ row)
+    return np.asarray(radius), np.asarray(height), float(SPIRAL_EXTENT_DEG @ row)
 
 
 def draw_spiral(rng: np.random.Generator, spread: float = 1.0) -> FloatArray:
@@ -150,7 +150,9 @@ def draw_labyrinth(rng: np.random.Generator, spread: float = 1.25) -> Labyrinth:
     """
     scale = float(np.exp(rng.normal(0, 0.039 * spread)))  # centroid size varies by 3.9 %
     warp = _draw_warp(rng, 0.16 * spread)
-    lumen = float(np.exp(rng.normal(-0.02, 0.09)))  # chosen: the sources' mean radii span 0.4-0.7 mm
+    lumen = float(
+        np.exp(rng.normal(-0.02, 0.09))
+    )  # chosen: the sources' mean radii span 0.4-0.7 mm
     data = statistics()
 
     canals = {
@@ -173,7 +175,9 @@ def draw_labyrinth(rng: np.random.Generator, spread: float = 1.25) -> Labyrinth:
     cochlea, cochlea_facts, axis, apex_mm = _cochlea(rng, spread, lumen)
 
     vestibule = data["vestibule"]
-    half_axes = np.asarray(vestibule["half_axes_mm"]) * 0.88  # ampullae and hook add their own share
+    half_axes = (
+        np.asarray(vestibule["half_axes_mm"]) * 0.88
+    )  # ampullae and hook add their own share
     half_axes = half_axes * np.exp(rng.normal(0, 0.04 * spread, 3))
     centers = np.array([[0.0, 0.0, 0.0], [0.4, 0.9, -1.2]])
     axes = np.array([vestibule["axes"], np.eye(3)], dtype=float)

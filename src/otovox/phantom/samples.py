@@ -1,4 +1,4 @@
-"""Training samples: a kept anatomy seen from a drawn angle by a drawn scanner, on the working grid."""
+"""Training samples: a kept anatomy, seen from a drawn angle by a drawn scanner."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -34,7 +34,11 @@ class Sample:
 
 
 def ear_sample(
-    folder: Path, seed: int, rng: np.random.Generator, shape: tuple[int, int, int], spacing_mm: float
+    folder: Path,
+    seed: int,
+    rng: np.random.Generator,
+    shape: tuple[int, int, int],
+    spacing_mm: float,
 ) -> Sample:
     """One ear: mostly near its canonical pose, as the second look sees it, else anyhow turned.
 
@@ -60,7 +64,11 @@ def ear_sample(
 
 
 def head_sample(
-    folder: Path, seed: int, rng: np.random.Generator, shape: tuple[int, int, int], spacing_mm: float
+    folder: Path,
+    seed: int,
+    rng: np.random.Generator,
+    shape: tuple[int, int, int],
+    spacing_mm: float,
 ) -> Sample:
     """A piece of a head, around an ear or elsewhere; its one point is the labyrinth's middle.
 
@@ -81,9 +89,13 @@ def head_sample(
 
 
 def lone_ear_sample(
-    folder: Path, seed: int, rng: np.random.Generator, shape: tuple[int, int, int], spacing_mm: float
+    folder: Path,
+    seed: int,
+    rng: np.random.Generator,
+    shape: tuple[int, int, int],
+    spacing_mm: float,
 ) -> Sample:
-    """A temporal bone without its head, anyhow turned, for the locator; its one point is its middle.
+    """A temporal bone without its head, anyhow turned; its one point is its middle.
 
     Args:
         folder, seed, rng, shape, spacing_mm: see `ear_sample`.
@@ -129,7 +141,7 @@ def _finer(target: Grid) -> Grid:
 def _seen(
     specimen: NDArray[np.float32],
     fine: Grid,
-    labels: NDArray[np.float32],
+    labels: NDArray[np.floating],
     points: FloatArray,
     rng: np.random.Generator,
     small: bool = False,
@@ -174,11 +186,11 @@ def _inside(points: FloatArray, shape: tuple[int, ...]) -> NDArray[np.bool_]:
 
 def _cut(
     image: NDArray[np.float32],
-    labels: NDArray[np.float32],
+    labels: NDArray[np.floating],
     points: FloatArray,
     rng: np.random.Generator,
-) -> tuple[NDArray[np.float32], NDArray[np.float32], FloatArray]:
-    """Let the field of view end inside the chunk: the last slice repeated, nothing to find beyond."""
+) -> tuple[NDArray[np.float32], NDArray[np.floating], FloatArray]:
+    """Let the field of view end inside the chunk: its border repeated, nothing to find beyond."""
     axis = int(rng.integers(3))
     size = image.shape[axis]
     keep = int(size * rng.uniform(0.5, 0.95))

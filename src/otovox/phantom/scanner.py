@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Volume = NDArray[np.float32]
+Volume = NDArray[np.floating]
 
 #: A Gaussian's full width at half maximum over its SD.
 FWHM_PER_SD = 2.354820045
@@ -49,10 +49,25 @@ class Protocol:
 #: Voxel and FWHM ranges by modality. Source: from memory with medium to low confidence; the noise
 #: is drawn wider than is usual, so that worse scans than the usual ones are in the world.
 SCANNERS: dict[str, dict[str, tuple[float, float]]] = {
-    "fpvct": {"voxel": (0.10, 0.10), "slice": (0.10, 0.10), "fwhm": (0.15, 0.30), "noise": (80, 220)},
-    "msct": {"voxel": (0.20, 0.30), "slice": (0.40, 0.60), "fwhm": (0.40, 0.60), "noise": (60, 180)},
+    "fpvct": {
+        "voxel": (0.10, 0.10),
+        "slice": (0.10, 0.10),
+        "fwhm": (0.15, 0.30),
+        "noise": (80, 220),
+    },
+    "msct": {
+        "voxel": (0.20, 0.30),
+        "slice": (0.40, 0.60),
+        "fwhm": (0.40, 0.60),
+        "noise": (60, 180),
+    },
     "cbct": {"voxel": (0.125, 0.25), "slice": (0.0, 0.0), "fwhm": (0.25, 0.40), "noise": (60, 180)},
-    "pcct": {"voxel": (0.10, 0.20), "slice": (0.10, 0.20), "fwhm": (0.15, 0.25), "noise": (60, 150)},
+    "pcct": {
+        "voxel": (0.10, 0.20),
+        "slice": (0.10, 0.20),
+        "fwhm": (0.15, 0.25),
+        "noise": (60, 150),
+    },
 }
 
 
@@ -157,7 +172,7 @@ def sampling(fine: int, coarse: int, ratio: float, sd: float) -> NDArray[np.floa
     return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
-def along(matrix: NDArray[np.float32], volume: Volume, axis: int) -> Volume:
+def along(matrix: NDArray[np.floating], volume: Volume, axis: int) -> Volume:
     """Apply a matrix along one axis of a volume."""
     return np.moveaxis(np.tensordot(matrix, volume, axes=(1, axis)), 0, axis)
 

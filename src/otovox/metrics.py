@@ -1,0 +1,160 @@
+"""Overlap, distance and landmark metrics, as Stebani et al. 2023 (S20) and the field define them.
+
+Masks are boolean (i, j, k). Distances are in mm; a spacing of 1 gives them in voxels. Two empty
+masks agree: overlap 1, distances 0. If only one is empty: overlap 0, distances infinite.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import ndimage
+
+from otovox.geometry import FloatArray
+from otovox.landmarks import Landmarks
+
+Mask = NDArray[np.bool_]
+
+
+def dice(first: Mask, second: Mask) -> float:
+    """Dice coefficient, 2TP / (2TP + FP + FN)."""
+    both, one, other = _counts(first, second)
+    return 2 * both / (one + other) if one + other else 1.0
+
+
+def iou(first: Mask, second: Mask) -> float:
+    """Intersection over union, TP / (TP + FP + FN)."""
+    both, one, other = _counts(first, second)
+    return both / (one + other - both) if one + other else 1.0
+
+
+def volumetric_similarity(first: Mask, second: Mask) -> float:
+    """1 - |FN - FP| / (2TP + FP + FN): whether the volumes agree, wherever they lie.
+
+    Source: Taha and Hanbury 2015, equation 17.
+    """
+    _, one, other = _counts(first, second)
+    return 1.0 - abs(one - other) / (one + other) if one + other else 1.0
+
+
+@dataclass(frozen=True)
+class Distances:
+    """How far two masks lie apart, mm.
+
+    Attributes:
+        hausdorff_mm: largest distance of a voxel of one mask from the other mask.
+        hausdorff_95_mm: larger of the two directed 95th percentiles over surface voxels.
+        average_hausdorff_mm: larger of the two directed means over all foreground voxels, those of
+            the overlap counting 0 (S20).
+        assd_mm: mean over the surface voxels of both masks of their distance from the other's
+            surface (Heimann et al. 2009).
+    """
+
+    hausdorff_mm: float
+    hausdorff_95_mm: float
+    average_hausdorff_mm: float
+    assd_mm: float
+
+
+def distances(first: Mask, second: Mask, spacing_mm: ArrayLike = 1.0) -> Distances:
+    """All distances between two masks, from two distance transforms.
+
+    Args:
+        first, second: (i, j, k).
+        spacing_mm: (3,) or one number; 1 for voxel units.
+
+    Returns:
+        Infinite if just one mask is empty, 0 if both are.
+    """
+    if not (first.any() and second.any()):
+        gap = 0.0 if first.any() == second.any() else np.inf
+        return Distances(gap, gap, gap, gap)
+    first, second = _union_box(first, second)
+    to_first, to_second = (_from_surface(mask, spacing_mm) for mask in (first, second))
+    # The voxel of a mask nearest to one outside lies on its surface, so one transform serves both.
+    whole = [to_second[first] * ~second[first], to_first[second] * ~first[second]]
+    rim = [to_second[_surface(first)], to_first[_surface(second)]]
+    return Distances(
+        hausdorff_mm=float(max(gaps.max() for gaps in whole)),
+        hausdorff_95_mm=float(max(np.percentile(gaps, 95) for gaps in rim)),
+        average_hausdorff_mm=float(max(gaps.mean() for gaps in whole)),
+        assd_mm=float(np.concatenate(rim).mean()),
+    )
+
+
+def surface_dice(
+    first: Mask, second: Mask, *, tolerance_mm: float, spacing_mm: ArrayLike = 1.0
+) -> float:
+    """Share of both masks' surface voxels that lie within a tolerance of the other's surface.
+
+    Args:
+        first, second: (i, j, k).
+        tolerance_mm: distance that still counts as agreement.
+        spacing_mm: (3,) or one number; 1 for voxel units.
+
+    Source: Nikolov et al. 2018, with surface voxels counted instead of surface elements weighed.
+    """
+    if not (first.any() and second.any()):
+        return float(first.any() == second.any())
+    first, second = _union_box(first, second)
+    gaps = np.concatenate(
+        [
+            _from_surface(second, spacing_mm)[_surface(first)],
+            _from_surface(first, spacing_mm)[_surface(second)],
+        ]
+    )
+    return float(np.mean(gaps <= tolerance_mm))
+
+
+def components(mask: Mask) -> int:
+    """Number of connected parts; voxels that share a corner are connected (26 neighbours)."""
+    if not mask.any():
+        return 0
+    part, _ = _union_box(mask, mask)
+    return int(ndimage.label(part, np.ones((3, 3, 3)))[1])  # pyright: ignore[reportIndexIssue]
+
+
+def landmark_errors_mm(found: Landmarks, truth: Landmarks) -> dict[str, float]:
+    """Euclidean distance of each landmark from its truth.
+
+    Args:
+        found: LPS mm; one that is absent counts as infinitely far.
+        truth: LPS mm; those that are absent (nan) are left out.
+
+    Returns:
+        Name to mm, in the truth's order.
+    """
+    errors = {}
+    for name in truth.names:
+        if not truth.has(name):
+            continue
+        known = found.has(name)
+        errors[name] = float(np.linalg.norm(found[name] - truth[name])) if known else np.inf
+    return errors
+
+
+def _counts(first: Mask, second: Mask) -> tuple[int, int, int]:
+    """Voxels of the overlap, of the first and of the second mask."""
+    if first.shape != second.shape:
+        raise ValueError(f"masks of shapes {first.shape} and {second.shape} cannot be compared")
+    both = np.count_nonzero(first & second)
+    return int(both), int(np.count_nonzero(first)), int(np.count_nonzero(second))
+
+
+def _union_box(first: Mask, second: Mask) -> tuple[Mask, Mask]:
+    """Both masks cut to the box that holds them, with one empty voxel around."""
+    if first.shape != second.shape:
+        raise ValueError(f"masks of shapes {first.shape} and {second.shape} cannot be compared")
+    window = ndimage.find_objects((first | second).astype(np.uint8))[0]
+    return np.pad(first[window], 1), np.pad(second[window], 1)
+
+
+def _surface(mask: Mask) -> Mask:
+    """Voxels of a mask with a face neighbour outside it."""
+    return mask & ~ndimage.binary_erosion(mask)
+
+
+def _from_surface(mask: Mask, spacing_mm: ArrayLike) -> FloatArray:
+    """Distance of every voxel from the mask's nearest surface voxel."""
+    sampling = np.broadcast_to(np.asarray(spacing_mm, dtype=float), 3)
+    return np.asarray(ndimage.distance_transform_edt(~_surface(mask), sampling=sampling))

@@ -1,0 +1,73 @@
+"""Settings: presets load, nonsense is refused by the name of its key."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from otovox.config import (
+    BASE_SCHEDULE,
+    OptimiserConfig,
+    heatmap_step,
+    load_config,
+    load_preset,
+    preset_names,
+)
+from otovox.errors import ConfigError
+
+
+def test_every_preset_loads_under_its_own_name():
+    assert {"labyrinth", "locator", "stebani-base", "tiny"} <= set(preset_names())
+    for name in preset_names():
+        assert load_preset(name).name == name
+
+
+def test_unknown_preset_is_refused():
+    with pytest.raises(ConfigError, match="stebani-base"):
+        load_preset("none such")
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ('name = "x"\nspeed = 1', "speed"),
+        ('name = "x"\n[network]\nnorm = "group"', "network.norm"),
+        ('name = "x"\n[network]\nlandmarks = ["a", "a"]', "landmarks"),
+        ('name = "x"\n[network]\ndecoders = 1\nattention = "heatmap"', "attention"),
+        ('name = "x"\n[network]\nheads = "segmentation"', "decoders"),
+        ('name = "x"\n[data]\nshape = [100, 128, 128]', "data.shape"),
+        ('name = "x"\n[optimiser]\nwarmup_iterations = 60_000', "plateau_iterations"),
+        ('name = "x"\nvalidate_every = 751', "validate_every"),
+        ('name = "x"\n[optimiser]\npeak_rate = inf', "infinite"),
+        ("name = ", "TOML"),
+    ],
+)
+def test_nonsense_is_refused_by_name(tmp_path, text, key):
+    path = tmp_path / "settings.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=key) as refusal:
+        load_config(path)
+    assert "settings.toml" in str(refusal.value)
+
+
+def test_missing_file_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_config(tmp_path / "absent.toml")
+
+
+@pytest.mark.parametrize(("iteration", "spread"), [(0, 12), (9_999, 12), (10_000, 8), (90_000, 3)])
+def test_schedule_holds_from_its_iteration_on(iteration, spread):
+    assert heatmap_step(BASE_SCHEDULE, iteration).spread_voxels == spread
+
+
+def test_rate_is_a_trapezoid():
+    settings = OptimiserConfig(
+        peak_rate=1.0, warmup_iterations=10, plateau_iterations=20, total_iterations=30
+    )
+    rates = [settings.rate(n) for n in (0, 4, 9, 15, 20, 25, 30)]
+    assert rates == pytest.approx([0.1, 0.5, 1.0, 1.0, 1.0, 0.505, 0.01])
+
+
+@given(st.integers(0, 200_000))
+def test_rate_stays_positive_and_below_the_peak(iteration):
+    settings = OptimiserConfig()
+    assert 0 < settings.rate(iteration) <= settings.peak_rate

@@ -1,0 +1,49 @@
+"""Engines: OpenVINO and torch say the same."""
+
+import numpy as np
+import pytest
+import torch
+
+from otovox.bundle import Bundle, load_bundle, save_bundle
+from otovox.config import load_preset
+from otovox.engine import open_engine
+from otovox.errors import ConfigError
+from otovox.networks import DualHeadUNet
+
+#: Largest difference allowed between the engines in f32.
+TOLERANCE = 1e-3
+
+
+def tiny(folder, shape: tuple[int, int, int]) -> Bundle:
+    config = load_preset("tiny")
+    config = config.model_copy(update={"data": config.data.model_copy(update={"shape": shape})})
+    torch.manual_seed(1)
+    save_bundle(folder, DualHeadUNet(config.network), config, facts={})
+    return load_bundle(folder)
+
+
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore::DeprecationWarning")
+@pytest.mark.parametrize("shape", [(16, 16, 16), (16, 24, 32)])
+def test_openvino_equals_torch(tmp_path, shape):
+    bundle = tiny(tmp_path, shape)
+    images = np.random.default_rng(0).normal(size=(2, 1, *shape)).astype(np.float32)
+    expected = open_engine(bundle, device="torch").run(images)
+    found = open_engine(bundle, device="cpu", threads=1, precision="f32").run(images)
+    for ours, theirs in zip(found, expected, strict=True):
+        assert ours.shape == theirs.shape
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=TOLERANCE)
+    assert found[0].shape == (2, 1, *shape)
+    assert found[1].shape == (2, 3, *shape)
+    assert found[0].min() >= 0
+    assert found[0].max() <= 1
+
+
+def test_unknown_device_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="openvino, please"):
+        open_engine(tiny(tmp_path, (16, 16, 16)), device="openvino, please")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_absent_accelerator_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="CUDA"):
+        open_engine(tiny(tmp_path, (16, 16, 16)), device="cuda")

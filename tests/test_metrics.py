@@ -1,0 +1,129 @@
+"""Metrics against numbers computed by hand."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from otovox.landmarks import Landmarks
+from otovox.metrics import (
+    Mask,
+    components,
+    dice,
+    distances,
+    iou,
+    landmark_errors_mm,
+    surface_dice,
+    volumetric_similarity,
+)
+
+SHAPE = (9, 8, 7)
+NAMES = ("hausdorff_mm", "hausdorff_95_mm", "average_hausdorff_mm", "assd_mm")
+
+
+def box(*ranges: tuple[int, int]) -> Mask:
+    """A mask that is true in a box of voxels."""
+    mask = np.zeros(SHAPE, dtype=bool)
+    mask[tuple(slice(*r) for r in ranges)] = True
+    return mask
+
+
+EMPTY = np.zeros(SHAPE, dtype=bool)
+
+
+def test_overlap_by_hand() -> None:
+    """8 voxels and 12 voxels, 4 of them common."""
+    first, second = box((0, 2), (0, 2), (0, 2)), box((1, 4), (0, 2), (0, 2))
+    assert dice(first, second) == pytest.approx(8 / 20)
+    assert iou(first, second) == pytest.approx(4 / 16)
+    # TP 4, FN 8, FP 4
+    assert volumetric_similarity(first, second) == pytest.approx(1 - 4 / 20)
+
+
+def test_distances_by_hand() -> None:
+    """A rod of 4 voxels against its first 2: the rest lies 1 and 2 steps away."""
+    long, short = box((0, 4), (3, 4), (3, 4)), box((0, 2), (3, 4), (3, 4))
+    found = distances(short, long)
+    assert found.hausdorff_mm == 2
+    # from long to short: 0, 0, 1, 2; from short to long: 0, 0
+    assert found.average_hausdorff_mm == pytest.approx(3 / 4)
+    assert found.assd_mm == pytest.approx(3 / 6)
+    assert found.hausdorff_95_mm == pytest.approx(np.percentile([0, 0, 1, 2], 95))
+    assert surface_dice(short, long, tolerance_mm=1.0) == pytest.approx(5 / 6)
+
+
+def test_inside_a_mask_counts_as_overlap_but_not_as_surface() -> None:
+    """One voxel in the middle of a 3x3x3 cube: the cube's rim is 1, sqrt2 or sqrt3 away."""
+    cube, core = box((2, 5), (2, 5), (2, 5)), box((3, 4), (3, 4), (3, 4))
+    found = distances(core, cube)
+    away = 6 * 1 + 12 * np.sqrt(2) + 8 * np.sqrt(3)
+    assert found.hausdorff_mm == pytest.approx(np.sqrt(3))
+    assert found.average_hausdorff_mm == pytest.approx(away / 27)
+    # The core's one surface voxel is 1 from the cube's surface.
+    assert found.assd_mm == pytest.approx((away + 1) / 27)
+
+
+def test_distances_know_the_spacing() -> None:
+    first, second = box((0, 1), (0, 1), (0, 1)), box((1, 2), (2, 3), (3, 4))
+    gap = np.sqrt(0.2**2 + 0.6**2 + 1.5**2)
+    found = distances(first, second, (0.2, 0.3, 0.5))
+    assert found.hausdorff_mm == pytest.approx(gap)
+    assert found.assd_mm == pytest.approx(gap)
+
+
+@pytest.mark.parametrize("metric", [dice, iou, volumetric_similarity])
+def test_empty_masks(metric) -> None:
+    full = box((0, 2), (0, 2), (0, 2))
+    assert metric(EMPTY, EMPTY) == 1
+    assert metric(EMPTY, full) == 0
+    assert metric(full, EMPTY) == 0
+
+
+def test_distances_of_empty_masks() -> None:
+    full = box((0, 2), (0, 2), (0, 2))
+    nothing = distances(EMPTY, EMPTY)
+    assert (nothing.hausdorff_mm, nothing.assd_mm) == (0, 0)
+    for pair in ((EMPTY, full), (full, EMPTY)):
+        lost = distances(*pair)
+        gaps = (lost.hausdorff_mm, lost.hausdorff_95_mm, lost.average_hausdorff_mm, lost.assd_mm)
+        assert gaps == (np.inf,) * 4
+        assert surface_dice(*pair, tolerance_mm=1.0) == 0
+    assert surface_dice(EMPTY, EMPTY, tolerance_mm=1.0) == 1
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10**6), factor=st.sampled_from([0.5, 2.0, 3.0]))
+def test_doubling_the_spacing_doubles_distances_and_order_does_not_matter(
+    seed: int, factor: float
+) -> None:
+    rng = np.random.default_rng(seed)
+    first, second = (rng.random(SHAPE) < 0.15 for _ in range(2))
+    spacing = rng.uniform(0.1, 1.0, 3)
+    one, other = distances(first, second, spacing), distances(second, first, factor * spacing)
+    for name in NAMES:
+        assert getattr(other, name) == pytest.approx(factor * getattr(one, name))
+    points = [np.argwhere(mask) * spacing for mask in (first, second)]
+    gaps = np.linalg.norm(points[0][:, None] - points[1][None], axis=-1)
+    assert one.hausdorff_mm == pytest.approx(max(gaps.min(axis=0).max(), gaps.min(axis=1).max()))
+
+
+def test_masks_of_other_shapes_are_refused() -> None:
+    with pytest.raises(ValueError, match="cannot be compared"):
+        dice(EMPTY, EMPTY[1:])
+    with pytest.raises(ValueError, match="cannot be compared"):
+        distances(~EMPTY, ~EMPTY[1:])
+
+
+def test_components_touch_by_corners() -> None:
+    mask = box((0, 2), (0, 2), (0, 2)) | box((2, 4), (2, 4), (2, 4))
+    assert components(mask) == 1
+    assert components(mask | box((6, 7), (0, 1), (0, 1))) == 2
+    assert components(EMPTY) == 0
+
+
+def test_landmark_errors() -> None:
+    nan = [np.nan] * 3
+    truth = Landmarks(("a", "b", "c"), np.array([[0, 0, 0], [1, 1, 1], nan]))
+    found = Landmarks(("c", "b", "a"), np.array([[9, 9, 9], nan, [3, 4, 0]]))
+    assert landmark_errors_mm(found, truth) == {"a": 5.0, "b": np.inf}
+    assert landmark_errors_mm(Landmarks((), np.empty((0, 3))), truth)["a"] == np.inf
