@@ -34,7 +34,16 @@ PLAN = (
     ),
     Layer(
         "arrays",
-        ("resample", "intensity", "chunks", "phantom"),
+        (
+            "resample",
+            "intensity",
+            "chunks",
+            "surfaces",
+            "rendering",
+            "planes",
+            "metrics",
+            "phantom",
+        ),
         frozenset({"scipy", "skimage", "SimpleITK"}),
     ),
     Layer("files", ("formats", "dataset"), frozenset({"pydicom"})),
@@ -54,7 +63,11 @@ PLAN = (
         ),
         frozenset({"torch", "lightning", "safetensors", "openvino", "threadpoolctl"}),
     ),
-    Layer("answers", ("pictures", "report", "summary", "analysis"), frozenset({"matplotlib"})),
+    Layer(
+        "answers",
+        ("evaluation", "pictures", "result", "report", "summary", "analysis"),
+        frozenset({"matplotlib"}),
+    ),
     Layer("doors", ("cli", "__main__", "__init__"), frozenset({"typer", "rich"})),
 )
 

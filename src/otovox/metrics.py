@@ -151,7 +151,7 @@ def _union_box(first: Mask, second: Mask) -> tuple[Mask, Mask]:
 
 def _surface(mask: Mask) -> Mask:
     """Voxels of a mask with a face neighbour outside it."""
-    return mask & ~ndimage.binary_erosion(mask)
+    return mask & np.logical_not(ndimage.binary_erosion(mask))
 
 
 def _from_surface(mask: Mask, spacing_mm: ArrayLike) -> FloatArray:

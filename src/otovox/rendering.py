@@ -123,7 +123,7 @@ def _field(mask: NDArray[np.bool_], grid: Grid, view: View) -> tuple[Image, Grid
     )
     background = float(field.min())
     turned = resample(field, crop, space, order="cubic", outside=background, antialias=False)
-    return ndimage.gaussian_filter(turned, 1.0, mode="nearest"), space
+    return np.asarray(ndimage.gaussian_filter(turned, 1.0, mode="nearest"), np.float32), space
 
 
 def _first_hits(field: Image) -> tuple[FloatArray, FloatArray]:

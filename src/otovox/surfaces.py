@@ -65,10 +65,10 @@ def smoothed(mask: NDArray[np.bool_], grid: Grid) -> tuple[NDArray[np.float32], 
     count = int(np.count_nonzero(part))
     if count == 0:
         return part, grid
-    field = ndimage.gaussian_filter(part, SMOOTHING_VOXELS, mode="constant")
+    field = np.asarray(ndimage.gaussian_filter(part, SMOOTHING_VOXELS, mode="constant"))
     ranked = np.partition(field.ravel(), [field.size - count - 1, field.size - count])
     level = float(ranked[-count - 1] + ranked[-count]) / 2
-    return field + np.float32(0.5 - level), grid
+    return (field + np.float32(0.5 - level)).astype(np.float32), grid
 
 
 def mesh(values: NDArray, grid: Grid, level: float = 0.5) -> tuple[FloatArray, FaceArray]:
