@@ -1,10 +1,13 @@
 """Engines: OpenVINO and torch say the same."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
 
-from otovox.bundle import Bundle, load_bundle, save_bundle
+from otovox.bundle import Bundle, embedded, load_bundle, save_bundle
 from otovox.config import load_preset
 from otovox.engine import open_engine
 from otovox.errors import ConfigError
@@ -22,7 +25,6 @@ def tiny(folder, shape: tuple[int, int, int]) -> Bundle:
     return load_bundle(folder)
 
 
-@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore::DeprecationWarning")
 @pytest.mark.parametrize("shape", [(16, 16, 16), (16, 24, 32)])
 def test_openvino_equals_torch(tmp_path, shape):
     bundle = tiny(tmp_path, shape)
@@ -47,3 +49,24 @@ def test_unknown_device_is_refused(tmp_path):
 def test_absent_accelerator_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="CUDA"):
         open_engine(tiny(tmp_path, (16, 16, 16)), device="cuda")
+
+
+def test_embedded_models_say_the_same_in_both_engines():
+    for name in ("locator", "labyrinth"):
+        bundle = embedded(name)
+        image = np.random.default_rng(0).normal(size=(1, 1, *bundle.config.data.shape))
+        image = image.astype(np.float32)
+        expected = open_engine(bundle, device="torch").run(image)
+        found = open_engine(bundle, device="cpu").run(image)
+        amplitude = bundle.config.heatmaps[-1].amplitude
+        np.testing.assert_allclose(found[0], expected[0], rtol=0, atol=TOLERANCE)
+        np.testing.assert_allclose(found[1], expected[1], rtol=0, atol=TOLERANCE * amplitude)
+
+
+def test_no_usage_data_is_sent():
+    code = (
+        "import sys; from otovox.bundle import embedded; from otovox.engine import open_engine; "
+        "open_engine(embedded('locator'), device='cpu'); "
+        "sys.exit(sys.modules.get('openvino_telemetry') is not None)"
+    )
+    assert subprocess.run([sys.executable, "-W", "ignore", "-c", code]).returncode == 0

@@ -1,6 +1,7 @@
 """One forward pass: OpenVINO on the CPU, torch everywhere else; the same numbers either way."""
 
-import os
+import sys
+import warnings
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -86,16 +87,18 @@ class OpenVinoEngine:
     """A network in OpenVINO, converted in memory."""
 
     def __init__(self, bundle: Bundle, threads: int | None, precision: Precision) -> None:
-        # Set before the import: no usage data leaves the machine.
-        os.environ.setdefault("OPENVINO_TELEMETRY_OPT_OUT", "1")
+        # On import OpenVINO sends usage data, unless its reporter cannot be imported.
+        sys.modules.setdefault("openvino_telemetry", None)  # pyright: ignore[reportArgumentType]
         import openvino
         import torch
 
-        shape = (1, bundle.config.network.in_channels, *bundle.config.data.shape)
-        with torch.inference_mode():
-            model = openvino.convert_model(
-                _plain(bundle), example_input=torch.zeros(shape), input=[list(shape)]
-            )
+        network = bundle.config.network
+        shape = [1, network.in_channels, *bundle.config.data.shape]
+        # Traced on the least volume that the network takes and not flat: faster than on a whole one.
+        example = torch.rand(1, network.in_channels, *(2 * network.stride,) * 3)
+        # The tracer warns of its own deprecation, and of checks whose outcome never changes here.
+        with torch.inference_mode(), warnings.catch_warnings(action="ignore"):
+            model = openvino.convert_model(_plain(bundle), example_input=example, input=[shape])
         settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": precision}
         if threads is not None:
             settings["INFERENCE_NUM_THREADS"] = threads
