@@ -17,42 +17,39 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         OutputError: if it cannot be written; nothing is left behind.
     """
-    make_folder(path.parent)
-    with replacing_folder(path.parent / f".{path.name}.writing", keep=False) as folder:
+    with _beside(path) as folder:
         yield folder / path.name
-        try:
-            os.replace(folder / path.name, path)
-        except OSError as error:
-            raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error
+        os.replace(folder / path.name, path)
 
 
 @contextmanager
-def replacing_folder(path: Path, *, keep: bool = True) -> Iterator[Path]:
+def replacing_folder(path: Path) -> Iterator[Path]:
     """A temporary folder beside `path`, renamed to it if all goes well; an old one is replaced.
-
-    Args:
-        path: the folder wanted.
-        keep: False to remove the temporary folder in any case.
 
     Raises:
         OutputError: if it cannot be written; nothing is left behind and the old folder stays.
     """
+    with _beside(path) as folder:
+        yield folder
+        if path.exists():
+            shutil.rmtree(path)
+        os.replace(folder, path)
+
+
+@contextmanager
+def _beside(path: Path) -> Iterator[Path]:
+    """A temporary folder beside `path`, gone afterwards; what fails within is told of `path`."""
     make_folder(path.parent)
+    folder: Path | None = None
     try:
-        beside = Path(tempfile.mkdtemp(prefix=f".{path.name.strip('.')}-", dir=path.parent))
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error
-    try:
-        beside.chmod(0o755)
-        yield beside
-        if keep:
-            if path.exists():
-                shutil.rmtree(path)
-            os.replace(beside, path)
+        folder = Path(tempfile.mkdtemp(prefix=f".{path.name.strip('.')}-", dir=path.parent))
+        folder.chmod(0o755)
+        yield folder
     except OSError as error:
         raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def make_folder(path: Path) -> None:
