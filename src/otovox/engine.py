@@ -94,7 +94,7 @@ class OpenVinoEngine:
 
         network = bundle.config.network
         shape = [1, network.in_channels, *bundle.config.data.shape]
-        # Traced on the least volume that the network takes and not flat: faster than on a whole one.
+        # Traced on the least volume that the network takes: faster than on a whole one.
         example = torch.rand(1, network.in_channels, *(2 * network.stride,) * 3)
         # The tracer warns of its own deprecation, and of checks whose outcome never changes here.
         with torch.inference_mode(), warnings.catch_warnings(action="ignore"):
