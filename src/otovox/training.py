@@ -201,14 +201,14 @@ def train(
         training,
         *_loaders(config, datasets),
         ckpt_path=str(last) if resume and last.is_file() else None,
-        weights_only=False,
+        weights_only=True,
     )
     return export(output, config)
 
 
 def export(output: Path, config: TrainConfig) -> Bundle:
     """Write the best checkpoint of a run as a bundle to `output`/model."""
-    kept = torch.load(output / "best.ckpt", map_location="cpu", weights_only=False)
+    kept = torch.load(output / "best.ckpt", map_location="cpu", weights_only=True)
     training = Training(config)
     training.load_state_dict(kept["state_dict"])
     with (output / "validation.csv").open(newline="") as file:
