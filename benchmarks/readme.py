@@ -1,0 +1,93 @@
+"""Writes the figures in `benchmarks/results/` into the README, between its results marks.
+
+python benchmarks/readme.py
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+START, END = "<!-- results:start -->\n", "<!-- results:end -->"
+
+
+def load(name: str) -> Any:
+    return json.loads((RESULTS / f"{name}.json").read_text("utf-8"))
+
+
+def phantoms() -> str:
+    """One line per set of unseen phantoms."""
+    lines = [
+        "| phantoms, unseen | ears | found | right side | DSC | ASSD, mm | helicotrema, mm "
+        "| oval window, mm | round window, mm |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for path in sorted(RESULTS.glob("accuracy-*.json")):
+        facts = load(path.stem)
+        mean, sd = facts["mean"], facts["sd"]
+        points = [mean[f"{name}_mm"] for name in ("helicotrema", "oval_window", "round_window")]
+        cells = [
+            path.stem.removeprefix("accuracy-").replace("-", ", "),
+            facts["ears"],
+            facts["found"],
+            facts["side_right"],
+            f"{mean['dice']:.3f} ± {sd['dice']:.3f}",
+            f"{mean['assd_mm']:.3f}",
+            *(f"{point:.2f}" for point in points),
+        ]
+        lines.append("| " + " | ".join(map(str, cells)) + " |")
+    return "\n".join(lines)
+
+
+def head() -> str:
+    """The real head's ears."""
+    lines = [
+        "| a real head, voxels of 1 mm | volume, mm³ | centre off by, mm | helicotrema, mm "
+        "| oval window, mm | confidence |",
+        "|---|---|---|---|---|---|",
+    ]
+    for side, ear in load("real-head")["whole head"].items():
+        places = [f"{ear[name]:.1f}" for name in ("center_mm", "helicotrema_mm", "oval_window_mm")]
+        cells = [side, f"{ear['volume_mm3']:.0f}", *places, f"{ear['confidence']:.2f}"]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def speed() -> str:
+    """The command's time and memory, reading and writing included."""
+    facts = load("speed")
+    lines = [
+        "| `otovox analyze`, everything included | time, s | peak memory, GiB |",
+        "|---|---|---|",
+    ]
+    for name, measured in facts.items():
+        if name.startswith("analyze "):
+            lines.append(
+                f"| {name.removeprefix('analyze ')} | {measured['wall_s']:.0f} "
+                f"| {measured['peak_gib']:.1f} |"
+            )
+    machine = facts["machine"]
+    return "\n".join(lines) + f"\n\non {machine['cores']} cores ({machine['processor']}), no GPU."
+
+
+def main() -> None:
+    readme = ROOT / "README.md"
+    text = readme.read_text("utf-8")
+    before, rest = text.split(START)
+    after = rest.split(END)[1]
+    parts = [
+        phantoms(),
+        "Phantoms (mean ± SD) have truth to the voxel, but are not patients: `python "
+        "benchmarks/accuracy.py --scanner fpvct --cases 40`, and so on for each line.",
+        head(),
+        "The Visible Human Female (real, no expert truth; places are known to ±1.5 mm): "
+        "`python benchmarks/real_head.py --scan vhf_head_ct.nii.gz`.",
+        speed(),
+        "`python benchmarks/speed.py --scan vhf_head_ct.nii.gz`.",
+    ]
+    readme.write_text(before + START + "\n\n".join(parts) + "\n" + END + after, "utf-8")
+
+
+if __name__ == "__main__":
+    main()
