@@ -74,3 +74,13 @@ def test_the_fitted_view_holds_all() -> None:
     border = np.concatenate([picture[0], picture[-1], picture[:, 0], picture[:, -1]])
     assert border[:, 3].max() == 0
     assert picture[..., 3].max() == 1
+
+
+def test_a_probability_looks_like_its_mask() -> None:
+    grid = Grid.centred((0, 0, 0), (40, 40, 40), spacing_mm=0.5)
+    away = np.linalg.norm(grid.to_mm(np.moveaxis(np.indices(grid.shape), 0, -1)), axis=-1)
+    share = np.clip((6 - away) / 0.5 + 0.5, 0, 1).astype(np.float32)
+    view = fitted_view(share > 0.5, grid, np.eye(3), margin_mm=1.0)
+    soft = render(share, grid, view, rgb=(1, 0.5, 0))
+    hard = render(share > 0.5, grid, view, rgb=(1, 0.5, 0))
+    assert np.abs(soft[..., 3] - hard[..., 3]).mean() < 0.02

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from otovox.anatomy import Side
 from otovox.geometry import FloatArray, Pose
 from otovox.landmarks import Landmarks
-from otovox.volume import LabelMap, Scan
+from otovox.volume import LabelMap, Probability, Scan
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,8 @@ class EarPrediction:
         uncertainty: mean voxel SD over the test-time samples within and near the labyrinth.
         touches_border: the labyrinth runs out of the scan's field.
         warnings: sentences for the user.
+        probability: of the labyrinth, on the working grid in the ear's own frame, 0 outside the
+            scan's field; finer than a coarse scan. None where a prediction was made by hand.
     """
 
     side: Side
@@ -56,6 +58,7 @@ class EarPrediction:
     uncertainty: float
     touches_border: bool = False
     warnings: tuple[str, ...] = ()
+    probability: Probability | None = None
 
 
 @dataclass(frozen=True)

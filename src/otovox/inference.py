@@ -35,7 +35,7 @@ from otovox.trust import (
     fit_quality,
     scan_warnings,
 )
-from otovox.volume import Grid, LabelMap, Scan
+from otovox.volume import Grid, LabelMap, Probability, Scan
 
 logger = logging.getLogger(__name__)
 
@@ -264,6 +264,7 @@ class Analyzer:
             center_mm=middle,
             confidence=score,
             uncertainty=float(spread[near].mean()),
+            probability=Probability(np.where(_within(scan.grid, grid), probability, 0), grid),
         )
         ear = replace(ear, warnings=ear_warnings(ear, scan.grid, other, sd[order]))
         return Ear(ear, probability, spread, grid)
@@ -311,6 +312,11 @@ def _first_views() -> Iterator[FloatArray]:
         cube = np.eye(3)[list(order)] * np.array(signs)[:, None]
         if np.linalg.det(cube) > 0 and not np.allclose(cube, np.eye(3)):
             yield right @ cube
+
+
+def _within(field: Grid, grid: Grid) -> NDArray[np.bool_]:
+    """Which voxels of a grid have their centre inside a field."""
+    return field.contains(grid.to_mm(np.moveaxis(np.indices(grid.shape), 0, -1)))
 
 
 def _distance(first: FloatArray, second: FloatArray) -> float:

@@ -113,7 +113,11 @@ def _draw_ear(
         _outline(axes, sample(field, crop, plane, outside=float(field.min())), plane, rgb)
         _mark(axes, ear, plane)
     if mask.any():
-        _draw_rendering(_panel(figure, 4, top, "Rendering, from lateral"), mask, scan.grid, ear)
+        panel = _panel(figure, 4, top, "Rendering, from lateral")
+        if ear.probability is None:
+            _draw_rendering(panel, mask, scan.grid, ear)
+        else:
+            _draw_rendering(panel, ear.probability.values, ear.probability.grid, ear)
 
 
 def _facts(ear: EarPrediction) -> str:
@@ -226,12 +230,14 @@ def _mark(axes: "Axes", ear: EarPrediction, plane: Plane) -> None:
         _label(axes, x + side * 0.05 * half, above, title, size=8, color=_TEXT, ha=ha)
 
 
-def _draw_rendering(axes: "Axes", mask: NDArray[np.bool_], grid: Grid, ear: EarPrediction) -> None:
+def _draw_rendering(
+    axes: "Axes", mask: NDArray[np.bool_] | NDArray[np.float32], grid: Grid, ear: EarPrediction
+) -> None:
     """The labyrinth from lateral in its own frame, so that every ear is seen alike."""
     turn = ear.pose.matrix @ mean_pose(ear.side).matrix.T
     lateral = np.array(_VIEWER) * ((-1, 1, 1) if ear.side is ear.side.LEFT else (1, 1, 1))
     seen = view_axes(turn @ lateral, turn @ np.array([0.0, 0.0, 1.0]))
-    view = fitted_view(mask, grid, seen, margin_mm=1.5)
+    view = fitted_view(mask > 0.5, grid, seen, margin_mm=1.5)
     balls = [
         Ball(ear.landmarks[structure.name], 0.5, _rgb(structure))
         for structure in LANDMARKS

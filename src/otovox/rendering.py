@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from otovox.geometry import FloatArray, unit
 from otovox.resample import corners, resample
-from otovox.surfaces import smoothed
+from otovox.surfaces import cropped, smoothed
 from otovox.volume import Grid
 
 Image = NDArray[np.float32]
@@ -76,7 +76,7 @@ def fitted_view(mask: NDArray[np.bool_], grid: Grid, axes: FloatArray, margin_mm
 
 
 def render(
-    mask: NDArray[np.bool_],
+    mask: NDArray[np.bool_] | NDArray[np.float32],
     grid: Grid,
     view: View,
     *,
@@ -86,7 +86,7 @@ def render(
     """A shaded picture of a mask's surface and of balls; those behind the surface shine through.
 
     Args:
-        mask: (i, j, k) on `grid`, not empty.
+        mask: (i, j, k) on `grid`, not empty; or a probability, whose surface is at a half.
         grid: where the voxels lie.
         view: where it is seen from.
         rgb: the surface's colour, 0 to 1.
@@ -109,9 +109,12 @@ def render(
     return np.ascontiguousarray(picture.swapaxes(0, 1)[::-1]).clip(0, 1).astype(np.float32)
 
 
-def _field(mask: NDArray[np.bool_], grid: Grid, view: View) -> tuple[Image, Grid]:
+def _field(
+    mask: NDArray[np.bool_] | NDArray[np.float32], grid: Grid, view: View
+) -> tuple[Image, Grid]:
     """The smooth field in the view's own axes, wide enough for the picture, deep as the mask."""
-    field, crop = smoothed(mask, grid)
+    binary = mask.dtype == bool
+    field, crop = smoothed(mask > 0, grid) if binary else cropped(mask, grid, margin=4)
     step = view.width_mm / _COARSE_PIXELS
     along = (corners(crop) @ view.axes)[:, 2]
     deep = int(np.ceil((along.max() - along.min()) / step)) + 3

@@ -13,7 +13,7 @@ from otovox.formats import save_label_map, save_volume, write_markups, write_stl
 from otovox.formats.writing import replacing_folder
 from otovox.landmarks import Landmarks
 from otovox.result import DISTANCES, FILES, RESULT, SCHEMA_VERSION, ResultFile, describe, sides_of
-from otovox.surfaces import smooth_mesh
+from otovox.surfaces import mesh, smooth_mesh
 
 #: Steps of the uncertainty as it is written: chosen, far below its own error, to compress well.
 _UNCERTAINTY_STEPS = 255
@@ -100,8 +100,13 @@ def _write(prediction: Prediction, folder: Path) -> None:
     save_label_map(labels, folder / FILES["segmentation"])
     save_volume(uncertainty, labels.grid, folder / FILES["uncertainty"])
     write_markups(folder / FILES["landmarks"], _by_side(prediction))
+    fine = {ear.side: ear.probability for ear in prediction.ears}
     for side in sides_of(prediction):
-        surface = smooth_mesh(labels.values == side.label, labels.grid)
+        probability = fine[side]
+        if probability is None:
+            surface = smooth_mesh(labels.values == side.label, labels.grid)
+        else:
+            surface = mesh(probability.values, probability.grid)
         write_stl(folder / FILES[f"labyrinth_{side}"], *surface)
     overview(prediction, folder / FILES["overview"])
     text = describe(prediction).model_dump_json(indent=2)

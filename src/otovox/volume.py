@@ -121,6 +121,23 @@ class Scan:
 
 
 @dataclass(frozen=True, eq=False)
+class Probability:
+    """How likely each voxel belongs to a labyrinth.
+
+    Attributes:
+        values: (i, j, k) float32, 0 to 1.
+        grid: where the voxels lie.
+    """
+
+    values: NDArray[np.float32]
+    grid: Grid
+
+    def __post_init__(self) -> None:
+        if self.values.shape != self.grid.shape:
+            raise ValueError(f"values {self.values.shape} do not fit the grid {self.grid.shape}")
+
+
+@dataclass(frozen=True, eq=False)
 class LabelMap:
     """A label volume: 0 background, `Side.label` for the labyrinth of each side.
 
