@@ -5,9 +5,8 @@ import inspect
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -265,18 +264,16 @@ def test_public_names_are_there() -> None:
 
 
 def test_scanners_are_those_of_the_phantom() -> None:
-    from otovox.phantom import SCANNERS
-
-    choices = get_args(get_args(cli.Scanner)[0])
-    assert set(choices) == {*SCANNERS, "any"}
+    code, _, stderr = otovox_command("phantom", "--scanner", "xray", "--output", "nowhere")
+    assert code == 2
+    assert "fpvct-clinical" in stderr
+    assert not Path("nowhere").exists()
 
 
 def test_help_is_quick_and_module_runs() -> None:
     """The command line must not import the heavy libraries before it knows that it needs them."""
-    start = time.perf_counter()
     command = [sys.executable, "-X", "importtime", "-m", "otovox", "--help"]
     result = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert time.perf_counter() - start < 5  # 0.2 s on an idle machine
     assert "analyze" in result.stdout
     for heavy in ("numpy", "torch", "SimpleITK", "matplotlib", "pydantic"):
         assert f" {heavy}\n" not in result.stderr

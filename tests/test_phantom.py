@@ -5,9 +5,10 @@ import pytest
 from scipy import ndimage
 
 from otovox.anatomy import CANONICAL_MM, LANDMARK_NAMES, POSE_NAMES, Side
+from otovox.errors import ConfigError
 from otovox.geometry import Pose, mean_pose
-from otovox.phantom import make_case
-from otovox.phantom.bone import draw_tissues, render
+from otovox.phantom import DIAGNOSES, make_case
+from otovox.phantom.bone import render
 from otovox.phantom.cache import MIDDLE_MM, load_anatomy
 from otovox.phantom.canvas import Canvas, occupancy
 from otovox.phantom.head import render_head
@@ -20,6 +21,7 @@ from otovox.phantom.labyrinth import (
     spiral,
 )
 from otovox.phantom.scanner import SCANNERS, Protocol, draw_protocol, sampling, scan
+from otovox.phantom.tissues import draw_tissues
 from otovox.volume import Grid
 
 HOME = Pose(Side.RIGHT, np.eye(3), np.zeros(3))
@@ -126,7 +128,7 @@ def test_noise_has_the_asked_standard_deviation() -> None:
 def test_protocols_are_drawn_within_their_ranges(name: str) -> None:
     for seed in range(20):
         protocol = draw_protocol(np.random.default_rng(seed), name)
-        assert 0.09 < min(protocol.voxel_mm) <= max(protocol.voxel_mm) <= 1.0
+        assert 0.06 < min(protocol.voxel_mm) <= max(protocol.voxel_mm) <= 1.0
         assert protocol.noise_hu > 0
 
 
@@ -165,3 +167,63 @@ def test_a_kept_anatomy_is_read_back(tmp_path, monkeypatch) -> None:
     np.testing.assert_array_equal(first.hu, again.hu)
     assert first.points_mm.shape == (7, 3)
     assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.fixture(scope="module")
+def ill():
+    """One ear with every diagnosis: the same labyrinth, but for what the diagnosis does."""
+    return {
+        name: make_case(3, scanner="msct", diagnosis=name, field_mm=(22, 22, 22))
+        for name in DIAGNOSES
+    }
+
+
+@pytest.mark.parametrize("name", DIAGNOSES)
+def test_a_diagnosis_keeps_one_labyrinth_and_says_what_is_missing(ill, name: str) -> None:
+    case = ill[name]
+    ((side, points),) = case.landmarks.items()
+    assert case.facts["diagnosis"] == name
+    assert 60 < case.labels.volume_mm3(side.label) < 400
+    lacking = {n for n in points.names if not points.has(n)}
+    assert lacking == set(case.facts["missing"][str(side)])
+    expected = {
+        "common_cavity": {"helicotrema", "oval_window", "round_window"},
+        "incomplete_partition": {"helicotrema"},
+        "absent_lateral_canal": {"lateral_arc"},
+    }
+    assert expected.get(name, set()) <= lacking
+    if name not in expected:
+        assert not lacking
+
+
+def test_diseases_change_what_they_are_about(ill) -> None:
+    healthy = ill["healthy"]
+    volumes = {n: np.count_nonzero(case.labels.values) for n, case in ill.items()}
+    assert volumes["ossificans"] < volumes["healthy"]
+    assert volumes["hypoplasia"] < volumes["healthy"]
+    assert volumes["absent_lateral_canal"] < volumes["healthy"] + 200
+    for name in ("otosclerosis", "otitis_media", "canal_dehiscence", "enlarged_aqueduct"):
+        assert volumes[name] == pytest.approx(volumes["healthy"], rel=0.02), name
+        gap = np.abs(ill[name].scan.values - healthy.scan.values)
+        assert np.percentile(gap, 99.5) > 300, name
+    assert ill["implant"].scan.values.max() >= 3071
+
+
+def test_what_cannot_be_made_is_refused() -> None:
+    with pytest.raises(ConfigError, match="no scanner 'xray'"):
+        make_case(0, scanner="xray")
+    with pytest.raises(ConfigError, match="no diagnosis 'cold'"):
+        make_case(0, diagnosis="cold")
+    with pytest.raises(ConfigError, match="billion voxels"):
+        make_case(0, kind="head", scanner="fpvct")
+
+
+def test_metal_throws_streaks() -> None:
+    protocol = Protocol((0.3, 0.3, 0.3), (0.3, 0.3, 0.3), noise_hu=0.0)
+    flat = np.zeros((40, 40, 8), dtype=np.float32)
+    clean = scan(flat, np.array([0.3, 0.3, 0.3]), protocol, np.random.default_rng(0))
+    flat[18:21, 18:21, 3:5] = 20_000
+    metal = scan(flat, np.array([0.3, 0.3, 0.3]), protocol, np.random.default_rng(0))
+    assert clean.std() == 0
+    assert metal[5:15, 5:15, 3:5].std() > 5
+    assert metal[:, :, 0].std() < 1e-3

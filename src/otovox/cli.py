@@ -49,9 +49,8 @@ Accelerator = Annotated[Literal["auto", "cpu", "gpu"], typer.Option(help="Where 
 Seed = Annotated[int, typer.Option(min=0, help="Seed of the (first) phantom.")]
 Cases = Annotated[int, typer.Option(min=1, help="How many phantoms; seeds count up.")]
 Kind = Annotated[Literal["ear", "head"], typer.Option(help="One temporal bone or a whole head.")]
-Scanner = Annotated[
-    Literal["fpvct", "msct", "cbct", "pcct", "any"], typer.Option(help="Kind of scanner.")
-]
+Scanner = Annotated[str, typer.Option(help="Kind of scanner, such as fpvct-clinical or msct.")]
+Diagnosis = Annotated[str, typer.Option(help="Disease or variant, such as otosclerosis.")]
 
 
 def main() -> None:
@@ -134,14 +133,19 @@ def train(
 @app.command()
 @refusals
 def phantom(
-    output: Output, seed: Seed = 0, cases: Cases = 1, kind: Kind = "ear", scanner: Scanner = "msct"
+    output: Output,
+    seed: Seed = 0,
+    cases: Cases = 1,
+    kind: Kind = "ear",
+    scanner: Scanner = "msct",
+    diagnosis: Diagnosis = "healthy",
 ) -> None:
     """Render synthetic temporal bones or heads with their truth."""
     from otovox.dataset import write_case
     from otovox.phantom import make_case
 
     for number in range(seed, seed + cases):
-        case = make_case(number, kind=kind, scanner=scanner)
+        case = make_case(number, kind=kind, scanner=scanner, diagnosis=diagnosis)
         write_case(case, output / case.scan.name)
         typer.echo(output / case.scan.name)
 

@@ -5,19 +5,21 @@ random. Positions follow five labelled temporal bones (centroids, nearest points
 canonical frame); the rest is chosen, not measured, and varied widely.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 from scipy import ndimage
 
 from otovox.geometry import FloatArray, unit
 from otovox.phantom.canvas import Canvas, Field, occupancy, smooth_union
+from otovox.phantom.disease import implant, lesions, loosened, ossified, soaked
 from otovox.phantom.labyrinth import (
+    OVAL_WINDOW_MM,
     OVAL_WINDOW_NORMAL,
+    ROUND_WINDOW_MM,
     ROUND_WINDOW_NORMAL,
     Labyrinth,
     paint,
 )
+from otovox.phantom.tissues import Tissues
 
 #: Patient directions in the canonical frame of a mean head.
 LATERAL, ANTERIOR, UP = (
@@ -29,79 +31,13 @@ LATERAL, ANTERIOR, UP = (
 POSTERIOR_FACE = unit((-0.99, 0.08, 0.12))
 
 
-@dataclass(frozen=True)
-class Tissues:
-    """Densities of one scanned specimen, HU before the scanner. See `draw_tissues`."""
-
-    air: float
-    soft: float
-    brain: float
-    fluid: float
-    labyrinth: float
-    capsule: float
-    cortex: float
-    marrow: float
-    marrow_grain: float
-    speckle: float
-    ossicle: float
-    modiolus: float
-    middle_ear: float
-    outside: float
-
-
-def draw_tissues(rng: np.random.Generator) -> Tissues:
-    """Draw densities: most specimens are plausible patients, the rest anything that has an ear.
-
-    Source of the plausible means: published HU (otic capsule above 2187 anterior to the oval
-    window, canal bone 1155 +- 360, malleus 1413, incus 714); spreads are chosen, not measured.
-    """
-    wild = rng.random() < 0.3
-    air = -1000.0 + abs(rng.normal(0, 30))
-    fluid = rng.normal(20, 40)
-    soft = rng.normal(50, 40)
-    cortex = rng.normal(1300, 250)
-    capsule = cortex + rng.uniform(100, 1000)
-    marrow = rng.uniform(100, 0.8 * cortex)
-    labyrinth = fluid + rng.normal(20, 40)
-    middle_ear = air
-    outside = air
-    if rng.random() < 0.15:  # otitis media or a fluid-filled specimen
-        middle_ear = soft
-    if wild:
-        cortex = rng.uniform(500, 2600)
-        capsule = cortex * rng.uniform(0.85, 1.5)
-        marrow = cortex * rng.uniform(0.05, 1.0)
-        kind = rng.random()
-        if kind < 0.25:  # dry bone: air in every space
-            fluid = soft = labyrinth = middle_ear = air
-        elif kind < 0.5:  # embalmed or contrast-like fluids
-            labyrinth = fluid = cortex * rng.uniform(-0.2, 0.3)
-            soft = cortex * rng.uniform(-0.15, 0.3)
-        elif kind < 0.75:  # segmentation-like: bone and air alone outside the labyrinth
-            capsule = marrow = cortex
-            labyrinth = cortex * rng.uniform(-0.3, 0.25)
-            soft, fluid, outside = (rng.choice([air, soft, labyrinth]) for _ in range(3))
-    speckle = 0.0 if wild and rng.random() < 0.3 else rng.uniform(0, 0.08)
-    return Tissues(
-        air=air,
-        soft=soft,
-        brain=air if rng.random() < 0.12 else soft * 0.7 + rng.normal(0, 20),
-        fluid=fluid,
-        labyrinth=labyrinth,
-        capsule=capsule,
-        cortex=cortex,
-        marrow=marrow,
-        marrow_grain=float(rng.uniform(0, 0.6)) if speckle else 0.0,
-        speckle=speckle,
-        ossicle=cortex * rng.uniform(0.5, 1.15),
-        modiolus=labyrinth + (capsule - labyrinth) * rng.uniform(0.15, 0.8),
-        middle_ear=middle_ear,
-        outside=outside,
-    )
-
-
 def render(
-    shape: Labyrinth, canvas: Canvas, tissues: Tissues, rng: np.random.Generator
+    shape: Labyrinth,
+    canvas: Canvas,
+    tissues: Tissues,
+    rng: np.random.Generator,
+    *,
+    diagnosis: str = "healthy",
 ) -> tuple[Field, Field]:
     """Paint one temporal bone.
 
@@ -110,11 +46,13 @@ def render(
         canvas: the grid to paint on.
         tissues: densities.
         rng: everything that varies besides.
+        diagnosis: one of `disease.DIAGNOSES`; `shape` has it already.
 
     Returns:
         Densities, HU before the scanner, and the labyrinth's share of each voxel, both (i, j, k).
     """
     width = canvas.spacing_mm
+    tissues = soaked(tissues, diagnosis)
     wall = paint(shape, canvas)
     lumen = occupancy(wall, width)
     far = _far_distance(canvas, wall)
@@ -136,6 +74,7 @@ def render(
     thick = rng.uniform(0.6, 2.6) * (1 + 0.25 * canvas.noise(rng, 3.0))
     capsule_share = np.clip((thick - far) / rng.uniform(0.3, 1.5) + 0.5, 0, 1)
     bone += capsule_share * (tissues.capsule - bone)
+    bone *= loosened(shape, canvas, diagnosis, far, rng)
     # Wherever the capsule is, there is bone, at least a thin plate.
     plate = rng.uniform(0.15, 0.7)
     share = np.maximum(share, occupancy(far - plate, width))
@@ -143,15 +82,19 @@ def render(
 
     # Air cells keep off the labyrinth by a plate of bone.
     cell_share = occupancy(np.maximum(cells, plate + 0.2 - far), width)
-    filling = tissues.middle_ear if rng.random() < 0.85 else tissues.soft
-    hu += cell_share * (filling - hu)
+    hu += cell_share * (tissues.cells - hu)
 
-    for distance, density in _cavities(shape, canvas, tissues, rng, far):
+    parts = _cavities(shape, canvas, tissues, rng, far)
+    ill = lesions(shape, canvas, diagnosis, tissues, rng)
+    for distance, density in [*parts, *((part.distance, part.density) for part in ill)]:
         inside = occupancy(distance, width)
         hu += inside * (density - hu)
 
+    lumen = lumen * (1 - ossified(shape, canvas, diagnosis, rng))
     hu += lumen * (tissues.labyrinth - hu)
     _paint_inside(shape, canvas, tissues, rng, hu, wall)
+    for metal in implant(shape, canvas, diagnosis, rng):
+        hu += occupancy(metal.distance, width) * (metal.density - hu)
     return hu, lumen
 
 
@@ -292,7 +235,7 @@ def _cavities(
     # Aqueducts and the subarcuate canal.
     duct = [(-1.6, -0.6, 1.6), (-4.2, -1.2, 2.0), (-6.6, -3.7, 0.3), (-8.6, -5.5, -1.0)]
     cavity(_tube(canvas, duct, [0.2, 0.3, 0.4, 0.7], rng), tissues.fluid, plate=False)
-    round_window = shape.landmarks["round_window"]
+    round_window = _window(shape, "round_window")
     duct = [tuple(round_window + np.array([-0.4, 0.9, -0.3])), (-3.0, 4.5, -6.0), (-6.5, 8.5, -8.0)]
     cavity(_tube(canvas, duct, [0.1, 0.3, 1.1], rng), tissues.fluid)
     if rng.random() < 0.7:
@@ -320,7 +263,7 @@ def _cavities(
     drum = smooth_union(drum, tube, 0.8)
     promontory = rng.uniform(0.4, 1.4) - far
     drum = np.maximum(drum, promontory)
-    oval = shape.landmarks["oval_window"]
+    oval = _window(shape, "oval_window")
     for window, normal, size in (
         (oval, OVAL_WINDOW_NORMAL, (0.7, rng.uniform(0.5, 1.1))),
         (round_window, ROUND_WINDOW_NORMAL, (rng.uniform(0.6, 0.95), rng.uniform(0.7, 1.3))),
@@ -329,12 +272,13 @@ def _cavities(
         start, end = window + 0.25 * normal, window + rng.uniform(1.6, 3.0) * normal
         niche = canvas.blank()
         canvas.paint_tube(niche, _bezier(np.array([start, end]), 20), np.linspace(*size, 20))
-        gap = rng.uniform(0.05, 0.35)
+        # Without its membrane a window is open: the niche then reaches the lumen.
+        gap = rng.uniform(0.05, 0.35) if tissues.membranes else -0.3
         drum = np.minimum(drum, np.maximum(niche, gap - far))
     parts.append((drum, filling))
     ear_canal = [(9.0, -5.0, -7.5), (12.5, -12.0, -9.0), (17.0, -22.0, -10.0)]
     cavity(_tube(canvas, ear_canal, [3.3, 3.0, 3.6], rng), tissues.middle_ear)
-    if rng.random() < 0.9:
+    if rng.random() < (0.9 if tissues.membranes else 0.3):
         parts.extend(_ossicles(shape, canvas, tissues, rng))
     return parts
 
@@ -343,7 +287,7 @@ def _ossicles(
     shape: Labyrinth, canvas: Canvas, tissues: Tissues, rng: np.random.Generator
 ) -> list[tuple[Field, float]]:
     """Malleus, incus, stapes with its footplate on the oval window, and the drum."""
-    oval = shape.landmarks["oval_window"]
+    oval = _window(shape, "oval_window")
     head = np.array([7.4, -2.2, 0.1]) + rng.normal(0, 0.3, 3)
     body = np.array([6.7, -4.0, 0.0]) + rng.normal(0, 0.3, 3)
     joint = oval + 2.6 * OVAL_WINDOW_NORMAL
@@ -377,7 +321,14 @@ def _ossicles(
         np.array([[4.2, 4.0, 0.12]]),
     )
     bones = np.minimum(np.minimum(malleus, incus), stapes)
-    return [(drum, tissues.soft), (bones, tissues.ossicle)]
+    parts = [(drum, tissues.soft), (bones, tissues.ossicle)]
+    return parts if tissues.membranes else parts[1:]
+
+
+def _window(shape: Labyrinth, name: str) -> FloatArray:
+    """A window's place; its usual one where the labyrinth lacks it: the middle ear is there."""
+    usual = {"oval_window": OVAL_WINDOW_MM, "round_window": ROUND_WINDOW_MM}
+    return shape.landmarks[name] if shape.landmarks.has(name) else usual[name]
 
 
 def _paint_inside(
@@ -389,9 +340,9 @@ def _paint_inside(
     wall: Field,
 ) -> None:
     """The osseous spiral lamina: a thin shelf into the lumen, in the image alone."""
-    if rng.random() < 0.3:
-        return
     tube = shape.cochlea
+    if rng.random() < 0.3 or len(tube.points_mm) < 60:  # none resolved, or no cochlea to speak of
+        return
     inward = -tube.axes[:, 0]
     count = int(len(tube.points_mm) * 0.85)
     tips = tube.points_mm + inward * tube.radii_mm[:, :1] * 0.15

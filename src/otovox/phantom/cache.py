@@ -8,9 +8,11 @@ from numpy.typing import NDArray
 
 from otovox.anatomy import LANDMARK_NAMES, POSE_NAMES, Side
 from otovox.geometry import FloatArray, Pose
-from otovox.phantom.bone import draw_tissues, render
+from otovox.phantom.bone import render
 from otovox.phantom.canvas import Canvas
+from otovox.phantom.disease import draw_diagnosis, malformed
 from otovox.phantom.labyrinth import draw_labyrinth
+from otovox.phantom.tissues import draw_tissues
 from otovox.volume import Grid
 
 #: Voxels and spacing of a kept anatomy: 29.4 mm around the labyrinth. Chosen: holds a 19 mm chunk
@@ -20,7 +22,7 @@ SPACING_MM = 0.16
 #: Middle of the labyrinth's box in the canonical frame. Source: box limits of 72 labyrinths.
 MIDDLE_MM = np.array([-0.1, 0.5, 1.1])
 #: Raised whenever the phantom changes, so that old files are not taken for new ones.
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,9 +50,10 @@ def load_anatomy(folder: Path, seed: int) -> Anatomy:
     path = folder / f"ear-v{VERSION}-{seed:07d}.npz"
     if not path.exists():
         rng = np.random.default_rng([VERSION, seed])
-        shape = draw_labyrinth(rng)
+        diagnosis = draw_diagnosis(rng)
+        shape = malformed(draw_labyrinth(rng), diagnosis, rng)
         canvas = Canvas(canonical_grid(), Pose(Side.RIGHT, np.eye(3), np.zeros(3)))
-        hu, share = render(shape, canvas, draw_tissues(rng), rng)
+        hu, share = render(shape, canvas, draw_tissues(rng), rng, diagnosis=diagnosis)
         points = shape.landmarks.only(LANDMARK_NAMES + POSE_NAMES).points_mm
         folder.mkdir(parents=True, exist_ok=True)
         beside = path.with_name(f"{path.stem}-{rng.integers(1 << 62)}.tmp.npz")

@@ -1,30 +1,45 @@
 """Whole synthetic scans with their truth, for tests, benchmarks and the demonstration."""
 
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
 from otovox.anatomy import Side
 from otovox.case import Case
+from otovox.errors import ConfigError
 from otovox.geometry import FloatArray, Pose, rotation_from_vector
 from otovox.landmarks import Landmarks
-from otovox.phantom.bone import Tissues, draw_tissues, render
+from otovox.phantom.bone import render
 from otovox.phantom.cache import MIDDLE_MM, VERSION
-from otovox.phantom.canvas import Canvas
+from otovox.phantom.canvas import Canvas, Field
+from otovox.phantom.disease import DIAGNOSES, malformed
 from otovox.phantom.head import draw_pose, render_head
 from otovox.phantom.labyrinth import draw_labyrinth
-from otovox.phantom.scanner import Protocol, draw_protocol, scan, scanned_shape
+from otovox.phantom.scanner import SCANNERS, Protocol, draw_protocol, scan, scanned_shape
+from otovox.phantom.tissues import draw_tissues
 from otovox.resample import resample
 from otovox.volume import Grid, LabelMap, Scan
 
 Kind = Literal["ear", "head"]
 
-#: Field of a single-ear scan, mm: chosen, 300 voxels of an fpVCT.
-EAR_FIELD_MM = (30.0, 30.0, 30.0)
 #: Field of a bilateral temporal bone scan, mm: chosen, the head from side to side.
 HEAD_FIELD_MM = (164.0, 200.0, 64.0)
+#: Most voxels of a case, some 5 GiB while it is made: chosen.
+MOST_VOXELS = 4e8
 #: Seeds of whole cases never meet those of training anatomies.
 CASE_STREAM = 11
+
+
+@dataclass(frozen=True, eq=False)
+class _Scene:
+    """What is put into the scanner: densities, lumen, landmarks, and where each labyrinth lies."""
+
+    hu: Field
+    share: Field
+    grid: Grid
+    landmarks: dict[Side, Landmarks]
+    middles_mm: FloatArray
 
 
 def make_case(
@@ -32,73 +47,118 @@ def make_case(
     *,
     kind: Kind = "ear",
     scanner: str = "fpvct",
+    diagnosis: str = "healthy",
     field_mm: tuple[float, float, float] | None = None,
 ) -> Case:
     """One synthetic scan: a single ear of a random side, or a head with both.
 
-    Patients are plausible here (no densities that only training needs), their heads turned by the
-    measured spread.
+    Specimens are those of the scanner's set, turned by its spread; with "any" they are what
+    training draws.
 
     Args:
         seed: the same seed gives the same case.
         kind: "ear" or "head".
-        scanner: a name of `SCANNERS`.
-        field_mm: size of the field, by default `EAR_FIELD_MM` or `HEAD_FIELD_MM`.
+        scanner: a name of `SCANNERS`, or "any".
+        diagnosis: a name of `DIAGNOSES`; heads are healthy.
+        field_mm: size of the field, by default the scanner's, or `HEAD_FIELD_MM`.
+
+    Returns:
+        The scan with its truth; `facts` hold scanner, diagnosis and, per side, the landmarks that
+        the ear lacks.
+
+    Raises:
+        ConfigError: if there is no such scanner or diagnosis, or the scan would be too large.
     """
+    _check(kind, scanner, diagnosis)
     rng = np.random.default_rng([VERSION, CASE_STREAM, seed])
     protocol = draw_protocol(rng, scanner)
-    field = np.asarray(field_mm or (EAR_FIELD_MM if kind == "ear" else HEAD_FIELD_MM))
-    make = _ear if kind == "ear" else _head
-    specimen, share, sides, grid, landmarks = make(seed, rng, field, protocol)
-    values = scan(specimen, grid.spacing_mm, protocol, rng)
-    shape = scanned_shape(specimen.shape, grid.spacing_mm, protocol)
-    i, j, k = shape
+    if field_mm is None:
+        edge = float(rng.choice(SCANNERS[scanner].field_mm)) if scanner in SCANNERS else 30.0
+        field_mm = (edge, edge, edge) if kind == "ear" else HEAD_FIELD_MM
+    voxels = float(np.prod(np.asarray(field_mm) / protocol.voxel_mm))
+    if voxels > MOST_VOXELS:
+        raise ConfigError(
+            f"a {kind} scanned by {scanner} has {voxels / 1e9:.1f} billion voxels; "
+            "choose a coarser scanner (msct) or a single ear"
+        )
+    if kind == "ear":
+        scene = _ear(rng, np.asarray(field_mm), protocol, scanner, diagnosis)
+    else:
+        scene = _head(seed, np.asarray(field_mm), protocol)
+    values = scan(scene.hu, scene.grid.spacing_mm, protocol, rng)
+    i, j, k = scanned_shape(scene.hu.shape, scene.grid.spacing_mm, protocol)
     target = Grid.centred(
-        grid.center_mm, (i, j, k), spacing_mm=protocol.voxel_mm, directions=grid.directions
+        scene.grid.center_mm,
+        (i, j, k),
+        spacing_mm=protocol.voxel_mm,
+        directions=scene.grid.directions,
     )
-    inside = resample(share, grid, target, outside=0.0) > 0.5
-    labels = np.zeros(shape, dtype=np.uint8)
-    labels[inside] = sides if isinstance(sides, int) else _nearer(target, sides)[inside]
-    name = f"{scanner}-{kind}-{seed:04d}"
-    facts = {"seed": seed, "scanner": scanner, "kind": kind, "sides": [str(s) for s in landmarks]}
+    inside = resample(scene.share, scene.grid, target, outside=0.0) > 0.5
+    labels = np.zeros(target.shape, dtype=np.uint8)
+    sides = list(scene.landmarks)
+    labels[inside] = (
+        sides[0].label if len(sides) == 1 else _nearer(target, scene.middles_mm)[inside]
+    )
+    facts = {
+        "seed": seed,
+        "scanner": scanner,
+        "kind": kind,
+        "diagnosis": diagnosis,
+        "sides": [str(side) for side in sides],
+        "missing": {
+            str(side): [name for name in points.names if not points.has(name)]
+            for side, points in scene.landmarks.items()
+        },
+    }
+    state = "" if diagnosis == "healthy" else f"{diagnosis}-"
     return Case(
-        Scan(values, target, name),
+        Scan(values, target, f"{scanner}-{state}{kind}-{seed:04d}"),
         LabelMap(labels, target),
-        {side: _in_field(points, target) for side, points in landmarks.items()},
+        {side: _in_field(points, target) for side, points in scene.landmarks.items()},
         facts,
     )
 
 
-def _plausible(rng: np.random.Generator) -> Tissues:
-    """Densities of a living patient."""
-    while True:
-        tissues = draw_tissues(rng)
-        bright = 900 < tissues.cortex < 2000 and tissues.cortex < tissues.capsule
-        if bright and -50 < tissues.labyrinth < 250 and tissues.soft > -80 and tissues.brain > -80:
-            return tissues
+def _check(kind: str, scanner: str, diagnosis: str) -> None:
+    for what, name, names in (
+        ("scanner", scanner, (*SCANNERS, "any")),
+        ("diagnosis", diagnosis, DIAGNOSES),
+    ):
+        if name not in names:
+            raise ConfigError(f"there is no {what} {name!r}; choose one of {', '.join(names)}")
+    if kind == "head" and diagnosis != "healthy":
+        raise ConfigError("phantom heads are healthy; give --kind ear for a diagnosis")
 
 
-def _ear(seed: int, rng: np.random.Generator, field: FloatArray, protocol: Protocol):
+def _ear(
+    rng: np.random.Generator, field_mm: FloatArray, protocol: Protocol, scanner: str, diagnosis: str
+) -> _Scene:
+    kind = SCANNERS.get(scanner)
     side = Side.RIGHT if rng.random() < 0.5 else Side.LEFT
     pose = draw_pose(side, rng, rng.uniform(-60, 60, 3))
-    nod = rotation_from_vector(np.radians(rng.normal(0, (9, 5, 4))))
+    tilt = kind.tilt_deg if kind else 9.0
+    nod = rotation_from_vector(np.radians(rng.normal(0, (tilt, 0.6 * tilt, 0.5 * tilt))))
     pose = Pose(side, nod @ pose.matrix, pose.origin_mm)
-    step = 0.1 if max(protocol.voxel_mm) < 0.15 else 0.15
-    i, j, k = (int(n) for n in np.rint(field / step))
+    # A specimen finer than 0.1 mm costs much and shows little more.
+    step = 0.1 if min(protocol.voxel_mm) < 0.15 else 0.15
+    i, j, k = (int(n) for n in np.rint(field_mm / step))
     center = pose.to_lps(MIDDLE_MM[None])[0] + rng.normal(0, 1.5, 3)
     grid = Grid.centred(center, (i, j, k), spacing_mm=step)
-    shape = draw_labyrinth(rng, spread=1.0)
-    specimen, share = render(shape, Canvas(grid, pose), _plausible(rng), rng)
+    shape = malformed(draw_labyrinth(rng, spread=1.0), diagnosis, rng)
+    tissues = draw_tissues(rng, kind.specimen if kind else "any")
+    hu, share = render(shape, Canvas(grid, pose), tissues, rng, diagnosis=diagnosis)
     points = Landmarks(shape.landmarks.names, pose.to_lps(shape.landmarks.points_mm))
-    return specimen, share, side.label, grid, {side: points}
+    return _Scene(hu, share, grid, {side: points}, center[None])
 
 
-def _head(seed: int, rng: np.random.Generator, field: FloatArray, protocol: Protocol):
+def _head(seed: int, field_mm: FloatArray, protocol: Protocol) -> _Scene:
     step = max(0.4, min(protocol.voxel_mm))
-    i, j, k = (int(n) for n in np.rint(field / step))
+    i, j, k = (int(n) for n in np.rint(field_mm / step))
     grid = Grid.centred((0.0, -8.0, 2.0), (i, j, k), spacing_mm=step)
     head = render_head(seed, grid, bone_spacing_mm=0.25, plausible=True)
-    return head.hu.astype(np.float32), head.share / 255, head.middles_mm, grid, head.landmarks
+    return _Scene(
+        head.hu.astype(np.float32), head.share / 255, grid, head.landmarks, head.middles_mm
+    )
 
 
 def _nearer(grid: Grid, middles_mm: FloatArray) -> np.ndarray:

@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 from otovox.anatomy import Side
 from otovox.geometry import FloatArray, Pose, mean_pose, rotation_from_vector
 from otovox.landmarks import Landmarks
-from otovox.phantom.bone import Tissues, draw_tissues, render
+from otovox.phantom.bone import render
 from otovox.phantom.cache import MIDDLE_MM, VERSION
 from otovox.phantom.canvas import Canvas, Field, occupancy
 from otovox.phantom.labyrinth import draw_labyrinth
+from otovox.phantom.tissues import Tissues, draw_tissues
 from otovox.resample import corners, resample
 from otovox.volume import Grid
 
@@ -62,9 +63,7 @@ def render_head(
         plausible: leave out the densities that no patient has.
     """
     rng = np.random.default_rng([VERSION, 7, seed])
-    tissues = draw_tissues(rng)
-    while plausible and not (900 < tissues.cortex < tissues.capsule and tissues.soft > -50):
-        tissues = draw_tissues(rng)
+    tissues = draw_tissues(rng, "patient" if plausible else "any")
     size = int(BONE_BOX_MM / bone_spacing_mm)
     hu = _skull(grid, tissues, rng)
     share = np.zeros(grid.shape, dtype=np.float32)

@@ -9,8 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from otovox.phantom.tissues import Specimen
+
 Volume = NDArray[np.floating]
 
+#: What is denser than this is metal. Chosen: above any bone, below partly filled voxels of metal.
+METAL_FROM_HU = 4_000.0
 #: A Gaussian's full width at half maximum over its SD.
 FWHM_PER_SD = 2.354820045
 
@@ -23,11 +27,15 @@ class Protocol:
         voxel_mm: voxel edges along i, j, k.
         fwhm_mm: full width at half maximum of the point spread along i, j, k.
         noise_hu: noise SD on the scanner's voxels, HU.
-        noise_grain: share of the noise that is correlated between neighbours, 0 to 1.
+        noise_grain: share of the noise that is correlated between neighbours, up to 1; negative
+            for the fine grain of a sharp kernel.
         streak_hu: SD of streaks along a random in-plane direction, HU.
+        ring_hu: SD of rings around a point in plane, HU.
         cupping: darkening of the middle, share of the bone's density.
+        motion: share of a second image, shifted by a voxel or two.
         gain, offset_hu: linear error of the HU scale.
         floor_hu, ceiling_hu: values beyond are cut, as by a detector or a 12-bit file.
+        gamma: exponent of the grey scale between floor and ceiling; 1 for a linear one.
         levels: number of grey levels, 0 for no quantisation.
         overshoot: edge enhancement of a sharp kernel, 0 for none.
     """
@@ -37,37 +45,69 @@ class Protocol:
     noise_hu: float
     noise_grain: float = 0.0
     streak_hu: float = 0.0
+    ring_hu: float = 0.0
     cupping: float = 0.0
+    motion: float = 0.0
     gain: float = 1.0
     offset_hu: float = 0.0
     floor_hu: float = -1024.0
     ceiling_hu: float = 3071.0
+    gamma: float = 1.0
     levels: int = 0
     overshoot: float = 0.0
 
 
-#: Voxel and FWHM ranges by modality. Source: from memory with medium to low confidence; the noise
-#: is drawn wider than is usual, so that worse scans than the usual ones are in the world.
-SCANNERS: dict[str, dict[str, tuple[float, float]]] = {
-    "fpvct": {
-        "voxel": (0.10, 0.10),
-        "slice": (0.10, 0.10),
-        "fwhm": (0.15, 0.30),
-        "noise": (80, 220),
-    },
-    "msct": {
-        "voxel": (0.20, 0.30),
-        "slice": (0.40, 0.60),
-        "fwhm": (0.40, 0.60),
-        "noise": (60, 180),
-    },
-    "cbct": {"voxel": (0.125, 0.25), "slice": (0.0, 0.0), "fwhm": (0.25, 0.40), "noise": (60, 180)},
-    "pcct": {
-        "voxel": (0.10, 0.20),
-        "slice": (0.10, 0.20),
-        "fwhm": (0.15, 0.25),
-        "noise": (60, 150),
-    },
+@dataclass(frozen=True)
+class Scanner:
+    """A kind of scanner and of what is put into it; ranges are drawn from uniformly.
+
+    Attributes:
+        voxel_mm: voxel edge in plane.
+        slice_mm: voxel edge across; None for isotropic voxels.
+        fwhm_mm: of the point spread in plane.
+        noise_hu: noise SD.
+        specimen: what is scanned, see `tissues.draw_tissues`.
+        field_mm: edges of a single-ear scan's field, the alternatives of this set.
+        tilt_deg: SD of the specimen's turn about each axis.
+        bias: SD of the relative gain; the offset's SD is 1000 HU times it.
+    """
+
+    voxel_mm: tuple[float, float]
+    slice_mm: tuple[float, float] | None
+    fwhm_mm: tuple[float, float]
+    noise_hu: tuple[float, float]
+    specimen: Specimen = "patient"
+    field_mm: tuple[float, ...] = (30.0,)
+    tilt_deg: float = 9.0
+    bias: float = 0.015
+
+
+#: Generic scanners, then the five data sets of Stebani et al. 2023 (S1, S2; letters in brackets),
+#: with their published voxels. FWHM ranges: from memory, medium to low confidence. Noise is drawn
+#: wider than is usual, so that worse scans than the usual ones are in the world. What specimens,
+#: fields and tilts the sets have is told in words only; the numbers are chosen, not measured.
+SCANNERS: dict[str, Scanner] = {
+    "fpvct": Scanner((0.10, 0.10), None, (0.15, 0.30), (80, 220)),
+    "msct": Scanner((0.20, 0.30), (0.40, 0.60), (0.40, 0.60), (60, 180)),
+    "cbct": Scanner((0.125, 0.25), None, (0.25, 0.40), (60, 180), bias=0.15),
+    "pcct": Scanner((0.10, 0.20), (0.10, 0.20), (0.15, 0.25), (60, 150)),
+    # [A] frozen temporal bones; [B] patients, the same scanner.
+    "fpvct-frozen": Scanner(
+        (0.0986, 0.0986), None, (0.15, 0.30), (80, 220), "frozen", tilt_deg=25.0
+    ),
+    "fpvct-clinical": Scanner((0.0986, 0.0986), None, (0.15, 0.30), (80, 220)),
+    # [W] formalin and Thiel.
+    "msct-embalmed": Scanner(
+        (0.15, 0.15), (0.20, 0.20), (0.30, 0.50), (60, 180), "embalmed", tilt_deg=20.0, bias=0.05
+    ),
+    # [O] cast in resin, the access drilled.
+    "cbct-resin": Scanner(
+        (0.125, 0.125), None, (0.25, 0.40), (60, 180), "resin", tilt_deg=40.0, bias=0.15
+    ),
+    # [G] macerated bone, two fields of view; 16.3 and 19.5 um, here averaged to 65 um.
+    "microct-dry": Scanner(
+        (0.065, 0.065), None, (0.07, 0.12), (40, 150), "dry", (14.0, 22.0), 60.0, 0.2
+    ),
 }
 
 
@@ -79,40 +119,61 @@ def draw_protocol(rng: np.random.Generator, scanner: str = "any") -> Protocol:
         scanner: a name of `SCANNERS`, or "any": the whole range of real scanners and beyond.
     """
     if scanner == "any":
-        voxel = float(np.exp(rng.uniform(np.log(0.1), np.log(0.5))))
-        thick = voxel if rng.random() < 0.4 else voxel * rng.uniform(1.0, 3.0)
-        if rng.random() < 0.08:  # a coarse whole-head scan
-            voxel, thick = rng.uniform(0.5, 1.0), rng.uniform(0.6, 1.0)
-        thick = min(thick, 1.0)
-        fwhm = voxel * rng.uniform(0.8, 2.2)
-        edges = [voxel, voxel, thick]
-        widths = [fwhm, fwhm, max(fwhm * rng.uniform(0.7, 1.2), thick * 0.9)]
-        order = rng.permutation(3)
-        edges, widths = [edges[o] for o in order], [widths[o] for o in order]
-        noise = float(np.exp(rng.uniform(np.log(10), np.log(320))))
-        wild = rng.random() < 0.5
-    else:
-        ranges = SCANNERS[scanner]
-        voxel = rng.uniform(*ranges["voxel"])
-        thick = rng.uniform(*ranges["slice"]) or voxel
-        fwhm = rng.uniform(*ranges["fwhm"])
-        edges, widths = [voxel, voxel, thick], [fwhm, fwhm, max(fwhm, thick)]
-        noise, wild = rng.uniform(*ranges["noise"]), scanner == "cbct"
-    x, y, z = (float(v) for v in edges)
-    wx, wy, wz = (float(w) for w in widths)
+        return _any_protocol(rng)
+    kind = SCANNERS[scanner]
+    voxel = rng.uniform(*kind.voxel_mm)
+    thick = voxel if kind.slice_mm is None else rng.uniform(*kind.slice_mm)
+    fwhm = rng.uniform(*kind.fwhm_mm)
+    gain, offset = 1 + kind.bias * rng.standard_normal(), 1000 * kind.bias * rng.standard_normal()
+    return Protocol(
+        voxel_mm=(voxel, voxel, thick),
+        fwhm_mm=(fwhm, fwhm, max(fwhm, thick)),
+        noise_hu=rng.uniform(*kind.noise_hu),
+        noise_grain=float(rng.uniform(-0.3, 0.9)),
+        streak_hu=float(rng.uniform(0, 60)) if rng.random() < 0.3 else 0.0,
+        cupping=float(rng.uniform(-0.02, 0.12)),
+        gain=float(np.clip(gain, 0.6, 1.4)),
+        offset_hu=float(np.clip(offset, -400, 400)),
+        ceiling_hu=float(rng.choice([3071.0, 20_000.0])),
+        overshoot=float(rng.uniform(0, 0.5)) if rng.random() < 0.4 else 0.0,
+    )
+
+
+def _any_protocol(rng: np.random.Generator) -> Protocol:
+    """The whole range, for training. All chosen, not measured: wide."""
+
+    def sometimes(share: float, low: float, high: float) -> float:
+        value = float(rng.uniform(low, high))
+        return value if rng.random() < share else 0.0
+
+    voxel = float(np.exp(rng.uniform(np.log(0.08), np.log(0.5))))
+    thick = voxel if rng.random() < 0.4 else voxel * rng.uniform(1.0, 3.0)
+    if rng.random() < 0.08:  # a coarse whole-head scan
+        voxel, thick = rng.uniform(0.5, 1.0), rng.uniform(0.6, 1.0)
+    thick = min(thick, 1.0)
+    fwhm = voxel * rng.uniform(0.8, 2.2)
+    edges = [voxel, voxel, thick]
+    widths = [fwhm, fwhm, max(fwhm * rng.uniform(0.7, 1.2), thick * 0.9)]
+    order = rng.permutation(3)
+    x, y, z = (float(edges[o]) for o in order)
+    wx, wy, wz = (float(widths[o]) for o in order)
+    wild = rng.random() < 0.5
     return Protocol(
         voxel_mm=(x, y, z),
         fwhm_mm=(wx, wy, wz),
-        noise_hu=noise,
-        noise_grain=float(rng.uniform(0, 0.9)),
-        streak_hu=float(rng.uniform(0, 80)) if rng.random() < 0.4 else 0.0,
+        noise_hu=float(np.exp(rng.uniform(np.log(10), np.log(320)))),
+        noise_grain=float(rng.uniform(-0.7, 0.9)),
+        streak_hu=sometimes(0.35, 0, 80),
+        ring_hu=sometimes(0.15, 0, 100),
         cupping=float(rng.uniform(-0.05, 0.2)),
+        motion=sometimes(0.08, 0.1, 0.45),
         gain=float(rng.uniform(0.7, 1.3)) if wild else float(rng.uniform(0.95, 1.05)),
         offset_hu=float(rng.uniform(-400, 400)) if wild else float(rng.normal(0, 15)),
         floor_hu=float(rng.choice([-1024.0, -1000.0, -400.0], p=[0.6, 0.3, 0.1])),
-        ceiling_hu=float(rng.choice([3071.0, 2000.0, 20000.0], p=[0.7, 0.1, 0.2])),
+        ceiling_hu=float(rng.choice([3071.0, 2000.0, 1500.0, 20_000.0], p=[0.6, 0.1, 0.1, 0.2])),
+        gamma=float(rng.uniform(0.6, 1.6)) if rng.random() < 0.15 else 1.0,
         levels=int(rng.choice([0, 256], p=[0.9, 0.1])),
-        overshoot=float(rng.uniform(0, 0.6)) if rng.random() < 0.4 else 0.0,
+        overshoot=sometimes(0.4, 0, 0.6),
     )
 
 
@@ -147,9 +208,15 @@ def scan(
             wide = sampling(fine, coarse, protocol.voxel_mm[axis] / step_mm[axis], 2 * sd)
             weights = weights + protocol.overshoot / 2 * (weights - wide)
         volume = along(weights, volume, axis)
-    volume = volume + _noise(volume.shape, protocol, rng)
+    if protocol.motion:
+        shifts = tuple(int(n) for n in rng.integers(-2, 3, 2))
+        volume = volume + protocol.motion * (np.roll(volume, shifts, (0, 1)) - volume)
+    volume = volume + _noise(volume.shape, protocol, rng) + _metal_streaks(volume, rng)
     volume = volume * protocol.gain + protocol.offset_hu
     volume = np.clip(volume, protocol.floor_hu, protocol.ceiling_hu)
+    if protocol.gamma != 1:
+        low, high = float(volume.min()), float(volume.max()) + 1e-3
+        volume = low + (high - low) * ((volume - low) / (high - low)) ** protocol.gamma
     if protocol.levels:
         low, high = float(volume.min()), float(volume.max()) + 1e-3
         step = (high - low) / protocol.levels
@@ -184,24 +251,55 @@ def _bowl(shape: tuple[int, ...]) -> Volume:
 
 
 def _noise(shape: tuple[int, ...], protocol: Protocol, rng: np.random.Generator) -> Volume:
-    """Quantum noise, partly correlated in plane, and streaks."""
+    """Quantum noise, coarse or fine of grain, streaks and rings."""
     noise = rng.standard_normal(shape, dtype=np.float32)
-    if protocol.noise_grain > 0:
+    if protocol.noise_grain:
         smooth = noise.copy()
-        for axis in range(2):
+        for axis in range(int(rng.integers(2, 4))):
             smooth = along(sampling(shape[axis], shape[axis], 1.0, 0.9), smooth, axis)
-        smooth /= max(float(smooth.std()), 1e-6)
-        grain = np.float32(protocol.noise_grain)
-        noise = (1 - grain) * noise + grain * smooth
+        grain = np.float32(abs(protocol.noise_grain))
+        if protocol.noise_grain < 0:
+            noise -= grain * smooth
+        else:
+            smooth /= max(float(smooth.std()), 1e-6)
+            noise = (1 - grain) * noise + grain * smooth
         noise /= max(float(noise.std()), 1e-6)
     noise *= np.float32(protocol.noise_hu)
+    i, j = np.arange(shape[0])[:, None], np.arange(shape[1])[None, :]
     if protocol.streak_hu > 0:
         angle = rng.uniform(0, np.pi)
-        i, j = np.arange(shape[0]), np.arange(shape[1])
-        phase = np.cos(angle) * i[:, None] + np.sin(angle) * j[None, :]
-        profile = rng.standard_normal(int(phase.max() - phase.min()) + 3)
-        profile = np.convolve(profile, [0.25, 0.5, 0.25], mode="same")
-        streaks = profile[(phase - phase.min()).astype(int)]
-        slices = rng.standard_normal(shape[2])
-        noise += (protocol.streak_hu * streaks[..., None] * slices).astype(np.float32)
+        phase = np.cos(angle) * i + np.sin(angle) * j
+        noise += protocol.streak_hu * _profiled(phase - phase.min(), shape[2], rng)
+    if protocol.ring_hu > 0:
+        middle = rng.uniform(-0.5, 1.5, 2) * shape[:2]
+        noise += protocol.ring_hu * _profiled(np.hypot(i - middle[0], j - middle[1]), shape[2], rng)
     return noise
+
+
+def _profiled(position: NDArray, slices: int, rng: np.random.Generator) -> Volume:
+    """A random profile along a position in plane, of another strength in every slice."""
+    profile = rng.standard_normal(int(position.max()) + 3)
+    profile = np.convolve(profile, [0.25, 0.5, 0.25], mode="same")
+    strength = rng.standard_normal(slices)
+    return (profile[position.astype(int)][..., None] * strength).astype(np.float32)
+
+
+def _metal_streaks(volume: Volume, rng: np.random.Generator) -> Volume | float:
+    """Bright and dark fans around metal, slice by slice; 0 where there is none."""
+    metal = volume > METAL_FROM_HU
+    if not metal.any():
+        return 0.0
+    streaks = np.zeros_like(volume)
+    i, j = np.arange(volume.shape[0])[:, None], np.arange(volume.shape[1])[None, :]
+    strength = rng.uniform(100, 900)
+    for k in np.flatnonzero(metal.any(axis=(0, 1))):
+        x, y = (float(n.mean()) for n in np.nonzero(metal[:, :, k]))
+        angle = np.arctan2(j - y, i - x)
+        fan = sum(
+            rng.standard_normal() * np.cos(n * angle + rng.uniform(0, 2 * np.pi)) / np.sqrt(n)
+            for n in range(2, 40, 3)
+        )
+        reach = 0.15 * min(volume.shape[:2])
+        streaks[:, :, k] = strength * fan * np.exp(-np.hypot(i - x, j - y) / reach)
+    streaks[metal] = 0
+    return streaks

@@ -1,0 +1,149 @@
+"""Densities of the specimen, HU before the scanner: living, frozen, embalmed, cast, dry or wild."""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+#: How a temporal bone was kept before it was scanned.
+Specimen = Literal["patient", "frozen", "embalmed", "resin", "dry", "any"]
+
+
+@dataclass(frozen=True)
+class Tissues:
+    """Densities of one scanned specimen, HU before the scanner.
+
+    Attributes:
+        air, soft, brain, fluid: outside the bone, in nerve canals and vessels; `fluid` fills
+            the internal auditory canal and the aqueducts.
+        labyrinth: within the labyrinth.
+        capsule, cortex, marrow: kinds of bone; `marrow_grain` and `speckle` are relative SDs.
+        ossicle, modiolus: bone finer than most scans resolve.
+        middle_ear, cells, outside: what fills the tympanic cavity, the mastoid cells, and the
+            space below and before the bone.
+        membranes: whether the windows and the drum are closed; dry bones have lost them.
+    """
+
+    air: float
+    soft: float
+    brain: float
+    fluid: float
+    labyrinth: float
+    capsule: float
+    cortex: float
+    marrow: float
+    marrow_grain: float
+    speckle: float
+    ossicle: float
+    modiolus: float
+    middle_ear: float
+    cells: float
+    outside: float
+    membranes: bool = True
+
+
+def draw_tissues(rng: np.random.Generator, specimen: Specimen = "any") -> Tissues:
+    """Draw densities.
+
+    Args:
+        rng: all randomness.
+        specimen: a kind of specimen; "any" is for training: mostly plausible patients, the rest
+            anything that has an ear, unreal worlds among them.
+
+    Source of the plausible means: published HU (otic capsule above 2187 anterior to the oval
+    window, canal bone 1155 +- 360, malleus 1413, incus 714); spreads are chosen, not measured.
+    """
+    if specimen == "any":
+        kinds: tuple[Specimen, ...] = ("patient", "frozen", "embalmed", "resin", "dry")
+        share = rng.random()
+        if share < 0.25:
+            return _wild(_living(rng), rng)
+        specimen = "patient" if share < 0.75 else kinds[int(rng.integers(1, 5))]
+    living = _living(rng)
+    if specimen == "patient":
+        return living
+    return _kept(living, specimen, rng)
+
+
+def _living(rng: np.random.Generator) -> Tissues:
+    """A patient, from child to old, with a healthy middle ear or not."""
+    air = -1000.0 + abs(rng.normal(0, 30))
+    fluid = rng.normal(20, 30)
+    soft = rng.normal(50, 30)
+    cortex = max(rng.normal(1300, 250), 850.0)
+    capsule = cortex + rng.uniform(100, 1000)
+    labyrinth = fluid + rng.normal(20, 30)
+    opaque = rng.random() < 0.15
+    speckle = rng.uniform(0, 0.08)
+    return Tissues(
+        air=air,
+        soft=soft,
+        brain=soft * 0.7 + rng.normal(0, 15),
+        fluid=fluid,
+        labyrinth=labyrinth,
+        capsule=capsule,
+        cortex=cortex,
+        marrow=rng.uniform(100, 0.8 * cortex),
+        marrow_grain=float(rng.uniform(0, 0.6)),
+        speckle=speckle,
+        ossicle=cortex * rng.uniform(0.5, 1.15),
+        modiolus=labyrinth + (capsule - labyrinth) * rng.uniform(0.15, 0.8),
+        middle_ear=soft if opaque else air,
+        cells=soft if opaque or rng.random() < 0.1 else air,
+        outside=air,
+    )
+
+
+def _kept(living: Tissues, specimen: Specimen, rng: np.random.Generator) -> Tissues:
+    """The densities of a specimen outside the body. All chosen, not measured."""
+    air = living.air
+    if specimen == "dry":  # macerated bone: air in every space, membranes gone
+        return replace(
+            living, soft=air, brain=air, fluid=air, labyrinth=air, middle_ear=air, cells=air,
+            membranes=False,
+        )  # fmt: skip
+    if specimen == "frozen":  # thawing water and ice, air where fluid ran out
+        fluid = rng.uniform(-80, 40)
+        brain = float(rng.choice([air, living.soft], p=[0.7, 0.3]))
+        return replace(living, fluid=fluid, labyrinth=rng.uniform(-60, 60), brain=brain)
+    if specimen == "embalmed":  # formalin or Thiel: denser or fatter fluids
+        fluid = rng.uniform(-60, 160)
+        brain = float(rng.choice([air, living.soft]))
+        middle = float(rng.choice([air, fluid], p=[0.6, 0.4]))
+        return replace(
+            living, fluid=fluid, labyrinth=fluid + rng.normal(0, 30), brain=brain,
+            soft=rng.uniform(-80, 120), middle_ear=middle, cells=middle,
+        )  # fmt: skip
+    resin = rng.uniform(0, 350)  # cast: every opened space is filled
+    inside = float(rng.choice([resin, living.fluid], p=[0.5, 0.5]))
+    return replace(
+        living, soft=resin, brain=resin, fluid=inside, labyrinth=inside, middle_ear=resin,
+        cells=float(rng.choice([resin, air])), outside=float(rng.choice([resin, air])),
+    )  # fmt: skip
+
+
+def _wild(living: Tissues, rng: np.random.Generator) -> Tissues:
+    """Worlds beyond any patient: wide densities, or few of them as in models of segmentations."""
+    air = living.air
+    cortex = rng.uniform(500, 2600)
+    capsule = cortex * rng.uniform(0.85, 1.5)
+    marrow = cortex * rng.uniform(0.05, 1.0)
+    wide = replace(living, cortex=cortex, capsule=capsule, marrow=marrow)
+    wide = replace(wide, ossicle=cortex * rng.uniform(0.5, 1.15))
+    kind = rng.random()
+    if kind < 0.2:
+        return wide
+    if kind < 0.4:  # contrast-like fluids
+        fluid = cortex * rng.uniform(-0.2, 0.35)
+        return replace(wide, labyrinth=fluid, fluid=fluid, soft=cortex * rng.uniform(-0.15, 0.3))
+    # Model-like: bone of one density, every other space one of few.
+    labyrinth = float(rng.choice([cortex * rng.uniform(-0.3, 0.3), air], p=[0.8, 0.2]))
+    few = [air, living.soft, labyrinth]
+    soft, fluid, outside, brain, middle, cells = (float(rng.choice(few)) for _ in range(6))
+    if kind < 0.6:  # nothing but the labyrinth in solid bone
+        soft = fluid = outside = brain = middle = cells = cortex
+    return replace(
+        wide, capsule=cortex, marrow=cortex, modiolus=cortex, labyrinth=labyrinth, soft=soft,
+        fluid=fluid, outside=outside, brain=brain, middle_ear=middle, cells=cells,
+        speckle=0.0, marrow_grain=0.0, membranes=rng.random() < 0.5,
+    )  # fmt: skip
