@@ -95,7 +95,7 @@ def main() -> None:
         subprocess.run(
             [*otovox, "phantom", "--scanner", "fpvct", "--output", f"{folder}/ear"], check=True
         )
-        scan = next(Path(folder, "ear").glob("*/scan.nii.gz"))
+        scan = next(Path(folder, "ear", "images").glob("*.nii.gz"))
         for tta in ("none", "fast"):
             command = [*otovox, "analyze", str(scan), "--tta", tta, "-o", f"{folder}/{tta}", "-q"]
             runs = sorted((measured(command) for _ in range(3)), key=lambda run: run["wall_s"])

@@ -68,7 +68,10 @@ def test_commands_exist(page: str, line: str) -> None:
     if name.startswith("-"):
         program.make_context("otovox", [name], resilient_parsing=True)
         return
-    found = program.commands[name]  # pyright: ignore[reportAttributeAccessIssue]
+    found: Any = program.commands[name]  # pyright: ignore[reportAttributeAccessIssue]
+    while hasattr(found, "commands"):
+        name, *arguments = arguments
+        found = found.commands[name]
     context = found.make_context(name, arguments)
     assert context.params is not None
 

@@ -65,10 +65,14 @@ PLAN = (
     ),
     Layer(
         "answers",
-        ("evaluation", "pictures", "result", "report", "summary", "analysis"),
+        ("dataset_summary", "evaluation", "pictures", "result", "report", "summary", "analysis"),
         frozenset({"matplotlib"}),
     ),
-    Layer("doors", ("cli", "__main__", "__init__"), frozenset({"typer", "rich"})),
+    Layer(
+        "doors",
+        ("refusing", "cli_dataset", "cli", "__main__", "__init__"),
+        frozenset({"typer", "rich"}),
+    ),
 )
 
 ORDER = tuple(module for layer in PLAN for module in layer.modules)

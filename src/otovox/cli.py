@@ -1,17 +1,18 @@
 """The command line. Exit codes: 0 fine; 1 a bug of ours; 2 refused; 3 no inner ear; 130 Ctrl-C."""
 
-import functools
 import json
 import logging
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from otovox import __version__
-from otovox.errors import ConfigError, OtovoxError
+from otovox.cli_dataset import app as dataset_app
+from otovox.errors import ConfigError
+from otovox.refusing import refusals
 
 if TYPE_CHECKING:
     from otovox.analysis import Outcome
@@ -24,6 +25,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(dataset_app, name="dataset")
 
 Scans = Annotated[
     list[Path],
@@ -56,21 +58,6 @@ Diagnosis = Annotated[str, typer.Option(help="Disease or variant, such as otoscl
 def main() -> None:
     """Entry point of `otovox` and `python -m otovox`."""
     app(prog_name="otovox")
-
-
-def refusals(command: Callable[..., None]) -> Callable[..., None]:
-    """A command whose refusals end in one sentence and exit code 2, and Ctrl-C in 130."""
-
-    @functools.wraps(command)
-    def guarded(*args: Any, **kwargs: Any) -> None:
-        try:
-            command(*args, **kwargs)
-        except OtovoxError as error:
-            _stop(str(error), 2)
-        except KeyboardInterrupt:
-            _stop("interrupted; what was finished is kept", 130)
-
-    return guarded
 
 
 @app.callback(invoke_without_command=True)
@@ -140,14 +127,21 @@ def phantom(
     scanner: Scanner = "msct",
     diagnosis: Diagnosis = "healthy",
 ) -> None:
-    """Render synthetic temporal bones or heads with their truth."""
-    from otovox.dataset import write_case
-    from otovox.phantom import make_case
+    """Render synthetic temporal bones or heads, with their truth, as a data set."""
+    from otovox.dataset import Entry, add_case, start_dataset
+    from otovox.phantom import case_name, check_case, make_case
 
-    for number in range(seed, seed + cases):
+    check_case(kind=kind, scanner=scanner, diagnosis=diagnosis)
+    there = {e.case for e in start_dataset(output, name="phantom", source="otovox phantom")}
+    numbers = range(seed, seed + cases)
+    names = {n: case_name(n, kind=kind, scanner=scanner, diagnosis=diagnosis) for n in numbers}
+    missing = [number for number in numbers if names[number] not in there]
+    for number in _progress(missing, "Rendering"):
         case = make_case(number, kind=kind, scanner=scanner, diagnosis=diagnosis)
-        write_case(case, output / case.scan.name)
-        typer.echo(output / case.scan.name)
+        patient = f"phantom-{number:04d}"
+        entry = Entry(case.scan.name, patient, scanner=scanner, diagnosis=diagnosis)
+        add_case(output, case, entry)
+    typer.echo(f"{cases} cases ({cases - len(missing)} were there): {output}")
 
 
 @app.command()
@@ -180,11 +174,6 @@ def models() -> None:
         typer.echo(f"{name}: {bundle.config.description}\n  sha256: {bundle.sha256}")
         for fact, value in bundle.facts.items():
             typer.echo(f"  {fact}: {value}")
-
-
-def _stop(message: str, code: int) -> NoReturn:
-    typer.echo(f"otovox: {message}", err=True)
-    raise typer.Exit(code)
 
 
 def _set_up_logging(verbose: bool) -> None:
@@ -224,6 +213,15 @@ def _watched(outcomes: "Iterable[Outcome]", total: int, *, hidden: bool) -> "tup
                     f"otovox: {outcome.reason}", markup=False, highlight=False, soft_wrap=True
                 )
     return tuple(done)
+
+
+def _progress(numbers: Sequence[int], title: str) -> Iterable[int]:
+    """The numbers, with a progress bar on stderr."""
+    from rich.console import Console
+    from rich.progress import track
+
+    console = Console(stderr=True)
+    return track(numbers, title, console=console, disable=not console.is_terminal)
 
 
 def _tell(outcomes: "Sequence[Outcome]", *, as_json: bool = False, quiet: bool = False) -> None:

@@ -2,6 +2,7 @@
 
 import gzip
 import os
+import re
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -78,6 +79,29 @@ def load_label_map(path: Path) -> LabelMap:
         raise InputError(f"{path}: is no label map (whole numbers from 0 to 255 in 3D are needed)")
     grid = grid_of(reader.GetSize(), reader.GetSpacing(), reader.GetDirection(), reader.GetOrigin())
     return LabelMap(values.astype(np.uint8), grid)
+
+
+def segment_values(path: Path, pattern: str) -> list[int]:
+    """Label values of the segments of a 3D Slicer `.seg.nrrd` whose names match a pattern.
+
+    Args:
+        path: the file.
+        pattern: regular expression, searched for in the names, capital or not.
+
+    Returns:
+        The values; none if the file names no segment.
+
+    Raises:
+        InputError: if it cannot be read.
+    """
+    reader = _opened(path)
+    found = []
+    for key in reader.GetMetaDataKeys():
+        number = re.fullmatch(r"Segment(\d+)_Name", key)
+        if number and re.search(pattern, reader.GetMetaData(key), re.IGNORECASE):
+            value = f"Segment{number[1]}_LabelValue"
+            found.append(int(reader.GetMetaData(value)) if reader.HasMetaDataKey(value) else 1)
+    return found
 
 
 def save_label_map(labels: LabelMap, path: Path) -> None:

@@ -69,7 +69,7 @@ def make_case(
     Raises:
         ConfigError: if there is no such scanner or diagnosis, or the scan would be too large.
     """
-    _check(kind, scanner, diagnosis)
+    check_case(kind=kind, scanner=scanner, diagnosis=diagnosis)
     rng = np.random.default_rng([VERSION, CASE_STREAM, seed])
     protocol = draw_protocol(rng, scanner)
     if field_mm is None:
@@ -110,16 +110,27 @@ def make_case(
             for side, points in scene.landmarks.items()
         },
     }
-    state = "" if diagnosis == "healthy" else f"{diagnosis}-"
+    name = case_name(seed, kind=kind, scanner=scanner, diagnosis=diagnosis)
     return Case(
-        Scan(values, target, f"{scanner}-{state}{kind}-{seed:04d}"),
+        Scan(values, target, name),
         LabelMap(labels, target),
         {side: _in_field(points, target) for side, points in scene.landmarks.items()},
         facts,
     )
 
 
-def _check(kind: str, scanner: str, diagnosis: str) -> None:
+def case_name(seed: int, *, kind: str, scanner: str, diagnosis: str) -> str:
+    """What the case of a seed is called."""
+    state = "" if diagnosis == "healthy" else f"{diagnosis}-"
+    return f"{scanner}-{state}{kind}-{seed:04d}"
+
+
+def check_case(*, kind: str, scanner: str, diagnosis: str) -> None:
+    """See that there is such a scanner and such a diagnosis.
+
+    Raises:
+        ConfigError: if not.
+    """
     for what, name, names in (
         ("scanner", scanner, (*SCANNERS, "any")),
         ("diagnosis", diagnosis, DIAGNOSES),

@@ -1,0 +1,290 @@
+"""Published releases into our layout: one engine, and a recipe per release (`releases.toml`)."""
+
+import csv
+import json
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from otovox.anatomy import LANDMARK_NAMES, Side
+from otovox.case import Case
+from otovox.dataset.layout import Entry, add_case, start_dataset
+from otovox.dataset.points import Points, read_points
+from otovox.errors import ConfigError, InputError, OtovoxError
+from otovox.formats import load_label_map, load_scan
+from otovox.formats.images import segment_values
+from otovox.landmarks import Landmarks
+from otovox.resample import resample
+from otovox.volume import LabelMap, Scan
+
+
+class Recipe(BaseModel):
+    """What a release's files are called and what their numbers mean; keys of `releases.toml`.
+
+    Attributes:
+        title, source: of the release.
+        layout: "assumed" where nobody has seen the release's files.
+        image, labels, landmarks: patterns of paths, with a group `case`; images may have `split`.
+        points: format of the landmarks, see `points.read_points`.
+        ijk_mm: voxel edge of landmarks in voxels, if it is not the image's.
+        segments: pattern of the segments' names that make the labyrinth; without it, all labels.
+        scanner, diagnosis: of every case.
+        side: of every case but those whose number is in `left`.
+        splits: what the group `split` means.
+        list: pairs come from a JSON list, not from names.
+        traps: what is easily done wrong with this release.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    title: str
+    source: str
+    image: str
+    layout: Literal["assumed", "documented"] = "documented"
+    labels: str = ""
+    landmarks: str = ""
+    points: Points = "markups"
+    ijk_mm: float | None = None
+    segments: str = ""
+    scanner: str = ""
+    diagnosis: str = ""
+    side: Literal["", "right", "left"] = ""
+    left: tuple[str, ...] = ()
+    splits: dict[str, str] = {}
+    list: bool = False
+    traps: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What became of one scan.
+
+    Attributes:
+        case: its name.
+        entry: its row, None if it was left out.
+        lacking: what was not found, or why it was left out.
+    """
+
+    case: str
+    entry: Entry | None
+    lacking: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Files:
+    """The files of one scan."""
+
+    case: str
+    image: Path
+    labels: Path | None = None
+    landmarks: Path | None = None
+    split: str = ""
+
+
+def recipe_names() -> tuple[str, ...]:
+    """Releases that are known by name."""
+    return tuple(_recipes())
+
+
+def load_recipe(name: str | Path) -> Recipe:
+    """A recipe by name, or of a TOML file.
+
+    Raises:
+        ConfigError: if there is none of the name, or the file does not fit.
+    """
+    if isinstance(name, str):
+        if name not in _recipes():
+            known = ", ".join(recipe_names())
+            raise ConfigError(f"no release is called {name!r}; choose one of {known}")
+        return _recipes()[name]
+    try:
+        return Recipe.model_validate(tomllib.loads(name.read_text("utf-8")))
+    except OSError as error:
+        raise ConfigError(f"{name}: cannot be read ({error.strerror})") from error
+    except (tomllib.TOMLDecodeError, ValidationError, UnicodeDecodeError) as error:
+        first = str(error).splitlines()[0]
+        raise ConfigError(f"{name}: is no recipe ({first}); see docs/datasets.md") from error
+
+
+def import_release(
+    recipe: Recipe, source: Path, output: Path, *, sides: Mapping[str, str] | None = None
+) -> Iterator[Imported]:
+    """Bring a release into our layout, scan by scan; what is there already is left alone.
+
+    Args:
+        recipe: of the release.
+        source: its folder, unpacked.
+        output: folder of the data set.
+        sides: "right" or "left" by case; `*` stands for all others.
+
+    Yields:
+        What became of each scan.
+
+    Raises:
+        InputError: if the release's folder holds no scan that the recipe knows.
+        OutputError: if the data set cannot be written.
+    """
+    found = list(_listed(source)) if recipe.list else list(_named(recipe, source))
+    if not found:
+        raise InputError(
+            f"{source}: holds no file that looks like a scan of this release "
+            f"(searched for {recipe.image!r})"
+        )
+    there = {entry.case for entry in start_dataset(output, name=recipe.title, source=recipe.source)}
+    for one in found:
+        if one.case in there:
+            continue
+        try:
+            yield _brought_in(one, recipe, output, sides or {})
+        except InputError as error:
+            yield Imported(one.case, None, (str(error),))
+
+
+def read_sides(path: Path) -> dict[str, str]:
+    """Sides from a CSV file with the columns case and side.
+
+    Raises:
+        InputError: if it cannot be read, or holds anything but right and left.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            sides = {row["case"]: row["side"].strip().lower() for row in csv.DictReader(file)}
+    except (OSError, KeyError, AttributeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: is no table with the columns case and side") from error
+    wrong = sorted(set(sides.values()) - {side.value for side in Side})
+    if wrong:
+        raise InputError(f"{path}: sides are right or left, not {', '.join(wrong)}")
+    return sides
+
+
+def _recipes() -> dict[str, Recipe]:
+    text = (files("otovox.dataset") / "releases.toml").read_text("utf-8")
+    return {name: Recipe.model_validate(keys) for name, keys in tomllib.loads(text).items()}
+
+
+def _named(recipe: Recipe, source: Path) -> Iterator[_Files]:
+    """Files tied together by the case in their names."""
+    if not source.is_dir():
+        raise InputError(f"{source}: is no folder")
+    paths = sorted(path for path in source.rglob("*") if path.is_file())
+    labels = _matches(recipe.labels, paths, source)
+    landmarks = _matches(recipe.landmarks, paths, source)
+    taken = {path for path, _ in (*labels.values(), *landmarks.values())}
+    images = _matches(recipe.image, [path for path in paths if path not in taken], source)
+    for case, (image, match) in images.items():
+        split = (match.groupdict().get("split") or "").lower()
+        yield _Files(
+            case,
+            image,
+            labels[case][0] if case in labels else None,
+            landmarks[case][0] if case in landmarks else None,
+            recipe.splits.get(split, ""),
+        )
+
+
+def _matches(
+    pattern: str, paths: list[Path], source: Path
+) -> dict[str, tuple[Path, re.Match[str]]]:
+    """The first path of each case."""
+    found: dict[str, tuple[Path, re.Match[str]]] = {}
+    for path in paths if pattern else ():
+        match = re.search(pattern, path.relative_to(source).as_posix(), re.IGNORECASE)
+        if match:
+            found.setdefault(match["case"], (path, match))
+    return found
+
+
+def _listed(source: Path) -> Iterator[_Files]:
+    """Pairs from the lists of a decathlon-like JSON file."""
+    lists = [source] if source.is_file() else sorted(source.glob("*.json"))
+    for path in lists:
+        try:
+            content = json.loads(path.read_text("utf-8"))
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path}: cannot be read as JSON") from error
+        if not isinstance(content, dict) or "training" not in content:
+            continue
+        for key, split in (("training", "train"), ("validation", "validation"), ("test", "test")):
+            for item in content.get(key, []):
+                pair = {"image": item} if isinstance(item, str) else item
+                image = path.parent / pair["image"]
+                labels = path.parent / pair["label"] if "label" in pair else None
+                yield _Files(image.name.split(".")[0], image, labels, None, split)
+
+
+def _brought_in(one: _Files, recipe: Recipe, output: Path, sides: Mapping[str, str]) -> Imported:
+    scan = load_scan(one.image)
+    scan = Scan(scan.values, scan.grid, one.case, scan.source)
+    lacking = [] if one.labels else ["no label map"]
+    labels = _labels(one, recipe, scan, lacking)
+    side = sides.get(one.case) or sides.get("*") or recipe.side
+    if one.case in recipe.left or re.sub(r"\D", "", one.case) in recipe.left:
+        side = sides.get(one.case, "left")
+    present = {Side.RIGHT.label, Side.LEFT.label} <= set(np.unique(labels.values).tolist())
+    if not side and not present:
+        raise InputError(
+            f"{one.image.name}: which side it is, neither the release nor you say; "
+            "give --side, or --sides with a table"
+        )
+    if side and not present:
+        values = np.where(labels.values > 0, Side(side).label, 0).astype(np.uint8)
+        labels = LabelMap(values, labels.grid)
+    landmarks = _landmarks(one, recipe, scan, side, lacking)
+    entry = Entry(
+        one.case,
+        patient=one.case,
+        side=side if not present else "both",
+        scanner=recipe.scanner,
+        diagnosis=recipe.diagnosis,
+        split=one.split,
+    )
+    return Imported(
+        one.case, add_case(output, Case(scan, labels, landmarks), entry), tuple(lacking)
+    )
+
+
+def _labels(one: _Files, recipe: Recipe, scan: Scan, lacking: list[str]) -> LabelMap:
+    """The labyrinth on the scan's grid; labels 1 and 2 alone are taken for right and left."""
+    if one.labels is None:
+        return LabelMap(np.zeros(scan.grid.shape, np.uint8), scan.grid)
+    found = load_label_map(one.labels)
+    values = found.values
+    if recipe.segments:
+        wanted = segment_values(one.labels, recipe.segments)
+        if not wanted:
+            raise InputError(
+                f"{one.labels.name}: has no segment whose name matches {recipe.segments!r}"
+            )
+        values = np.isin(values, wanted).astype(np.uint8)
+    if set(np.unique(values).tolist()) != {0, 1, 2}:
+        values = (values > 0).astype(np.uint8)
+    if not found.grid.same_as(scan.grid, tolerance_mm=0.01):
+        lacking.append("the label map lay on another grid and was resampled")
+        moved = resample(values, found.grid, scan.grid, order="nearest")
+        values = np.rint(moved).astype(np.uint8)
+    return LabelMap(values, scan.grid)
+
+
+def _landmarks(
+    one: _Files, recipe: Recipe, scan: Scan, side: str, lacking: list[str]
+) -> dict[Side, Landmarks]:
+    if one.landmarks is None or not side:
+        lacking.append("no landmarks")
+        return {}
+    try:
+        points = read_points(one.landmarks, recipe.points, scan.grid, ijk_mm=recipe.ijk_mm)
+    except OtovoxError as error:
+        lacking.append(str(error))
+        return {}
+    absent = [name.replace("_", " ") for name in LANDMARK_NAMES if name not in points]
+    if absent:
+        lacking.append(f"no {', '.join(absent)}")
+    rows = [points.get(name, np.full(3, np.nan)) for name in LANDMARK_NAMES]
+    return {Side(side): Landmarks(LANDMARK_NAMES, np.stack(rows))} if points else {}

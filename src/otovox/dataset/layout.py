@@ -1,0 +1,254 @@
+"""The layout on disk: `dataset.json`, `cases.csv`, images, labels, landmarks (docs/datasets.md)."""
+
+import csv
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from otovox import __version__
+from otovox.anatomy import LANDMARK_NAMES, Side
+from otovox.case import Case
+from otovox.errors import InputError, OutputError
+from otovox.formats import (
+    load_label_map,
+    load_scan,
+    read_markups,
+    save_label_map,
+    save_volume,
+    write_markups,
+)
+from otovox.formats.writing import make_folder, replacing
+from otovox.landmarks import Landmarks
+from otovox.volume import LabelMap, Scan
+
+SCHEMA_VERSION = "1.0"
+INFO, INDEX = "dataset.json", "cases.csv"
+SPLITS = ("train", "validation", "test", "")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One row of `cases.csv`: what there is of a scan, and whose it is.
+
+    Attributes:
+        case: name of the scan, each once.
+        patient: whose it is; splits never part a patient.
+        side: "right", "left" or "both".
+        scanner, diagnosis: as far as known.
+        split: "train", "validation", "test", or empty.
+        image, labels, landmarks: paths relative to the data set; empty where there is none.
+    """
+
+    case: str
+    patient: str
+    side: str = ""
+    scanner: str = ""
+    diagnosis: str = ""
+    split: str = ""
+    image: str = ""
+    labels: str = ""
+    landmarks: str = ""
+
+
+COLUMNS = tuple(field.name for field in fields(Entry))
+
+
+def write_case(case: Case, folder: Path) -> None:
+    """Write one case alone: `scan.nii.gz`, `labels.nii.gz` and `landmarks.mrk.json`.
+
+    Args:
+        case: with its truth.
+        folder: made if absent.
+
+    Raises:
+        OutputError: if it cannot be written.
+    """
+    make_folder(folder)
+    save_volume(case.scan.values, case.scan.grid, folder / "scan.nii.gz")
+    save_label_map(case.labels, folder / "labels.nii.gz")
+    write_markups(folder / "landmarks.mrk.json", case.landmarks)
+
+
+def start_dataset(folder: Path, *, name: str, source: str) -> list[Entry]:
+    """Begin a data set, or go on with the one that is there.
+
+    Args:
+        folder: of the data set; made if absent.
+        name: of the data set.
+        source: where it comes from.
+
+    Returns:
+        The entries that are there already.
+
+    Raises:
+        OutputError: if the folder holds something else, or cannot be written.
+    """
+    if (folder / INFO).is_file():
+        return read_index(folder)
+    if folder.is_dir() and any(folder.iterdir()):
+        raise OutputError(f"{folder}: holds files but no {INFO}; choose another --output")
+    make_folder(folder)
+    facts = {
+        "schema_version": SCHEMA_VERSION,
+        "name": name,
+        "source": source,
+        "labels": {"background": 0, **{f"{side}_labyrinth": side.label for side in Side}},
+        "coordinate_system": "LPS",
+        "unit": "mm",
+        "landmarks": list(LANDMARK_NAMES),
+        "software": f"otovox {__version__}",
+    }
+    with replacing(folder / INFO) as beside:
+        beside.write_text(json.dumps(facts, indent=2) + "\n", "utf-8")
+    write_index(folder, [])
+    return []
+
+
+def add_case(folder: Path, case: Case, entry: Entry) -> Entry:
+    """Write a case's files, then its row; what was there of the same name is replaced.
+
+    Args:
+        folder: of the data set.
+        case: scan and truth; label values are `Side.label`.
+        entry: its row; paths and an empty side are filled in.
+
+    Returns:
+        The row as written.
+
+    Raises:
+        OutputError: if something cannot be written; the row is written last.
+    """
+    name = case.scan.name
+    image, labels = f"images/{name}.nii.gz", f"labels/{name}.nii.gz"
+    landmarks = f"landmarks/{name}.mrk.json" if case.landmarks else ""
+    save_volume(case.scan.values, case.scan.grid, folder / image)
+    save_label_map(case.labels, folder / labels)
+    if case.landmarks:
+        write_markups(folder / landmarks, case.landmarks)
+    present = [side for side in Side if (case.labels.values == side.label).any()]
+    side = entry.side or ("both" if len(present) == 2 else "".join(present))
+    facts = asdict(entry) | {
+        "case": name,
+        "side": side,
+        "image": image,
+        "labels": labels,
+        "landmarks": landmarks,
+    }
+    row = Entry(**facts)
+    write_index(folder, [old for old in read_index(folder) if old.case != name] + [row])
+    return row
+
+
+def read_info(folder: Path) -> dict[str, Any]:
+    """What `dataset.json` says.
+
+    Raises:
+        InputError: if the folder is no data set.
+    """
+    try:
+        return json.loads((folder / INFO).read_text("utf-8"))
+    except OSError as error:
+        raise InputError(f"{folder}: is no data set of otovox (it has no {INFO})") from error
+    except ValueError as error:
+        raise InputError(f"{folder / INFO}: is damaged") from error
+
+
+def read_index(folder: Path) -> list[Entry]:
+    """The rows of `cases.csv`.
+
+    Raises:
+        InputError: if the folder is no data set, or a row lacks what it needs.
+    """
+    read_info(folder)
+    try:
+        with (folder / INDEX).open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{folder / INDEX}: cannot be read") from error
+    lacking = {"case", "patient", "image"} - set(rows[0] if rows else COLUMNS)
+    if lacking:
+        raise InputError(f"{folder / INDEX}: has no column {', '.join(sorted(lacking))}")
+    return [Entry(**{name: (row.get(name) or "").strip() for name in COLUMNS}) for row in rows]
+
+
+def write_index(folder: Path, entries: Iterable[Entry]) -> None:
+    """Write `cases.csv`, sorted by case.
+
+    Raises:
+        OutputError: if it cannot be written.
+    """
+    with (
+        replacing(folder / INDEX) as beside,
+        beside.open("w", newline="", encoding="utf-8") as file,
+    ):
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows(asdict(entry) for entry in sorted(entries, key=lambda entry: entry.case))
+
+
+def load_case(folder: Path, entry: Entry) -> Case:
+    """Read one case.
+
+    Returns:
+        The scan with its truth; without label map an empty one, without landmarks none.
+
+    Raises:
+        InputError: if a file is missing or does not fit.
+    """
+    scan = load_scan(folder / entry.image)
+    scan = Scan(scan.values, scan.grid, entry.case, scan.source)
+    if entry.labels:
+        labels = load_label_map(folder / entry.labels)
+        if not labels.grid.same_as(scan.grid, tolerance_mm=0.01):
+            raise InputError(f"{entry.labels}: lies on another grid than {entry.image}")
+    else:
+        labels = LabelMap(np.zeros(scan.grid.shape, np.uint8), scan.grid)
+    points = read_markups(folder / entry.landmarks) if entry.landmarks else {}
+    facts = {key: getattr(entry, key) for key in ("patient", "scanner", "diagnosis", "split")}
+    return Case(scan, labels, by_side(points), facts)
+
+
+def by_side(points_mm: dict[str, np.ndarray]) -> dict[Side, Landmarks]:
+    """Points labelled `right/helicotrema` and so on, per side; other labels are left out."""
+    sides: dict[Side, dict[str, np.ndarray]] = {}
+    for label, point in points_mm.items():
+        side, slash, name = label.partition("/")
+        if slash and side in set(Side):
+            sides.setdefault(Side(side), {})[name] = point
+    return {
+        side: Landmarks(tuple(named), np.stack(list(named.values())))
+        for side, named in sides.items()
+    }
+
+
+def split_by_patient(
+    entries: Sequence[Entry], *, validation: int, test: int = 0, seed: int = 0
+) -> list[Entry]:
+    """Draw patients for validation and test; the rest trains.
+
+    Args:
+        entries: all cases.
+        validation, test: numbers of patients.
+        seed: the same seed draws the same patients.
+
+    Returns:
+        The entries with their splits.
+
+    Raises:
+        InputError: if there are too few patients.
+    """
+    patients = sorted({entry.patient for entry in entries})
+    if validation + test >= len(patients):
+        raise InputError(
+            f"{len(patients)} patients are too few for {validation} in validation and {test} in "
+            "test with some left to train"
+        )
+    drawn = np.random.default_rng(seed).permutation(patients)
+    split = dict.fromkeys(patients, "train")
+    split |= dict.fromkeys(drawn[:validation].tolist(), "validation")
+    split |= dict.fromkeys(drawn[validation : validation + test].tolist(), "test")
+    return [Entry(**asdict(entry) | {"split": split[entry.patient]}) for entry in entries]

@@ -1,0 +1,107 @@
+"""Landmarks as others write them, under our names and in LPS mm."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from otovox.errors import InputError
+from otovox.formats import read_markups
+from otovox.geometry import FloatArray
+from otovox.volume import Grid
+
+#: How a file holds its points: 3D Slicer Markups; lists of named xyz_position and ijk_position as
+#: in the companion data of Stebani et al., of which the first or the second is used; text.
+Points = Literal["markups", "companion", "companion-ijk", "table"]
+
+#: What others call our landmarks, letters only and small.
+_OURS = {
+    "helicotrema": "helicotrema",
+    "cochleatop": "helicotrema",
+    "apex": "helicotrema",
+    "cochleaapex": "helicotrema",
+    "ovalwindow": "oval_window",
+    "ow": "oval_window",
+    "ovalwindowcenter": "oval_window",
+    "roundwindow": "round_window",
+    "rw": "round_window",
+    "roundwindowcenter": "round_window",
+}
+_NUMBER = r"[-+]?\d*\.?\d+(?:[eE][-+]?\d+)?"
+_LINE = re.compile(
+    rf"^\W*([A-Za-z][\w \-]*?)\W+({_NUMBER})[\s,;]+({_NUMBER})[\s,;]+({_NUMBER})\W*$"
+)
+
+
+def read_points(
+    path: Path, kind: Points, grid: Grid, *, ijk_mm: float | None = None
+) -> dict[str, FloatArray]:
+    """Our landmarks in a file of somebody else's.
+
+    Args:
+        path: the file.
+        kind: how it holds them.
+        grid: of the scan, for points in voxels.
+        ijk_mm: voxel edge of those voxels, if it is not the scan's; both grids begin at one corner.
+
+    Returns:
+        Positions (3,) LPS mm by our names; names that are not ours are left out.
+
+    Raises:
+        InputError: if the file does not hold points in this way.
+    """
+    if kind == "markups":
+        named = read_markups(path)
+    elif kind == "table":
+        named = _table(path)
+    else:
+        named = _companion(path, grid, ijk_mm, voxels=kind == "companion-ijk")
+    found = {_our_name(name): np.asarray(point, dtype=float) for name, point in named.items()}
+    return {name: point for name, point in found.items() if name}
+
+
+def _our_name(name: str) -> str:
+    letters = re.sub(r"[^a-z]", "", name.rpartition("/")[2].lower())
+    return _OURS.get(letters, "")
+
+
+def _companion(
+    path: Path, grid: Grid, ijk_mm: float | None, *, voxels: bool
+) -> dict[str, FloatArray]:
+    """Named records with xyz_position (LPS mm) and ijk_position, in a list or by name."""
+    try:
+        content: Any = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read as JSON") from error
+    if isinstance(content, dict) and "landmarks" in content:
+        content = content["landmarks"]
+    records = (
+        content.items()
+        if isinstance(content, dict)
+        else ((record.get("label") or record.get("name") or "", record) for record in content)
+    )
+    key = "ijk_position" if voxels else "xyz_position"
+    found: dict[str, FloatArray] = {}
+    for name, record in records:
+        if not isinstance(record, dict) or key not in record:
+            raise InputError(f"{path}: {name or 'a landmark'} has no {key}")
+        place = np.asarray(record[key], dtype=float)
+        if voxels:
+            scale = 1.0 if ijk_mm is None else ijk_mm / grid.spacing_mm
+            place = grid.to_mm(place * scale)
+        found[str(name)] = place
+    return found
+
+
+def _table(path: Path) -> dict[str, FloatArray]:
+    """Lines of a name and three numbers, LPS mm; other lines are comments."""
+    try:
+        lines = path.read_text("utf-8", errors="replace").splitlines()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    matches = [match for line in lines if (match := _LINE.match(line.strip()))]
+    if not matches:
+        raise InputError(f"{path}: has no line of a name and three coordinates")
+    return {match[1]: np.array([float(match[n]) for n in (2, 3, 4)]) for match in matches}

@@ -1,0 +1,30 @@
+"""How a command ends when something is refused: one sentence and an exit code, no traceback."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import typer
+
+from otovox.errors import OtovoxError
+
+
+def refusals(command: Callable[..., None]) -> Callable[..., None]:
+    """A command whose refusals end in one sentence and exit code 2, and Ctrl-C in 130."""
+
+    @functools.wraps(command)
+    def guarded(*args: Any, **kwargs: Any) -> None:
+        try:
+            command(*args, **kwargs)
+        except OtovoxError as error:
+            stop(str(error), 2)
+        except KeyboardInterrupt:
+            stop("interrupted; what was finished is kept", 130)
+
+    return guarded
+
+
+def stop(message: str, code: int) -> NoReturn:
+    """Print a message on stderr and end with a code."""
+    typer.echo(f"otovox: {message}", err=True)
+    raise typer.Exit(code)
