@@ -215,7 +215,7 @@ def test_what_cannot_be_made_is_refused() -> None:
     with pytest.raises(ConfigError, match="no diagnosis 'cold'"):
         make_case(0, diagnosis="cold")
     with pytest.raises(ConfigError, match="billion voxels"):
-        make_case(0, kind="head", scanner="fpvct")
+        make_case(0, scanner="fpvct", field_mm=(90, 90, 90))
 
 
 def test_metal_throws_streaks() -> None:

@@ -1,6 +1,6 @@
 """Whole synthetic scans with their truth, for tests, benchmarks and the demonstration."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -25,6 +25,8 @@ Kind = Literal["ear", "head"]
 
 #: Field of a bilateral temporal bone scan, mm: chosen, the head from side to side.
 HEAD_FIELD_MM = (164.0, 200.0, 64.0)
+#: Finest voxels of a head: chosen; a whole head at 0.1 mm has two billion.
+HEAD_VOXEL_MM = 0.2
 #: Most voxels of a case, some 5 GiB while it is made: chosen.
 MOST_VOXELS = 4e8
 #: Seeds of whole cases never meet those of training anatomies.
@@ -72,14 +74,17 @@ def make_case(
     check_case(kind=kind, scanner=scanner, diagnosis=diagnosis)
     rng = np.random.default_rng([VERSION, CASE_STREAM, seed])
     protocol = draw_protocol(rng, scanner)
+    if kind == "head":
+        x, y, z = (max(edge, HEAD_VOXEL_MM) for edge in protocol.voxel_mm)
+        protocol = replace(protocol, voxel_mm=(x, y, z))
     if field_mm is None:
         edge = float(rng.choice(SCANNERS[scanner].field_mm)) if scanner in SCANNERS else 30.0
         field_mm = (edge, edge, edge) if kind == "ear" else HEAD_FIELD_MM
     voxels = float(np.prod(np.asarray(field_mm) / protocol.voxel_mm))
     if voxels > MOST_VOXELS:
         raise ConfigError(
-            f"a {kind} scanned by {scanner} has {voxels / 1e9:.1f} billion voxels; "
-            "choose a coarser scanner (msct) or a single ear"
+            f"a field of {field_mm} mm scanned by {scanner} has {voxels / 1e9:.1f} billion voxels; "
+            "choose a smaller field or a coarser scanner"
         )
     if kind == "ear":
         scene = _ear(rng, np.asarray(field_mm), protocol, scanner, diagnosis)
