@@ -66,7 +66,8 @@ REFERENCES: dict[str, Reference] = {
     "H, mm": Reference(4.51, 0.35),
     "followed angle, deg": Reference(911.0, 46.0, "lumen followed to 865-957 deg", spread=False),
     **{
-        f"cochlea r at {angle}, mm": Reference(mean, sd)
+        # From 450 degrees on the section reaches the axis: its SD is that of the axis' error.
+        f"cochlea r at {angle}, mm": Reference(mean, sd, spread=angle < 450)
         for angle, mean, sd in (
             (0, 4.74, 0.24),
             (90, 2.83, 0.21),

@@ -1,8 +1,11 @@
 """The phantom: measured anatomy, one component, deterministic, truth that moves with the grid."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import ndimage
+from skimage import measure
 
 from otovox.anatomy import CANONICAL_MM, LANDMARK_NAMES, POSE_NAMES, Side
 from otovox.errors import ConfigError
@@ -14,6 +17,7 @@ from otovox.phantom.canvas import Canvas, occupancy
 from otovox.phantom.head import render_head
 from otovox.phantom.labyrinth import (
     SPIRAL_MEAN,
+    Tube,
     distance_at,
     draw_labyrinth,
     draw_spiral,
@@ -173,7 +177,7 @@ def test_a_kept_anatomy_is_read_back(tmp_path, monkeypatch) -> None:
 def ill():
     """One ear with every diagnosis: the same labyrinth, but for what the diagnosis does."""
     return {
-        name: make_case(3, scanner="msct", diagnosis=name, field_mm=(22, 22, 22))
+        name: make_case(4, scanner="msct", diagnosis=name, field_mm=(22, 22, 22))
         for name in DIAGNOSES
     }
 
@@ -227,3 +231,15 @@ def test_metal_throws_streaks() -> None:
     assert clean.std() == 0
     assert metal[5:15, 5:15, 3:5].std() > 5
     assert metal[:, :, 0].std() < 1e-3
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_vestibule_and_canals_have_three_loops_and_no_seams(seed: int) -> None:
+    """Betti numbers by the Euler characteristic: one component, three loops, no cavity."""
+    shape = draw_labyrinth(np.random.default_rng(seed))
+    stump = Tube(*(part[:2] for part in vars(shape.cochlea).values()))
+    inside = paint(replace(shape, cochlea=stump), Canvas(small_grid(0.15), HOME)) < 0
+    pieces = int(np.asarray(measure.label(inside, connectivity=3)).max())
+    cavities = int(np.asarray(measure.label(~inside, connectivity=1)).max()) - 1
+    loops = pieces + cavities - int(measure.euler_number(inside, connectivity=3))
+    assert (pieces, loops, cavities) == (1, 3, 0)

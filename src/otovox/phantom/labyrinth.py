@@ -149,7 +149,7 @@ def draw_labyrinth(rng: np.random.Generator, spread: float = 1.25) -> Labyrinth:
         spread: factor on the measured SDs; 1 follows the measured population.
     """
     scale = float(np.exp(rng.normal(0, 0.039 * spread)))  # centroid size varies by 3.9 %
-    warp = _draw_warp(rng, 0.16 * spread)
+    warp = _draw_warp(rng, 0.145 * spread)
     lumen = float(
         np.exp(rng.normal(-0.02, 0.09))
     )  # chosen: the sources' mean radii span 0.4-0.7 mm
@@ -250,7 +250,7 @@ def _with_landmarks(
     shape: Labyrinth, windows: FloatArray, arcs: FloatArray, rng: np.random.Generator
 ) -> Labyrinth:
     """Put the windows onto the wall along their normals, and collect all landmarks."""
-    jitter = rng.normal(0, 0.08, (2, 3))  # chosen: below the observers' spread of about 0.5 mm
+    jitter = rng.normal(0, 0.04, (2, 3))  # chosen: below the observers' spread of about 0.5 mm
     oval = _onto_wall(shape, windows[0] + jitter[0], OVAL_WINDOW_NORMAL)
     round_ = _onto_wall(shape, windows[1] + jitter[1], ROUND_WINDOW_NORMAL)
     points = {
@@ -294,8 +294,12 @@ def _cochlea(
     tube = 0.6 + 0.5 * (1 - inside / mean_end)
     r_mean = (1 - share) * table["r_mm"] + share * np.maximum(mean_wall - tube, 0.25)
     z_mean = (1 - share) * table["z_mm"] + share * mean_height
-    radius = r_mean * np.clip(wall / mean_wall, 0.75, 1.3)
-    z = z_mean + (height - mean_height) - np.interp(end_deg, theta, height - mean_height)
+    # At its base the lumen varies less than the wall's model: it is held by the vestibule.
+    free = np.clip(0.5 + theta / 90, 0.5, 1)
+    radius = r_mean * np.clip(wall / mean_wall, 0.75, 1.3) ** free
+    steeper = 1 + rng.normal(0, 0.075 * spread)  # SD of z in 72 ears
+    z = steeper * z_mean + free * (height - mean_height)
+    z = z - np.interp(end_deg, theta, height - mean_height)
     radius = radius + np.clip(-theta, 0, None) * 0.02  # the hook widens towards the vestibule
     z = z - np.clip(-theta, 0, None) * 0.012
     taper = np.clip((end_deg - theta) / 60, 0.35, 1)  # the tip closes
@@ -305,10 +309,11 @@ def _cochlea(
     growth = float(np.exp(rng.normal(0, 0.04 * spread))) * lumen**0.5
     width, tall = np.maximum(width * growth, 0.25), np.maximum(tall * growth, 0.25)
 
-    tilt = rotation_from_vector(np.radians(rng.normal(0, 3.0 * spread, 3)))
+    tilt = rotation_from_vector(np.radians(rng.normal(0, 3.6 * spread, 3)))
     axis = unit(tilt @ AXIS)
     # The cochlea tilts about its base, which stays fixed to the vestibule.
     apex = ROUND_WINDOW_MM + tilt @ (APEX_MM - ROUND_WINDOW_MM)
+    apex = apex - (steeper - 1) * float(np.interp(0, theta, z_mean)) * axis
     e1 = tilt @ unit(-APEX_MM - np.dot(-APEX_MM, AXIS) * AXIS)
     e2 = np.cross(axis, e1)
 
@@ -341,7 +346,7 @@ def _canal(data: dict[str, Any], name: str, rng: np.random.Generator, lumen: flo
     bent = middle + size * (line - middle) @ tilt.T
     # Ends stay where they meet the vestibule and the crus; the arc moves.
     hold = np.sin(np.linspace(0, np.pi, len(line)))[:, None] ** 0.5
-    line = line + hold * (bent - line)
+    line = line + hold * (bent - line) + _waves(line, rng)
     fine = _resampled(line)
     along = np.linspace(0, 1, len(line)), np.linspace(0, 1, len(fine))
     aspect = float(rng.uniform(0, 1.2))  # 0 round, 1 as measured: chosen range
@@ -359,6 +364,19 @@ def _canal(data: dict[str, Any], name: str, rng: np.random.Generator, lumen: flo
     axes = np.stack([outward, np.cross(forward, outward), forward], axis=1)
     radii = np.stack([major, minor, minor], axis=1) * lumen * ripple[:, None]
     return Tube(fine, radii, axes)
+
+
+def _waves(line: FloatArray, rng: np.random.Generator) -> FloatArray:
+    """A random bend out of a canal's plane and within it, none at its ends.
+
+    SDs fitted so that the residuals from plane and circle vary as in 72 ears.
+    """
+    along = np.linspace(0, np.pi, len(line))
+    plane = np.linalg.svd(line - line.mean(axis=0))[2]
+    outward = unit(line[len(line) // 2] - (line[0] + line[-1]) / 2)
+    sizes = rng.normal(0, 1, (2, 2)) * [[0.09], [0.11]]
+    shapes = np.stack([np.sin(2 * along), np.sin(3 * along)])
+    return np.outer(sizes[0] @ shapes, plane[2]) + np.outer(sizes[1] @ shapes, outward)
 
 
 def _round_tube(points: FloatArray, radius: float) -> Tube:
