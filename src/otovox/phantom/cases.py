@@ -66,7 +66,7 @@ def make_case(
 
     Returns:
         The scan with its truth; `facts` hold scanner, diagnosis and, per side, the landmarks that
-        the ear lacks.
+        the ear lacks, and those that it lacks or the field leaves out.
 
     Raises:
         ConfigError: if there is no such scanner or diagnosis, or the scan would be too large.
@@ -104,22 +104,21 @@ def make_case(
     labels[inside] = (
         sides[0].label if len(sides) == 1 else _nearer(target, scene.middles_mm)[inside]
     )
+    landmarks = {side: _in_field(points, target) for side, points in scene.landmarks.items()}
     facts = {
         "seed": seed,
         "scanner": scanner,
         "kind": kind,
         "diagnosis": diagnosis,
         "sides": [str(side) for side in sides],
-        "missing": {
-            str(side): [name for name in points.names if not points.has(name)]
-            for side, points in scene.landmarks.items()
-        },
+        "missing": {str(side): _absent(points) for side, points in scene.landmarks.items()},
+        "missing_or_outside": {str(side): _absent(points) for side, points in landmarks.items()},
     }
     name = case_name(seed, kind=kind, scanner=scanner, diagnosis=diagnosis)
     return Case(
         Scan(values, target, name),
         LabelMap(labels, target),
-        {side: _in_field(points, target) for side, points in scene.landmarks.items()},
+        landmarks,
         facts,
     )
 
@@ -158,9 +157,12 @@ def _ear(
     # A specimen finer than 0.1 mm costs much and shows little more.
     step = 0.1 if min(protocol.voxel_mm) < 0.15 else 0.15
     i, j, k = (int(n) for n in np.rint(field_mm / step))
-    center = pose.to_lps(MIDDLE_MM[None])[0] + rng.normal(0, 1.5, 3)
-    grid = Grid.centred(center, (i, j, k), spacing_mm=step)
     shape = malformed(draw_labyrinth(rng, spread=1.0), diagnosis, rng)
+    center = pose.to_lps(MIDDLE_MM[None])[0] + rng.normal(0, 1.5, 3)
+    if diagnosis == "cut_field":  # the scan ends below the top of the superior canal
+        top = pose.to_lps(shape.landmarks["anterior_arc"][None])[0, 2] - rng.uniform(0.3, 2.0)
+        center[2] = top - field_mm[2] / 2
+    grid = Grid.centred(center, (i, j, k), spacing_mm=step)
     tissues = draw_tissues(rng, kind.specimen if kind else "any")
     hu, share = render(shape, Canvas(grid, pose), tissues, rng, diagnosis=diagnosis)
     points = Landmarks(shape.landmarks.names, pose.to_lps(shape.landmarks.points_mm))
@@ -186,6 +188,10 @@ def _nearer(grid: Grid, middles_mm: FloatArray) -> np.ndarray:
     i, j, k = (np.arange(n) * a for n, a in zip(grid.shape, along, strict=True))
     left = i[:, None, None] + j[None, :, None] + k[None, None, :] + offset > 0
     return np.where(left, Side.LEFT.label, Side.RIGHT.label).astype(np.uint8)
+
+
+def _absent(points: Landmarks) -> list[str]:
+    return [name for name in points.names if not points.has(name)]
 
 
 def _in_field(landmarks: Landmarks, grid: Grid) -> Landmarks:

@@ -29,6 +29,7 @@ DIAGNOSES = (
     "otitis_media",
     "mastoidectomy",
     "implant",
+    "cut_field",
 )
 #: Share of healthy ears among training anatomies; the others share the rest alike. Chosen.
 HEALTHY = 0.7
@@ -56,7 +57,8 @@ def draw_diagnosis(rng: np.random.Generator) -> str:
     """A diagnosis for a training anatomy."""
     if rng.random() < HEALTHY:
         return DIAGNOSES[0]
-    return str(rng.choice(DIAGNOSES[1:]))
+    # A cut field is drawn with every sample, not with the anatomy.
+    return str(rng.choice([name for name in DIAGNOSES[1:] if name != "cut_field"]))
 
 
 # --- shape -----------------------------------------------------------------------------------
