@@ -55,7 +55,7 @@ PLAN = (
             "losses",
             "bundle",
             "engine",
-            "datasets",
+            "training_data",
             "training",
             "finding",
             "trust",

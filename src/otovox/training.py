@@ -22,11 +22,12 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from otovox.bundle import Bundle, load_bundle, save_bundle
 from otovox.config import TrainConfig, heatmap_step
-from otovox.datasets import phantom_datasets
 from otovox.errors import ConfigError
 from otovox.heatmaps import decode, render
 from otovox.losses import total_loss
 from otovox.networks import DualHeadUNet
+from otovox.phantom.cache import VERSION as PHANTOM_VERSION
+from otovox.training_data import phantom_datasets
 
 logger = logging.getLogger(__name__)
 
@@ -220,6 +221,7 @@ def export(output: Path, config: TrainConfig) -> Bundle:
         "iteration": reached,
         "validation": {k: float(v) for k, v in row.items() if k not in ("iteration", "choice")},
         "validation_data": f"{config.data.validation_cases} unseen phantom samples",
+        "training_data": f"phantoms of version {PHANTOM_VERSION}, seeds from {config.data.seed}",
     }
     save_bundle(output / "model", training.network, config, facts=facts)
     logger.info("best at iteration %d: %s", reached, json.dumps(facts["validation"]))
