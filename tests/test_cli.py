@@ -16,6 +16,7 @@ from otovox import cli
 from otovox.anatomy import Side
 from otovox.case import Prediction
 from otovox.errors import ModelError, OutputError
+from otovox.result import describe
 from otovox.volume import Scan
 
 SUMMARY = "summary.csv"
@@ -46,9 +47,9 @@ def analyzer(monkeypatch: pytest.MonkeyPatch, predict: Any) -> FakeAnalyzer:
 
     def write_results(prediction: Prediction, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "result.json").write_text(json.dumps({"ears": len(prediction.ears)}))
+        (folder / "result.json").write_text(describe(prediction).model_dump_json())
 
-    monkeypatch.setattr("otovox.inference.open_analyzer", lambda **_: fake)
+    monkeypatch.setattr("otovox.analysis._analyzer", lambda _: fake)
     monkeypatch.setattr("otovox.analysis.write_results", write_results)
     return fake
 
@@ -187,25 +188,52 @@ def test_an_output_that_is_no_folder_is_refused(tmp_path: Path, write_scan: Any)
 def test_a_model_that_cannot_be_used_is_refused(
     tmp_path: Path, write_scan: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(**_: object) -> None:
+    def refuse(_: object) -> None:
         raise ModelError("there is no GPU here; choose --device cpu")
 
-    monkeypatch.setattr("otovox.inference.open_analyzer", refuse)
+    monkeypatch.setattr("otovox.analysis._analyzer", refuse)
     scan = write_scan(tmp_path / "ct.nii")
     code, _, err = otovox_command("analyze", scan, "-o", tmp_path / "out", "--device", "cuda")
     assert (code, err) == (2, "otovox: there is no GPU here; choose --device cpu\n")
 
 
-def test_finished_scans_are_skipped_and_kept_in_the_summary(
+def test_finished_scans_are_kept_until_what_they_depend_on_changes(
     tmp_path: Path, write_scan: Any, analyzer: FakeAnalyzer
 ) -> None:
     scans = [write_scan(tmp_path / "in" / name) for name in ("a.nii", "empty.nii")]
     out = tmp_path / "out"
     assert otovox_command("analyze", scans[0], "-o", out)[0] == 0
-    assert otovox_command("analyze", *scans, "-o", out, "--skip-existing")[0] == 3
-    assert otovox_command("analyze", *scans, "-o", out, "--skip-existing")[0] == 3
+    assert otovox_command("analyze", *scans, "-o", out)[0] == 3
+    assert otovox_command("analyze", *scans, "-o", out)[0] == 3
     assert analyzer.seen == ["a", "empty"]
     assert [row["scan"] for row in rows(out)] == ["a", "a", "empty"]
+
+    otovox_command("analyze", *scans, "-o", out, "--fresh")
+    assert analyzer.seen == ["a", "empty"] * 2
+    otovox_command("analyze", *scans, "-o", out, "--tta", "none")
+    assert analyzer.seen == ["a", "empty"] * 3
+    scans[0].write_bytes(scans[1].read_bytes()[:-1] + b"!")
+    otovox_command("analyze", *scans, "-o", out, "--tta", "none")
+    assert analyzer.seen[6:] == ["a"]
+    (out / "empty" / "result.json").write_text("{")
+    otovox_command("analyze", *scans, "-o", out, "--tta", "none")
+    assert analyzer.seen[7:] == ["empty"]
+
+
+def test_scans_by_pattern_and_by_list(
+    tmp_path: Path, write_scan: Any, analyzer: FakeAnalyzer
+) -> None:
+    for name in ("a.nii", "b.nii", "c.nrrd"):
+        write_scan(tmp_path / "in" / name)
+    assert otovox_command("analyze", tmp_path / "in" / "*.nii", "-o", tmp_path / "out")[0] == 0
+    assert analyzer.seen == ["a", "b"]
+    scans = tmp_path / "in" / "scans.txt"
+    scans.write_text("# ours\nc.nrrd\n\n*.nii\nmissing.nii\n")
+    assert otovox_command("analyze", scans, "-o", tmp_path / "other")[0] == 2
+    assert analyzer.seen[2:] == ["c", "a", "b"]
+    code, _, err = otovox_command("analyze", tmp_path / "*.mha", "-o", tmp_path / "out")
+    assert code == 2
+    assert "matches no file" in err
 
 
 @pytest.mark.usefixtures("analyzer")
@@ -225,7 +253,7 @@ def test_json_and_quiet(tmp_path: Path, write_scan: Any) -> None:
     (told,) = json.loads(out)["scans"]
     assert code == 0
     assert told["scan"] == "ct"
-    assert told["result"] == {"ears": 2}
+    assert [ear["side"] for ear in told["result"]["ears"]] == ["right", "left"]
     assert otovox_command("analyze", scan, "-o", tmp_path / "out", "-q") == (0, "", "")
 
 
@@ -244,7 +272,7 @@ def test_defaults_of_the_command_are_those_of_the_options() -> None:
     from otovox.analysis import Options
 
     parameters = inspect.signature(cli.analyze).parameters
-    for name in ("series", "device", "threads", "tta", "model", "skip_existing"):
+    for name in ("series", "device", "threads", "tta", "model", "fresh"):
         assert parameters[name].default == getattr(Options(), name)
 
 

@@ -65,8 +65,17 @@ PLAN = (
     ),
     Layer(
         "answers",
-        ("dataset_summary", "evaluation", "pictures", "result", "report", "summary", "analysis"),
-        frozenset({"matplotlib"}),
+        (
+            "dataset_summary",
+            "evaluation",
+            "pictures",
+            "result",
+            "report",
+            "summary",
+            "analysis",
+            "cohort",
+        ),
+        frozenset({"matplotlib", "pandas", "plotly", "jinja2", "dask", "distributed"}),
     ),
     Layer(
         "doors",

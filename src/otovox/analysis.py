@@ -1,29 +1,34 @@
 """Many scans in one go: load, predict, write. A scan that fails stops no other.
 
-`plan` looks at the arguments, `run` yields one Outcome per scan, `exit_code` sums them up;
-`analyze` is the one-scan form for Python.
+`plan` looks at the arguments, `examine` takes one scan from file to results, `exit_code` sums up;
+`analyze` is the one-scan form for Python. `cohort` runs many scans, here or on a cluster.
 """
 
+import hashlib
+import json
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import lru_cache
+from glob import glob, has_magic
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
+from otovox import __version__
+from otovox.bundle import embedded, load_bundle
 from otovox.case import Prediction
 from otovox.errors import InputError, OtovoxError
-from otovox.formats import find_scans, load_scan, scan_name
+from otovox.formats import find_scans, fingerprint, load_scan, scan_name
 from otovox.formats.writing import make_folder
-from otovox.report import write_results
-from otovox.summary import Row, ear_columns, read_summary, scan_row, write_summary
+from otovox.report import read_result, write_results
+from otovox.result import RESULT, ResultFile, describe
+from otovox.summary import Row, rows_of
 from otovox.volume import Scan
 
 if TYPE_CHECKING:
     from otovox.inference import Analyzer
-
-T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +56,7 @@ class Options:
         threads: CPU threads; None for all cores.
         tta: test-time augmentation, none or fast.
         model: name of an embedded model, or the folder of another.
-        skip_existing: leave scans alone whose result is there.
+        fresh: analyse scans again whose results are there and up to date.
     """
 
     series: str | None = None
@@ -59,7 +64,7 @@ class Options:
     threads: int | None = None
     tta: str = "fast"
     model: str = "labyrinth"
-    skip_existing: bool = False
+    fresh: bool = False
 
 
 @dataclass(frozen=True)
@@ -87,18 +92,25 @@ class Outcome:
         job: the scan.
         status: how it went.
         reason: refusal, or warnings, for the user; may be empty.
-        rows: its lines in summary.csv, one per ear, or a single one without an ear.
+        result: what was found, and what `result.json` holds; None if refused.
     """
 
     job: Job
     status: Status
     reason: str
-    rows: tuple[Row, ...]
+    result: ResultFile | None = None
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """Its lines in summary.csv, one per ear, or a single one without an ear."""
+        return rows_of(
+            self.job.name, self.job.path, self.status.value, self.reason, result=self.result
+        )
 
     @property
     def sides(self) -> tuple[str, ...]:
         """Sides of the ears found, right first."""
-        return tuple(row["side"] for row in self.rows if row["side"])
+        return tuple(ear.side.value for ear in self.result.ears) if self.result else ()
 
 
 def analyze(scan: Scan | str | Path, **options: Any) -> Prediction:
@@ -117,14 +129,15 @@ def analyze(scan: Scan | str | Path, **options: Any) -> Prediction:
     chosen = Options(**options)
     if not isinstance(scan, Scan):
         scan = load_scan(scan, series=chosen.series)
-    return _open_analyzer(chosen).predict(scan)
+    return _analyzer(chosen).predict(scan)
 
 
-def plan(paths: Sequence[Path], output: Path) -> tuple[Job, ...]:
+def plan(arguments: Sequence[Path], output: Path) -> tuple[Job, ...]:
     """Find the scans, and refuse what would end in a half-finished run.
 
     Args:
-        paths: files, DICOM folders, or folders of these.
+        arguments: files, DICOM folders, folders of these, patterns (`scans/*.nii.gz`), or text
+            files that list such paths line by line, relative to the list's own folder.
         output: result folder; made if it is not there.
 
     Returns:
@@ -135,47 +148,50 @@ def plan(paths: Sequence[Path], output: Path) -> tuple[Job, ...]:
         OutputError: if nothing can be written to `output`.
     """
     jobs: dict[Path, Job] = {}
-    for path in paths:
+    for argument in arguments:
         try:
-            found, problem = tuple(find_scans([path])), ""
+            found, problem = find_scans(_expanded(argument)), ""
         except InputError as error:
-            found, problem = (path,), str(error)
-        for each in found:
-            name = scan_name(each)
-            jobs.setdefault(each.resolve(), Job(name, each, output / name, problem))
+            found, problem = [argument], str(error)
+        for path in found:
+            name = scan_name(path)
+            jobs.setdefault(path.resolve(), Job(name, path, output / name, problem))
     _refuse_collisions(tuple(jobs.values()))
     make_folder(output)
     return tuple(jobs.values())
 
 
-def run(jobs: Sequence[Job], output: Path, options: Options) -> Iterator[Outcome]:
-    """Analyse scan after scan; models are loaded once; summary.csv is kept up to date.
+def examine(job: Job, options: Options) -> Outcome:
+    """Take one scan from file to result folder, unless the results are there and up to date.
 
     Args:
-        jobs: from `plan`.
-        output: result folder.
-        options: of every scan.
+        job: from `plan`.
+        options: of the analysis; the models of the last ones are kept in memory.
 
-    Yields:
-        The outcome of each job, in order.
+    Returns:
+        What became of it; a refused scan or an error of ours is an outcome, too.
 
     Raises:
-        ModelError: if the model or device cannot be used at all.
-        OutputError: if summary.csv cannot be written.
+        OtovoxError: if the model or the device cannot be used, whatever the scan.
     """
-    rows = read_summary(output / "summary.csv")
-    analyzer: Analyzer | None = None
-    for job in jobs:
-        outcome = _skipped(job, rows) if options.skip_existing else None
-        scan = outcome or _loaded(job, options.series)
-        if isinstance(scan, Scan):
-            analyzer = analyzer or _open_analyzer(options)
-            outcome = _predicted(job, scan, analyzer)
-        else:
-            outcome = scan
-        rows = [row for row in rows if row["scan"] != job.name] + list(outcome.rows)
-        write_summary(output / "summary.csv", rows)
-        yield outcome
+    if job.problem:
+        return Outcome(job, Status.REFUSED, job.problem)
+    try:
+        key = _key(job, options)
+        kept = None if options.fresh else _kept(job, key)
+        if kept is not None:
+            return kept
+        scan = load_scan(job.path, series=options.series)
+    except Exception as error:
+        return _failure(job, error)
+    analyzer = _analyzer(options)
+    try:
+        found = analyzer.predict(scan)
+        prediction = replace(found, provenance=found.provenance | {"key": key})
+        write_results(prediction, job.folder)
+        return _success(job, describe(prediction))
+    except Exception as error:
+        return _failure(job, error)
 
 
 def exit_code(outcomes: Sequence[Outcome]) -> int:
@@ -184,71 +200,73 @@ def exit_code(outcomes: Sequence[Outcome]) -> int:
     return next((code for status, code in EXIT_CODES.items() if status in statuses), 0)
 
 
-def _open_analyzer(options: Options) -> "Analyzer":
+def _analyzer(options: Options) -> "Analyzer":
+    return _opened(options.device, options.threads, options.tta, options.model)
+
+
+@lru_cache(maxsize=1)
+def _opened(device: str, threads: int | None, tta: str, model: str) -> "Analyzer":
+    """The models, loaded once for all scans of a process."""
     from otovox.inference import open_analyzer
 
-    return open_analyzer(
-        device=options.device, threads=options.threads, tta=options.tta, model=options.model
-    )
+    return open_analyzer(device=device, threads=threads, tta=tta, model=model)
 
 
-def _loaded(job: Job, series: str | None) -> Scan | Outcome:
-    if job.problem:
-        return _failure(job, Status.REFUSED, job.problem)
-    return _tried(job, lambda: load_scan(job.path, series=series))
+def _expanded(argument: Path) -> list[Path]:
+    """The paths that a list or a pattern stands for; any other argument stands for itself."""
+    if argument.suffix.lower() == ".txt" and argument.is_file():
+        lines = (line.strip() for line in argument.read_text("utf-8").splitlines())
+        listed = [argument.parent / line for line in lines if line and not line.startswith("#")]
+        return [path for line in listed for path in _expanded(line)]
+    if has_magic(str(argument)) and not argument.exists():
+        matches = sorted(glob(str(argument), recursive=True))
+        if not matches:
+            raise InputError(f"{argument}: matches no file")
+        return [Path(match) for match in matches]
+    return [argument]
 
 
-def _predicted(job: Job, scan: Scan, analyzer: "Analyzer") -> Outcome:
-    def predict_and_write() -> Outcome:
-        prediction = analyzer.predict(scan)
-        write_results(prediction, job.folder)
-        return _success(job, prediction)
+def _key(job: Job, options: Options) -> str:
+    """What a result depends on: the scan's files, the models, the settings and the version."""
+    parts = {
+        "input": fingerprint(job.path),
+        "series": options.series,
+        "tta": options.tta,
+        "models": [load_bundle(options.model).sha256, embedded("locator").sha256],
+        "version": __version__,
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
-    return _tried(job, predict_and_write)
 
-
-def _tried(job: Job, step: Callable[[], T]) -> T | Outcome:
-    """A step of one scan's analysis; whatever goes wrong becomes the scan's outcome."""
+def _kept(job: Job, key: str) -> Outcome | None:
+    """The outcome of an earlier run, if its results are there and depend on the same things."""
     try:
-        return step()
-    except OtovoxError as error:
-        return _failure(job, Status.REFUSED, str(error))
-    except Exception as error:
-        # torch has an error of its own for this.
-        if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-            reason = f"{job.path}: there is not enough memory; crop the scan around the ears"
-            return _failure(job, Status.REFUSED, reason)
-        # A bug of ours must not cost the user the other scans; -v shows where it is.
-        log.info("%s: internal error", job.path, exc_info=error)
-        reason = f"{job.path}: internal error, {type(error).__name__}: {error}"
-        return _failure(job, Status.BROKEN, reason)
+        result = read_result(job.folder / RESULT)
+    except InputError:
+        return None
+    return _success(job, result) if result.provenance.key == key else None
 
 
-def _success(job: Job, prediction: Prediction) -> Outcome:
-    status = Status.DONE if prediction.ears else Status.NO_EAR
-    told = [*prediction.warnings]
-    for ear in prediction.ears:
+def _success(job: Job, result: ResultFile) -> Outcome:
+    told = [*result.warnings]
+    for ear in result.ears:
         told += [f"{ear.side}: {warning}" for warning in ear.warnings]
-    reason = "; ".join(told)
-    row = scan_row(job.name, job.path, status=status, reason=reason)
-    ears = tuple(row | ear_columns(ear) for ear in prediction.ears)
-    return Outcome(job, status, reason, ears or (row,))
+    status = Status.DONE if result.ears else Status.NO_EAR
+    return Outcome(job, status, "; ".join(told), result)
 
 
-def _failure(job: Job, status: Status, reason: str) -> Outcome:
-    row = scan_row(job.name, job.path, status=status, reason=reason)
-    return Outcome(job, status, reason, (row,))
-
-
-def _skipped(job: Job, rows: Sequence[Row]) -> Outcome | None:
-    """The outcome of an earlier run, if its results are there and the summary knows them."""
-    if not (job.folder / "result.json").is_file():
-        return None
-    found = tuple(row for row in rows if row["scan"] == job.name)
-    kept = {Status.DONE.value, Status.NO_EAR.value}
-    if not found or found[0]["status"] not in kept:
-        return None
-    return Outcome(job, Status(found[0]["status"]), found[0]["reason"], found)
+def _failure(job: Job, error: Exception) -> Outcome:
+    """Whatever went wrong with a scan, told to its user."""
+    if isinstance(error, OtovoxError):
+        return Outcome(job, Status.REFUSED, str(error))
+    # torch has an error of its own for this.
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        reason = f"{job.path}: there is not enough memory; crop the scan around the ears"
+        return Outcome(job, Status.REFUSED, reason)
+    # A bug of ours must not cost the user the other scans; -v shows where it is.
+    log.info("%s: internal error", job.path, exc_info=error)
+    reason = f"{job.path}: internal error, {type(error).__name__}: {error}"
+    return Outcome(job, Status.BROKEN, reason)
 
 
 def _refuse_collisions(jobs: Sequence[Job]) -> None:

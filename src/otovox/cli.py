@@ -29,7 +29,10 @@ app.add_typer(dataset_app, name="dataset")
 
 Scans = Annotated[
     list[Path],
-    typer.Argument(metavar="SCAN", help="Image files, DICOM folders, or folders of these."),
+    typer.Argument(
+        metavar="SCAN",
+        help="Image files, DICOM folders, folders of these, patterns, or lists of them (.txt).",
+    ),
 ]
 Output = Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")]
 Series = Annotated[str | None, typer.Option(help="Which DICOM series of a folder to take.")]
@@ -39,7 +42,15 @@ Tta = Annotated[
     Literal["none", "fast"], typer.Option(help="Test-time augmentation, for the uncertainty.")
 ]
 Model = Annotated[str, typer.Option(help="Trained model: an embedded one's name, or a folder.")]
-Skip = Annotated[bool, typer.Option("--skip-existing", help="Leave finished scans alone.")]
+Fresh = Annotated[
+    bool, typer.Option("--fresh", help="Analyse scans again that are finished and unchanged.")
+]
+WorkerCount = Annotated[
+    int | None, typer.Option("--workers", min=1, help="Local processes; from cores and memory.")
+]
+Scheduler = Annotated[
+    str | None, typer.Option(help="A dask.distributed scheduler, such as tcp://host:8786.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but refusals.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Print more, tracebacks too.")]
@@ -79,18 +90,21 @@ def analyze(
     threads: Threads = None,
     tta: Tta = "fast",
     model: Model = "labyrinth",
-    skip_existing: Skip = False,
+    fresh: Fresh = False,
+    workers: WorkerCount = None,
+    scheduler: Scheduler = None,
     as_json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
     """Find, segment and measure the inner ears in CT scans."""
-    from otovox import analysis
+    from otovox import analysis, cohort
 
     _set_up_logging(verbose)
-    options = analysis.Options(series, device, threads, tta, model, skip_existing)
+    options = analysis.Options(series, device, threads, tta, model, fresh)
     jobs = analysis.plan(scan, output)
-    done = _watched(analysis.run(jobs, output, options), len(jobs), hidden=quiet or as_json)
+    outcomes = cohort.run(jobs, output, options, cohort.Workers(workers, scheduler))
+    done = _watched(outcomes, len(jobs), hidden=quiet or as_json)
     _tell(done, as_json=as_json, quiet=quiet)
     raise typer.Exit(analysis.exit_code(done))
 
@@ -148,7 +162,7 @@ def phantom(
 @refusals
 def demo(output: Output, seed: Seed = 0) -> None:
     """Render a phantom head, analyse it, and compare with its truth."""
-    from otovox import analysis
+    from otovox import analysis, cohort
     from otovox.dataset import write_case
     from otovox.phantom import make_case
 
@@ -156,7 +170,7 @@ def demo(output: Output, seed: Seed = 0) -> None:
     case = make_case(seed, kind="head", scanner="msct")
     write_case(case, output / "phantom")
     jobs = analysis.plan([output / "phantom" / "scan.nii.gz"], output)
-    done = _watched(analysis.run(jobs, output, analysis.Options()), 1, hidden=False)
+    done = _watched(cohort.run(jobs, output, analysis.Options()), 1, hidden=False)
     _tell(done)
     _print_distances(done[0], case)
     typer.echo(f"Picture: {jobs[0].folder / 'overview.png'}")
@@ -198,12 +212,13 @@ def _train_settings(preset: str | None, config: Path | None) -> "TrainConfig":
 def _watched(outcomes: "Iterable[Outcome]", total: int, *, hidden: bool) -> "tuple[Outcome, ...]":
     """All outcomes, with a progress bar on stderr, and each refusal told as it comes."""
     from rich.console import Console
-    from rich.progress import Progress
+    from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
 
     console = Console(stderr=True)
     done: list[Outcome] = []
     hidden = hidden or not console.is_terminal
-    with Progress(console=console, transient=True, disable=hidden) as progress:
+    columns = (*Progress.get_default_columns(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=hidden) as progress:
         task = progress.add_task("Analysing", total=total)
         for outcome in outcomes:
             done.append(outcome)

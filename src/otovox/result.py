@@ -108,12 +108,13 @@ class SoftwareInfo(_Model):
 
 
 class Provenance(_Model):
-    """What produced the result, and when."""
+    """What produced the result, and when; `key` changes with whatever the result depends on."""
 
     software: SoftwareInfo
     python: str
     models: dict[str, JsonValue]
     settings: dict[str, JsonValue]
+    key: str | None = None
     created: str
 
 
@@ -152,6 +153,7 @@ def describe(prediction: Prediction) -> ResultFile:
             python=platform.python_version(),
             models=_plain(prediction.provenance.get("models", {})),
             settings=_plain(prediction.provenance.get("settings", {})),
+            key=prediction.provenance.get("key"),
             created=datetime.now(UTC).isoformat(timespec="seconds"),
         ),
         files={name: file for name, file in FILES.items() if name in kept},

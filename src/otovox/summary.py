@@ -4,11 +4,9 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from otovox.anatomy import LANDMARK_NAMES
-from otovox.case import EarPrediction
 from otovox.formats.writing import replacing
+from otovox.result import EarResult, ResultFile
 
 COLUMNS = (
     "scan",
@@ -28,33 +26,42 @@ COLUMNS = (
 Row = dict[str, str]
 
 
-def scan_row(name: str, path: Path, *, status: str, reason: str) -> Row:
-    """The row of a scan without an ear, and what the rows of its ears begin with."""
-    return dict.fromkeys(COLUMNS, "") | {
-        "scan": name,
-        "path": str(path),
-        "status": status,
-        "reason": reason,
-    }
+def rows_of(
+    name: str, path: Path, status: str, reason: str, *, result: ResultFile | None
+) -> tuple[Row, ...]:
+    """The rows of a scan: one per ear, or a single one without an ear.
+
+    Args:
+        name, path: of the scan.
+        status, reason: how it went.
+        result: what was found; None if the scan was refused.
+    """
+    row = dict.fromkeys(COLUMNS, "")
+    row |= {"scan": name, "path": str(path), "status": status, "reason": reason}
+    ears = result.ears if result else []
+    return tuple(row | _ear_columns(ear) for ear in ears) or (row,)
 
 
-def ear_columns(ear: EarPrediction) -> Row:
+def _ear_columns(ear: EarResult) -> Row:
     """What one ear adds to its scan's row; an absent landmark leaves its cells empty."""
     fields = {
         "side": ear.side.value,
-        "volume_mm3": f"{ear.volume_mm3:.2f}",
-        "confidence": f"{ear.confidence:.3f}",
-        "uncertainty": f"{ear.uncertainty:.5f}",
+        "volume_mm3": _cell(ear.measurements["labyrinth_volume"].value, 2),
+        "confidence": _cell(ear.confidence, 3),
+        "uncertainty": _cell(ear.uncertainty.mean_voxel_sd, 5),
         "touches_border": "yes" if ear.touches_border else "no",
     }
-    points = {"center": ear.center_mm}
-    points |= {name: ear.landmarks[name] for name in LANDMARK_NAMES if ear.landmarks.has(name)}
+    points = {"center": ear.center_mm} | {name: ear.landmarks[name].mm for name in LANDMARK_NAMES}
     for name, point in points.items():
-        fields |= {f"{name}_{axis}_mm": f"{x:.3f}" for axis, x in zip("xyz", point, strict=True)}
-    for name, spread in zip(ear.landmarks.names, ear.landmark_sd_mm, strict=True):
-        if f"{name}_sd_mm" in COLUMNS and np.isfinite(spread):
-            fields[f"{name}_sd_mm"] = f"{spread:.3f}"
+        for axis, x in zip("xyz", point or (None,) * 3, strict=True):
+            fields[f"{name}_{axis}_mm"] = _cell(x, 3)
+    for name in LANDMARK_NAMES:
+        fields[f"{name}_sd_mm"] = _cell(ear.landmarks[name].sd_mm, 3)
     return fields
+
+
+def _cell(value: float | None, digits: int) -> str:
+    return "" if value is None else f"{value:.{digits}f}"
 
 
 def read_summary(path: Path) -> list[Row]:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from otovox.errors import InputError
 from otovox.formats.dicom import is_dicom_folder, load_dicom, series_of
+from otovox.formats.fingerprint import fingerprint
 from otovox.formats.images import (
     is_image_file,
     load_image,
@@ -18,6 +19,7 @@ from otovox.volume import Scan
 
 __all__ = [
     "find_scans",
+    "fingerprint",
     "load_label_map",
     "load_scan",
     "read_markups",

@@ -1,0 +1,129 @@
+"""Many scans: one after the other, on several local processes, or on a dask.distributed cluster.
+
+Results are written by whoever examines a scan, whole or not at all, so a worker that dies loses
+nothing that was finished; dask gives what it was doing to another.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from otovox.analysis import Job, Options, Outcome, Status, examine
+from otovox.errors import ConfigError
+from otovox.summary import Row, read_summary, write_summary
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+#: What a worker should have at least: a whole head takes 2.1 GiB (benchmarks), and some to spare.
+WORKER_GIB = 4.0
+#: Cores that one scan keeps busy; more help little: chosen, not measured.
+WORKER_CORES = 2
+
+SUMMARY = "summary.csv"
+
+
+@dataclass(frozen=True)
+class Workers:
+    """Where scans are examined.
+
+    Attributes:
+        count: local processes; None for as many as cores and memory feed.
+        scheduler: address of a dask.distributed scheduler instead, such as tcp://host:8786. Its
+            workers need otovox, and the same paths to scans and results.
+    """
+
+    count: int | None = None
+    scheduler: str | None = None
+
+
+def local_workers(scans: int) -> int:
+    """How many local processes the cores and the memory of this machine feed, at most `scans`."""
+    if scans < 2:
+        return 1
+    from dask.system import CPU_COUNT
+    from distributed.system import MEMORY_LIMIT
+
+    fed = min(CPU_COUNT // WORKER_CORES, int(MEMORY_LIMIT / 2**30 / WORKER_GIB))
+    return max(1, min(fed, scans))
+
+
+def run(
+    jobs: Sequence[Job], output: Path, options: Options, workers: Workers | None = None
+) -> Iterator[Outcome]:
+    """Examine all scans; summary.csv is kept up to date.
+
+    Args:
+        jobs: from `analysis.plan`.
+        output: result folder.
+        options: of every scan.
+        workers: where to examine them.
+
+    Yields:
+        The outcome of each job, as it comes.
+
+    Raises:
+        ConfigError, ModelError: if the workers, the model or the device cannot be used at all.
+        OutputError: if summary.csv cannot be written.
+    """
+    rows: dict[str, tuple[Row, ...]] = {}
+    for row in read_summary(output / SUMMARY):
+        rows[row["scan"]] = (*rows.get(row["scan"], ()), row)
+    for outcome in _outcomes(jobs, options, workers or Workers()):
+        rows[outcome.job.name] = outcome.rows
+        write_summary(output / SUMMARY, [row for scan in rows.values() for row in scan])
+        yield outcome
+
+
+def _outcomes(jobs: Sequence[Job], options: Options, workers: Workers) -> Iterator[Outcome]:
+    count = workers.count or local_workers(len(jobs))
+    if workers.scheduler is None and count == 1:
+        yield from (examine(job, options) for job in jobs)
+        return
+    with _client(workers.scheduler, count) as client:
+        if workers.scheduler is None:
+            from dask.system import CPU_COUNT
+
+            options = replace(options, threads=options.threads or max(1, CPU_COUNT // count))
+        yield from _distributed(client, jobs, options)
+
+
+def _distributed(client: "Client", jobs: Sequence[Job], options: Options) -> Iterator[Outcome]:
+    from distributed import KilledWorker, as_completed
+
+    absolute = [replace(job, path=job.path.resolve(), folder=job.folder.resolve()) for job in jobs]
+    tasks = client.map(examine, absolute, options=options, pure=False)
+    given = dict(zip(tasks, jobs, strict=True))
+    try:
+        for task in as_completed(tasks):
+            job = given.pop(task)
+            try:
+                outcome = task.result()
+            except KilledWorker:
+                reason = f"{job.path}: the workers that had it died, likely for lack of memory"
+                outcome = Outcome(job, Status.REFUSED, reason)
+            yield replace(outcome, job=job)
+    finally:
+        client.cancel(list(given))
+
+
+@contextmanager
+def _client(scheduler: str | None, count: int) -> "Iterator[Client]":
+    """A cluster's client; the cluster is closed with it if it is ours."""
+    from distributed import Client, LocalCluster
+
+    if scheduler is not None:
+        try:
+            client = Client(scheduler, timeout=10)
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"no scheduler answers at {scheduler} ({error})") from error
+        with client:
+            yield client
+        return
+    with (
+        LocalCluster(count, threads_per_worker=1, dashboard_address="") as cluster,
+        Client(cluster) as client,
+    ):
+        yield client
