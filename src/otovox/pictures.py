@@ -1,5 +1,6 @@
 """The overview of one scan: planes through each labyrinth and a rendering, to be looked at."""
 
+import io
 import textwrap
 import warnings
 from collections.abc import Sequence
@@ -38,6 +39,8 @@ NEAR_MM = 1.0
 _VIEWER = (-0.80, -0.50, 0.33)
 #: Length of the scale bar, ten times that in wide fields, mm: chosen.
 _SCALE_BAR_MM = 5.0
+#: Voxel spread that has the brightest colour of the overlay: chosen; 0.5 is the largest there is.
+TOP_SPREAD = 0.2
 
 # Layout, in inches and pixels: chosen.
 _PANEL, _GAP, _HEADER, _LINE, _TITLE, _DPI = 3.1, 0.14, 0.34, 0.19, 0.20, 120
@@ -102,6 +105,46 @@ def _draw_ear(
     for number, line in enumerate(warned):
         _write(figure, _GAP, top + _HEADER + number * _LINE, line, size=9, color=_WARNING)
     top += _HEADER + len(warned) * _LINE
+    scan, mask = _draw_planes(figure, top, prediction, ear)
+    if mask.any():
+        panel = _panel(figure, 4, top, "Rendering, from lateral")
+        if ear.probability is None:
+            _draw_rendering(panel, mask, scan.grid, ear)
+        else:
+            _draw_rendering(panel, ear.probability.values, ear.probability.grid, ear)
+
+
+def planes_picture(prediction: Prediction, ear: EarPrediction, *, uncertainty: bool) -> bytes:
+    """The planes through one labyrinth alone, with its outline and landmarks.
+
+    Args:
+        prediction: of one scan.
+        ear: one of its ears.
+        uncertainty: lay the voxels' spread over the planes, coloured up to `TOP_SPREAD`.
+
+    Returns:
+        A JPEG file.
+    """
+    from matplotlib.figure import Figure
+
+    size = (4 * (_PANEL + _GAP) + _GAP, _TITLE + _PANEL + 2 * _GAP)
+    figure = Figure(size, dpi=_DPI, facecolor=_BACKGROUND)
+    _draw_planes(figure, _GAP, prediction, ear, uncertainty=uncertainty)
+    file = io.BytesIO()
+    figure.savefig(file, format="jpeg", pil_kwargs={"quality": 88}, facecolor=_BACKGROUND)
+    return file.getvalue()
+
+
+def _draw_planes(
+    figure: "Figure",
+    top: float,
+    prediction: Prediction,
+    ear: EarPrediction,
+    *,
+    uncertainty: bool = False,
+) -> tuple[Scan, NDArray[np.bool_]]:
+    """Four panels; returns the scan and the mask around the ear."""
+    rgb = _rgb(LABYRINTH[ear.side])
     scan, mask = _around(prediction, ear)
     field, crop = smoothed(mask, scan.grid)
     planes = ear_planes(ear)
@@ -110,14 +153,21 @@ def _draw_ear(
     for column, (plane, image) in enumerate(zip(planes, images, strict=True)):
         axes = _panel(figure, column, top, plane.title)
         _show(axes, image, plane, window)
+        if uncertainty:
+            _overlay(axes, sample(prediction.uncertainty, prediction.scan.grid, plane), plane)
         _outline(axes, sample(field, crop, plane, outside=float(field.min())), plane, rgb)
         _mark(axes, ear, plane)
-    if mask.any():
-        panel = _panel(figure, 4, top, "Rendering, from lateral")
-        if ear.probability is None:
-            _draw_rendering(panel, mask, scan.grid, ear)
-        else:
-            _draw_rendering(panel, ear.probability.values, ear.probability.grid, ear)
+    return scan, mask
+
+
+def _overlay(axes: "Axes", spread: Picture, plane: Plane) -> None:
+    """The voxels' spread, clear where there is none."""
+    half = plane.width_mm / 2
+    seen = np.nan_to_num(spread)
+    axes.imshow(
+        seen, cmap="plasma", vmin=0, vmax=TOP_SPREAD, alpha=np.clip(4 * seen / TOP_SPREAD, 0, 0.9),
+        extent=(-half, half, -half, half), interpolation="bilinear",
+    )  # fmt: skip
 
 
 def _facts(ear: EarPrediction) -> str:

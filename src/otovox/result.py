@@ -27,6 +27,7 @@ FILES = {
     "labyrinth_left": "labyrinth_left.stl",
 }
 RESULT = "result.json"
+PAGE = "report.html"
 
 #: Distances between landmarks: name, ends, definition.
 DISTANCES = (
@@ -71,12 +72,36 @@ class LandmarkInfo(_Model):
     inside_field: bool
 
 
+class Norm(_Model):
+    """What is usual in healthy ears, and where that was published."""
+
+    low: float
+    high: float
+    source: str
+
+
 class Measurement(_Model):
-    """A value with its unit and definition; null where it cannot be measured."""
+    """A value with its unit and definition; null where it cannot be measured, with the reason.
+
+    `interval` holds 95 of 100 values if the scan's test-time samples are what it varies by.
+    """
 
     value: float | None
-    unit: Literal["mm", "mm3"]
+    unit: Literal["mm", "mm3", "deg", "Hz", ""]
     definition: str
+    group: str = "labyrinth"
+    interval: Annotated[list[float], Field(min_length=2, max_length=2)] | None = None
+    norm: Norm | None = None
+    withheld: str = ""
+
+    @property
+    def unusual(self) -> Literal["", "low", "high"]:
+        """Whether the value lies outside the norm, and on which side."""
+        if self.value is None or self.norm is None:
+            return ""
+        if self.value < self.norm.low:
+            return "low"
+        return "high" if self.value > self.norm.high else ""
 
 
 class UncertaintyInfo(_Model):
