@@ -42,6 +42,8 @@ PLAN = (
             "rendering",
             "planes",
             "metrics",
+            "statistics",
+            "calibration",
             "phantom",
         ),
         frozenset({"scipy", "skimage", "SimpleITK"}),
