@@ -151,9 +151,9 @@ def surface_dice(
     return float(np.mean(gaps <= tolerance_mm))
 
 
-def in_voxels(distance_mm: float) -> float:
-    """A distance in the paper's voxel units of `VOXEL_MM`, whatever grid it was measured on."""
-    return distance_mm / VOXEL_MM
+def in_voxels(distance_mm: ArrayLike) -> FloatArray:
+    """Distances in the paper's voxel units of `VOXEL_MM`, whatever grid they were measured on."""
+    return np.asarray(distance_mm, dtype=float) / VOXEL_MM
 
 
 def components(mask: Mask) -> int:
