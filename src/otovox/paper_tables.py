@@ -1,6 +1,6 @@
 """Tables 3 and 4 of Stebani et al. 2023: our figures beside the published ones."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -110,6 +110,41 @@ def paper_table(table: pd.DataFrame, number: Literal[3, 4]) -> pd.DataFrame:
         if like in SETS:
             rows.append(_published_row(like, number))
     return pd.DataFrame(rows)
+
+
+def figure_3_table(systems: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """What Figure 3 shows: validation set, clinical set and the average over all test sets.
+
+    Args:
+        systems: name to scores; names that the paper has ("multi-task", "single-task") get its
+            figures beside them. What a system does not do (all errors infinite) has no row.
+
+    Returns:
+        Columns `system`, `set`, `measure`, `mean`, `sd` (over folds; nan with one), `published`.
+        Validation is set A; the test average is the mean over the means of B, W, O and G, as far
+        as there are scores of them, each fold for itself.
+    """
+    known = {
+        (row["system"], row["set"], row["measure"]): row["mean"]
+        for row in _records()
+        if row["where"] == "Figure 3"
+    }
+    groups = {"validation": ("A",), "B": ("B",), "test average": ("B", "W", "O", "G")}
+    rows = []
+    for system, table in systems.items():
+        like = table["set"].map(lambda name: BESIDE.get(name, name))
+        for measure in ("dice", "landmark_mean_voxels"):
+            finite = np.isfinite(table[measure].to_numpy(dtype=float))
+            means = table.assign(set=like).loc[finite].groupby(["fold", "set"])[measure].mean()
+            for group, members in groups.items():
+                inside = means[means.index.get_level_values("set").isin(members)]
+                folds = inside.groupby("fold").mean().to_numpy(dtype=float)
+                if not len(folds):
+                    continue
+                sd = float(folds.std(ddof=1)) if len(folds) > 1 else np.nan
+                told = known.get((system, group, measure), np.nan)
+                rows.append((system, group, measure, float(folds.mean()), sd, told))
+    return pd.DataFrame(rows, columns=["system", "set", "measure", "mean", "sd", "published"])
 
 
 def write_paper_table(frame: pd.DataFrame, path: Path) -> None:
