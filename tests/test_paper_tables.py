@@ -144,5 +144,6 @@ def test_published_figures_hang_together() -> None:
     assert means["dice"].tolist() == [0.97, 0.94, 0.94, 0.89, 0.91]
     assert means["hd_voxels"].tolist() == [6.4, 9.7, 12, 56, 8.8]
     assert gold.shape[0] == 5 * 9
-    for row in gold.to_dict("records"):
-        assert np.isfinite([row["mean"], row["sd"], row["median"]]).all()
+    for row in known.to_dict("records"):
+        if row["where"].startswith("Table"):
+            assert np.isfinite([row["mean"], row["sd"], row["median"]]).all()

@@ -18,6 +18,7 @@ from otovox.formats.writing import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
 
 #: Okabe and Ito's palette, blue, orange, green, purple, light blue, vermilion, black, yellow.
 COLOURS = (
@@ -27,6 +28,8 @@ _MARKS, _LINES, _HATCHES = "osD^vPX*", ("-", "--", "-.", ":"), ("", "//", "..", 
 # Size of a panel in inches and print resolution: chosen, two panels fill a page's width.
 _PANEL, _DPI = (3.4, 2.9), 200
 
+#: What the lines across the bars of Figure 3 are.
+PUBLISHED = "Stebani et al. 2023"
 #: Columns of `validation.csv` that are drawn, with their titles.
 CURVES = {
     "val_loss": "validation loss",
@@ -52,9 +55,16 @@ def bars(table: pd.DataFrame, path: Path) -> None:
             _bars(axes, [row for row in table.to_dict("records") if row["measure"] == measure])
             axes.set_ylabel(title)
         panels[0].set_ylim(0, 1)
-        panels[0].legend(
-            frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), ncols=3
-        )
+        known = [panel.get_legend_handles_labels() for panel in panels]
+        named = {
+            name: mark for marks, names in known for mark, name in zip(marks, names, strict=True)
+        }
+        published = {name: mark for name, mark in named.items() if name == PUBLISHED}
+        named = {name: mark for name, mark in named.items() if name != PUBLISHED} | published
+        panels[0].figure.legend(
+            list(named.values()), list(named), frameon=False, fontsize=8, ncols=3,
+            loc="outside upper center",
+        )  # fmt: skip
 
 
 def _bars(axes: "Axes", rows: Sequence[dict]) -> None:
@@ -75,7 +85,7 @@ def _bars(axes: "Axes", rows: Sequence[dict]) -> None:
         for place, row in zip(at, own, strict=True):
             if np.isfinite(row["published"]):
                 ends = [place - 0.46 * width, place + 0.46 * width]
-                label = "" if published else "Stebani et al. 2023"
+                label = "" if published else PUBLISHED
                 axes.plot(ends, [row["published"]] * 2, color="black", linewidth=2, label=label)
                 published = True
     axes.set_xticks(range(len(sets)), sets)
@@ -90,7 +100,8 @@ def uncertainty_scatter(table: pd.DataFrame, path: Path, *, threshold: float | N
         threshold: uncertainty above which an ear is told as unusual, if there is one.
     """
     rows = table.to_dict("records")
-    names = sorted({row["diagnosis"] or "healthy" for row in rows}, key=lambda n: n != "healthy")
+    found = {row["diagnosis"] or "healthy" for row in rows}
+    names = sorted(found, key=lambda name: (name != "healthy", name))
     with _panels(path, 1, width=1.5) as (axes,):
         for number, name in enumerate(names):
             own = [row for row in rows if (row["diagnosis"] or "healthy") == name]
@@ -102,6 +113,7 @@ def uncertainty_scatter(table: pd.DataFrame, path: Path, *, threshold: float | N
         if threshold is not None and np.isfinite(threshold):
             axes.axvline(threshold, color="0.3", linewidth=1, linestyle="--", label="threshold")
         axes.set_xscale("log")
+        _plain_ticks(axes.xaxis)
         axes.set(xlabel="uncertainty: mean voxel SD in and near the labyrinth", ylabel="DSC")
         axes.legend(frameon=False, fontsize=7.5, loc="center left", bbox_to_anchor=(1.0, 0.5))
 
@@ -147,6 +159,7 @@ def reliability_diagram(curves: Mapping[str, Reliability], path: Path) -> None:
         axes.set(xlabel="mean probability of a bin's voxels", ylabel="share that is labyrinth")
         axes.legend(frameon=False, fontsize=8, loc="upper left")
         counts.set(xlabel="probability", ylabel="share of the voxels", yscale="log", xlim=(0, 1))
+        _plain_ticks(counts.yaxis)
 
 
 def learning_curves(runs: Mapping[str, Path], path: Path) -> None:
@@ -177,6 +190,15 @@ def learning_curves(runs: Mapping[str, Path], path: Path) -> None:
                 axes.plot(mean.index / 1000, mean, color="black", linewidth=1.8, label="mean")
             axes.set(xlabel="iterations, thousands", ylabel=title)
         panels[0].legend(frameon=False, fontsize=8)
+
+
+def _plain_ticks(axis: "Axis") -> None:
+    """Ticks of a logarithmic axis as plain numbers: 0.01, 0.02, 0.05, ..."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _validation(path: Path) -> pd.DataFrame:
