@@ -77,6 +77,7 @@ PLAN = (
             "paper_tables",
             "figures",
             "error_pictures",
+            "evaluation_report",
             "summary",
             "analysis",
             "cohort",
@@ -85,7 +86,7 @@ PLAN = (
     ),
     Layer(
         "doors",
-        ("refusing", "cli_dataset", "cli", "__main__", "__init__"),
+        ("refusing", "cli_dataset", "cli_evaluate", "cli", "__main__", "__init__"),
         frozenset({"typer", "rich"}),
     ),
 )

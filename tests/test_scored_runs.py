@@ -1,68 +1,24 @@
 """Results on disk scored against a data set on disk, errors known."""
 
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
-from otovox.anatomy import CANONICAL_MM, LANDMARK_NAMES, Side
-from otovox.case import Case, Prediction
-from otovox.dataset import Entry, add_case, start_dataset
+from otovox.anatomy import Side
+from otovox.case import Prediction
+from otovox.dataset import Entry
 from otovox.errors import InputError
-from otovox.geometry import affine_from, mean_pose
-from otovox.landmarks import Landmarks
-from otovox.report import write_results
+from otovox.geometry import affine_from
 from otovox.scored_runs import folds_of, load_prediction, score_runs, set_name
-from otovox.volume import Grid, LabelMap, Scan
+from otovox.volume import Grid, Scan
 
 GRID = Grid((24, 22, 20), affine_from(np.eye(3) * 0.5, np.zeros(3)))
 
 
-@pytest.fixture
-def scan() -> Scan:
-    values = np.random.default_rng(0).normal(0, 100, GRID.shape).astype(np.float32)
-    return Scan(values, GRID, "one")
-
-
-@pytest.fixture
-def dataset(tmp_path: Path, scan: Scan) -> Path:
-    """Two cases of one patient, an otosclerotic one, and one without results or labels each."""
-    folder = tmp_path / "data"
-    start_dataset(folder, name="tiny", source="made")
-    pose = mean_pose(Side.RIGHT, GRID.center_mm)
-    points = pose.to_lps([CANONICAL_MM[name] for name in LANDMARK_NAMES])
-    landmarks = {Side.RIGHT: Landmarks(LANDMARK_NAMES, points + np.array([0.0, 0.99, 0.0]))}
-    labels = np.zeros(GRID.shape, np.uint8)
-    labels[10:14, 8:12, 6:12] = Side.RIGHT.label
-    for name, diagnosis in (("one", "healthy"), ("two", "otosclerosis"), ("three", "healthy")):
-        case = Case(replace(scan, name=name), LabelMap(labels, GRID), landmarks)
-        patient = "a" if name != "three" else "b"
-        add_case(folder, case, Entry(name, patient, scanner="fpvct-clinical", diagnosis=diagnosis))
-    return folder
-
-
-@pytest.fixture
-def results(
-    tmp_path: Path, scan: Scan, predict: Any, monkeypatch: pytest.MonkeyPatch
-) -> tuple[Path, Prediction]:
-    monkeypatch.setattr("otovox.pictures.overview", lambda _, path: path.write_bytes(b"png"))
-    made: Prediction = predict(scan, (Side.RIGHT,))
-    uncertainty = np.zeros(GRID.shape, np.float32)
-    uncertainty[3, 4, 5] = 51 / 255
-    made = replace(made, uncertainty=uncertainty)
-    for fold, names in (("fold-0", ("one", "two")), ("fold-1", ("one",))):
-        for name in names:
-            write_results(
-                replace(made, scan=replace(scan, name=name)), tmp_path / "run" / fold / name
-            )
-    return tmp_path / "run", made
-
-
-def test_a_prediction_is_read_back(results: tuple[Path, Prediction], scan: Scan) -> None:
-    folder, made = results
-    back = load_prediction(folder / "fold-0" / "one", scan)
+def test_a_prediction_is_read_back(tiny_results: tuple[Path, Prediction], tiny_scan: Scan) -> None:
+    folder, made = tiny_results
+    back = load_prediction(folder / "fold-0" / "one", tiny_scan)
     assert np.array_equal(back.labels.values, made.labels.values)
     assert back.uncertainty == pytest.approx(made.uncertainty)
     (ear,), (true,) = back.ears, made.ears
@@ -72,9 +28,9 @@ def test_a_prediction_is_read_back(results: tuple[Path, Prediction], scan: Scan)
     assert (ear.side, ear.confidence, ear.uncertainty) == (Side.RIGHT, 0.9, 0.001)
 
 
-def test_runs_are_scored_by_hand(results: tuple[Path, Prediction], dataset: Path) -> None:
+def test_runs_are_scored_by_hand(tiny_results: tuple[Path, Prediction], tiny_dataset: Path) -> None:
     """The found box holds 64 voxels, the true one 96 with these among them."""
-    table, missing = score_runs(folds_of([results[0]]), dataset)
+    table, missing = score_runs(folds_of([tiny_results[0]]), tiny_dataset)
     assert missing == ["three"]
     rows = table.set_index(["case", "fold"])
     assert sorted(rows.index) == [("one", "fold-0"), ("one", "fold-1"), ("two", "fold-0")]
@@ -93,8 +49,8 @@ def test_runs_are_scored_by_hand(results: tuple[Path, Prediction], dataset: Path
     assert (one["patient"], one["side"], one["extra_ears"]) == ("a", "right", 0)
 
 
-def test_a_plain_folder_is_one_fold(results: tuple[Path, Prediction], tmp_path: Path) -> None:
-    fold = results[0] / "fold-1"
+def test_a_plain_folder_is_one_fold(tiny_results: tuple[Path, Prediction], tmp_path: Path) -> None:
+    fold = tiny_results[0] / "fold-1"
     assert folds_of([fold]) == {"fold-1": fold}
     (tmp_path / "deep" / "fold-2" / "results").mkdir(parents=True)
     assert folds_of([tmp_path / "deep"]) == {"fold-2": tmp_path / "deep" / "fold-2" / "results"}
@@ -104,13 +60,15 @@ def test_a_plain_folder_is_one_fold(results: tuple[Path, Prediction], tmp_path: 
         folds_of([tmp_path / "gone"])
 
 
-def test_results_of_another_scan_are_refused(results: tuple[Path, Prediction], scan: Scan) -> None:
+def test_results_of_another_scan_are_refused(
+    tiny_results: tuple[Path, Prediction], tiny_scan: Scan
+) -> None:
     moved = Grid(GRID.shape, affine_from(np.eye(3) * 0.5, np.ones(3)))
     with pytest.raises(InputError, match="another grid than the scan one"):
-        load_prediction(results[0] / "fold-0" / "one", Scan(scan.values, moved, "one"))
-    (results[0] / "fold-0" / "one" / "uncertainty.nii.gz").write_bytes(b"damaged")
+        load_prediction(tiny_results[0] / "fold-0" / "one", Scan(tiny_scan.values, moved, "one"))
+    (tiny_results[0] / "fold-0" / "one" / "uncertainty.nii.gz").write_bytes(b"damaged")
     with pytest.raises(InputError, match="cannot be read"):
-        load_prediction(results[0] / "fold-0" / "one", scan)
+        load_prediction(tiny_results[0] / "fold-0" / "one", tiny_scan)
 
 
 def test_sets_are_named_by_scanner_and_disease() -> None:

@@ -160,8 +160,9 @@ def compare(pairs: Mapping[str, tuple[ArrayLike, ArrayLike]]) -> list[Comparison
     """
     found: list[tuple[str, int, float, float]] = []
     for measure, (first, second) in pairs.items():
-        away = np.asarray(second, dtype=float) - np.asarray(first, dtype=float)
-        away = away[np.isfinite(away)]
+        one, other = np.asarray(first, dtype=float), np.asarray(second, dtype=float)
+        known = np.isfinite(one) & np.isfinite(other)
+        away = other[known] - one[known]
         median = float(np.median(away)) if len(away) else float("nan")
         found.append((measure, len(away), median, _signed_rank(away)))
     corrected = holm([row[3] for row in found])
