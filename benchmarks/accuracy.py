@@ -29,6 +29,11 @@ from otovox.phantom import make_case
 
 #: Training draws anatomies from seed 0 on, validation from 900,000 on.
 FIRST_SEED = 5_000
+#: Measures whose worst value is the smallest.
+HIGHER_IS_BETTER = (
+    "dice", "iou", "vs", "precision", "recall", "specificity", "accuracy", "surface_dice",
+    "confidence",
+)  # fmt: skip
 
 
 def processor() -> str:
@@ -82,11 +87,11 @@ def main() -> None:
         "extra_ears": extra,
         "side_right": sum(score.side_right for score in scores),
         "one_component": sum(score.components == 1 for score in scores),
-        "mean": {row.measure: round(row.mean, 4) for row in rows},
-        "sd": {row.measure: round(row.sd, 4) for row in rows},
+        "mean": {name: round(row.mean, 4) for name, row in rows.items()},
+        "sd": {name: round(row.sd, 4) for name, row in rows.items()},
         "worst": {
-            row.measure: round(row.min if row.measure in ("dice", "iou", "vs") else row.max, 4)
-            for row in rows
+            name: round(row.min if name in HIGHER_IS_BETTER else row.max, 4)
+            for name, row in rows.items()
         },
     }
     name = f"accuracy-{options.scanner}-{options.kind}"

@@ -1,20 +1,26 @@
 """What several test files share: tiny scans on disk, and predictions made by hand."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
 
 from otovox.anatomy import CANONICAL_MM, LANDMARK_NAMES, Side
-from otovox.case import EarPrediction, Prediction
-from otovox.geometry import mean_pose
+from otovox.case import Case, EarPrediction, Prediction
+from otovox.dataset import Entry, add_case, start_dataset
+from otovox.geometry import affine_from, mean_pose
 from otovox.landmarks import Landmarks
-from otovox.volume import LabelMap, Scan
+from otovox.report import write_results
+from otovox.volume import Grid, LabelMap, Scan
 
 #: Of the scans that `write_scan` makes.
 SHAPE = (24, 22, 20)
+#: Of the data set that `tiny_dataset` makes.
+TINY = Grid(SHAPE, affine_from(np.eye(3) * 0.5, np.zeros(3)))
 
 
 @pytest.fixture
@@ -67,3 +73,44 @@ def predict() -> Callable[..., Prediction]:
         )
 
     return make
+
+
+@pytest.fixture
+def tiny_scan() -> Scan:
+    values = np.random.default_rng(0).normal(0, 100, TINY.shape).astype(np.float32)
+    return Scan(values, TINY, "one")
+
+
+@pytest.fixture
+def tiny_dataset(tmp_path: Path, tiny_scan: Scan) -> Path:
+    """Two cases of one patient, the second otosclerotic, and a third without results."""
+    folder = tmp_path / "data"
+    start_dataset(folder, name="tiny", source="made")
+    pose = mean_pose(Side.RIGHT, TINY.center_mm)
+    points = pose.to_lps([CANONICAL_MM[name] for name in LANDMARK_NAMES])
+    landmarks = {Side.RIGHT: Landmarks(LANDMARK_NAMES, points + np.array([0.0, 0.99, 0.0]))}
+    labels = np.zeros(TINY.shape, np.uint8)
+    labels[10:14, 8:12, 6:12] = Side.RIGHT.label
+    for name, diagnosis in (("one", "healthy"), ("two", "otosclerosis"), ("three", "healthy")):
+        case = Case(replace(tiny_scan, name=name), LabelMap(labels, TINY), landmarks)
+        patient = "a" if name != "three" else "b"
+        add_case(folder, case, Entry(name, patient, scanner="fpvct-clinical", diagnosis=diagnosis))
+    return folder
+
+
+@pytest.fixture
+def tiny_results(
+    tmp_path: Path, tiny_scan: Scan, predict: Any, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Path, Prediction]:
+    """Results of two folds, `fold-0` of two cases and `fold-1` of one, and what they tell."""
+    monkeypatch.setattr("otovox.pictures.overview", lambda _, path: path.write_bytes(b"png"))
+    made: Prediction = predict(tiny_scan, (Side.RIGHT,))
+    uncertainty = np.zeros(TINY.shape, np.float32)
+    uncertainty[3, 4, 5] = 51 / 255
+    made = replace(made, uncertainty=uncertainty)
+    for fold, names in (("fold-0", ("one", "two")), ("fold-1", ("one",))):
+        for name in names:
+            write_results(
+                replace(made, scan=replace(tiny_scan, name=name)), tmp_path / "run" / fold / name
+            )
+    return tmp_path / "run", made

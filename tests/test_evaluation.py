@@ -74,6 +74,8 @@ def test_a_perfect_prediction() -> None:
         assert (score.dice, score.iou, score.vs) == (1, 1, 1)
         assert (score.hd_mm, score.hd95_mm, score.avg_hd_mm, score.assd_mm) == (0, 0, 0, 0)
         assert score.landmark_mm == dict.fromkeys(LANDMARK_NAMES, 0.0)
+        assert (score.precision, score.recall, score.accuracy, score.specificity) == (1,) * 4
+        assert score.surface_dice == 1
         assert score.components == 1
         assert score.volume_mm3 == score.true_volume_mm3 == pytest.approx(150.0)
 
@@ -87,6 +89,12 @@ def test_a_shifted_ear_by_hand() -> None:
     assert score.dice == pytest.approx(0.8)
     assert score.iou == pytest.approx(480 / 720)
     assert score.vs == 1
+    assert (score.precision, score.recall) == pytest.approx((0.8, 0.8))
+    assert score.accuracy == pytest.approx(1 - 240 / 72_000)
+    assert score.specificity == pytest.approx(1 - 120 / 71_400)
+    # Only the four faces along j are shared surfaces; the two across it lie 1 mm apart.
+    assert 0 < score.surface_dice < 1
+    assert (score.confidence, score.uncertainty, score.volume_uncertainty) == (0.9, 0.01, 0)
     assert score.hd_mm == pytest.approx(1.0)
     assert score.avg_hd_mm == pytest.approx((60 * 0.5 + 60 * 1.0) / 600)
     assert score.landmark_mean_mm == pytest.approx(np.hypot(1.0, 0.75))
@@ -159,7 +167,7 @@ def test_other_grids_are_refused() -> None:
 def test_summary_by_hand(tmp_path: Path) -> None:
     ear = ear_at(Side.LEFT, CORNERS[Side.LEFT], shift_mm=0.4)
     scores = score_case(prediction((ear,), labels_of({Side.LEFT: CORNERS[Side.LEFT]})), case())
-    rows = {row.measure: row for row in summary(scores)}
+    rows = summary(scores)
     assert rows["dice"].mean == 0.5
     assert rows["dice"].sd == pytest.approx(np.sqrt(0.5))
     assert (rows["dice"].median, rows["dice"].min, rows["dice"].max) == (0.5, 0, 1)
@@ -168,7 +176,7 @@ def test_summary_by_hand(tmp_path: Path) -> None:
     assert rows["helicotrema_mm"].n == 1
     assert np.isnan(rows["helicotrema_mm"].sd)
     write_scores(scores, tmp_path / "ears.csv")
-    write_statistics(list(rows.values()), tmp_path / "summary.csv")
+    write_statistics(rows, tmp_path / "summary.csv")
     ears = _read(tmp_path / "ears.csv")
     assert [(row["side"], row["found"]) for row in ears] == [("right", "False"), ("left", "True")]
     assert float(ears[1]["round_window_mm"]) == pytest.approx(0.4)
@@ -177,7 +185,7 @@ def test_summary_by_hand(tmp_path: Path) -> None:
 
 
 def test_summary_of_nothing() -> None:
-    assert summary([]) == []
+    assert summary([]) == {}
 
 
 def _read(path: Path) -> list[dict[str, Any]]:

@@ -1,4 +1,8 @@
-"""Metrics against numbers computed by hand."""
+"""Metrics against numbers computed by hand, and against MONAI and scipy."""
+
+import importlib
+import warnings
+from typing import Any
 
 import numpy as np
 import pytest
@@ -7,12 +11,15 @@ from hypothesis import strategies as st
 
 from otovox.landmarks import Landmarks
 from otovox.metrics import (
+    VOXEL_MM,
     Mask,
     components,
     dice,
     distances,
+    in_voxels,
     iou,
     landmark_errors_mm,
+    rates,
     surface_dice,
     volumetric_similarity,
 )
@@ -38,6 +45,82 @@ def test_overlap_by_hand() -> None:
     assert iou(first, second) == pytest.approx(4 / 16)
     # TP 4, FN 8, FP 4
     assert volumetric_similarity(first, second) == pytest.approx(1 - 4 / 20)
+
+
+def test_rates_by_hand() -> None:
+    """Of 504 voxels 8 found and 12 true, 4 of them common."""
+    found = rates(box((0, 2), (0, 2), (0, 2)), box((1, 4), (0, 2), (0, 2)))
+    assert found.precision == pytest.approx(4 / 8)
+    assert found.recall == pytest.approx(4 / 12)
+    assert found.specificity == pytest.approx(488 / 492)
+    assert found.accuracy == pytest.approx(492 / 504)
+
+
+def test_rates_of_empty_and_full_masks() -> None:
+    full = box((0, 2), (0, 2), (0, 2))
+    nothing = rates(EMPTY, EMPTY)
+    assert (nothing.precision, nothing.recall, nothing.specificity, nothing.accuracy) == (1,) * 4
+    missed, invented = rates(EMPTY, full), rates(full, EMPTY)
+    assert (missed.precision, missed.recall, missed.specificity) == (0, 0, 1)
+    assert (invented.precision, invented.recall) == (0, 0)
+    assert invented.specificity == pytest.approx(496 / 504)
+    assert rates(~EMPTY, ~EMPTY).specificity == 1
+
+
+def test_voxel_units_are_the_papers() -> None:
+    assert VOXEL_MM == 0.099
+    assert in_voxels(0.99) == pytest.approx(10)
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 10**6))
+def test_monai_and_scipy_find_the_same(seed: int) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        monai: Any = importlib.import_module("monai.metrics")
+        import torch
+    from scipy.spatial.distance import directed_hausdorff
+
+    rng = np.random.default_rng(seed)
+    # Blobs off the border: MONAI erodes there as if the mask went on beyond it.
+    seeds = [np.pad(rng.random((5, 4, 3)) < 0.4, 2) for _ in range(2)]
+    first, second = (mask if mask.any() else box((2, 3), (2, 3), (2, 3)) for mask in seeds)
+    spacing = rng.uniform(0.1, 1.0, 3)
+    one, other = (torch.from_numpy(mask)[None, None].float() for mask in (first, second))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        step = {"include_background": True, "spacing": list(spacing)}
+        library = {
+            "dice": monai.DiceHelper(include_background=True)(one, other)[0],
+            "iou": monai.compute_iou(one, other),
+            "hd": monai.compute_hausdorff_distance(one, other, **step),
+            "hd95": monai.compute_hausdorff_distance(one, other, percentile=95, **step),
+            "assd": monai.compute_average_surface_distance(one, other, symmetric=True, **step),
+            "surface_dice": monai.compute_surface_dice(one, other, [0.4], **step),
+            "confusion": monai.get_confusion_matrix(one, other)[0, 0],
+        }
+    ours = distances(first, second, spacing)
+    tp, fp, tn, fn = (float(count) for count in library["confusion"])
+    told = rates(first, second)
+    assert dice(first, second) == pytest.approx(float(library["dice"]), rel=1e-5)
+    assert iou(first, second) == pytest.approx(float(library["iou"]), rel=1e-5)
+    assert told.precision == pytest.approx(tp / (tp + fp))
+    assert told.recall == pytest.approx(tp / (tp + fn))
+    assert told.specificity == pytest.approx(tn / (tn + fp))
+    assert told.accuracy == pytest.approx((tp + tn) / first.size)
+    assert ours.hausdorff_95_mm == pytest.approx(float(library["hd95"]), rel=1e-5)
+    assert ours.assd_mm == pytest.approx(float(library["assd"]), rel=1e-5)
+    near = surface_dice(first, second, tolerance_mm=0.4, spacing_mm=spacing)
+    assert near == pytest.approx(float(library["surface_dice"]), rel=1e-5)
+    points = [np.argwhere(mask) * spacing for mask in (first, second)]
+    one_way, back = (
+        directed_hausdorff(points[0], points[1]),
+        directed_hausdorff(points[1], points[0]),
+    )
+    whole = max(one_way[0], back[0])
+    assert ours.hausdorff_mm == pytest.approx(whole)
+    # MONAI measures from rim to rim: what lies inside the other mask is not 0 away for it.
+    assert float(library["hd"]) >= whole - 1e-6
 
 
 def test_distances_by_hand() -> None:

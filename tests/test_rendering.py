@@ -84,3 +84,15 @@ def test_a_probability_looks_like_its_mask() -> None:
     soft = render(share, grid, view, rgb=(1, 0.5, 0))
     hard = render(share > 0.5, grid, view, rgb=(1, 0.5, 0))
     assert np.abs(soft[..., 3] - hard[..., 3]).mean() < 0.02
+
+
+def test_every_voxel_may_have_its_own_colour() -> None:
+    """Red on the patient's right, blue on the left, the seam between them narrow."""
+    x = GRID.to_mm(np.moveaxis(np.indices(GRID.shape), 0, -1))[..., 0]
+    paint = np.where((x < 0)[..., None], RED, BLUE).astype(np.float32)
+    picture = render(MASK, GRID, FROM_ABOVE, rgb=paint)
+    plain = render(MASK, GRID, FROM_ABOVE, rgb=RED)
+    assert pixel(picture, -4.0, 0.0) == pytest.approx(pixel(plain, -4.0, 0.0), abs=1e-3)
+    plain = render(MASK, GRID, FROM_ABOVE, rgb=BLUE)
+    assert pixel(picture, 0.4, 4.0) == pytest.approx(pixel(plain, 0.4, 4.0), abs=1e-3)
+    assert picture[..., 3] == pytest.approx(plain[..., 3])

@@ -11,6 +11,7 @@ import typer
 
 from otovox import __version__
 from otovox.cli_dataset import app as dataset_app
+from otovox.cli_evaluate import evaluate
 from otovox.errors import ConfigError
 from otovox.refusing import refusals
 
@@ -26,6 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(dataset_app, name="dataset")
+app.command()(evaluate)
 
 Scans = Annotated[
     list[Path],

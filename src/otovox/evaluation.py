@@ -1,8 +1,8 @@
 """Predictions against truth: one row per true ear, and their summary."""
 
 import csv
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -20,12 +20,17 @@ from otovox.metrics import (
     distances,
     iou,
     landmark_errors_mm,
+    rates,
+    surface_dice,
     volumetric_similarity,
 )
+from otovox.statistics import Spread, spread
 
 #: A found ear belongs to a true one if their centres are nearer than this, mm: chosen, a little
 #: less than the length of a labyrinth, far less than the distance between two.
 MATCH_MM = 15.0
+#: Surfaces nearer than this agree, mm: chosen, two of the paper's voxels.
+SURFACE_TOLERANCE_MM = 0.2
 
 
 @dataclass(frozen=True)
@@ -38,12 +43,18 @@ class EarScore:
         found: whether a found ear lies where this one is.
         side_right: whether that ear was given the true side.
         dice, iou, vs: overlap of the masks, whatever their sides; 0 if not found.
+        precision, recall: shares of the found and of the true voxels in the overlap.
+        specificity, accuracy: over the scan's whole field, which they depend on.
+        surface_dice: share of the surfaces within `SURFACE_TOLERANCE_MM` of one another.
         hd_mm, hd95_mm, avg_hd_mm, assd_mm: see `metrics.Distances`; infinite if not found.
         landmark_mm: error of each landmark that is in the field; infinite if it was not found.
         landmark_mean_mm: mean of the finite ones; nan if there is none.
         landmarks_absent: how many of them were not found.
         components: connected parts of the found labyrinth.
         volume_mm3, true_volume_mm3: of the found and of the true labyrinth.
+        confidence: of the found ear; nan if not found.
+        uncertainty: mean voxel SD within and near the found labyrinth; nan if not found.
+        volume_uncertainty: mean voxel SD over the whole scan (S24).
     """
 
     case: str
@@ -53,6 +64,11 @@ class EarScore:
     dice: float
     iou: float
     vs: float
+    precision: float
+    recall: float
+    specificity: float
+    accuracy: float
+    surface_dice: float
     hd_mm: float
     hd95_mm: float
     avg_hd_mm: float
@@ -63,19 +79,9 @@ class EarScore:
     components: int
     volume_mm3: float
     true_volume_mm3: float
-
-
-@dataclass(frozen=True)
-class Statistics:
-    """One measure over many ears; infinite and missing values are left out, and `n` tells so."""
-
-    measure: str
-    mean: float
-    sd: float
-    median: float
-    min: float
-    max: float
-    n: int
+    confidence: float
+    uncertainty: float
+    volume_uncertainty: float
 
 
 #: Measures of a score that are numbers.
@@ -83,6 +89,11 @@ MEASURES = (
     "dice",
     "iou",
     "vs",
+    "precision",
+    "recall",
+    "specificity",
+    "accuracy",
+    "surface_dice",
     "hd_mm",
     "hd95_mm",
     "avg_hd_mm",
@@ -92,6 +103,9 @@ MEASURES = (
     "components",
     "volume_mm3",
     "true_volume_mm3",
+    "confidence",
+    "uncertainty",
+    "volume_uncertainty",
 )
 
 
@@ -123,20 +137,21 @@ def extra_ears(prediction: Prediction, case: Case) -> int:
     return len(prediction.ears) - len(_matches(prediction, case))
 
 
-def summary(scores: Sequence[EarScore]) -> list[Statistics]:
-    """Mean, SD, median, extremes and number of each measure, and of each landmark's error.
+def summary(scores: Sequence[EarScore]) -> dict[str, Spread]:
+    """The spread of each measure, and of each landmark's error, over ears.
 
     Args:
-        scores: of any number of ears.
+        scores: of any number of ears; the two ears of a scan are resampled together.
 
     Returns:
-        One row per measure that at least one ear has.
+        By measure, those that at least one ear has.
     """
     columns = {name: [float(getattr(score, name)) for score in scores] for name in MEASURES}
     for name in dict.fromkeys(name for score in scores for name in score.landmark_mm):
         columns[f"{name}_mm"] = [score.landmark_mm.get(name, np.nan) for score in scores]
-    rows = (_statistics(name, np.asarray(values)) for name, values in columns.items())
-    return [row for row in rows if row.n]
+    cases = [score.case for score in scores]
+    found = {name: spread(values, units=cases) for name, values in columns.items()}
+    return {name: row for name, row in found.items() if row.n}
 
 
 def write_scores(scores: Sequence[EarScore], path: Path) -> None:
@@ -154,14 +169,14 @@ def write_scores(scores: Sequence[EarScore], path: Path) -> None:
     _write_csv(path, [*plain, *(f"{name}_mm" for name in LANDMARK_NAMES)], rows)
 
 
-def write_statistics(rows: Sequence[Statistics], path: Path) -> None:
-    """Write the summary as CSV.
+def write_statistics(rows: Mapping[str, Spread], path: Path) -> None:
+    """Write a summary as CSV, one row per measure.
 
     Raises:
         OutputError: if it cannot be written.
     """
-    names = list(Statistics.__dataclass_fields__)
-    _write_csv(path, names, [[getattr(row, name) for name in names] for row in rows])
+    header = ["measure", *(field.name for field in fields(Spread))]
+    _write_csv(path, header, [[name, *astuple(row)] for name, row in rows.items()])
 
 
 def _true_masks(case: Case) -> dict[Side, Mask]:
@@ -196,6 +211,7 @@ def _score(prediction: Prediction, case: Case, side: Side, ear: EarPrediction | 
     errors = landmark_errors_mm(nothing if ear is None else ear.landmarks, truth)
     finite = [error for error in errors.values() if np.isfinite(error)]
     gaps = distances(mask, true, grid.spacing_mm)
+    told = rates(mask, true)
     return EarScore(
         case=case.scan.name,
         side=side,
@@ -204,6 +220,13 @@ def _score(prediction: Prediction, case: Case, side: Side, ear: EarPrediction | 
         dice=dice(mask, true),
         iou=iou(mask, true),
         vs=volumetric_similarity(mask, true),
+        precision=told.precision,
+        recall=told.recall,
+        specificity=told.specificity,
+        accuracy=told.accuracy,
+        surface_dice=surface_dice(
+            mask, true, tolerance_mm=SURFACE_TOLERANCE_MM, spacing_mm=grid.spacing_mm
+        ),
         hd_mm=gaps.hausdorff_mm,
         hd95_mm=gaps.hausdorff_95_mm,
         avg_hd_mm=gaps.average_hausdorff_mm,
@@ -214,6 +237,9 @@ def _score(prediction: Prediction, case: Case, side: Side, ear: EarPrediction | 
         components=components(mask),
         volume_mm3=float(np.count_nonzero(mask)) * grid.voxel_mm3,
         true_volume_mm3=float(np.count_nonzero(true)) * grid.voxel_mm3,
+        confidence=np.nan if ear is None else ear.confidence,
+        uncertainty=np.nan if ear is None else ear.uncertainty,
+        volume_uncertainty=float(prediction.uncertainty.mean()),
     )
 
 
@@ -229,21 +255,6 @@ def _found_mask(prediction: Prediction, ear: EarPrediction) -> Mask:
             far = ijk[own > np.linalg.norm(points - other.center_mm, axis=1)]
             mask[tuple(far.T)] = False
     return mask
-
-
-def _statistics(name: str, values: FloatArray) -> Statistics:
-    known = values[np.isfinite(values)]
-    if not len(known):
-        return Statistics(name, np.nan, np.nan, np.nan, np.nan, np.nan, 0)
-    return Statistics(
-        name,
-        mean=float(known.mean()),
-        sd=float(known.std(ddof=1)) if len(known) > 1 else np.nan,
-        median=float(np.median(known)),
-        min=float(known.min()),
-        max=float(known.max()),
-        n=len(known),
-    )
 
 
 def _distance(first: FloatArray, second: FloatArray) -> float:

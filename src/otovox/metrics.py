@@ -1,7 +1,8 @@
 """Overlap, distance and landmark metrics, as Stebani et al. 2023 (S20) and the field define them.
 
-Masks are boolean (i, j, k). Distances are in mm; a spacing of 1 gives them in voxels. Two empty
-masks agree: overlap 1, distances 0. If only one is empty: overlap 0, distances infinite.
+Masks are boolean (i, j, k). Distances are in mm; a spacing of 1 gives them in voxels of the grid,
+and `in_voxels` in voxels of the paper. Two empty masks agree: overlap 1, distances 0. If only one
+is empty: overlap 0, distances infinite.
 """
 
 from dataclasses import dataclass
@@ -14,6 +15,9 @@ from otovox.geometry import FloatArray
 from otovox.landmarks import Landmarks
 
 Mask = NDArray[np.bool_]
+
+#: Edge of the voxels that the paper reports distances in, mm. Source: Stebani et al. 2023, S4.
+VOXEL_MM = 0.099
 
 
 def dice(first: Mask, second: Mask) -> float:
@@ -35,6 +39,47 @@ def volumetric_similarity(first: Mask, second: Mask) -> float:
     """
     _, one, other = _counts(first, second)
     return 1.0 - abs(one - other) / (one + other) if one + other else 1.0
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Shares of voxels that were told rightly.
+
+    Attributes:
+        precision: TP / (TP + FP), of the voxels found.
+        recall: TP / (TP + FN), of the true voxels.
+        specificity: TN / (TN + FP), of the voxels outside.
+        accuracy: (TP + TN) / all. Like specificity it nears 1 as the field of view grows.
+    """
+
+    precision: float
+    recall: float
+    specificity: float
+    accuracy: float
+
+
+def rates(found: Mask, truth: Mask) -> Rates:
+    """The four rates of one mask against another, in the whole field.
+
+    Args:
+        found, truth: (i, j, k); unlike the overlaps, the order matters.
+
+    Returns:
+        1 where there is nothing that could be told wrongly; precision and recall are 0 if only
+        one mask is empty, as the overlaps are.
+
+    Source: Taha and Hanbury 2015, equations 10-13.
+    """
+    both, positive, true = _counts(found, truth)
+    false_positive, missed = positive - both, true - both
+    negative = truth.size - true
+    one_is_empty = (positive == 0) != (true == 0)
+    return Rates(
+        precision=both / positive if positive else float(not one_is_empty),
+        recall=both / true if true else float(not one_is_empty),
+        specificity=1 - false_positive / negative if negative else 1.0,
+        accuracy=1 - (false_positive + missed) / truth.size if truth.size else 1.0,
+    )
 
 
 @dataclass(frozen=True)
@@ -104,6 +149,11 @@ def surface_dice(
         ]
     )
     return float(np.mean(gaps <= tolerance_mm))
+
+
+def in_voxels(distance_mm: ArrayLike) -> FloatArray:
+    """Distances in the paper's voxel units of `VOXEL_MM`, whatever grid they were measured on."""
+    return np.asarray(distance_mm, dtype=float) / VOXEL_MM
 
 
 def components(mask: Mask) -> int:

@@ -80,7 +80,7 @@ def render(
     grid: Grid,
     view: View,
     *,
-    rgb: tuple[float, float, float],
+    rgb: tuple[float, float, float] | Image,
     balls: Sequence[Ball] = (),
 ) -> Image:
     """A shaded picture of a mask's surface and of balls; those behind the surface shine through.
@@ -89,7 +89,8 @@ def render(
         mask: (i, j, k) on `grid`, not empty; or a probability, whose surface is at a half.
         grid: where the voxels lie.
         view: where it is seen from.
-        rgb: the surface's colour, 0 to 1.
+        rgb: the surface's colour, 0 to 1; or (i, j, k, 3) on `grid`, a colour for every voxel of
+            the mask.
         balls: landmarks.
 
     Returns:
@@ -99,7 +100,10 @@ def render(
     depth, cover = _first_hits(field)
     normals = _normals(field, depth)
     height_mm = depth * float(space.spacing_mm[2])
-    colour = _shade(normals, np.asarray(rgb)) * _hollows(height_mm, cover, space)[..., None]
+    paint = np.asarray(rgb)
+    if paint.ndim == 4:
+        paint = _painted(paint, np.asarray(mask) > 0.5, grid, _places(space, depth))
+    colour = _shade(normals, paint) * _hollows(height_mm, cover, space)[..., None]
     picture = np.concatenate([colour, cover[..., None]], axis=-1)
     start_mm = float(space.affine[:3, 3] @ view.axes[:, 2])
     for ball in sorted(balls, key=lambda ball: float(ball.center_mm @ view.axes[:, 2])):
@@ -143,6 +147,28 @@ def _first_hits(field: Image) -> tuple[FloatArray, FloatArray]:
     return depth, cover
 
 
+def _places(space: Grid, depth: FloatArray) -> FloatArray:
+    """(right, up, 3) LPS mm of the surface at every fine pixel."""
+    i, j = (_fine_places(n) for n in space.shape[:2])
+    return space.to_mm(np.stack(np.broadcast_arrays(i[:, None], j[None, :], depth), axis=-1))
+
+
+def _painted(paint: Image, mask: NDArray[np.bool_], grid: Grid, points_mm: FloatArray) -> Image:
+    """(right, up, 3) colour of the mask's voxel that lies nearest each point, edges softened."""
+    window = ndimage.find_objects(mask.astype(np.uint8))[0]
+    start = np.array([part.start for part in window])
+    inside = np.pad(mask[window], 1)
+    nearest = np.asarray(
+        ndimage.distance_transform_edt(~inside, return_distances=False, return_indices=True)
+    )
+    colours = np.pad(paint[window], ((1, 1),) * 3 + ((0, 0),))[tuple(nearest)]
+    places = np.moveaxis(grid.to_ijk(points_mm) - start + 1, -1, 0)
+    seen = [
+        ndimage.map_coordinates(colours[..., n], places, order=1, mode="nearest") for n in range(3)
+    ]
+    return np.stack(seen, axis=-1).astype(np.float32)
+
+
 def _finer(field: Image, axis: int) -> Image:
     """Linear interpolation to `_FINER` pixels for one, along an axis."""
     n = field.shape[axis]
@@ -170,7 +196,7 @@ def _normals(field: Image, depth: FloatArray) -> FloatArray:
     return normals / np.maximum(np.linalg.norm(normals, axis=-1, keepdims=True), 1e-6)
 
 
-def _shade(normals: FloatArray, rgb: FloatArray) -> FloatArray:
+def _shade(normals: FloatArray, rgb: NDArray[np.floating]) -> FloatArray:
     """Lambert's law for two lights, Blinn's highlight, and a pale rim."""
     key = (normals @ _KEY_LIGHT).clip(0)
     fill = (normals @ _FILL_LIGHT).clip(0)

@@ -1,0 +1,51 @@
+"""`otovox evaluate`: results against a data set's truth."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from otovox.errors import ConfigError
+from otovox.refusing import refusals
+
+Results = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="RESULTS", help="Folders of `otovox analyze`, each a fold; or with fold-* within."
+    ),
+]
+Data = Annotated[Path, typer.Option("--data", "-d", help="Data set with the truth.")]
+Output = Annotated[Path, typer.Option("--output", "-o", help="Folder for tables and figures.")]
+Name = Annotated[str, typer.Option(help="What this system is called beside others.")]
+Beside = Annotated[
+    list[str], typer.Option(metavar="NAME=EARS.CSV", help="Another system's scores.")
+]
+
+
+@refusals
+def evaluate(
+    results: Results,
+    data: Data,
+    output: Output,
+    name: Name = "otovox",
+    beside: Beside = [],  # noqa: B006 - typer reads it, nobody changes it
+) -> None:
+    """Score results against a data set: tables and figures as in Stebani et al. 2023."""
+    from otovox import evaluation_report
+
+    others = dict(_named(text) for text in beside)
+    done = evaluation_report.evaluate(results, data, output, name=name, beside=others)
+    found = sum(done.table["found"].to_list())
+    typer.echo(f"{len(done.table)} ears scored, {found} found")
+    for kind, rows in done.table.groupby("set", sort=False):
+        typer.echo(f"{kind}: DSC {rows['dice'].mean():.3f}, n {len(rows)}")
+    if done.missing:
+        typer.echo(f"note: {len(done.missing)} cases have no results: {', '.join(done.missing)}")
+    typer.echo("\n".join(str(file) for file in done.files))
+
+
+def _named(text: str) -> tuple[str, Path]:
+    name, equals, path = text.partition("=")
+    if not (name and equals and path):
+        raise ConfigError(f"--beside {text}: needs a name and a file, such as single-task=ears.csv")
+    return name, Path(path)
