@@ -264,6 +264,7 @@ class Analyzer:
             center_mm=middle,
             confidence=score,
             uncertainty=float(spread[near].mean()),
+            agreement=overlap,
             probability=Probability(np.where(_within(scan.grid, grid), probability, 0), grid),
         )
         ear = replace(ear, warnings=ear_warnings(ear, scan.grid, other, sd[order]))
