@@ -46,7 +46,7 @@ def plan(options: argparse.Namespace) -> Iterator[Drawn]:
     """All phantoms; healthy and diseased ones take the scanners in turn, so none means disease."""
     for name, first in FIRST_SEED.items():
         kinds = ["healthy"] * options.usual
-        kinds += [kind for kind in DIAGNOSES[1:] for _ in range(options.unusual)]
+        kinds += [kind for kind in options.diagnosis for _ in range(options.unusual)]
         for number, kind in enumerate(kinds):
             yield Drawn(name, first + number, options.scanner[number % len(options.scanner)], kind)
 
@@ -147,6 +147,7 @@ def main() -> None:
     parser.add_argument("--model", default="labyrinth")
     parser.add_argument("--tta", default="fast")
     parser.add_argument("--scanner", nargs="+", default=["fpvct", "msct", "cbct"])
+    parser.add_argument("--diagnosis", nargs="+", default=list(DIAGNOSES[1:]))
     parser.add_argument("--usual", type=int, default=30, help="healthy ears per set")
     parser.add_argument("--unusual", type=int, default=6, help="ears per diagnosis and set")
     parser.add_argument("--ship", action="store_true", help="write the threshold to the model")
