@@ -5,7 +5,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from otovox.calibration import alarm_threshold, near_labyrinth, pooled, reliability, roc
+from otovox.anatomy import Side
+from otovox.calibration import (
+    alarm_threshold,
+    ear_reliability,
+    near_labyrinth,
+    pooled,
+    reliability,
+    roc,
+)
+from otovox.volume import Grid, LabelMap, Probability
 
 
 def test_reliability_by_hand() -> None:
@@ -69,6 +78,27 @@ def test_near_is_measured_in_mm_from_either_mask() -> None:
     assert not near[4, 4, 4]
     empty = np.zeros((2, 2, 2), bool)
     assert not near_labyrinth(empty, empty, spacing_mm=1.0).any()
+
+
+def test_an_ears_probabilities_against_labels_on_another_grid() -> None:
+    """A finer grid that reaches beyond the scan; 0.9 within the truth, 0.2 around it."""
+    scan = Grid.centred((0, 0, 0), (12, 12, 12), spacing_mm=0.5)
+    labels = np.zeros(scan.shape, np.uint8)
+    labels[:6, 4:8, 4:8] = Side.LEFT.label
+    grid = Grid.centred((0, 0, 0), (40, 40, 40), spacing_mm=0.25)
+    points = grid.to_mm(np.moveaxis(np.indices(grid.shape), 0, -1))
+    inside = (points[..., 0] < 0) & (np.abs(points[..., 1:]) < 1).all(axis=-1)
+    claimed = Probability(np.where(inside, 0.9, 0.2).astype(np.float32), grid)
+    found = ear_reliability(claimed, LabelMap(labels, scan), Side.LEFT)
+    high, low = found.count[8:].sum(), found.count[2]
+    # Of the claimed labyrinth, x < 0, only the part in the field from -3 mm on counts.
+    assert high == 12 * 8 * 8
+    assert found.frequency[2] == 0
+    assert found.count.sum() == high + low
+    # Linear interpolation takes off the box's four corners within the field: 0.75^3 is below 1/2.
+    assert np.nanmax(found.frequency) == pytest.approx((768 - 4) / 768)
+    wrong = ear_reliability(claimed, LabelMap(labels, scan), Side.RIGHT)
+    assert np.nanmax(wrong.frequency) == 0
 
 
 def test_roc_by_hand() -> None:

@@ -60,6 +60,7 @@ PLAN = (
             "training_data",
             "training",
             "finding",
+            "unusual",
             "trust",
             "inference",
         ),

@@ -10,8 +10,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage, stats
 
+from otovox.anatomy import Side
 from otovox.geometry import FloatArray
 from otovox.metrics import Mask
+from otovox.resample import resample
+from otovox.volume import LabelMap, Probability
 
 #: Bins of a reliability curve. Source: Guo et al. 2017 use 15; chosen 10, for fewer voxels.
 BINS = 10
@@ -110,6 +113,23 @@ def near_labyrinth(
         return either
     sampling = np.broadcast_to(np.asarray(spacing_mm, dtype=float), 3)
     return np.asarray(ndimage.distance_transform_edt(~either, sampling=sampling)) <= within_mm
+
+
+def ear_reliability(claimed: Probability, truth: LabelMap, side: Side) -> Reliability:
+    """How honest the probabilities of one ear are, over voxels near its labyrinth.
+
+    Args:
+        claimed: on a working grid; what lies outside the scan's field is left out.
+        truth: labels on the scan's grid.
+        side: the true one.
+    """
+    true = (truth.values == side.label).astype(np.float32)
+    there = resample(true, truth.grid, claimed.grid, outside=0.0) > 0.5
+    near = near_labyrinth(there, claimed.values > 0.5, spacing_mm=claimed.grid.spacing_mm)
+    ijk = np.argwhere(near)
+    ijk = ijk[truth.grid.contains(claimed.grid.to_mm(ijk))]
+    inside = tuple(ijk.T)
+    return reliability(np.clip(claimed.values[inside], 0, 1), there[inside])
 
 
 @dataclass(frozen=True, eq=False)
