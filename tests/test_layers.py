@@ -43,6 +43,7 @@ PLAN = (
             "planes",
             "metrics",
             "phantom",
+            "measure",
         ),
         frozenset({"scipy", "skimage", "SimpleITK"}),
     ),
