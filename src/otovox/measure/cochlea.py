@@ -15,8 +15,9 @@ from otovox.measure.electrodes import (
     predict_insertions,
     read_electrodes,
 )
+from otovox.measure.frame import CochlearFrame, cochlear_frame
 from otovox.measure.modiolus import Modiolus, fit_modiolus
-from otovox.measure.spiral import CochlearFrame, Trace, cochlear_frame, trace_cochlea
+from otovox.measure.spiral import Trace, trace_cochlea
 from otovox.surfaces import mesh, smoothed
 from otovox.volume import Grid
 

@@ -3,8 +3,6 @@
 The field is sampled on half planes about the axis. In each, the outer border of a turn is a bulge;
 the bulges are followed from the round window upward, each turn above the one before it, where the
 septa between the turns are lost as well.
-
-Source of the coordinates: Verbist et al. 2010, 10.1097/MAO.0b013e3181d279e0.
 """
 
 from dataclasses import dataclass
@@ -16,7 +14,8 @@ from scipy.interpolate import make_smoothing_spline
 from scipy.ndimage import map_coordinates
 from scipy.optimize import isotonic_regression
 
-from otovox.geometry import FloatArray, Pose, unit
+from otovox.geometry import FloatArray, Pose
+from otovox.measure.frame import CochlearFrame
 from otovox.volume import Grid
 
 #: Half planes about the axis, and samples in each: chosen, finer than the 0.2 mm working grid.
@@ -28,8 +27,8 @@ _RADII_MM, _HEIGHTS_MM = (0.0, 7.6), (-7.5, 2.5)
 #: Where the duct is looked for, degrees after the round window. Source: it ends at 780-1010.
 _LAST_DEG = 1080.0
 
-#: The mean cochlea over 72 labyrinths, where to begin to look: radius of the lateral wall and height
-#: from the helicotrema, mm, every 45 degrees from 0 to 945.
+#: The mean cochlea over 72 labyrinths, where to begin to look: radius of the lateral wall and
+#: height from the helicotrema, mm, every 45 degrees from 0 to 945.
 _MEAN_MM = np.array(
     [
         (5.96, -3.09), (4.48, -3.23), (3.80, -3.25), (3.49, -3.01), (3.34, -2.80), (3.16, -2.72),
@@ -63,56 +62,6 @@ _EARLIEST_END_DEG = 400.0
 #: A wall nearer to the axis than this belongs to the duct's end, mm. Source: mean wall at 945
 #: degrees, where less than two thirds of ears still have a lumen.
 END_MM = 0.75
-
-
-@dataclass(frozen=True, eq=False)
-class CochlearFrame:
-    """Cylindrical coordinates of a cochlea.
-
-    Attributes:
-        origin_mm: (3,) canonical, on the axis at the height of the helicotrema: z = 0.
-        axis: (3,) modiolar axis, base to apex.
-        zero: (3,) unit vector across the axis to the round window: 0 degrees.
-    """
-
-    origin_mm: FloatArray
-    axis: FloatArray
-    zero: FloatArray
-
-    def to_canonical(
-        self, theta_deg: FloatArray, radius_mm: FloatArray, height_mm: FloatArray
-    ) -> FloatArray:
-        """Cylindrical (...,) to canonical (..., 3); angles rise from base to apex."""
-        angle = np.radians(theta_deg)[..., None]
-        across = np.cos(angle) * self.zero + np.sin(angle) * np.cross(self.axis, self.zero)
-        return (
-            self.origin_mm
-            + np.asarray(radius_mm)[..., None] * across
-            + np.asarray(height_mm)[..., None] * self.axis
-        )
-
-    def from_canonical(self, points_mm: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Canonical (n, 3) to angle (-180 to 180 degrees), radius and height (n,)."""
-        offset = np.asarray(points_mm, dtype=float) - self.origin_mm
-        x, y = offset @ self.zero, offset @ np.cross(self.axis, self.zero)
-        return np.degrees(np.arctan2(y, x)), np.hypot(x, y), offset @ self.axis
-
-
-def cochlear_frame(
-    axis: FloatArray, point_mm: FloatArray, helicotrema_mm: FloatArray, round_window_mm: FloatArray
-) -> CochlearFrame:
-    """The consensus coordinate system: z along the modiolus, 0 degrees at the round window.
-
-    Args:
-        axis: (3,) canonical, base to apex.
-        point_mm: (3,) canonical, anywhere on the axis.
-        helicotrema_mm, round_window_mm: (3,) canonical.
-
-    Source: Verbist et al. 2010; the canonical frame mirrors left ears, so both sides share signs.
-    """
-    origin = point_mm + float((helicotrema_mm - point_mm) @ axis) * axis
-    across = round_window_mm - origin
-    return CochlearFrame(origin, axis, unit(across - float(across @ axis) * axis))
 
 
 @dataclass(frozen=True, eq=False)
@@ -211,12 +160,14 @@ def trace_cochlea(
 
 
 def _half_planes(values: NDArray, grid: Grid, pose: Pose, frame: CochlearFrame) -> _Planes:
-    azimuth = np.arange(_TURN) * STEP_DEG
+    azimuth = STEP_DEG * np.arange(_TURN, dtype=float)
     radii = np.arange(*_RADII_MM, SAMPLE_MM)
     heights = np.arange(*_HEIGHTS_MM, SAMPLE_MM)
-    points = frame.to_canonical(*np.meshgrid(azimuth, radii, heights, indexing="ij"))
+    theta, radius, height = np.meshgrid(azimuth, radii, heights, indexing="ij")
+    points = frame.to_canonical(theta, radius, height)
     ijk = np.moveaxis(grid.to_ijk(pose.to_lps(points)), -1, 0)
-    sampled = map_coordinates(values, ijk, order=1, mode="constant", output=np.float32)
+    sampled = np.empty(theta.shape, dtype=np.float32)
+    map_coordinates(values, ijk, order=1, mode="constant", output=sampled)
     inner, outer = sampled[:, :-1], sampled[:, 1:]
     leaving = (inner >= 0.5) & (outer < 0.5)
     share = (inner - 0.5) / np.where(leaving, inner - outer, 1)
