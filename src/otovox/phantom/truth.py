@@ -30,6 +30,7 @@ class CochleaTruth:
         turns: from the round window to the lumen's end.
         length_mm: of the lateral wall from 0 degrees to the end.
         length_2_turns_mm: of the lateral wall from 0 to 720 degrees; nan where it ends before.
+        centre_length_mm: of the lumen's centre from 0 degrees to the end.
     """
 
     axis: FloatArray
@@ -44,6 +45,7 @@ class CochleaTruth:
     turns: float
     length_mm: float
     length_2_turns_mm: float
+    centre_length_mm: float
 
 
 def cochlea_truth(shape: Labyrinth) -> CochleaTruth:
@@ -77,11 +79,11 @@ def cochlea_truth(shape: Labyrinth) -> CochleaTruth:
     def radius(angle_deg: float) -> float:
         return float(np.interp(angle_deg, theta, from_axis, right=np.nan))
 
-    def length(stop_deg: float) -> float:
+    def length(path: FloatArray, stop_deg: float) -> float:
         if stop_deg > theta[-1]:
             return float("nan")
         at = np.append(np.arange(0.0, stop_deg, 1.0), stop_deg)
-        line = np.stack([np.interp(at, theta, column) for column in wall.T], axis=1)
+        line = np.stack([np.interp(at, theta, column) for column in path.T], axis=1)
         return float(np.linalg.norm(np.diff(line, axis=0), axis=1).sum())
 
     window = shape.landmarks["round_window"]
@@ -96,8 +98,9 @@ def cochlea_truth(shape: Labyrinth) -> CochleaTruth:
         b_mm=radius(90) + radius(270),
         height_mm=float((along + tall).max() - (along - tall)[theta >= 0].min()),
         turns=float(theta[-1] / 360),
-        length_mm=length(float(theta[-1])),
-        length_2_turns_mm=length(720.0),
+        length_mm=length(wall, float(theta[-1])),
+        length_2_turns_mm=length(wall, 720.0),
+        centre_length_mm=length(points, float(theta[-1])),
     )
 
 
