@@ -297,6 +297,8 @@ def draw_picture(table: dict[str, FloatArray], path: Path) -> None:
         axes.set_title(name, fontsize=7)
         axes.tick_params(labelsize=6)
         axes.set_yticks([])
+    for axes in figure.axes[len(REFERENCES) :]:
+        axes.set_axis_off()
     figure.savefig(path, dpi=110)
 
 

@@ -3,6 +3,7 @@
 python benchmarks/readme.py
 """
 
+import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,26 @@ def phantoms() -> str:
             *(f"{point:.2f}" for point in points),
         ]
         lines.append("| " + " | ".join(map(str, cells)) + " |")
+    return "\n".join(lines)
+
+
+def robustness() -> str:
+    """Each scanner and disease: the present model beside the one before it."""
+    with (RESULTS / "robustness.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    lines = [
+        "| scanner or disease | ears | right side | DSC | DSC before | landmarks, mm "
+        "| landmarks before, mm |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name in dict.fromkeys(row["set"] for row in rows):
+        now, before = (
+            next(row for row in rows if row["set"] == name and (row["model"] == "labyrinth") is new)
+            for new in (True, False)
+        )
+        cells = [name, now["ears"], now["side_right"], now["dice"], before["dice"]]
+        cells += [now["landmarks_mm"], before["landmarks_mm"]]
+        lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
@@ -80,6 +101,10 @@ def main() -> None:
         phantoms(),
         "Phantoms (mean ± SD) have truth to the voxel, but are not patients: `python "
         "benchmarks/accuracy.py --scanner fpvct --cases 40`, and so on for each line.",
+        robustness(),
+        "Unseen phantoms again; before: the model trained on the first version of the phantom. "
+        "Diseases are seen by a CBCT. `python benchmarks/robustness.py --cases 3 --model labyrinth "
+        "--model OLDER`.",
         head(),
         "The Visible Human Female (real, no expert truth; places are known to ±1.5 mm): "
         "`python benchmarks/real_head.py --scan vhf_head_ct.nii.gz`.",

@@ -31,8 +31,9 @@ def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def cluster() -> Iterator[LocalCluster]:
-    with LocalCluster(2, threads_per_worker=1, dashboard_address="") as cluster:
-        yield cluster
+    started = LocalCluster(2, threads_per_worker=1, dashboard_address="")
+    yield started
+    started.close()
 
 
 def test_a_killed_worker_costs_nothing(scans: Path, tmp_path: Path, cluster: LocalCluster) -> None:

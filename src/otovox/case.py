@@ -30,6 +30,19 @@ class Case:
 
 
 @dataclass(frozen=True)
+class Sample:
+    """One ear as one test-time sample sees it.
+
+    Attributes:
+        probability: of the labyrinth, on the working grid, 0 outside the scan's field.
+        landmarks: reported landmarks, LPS mm.
+    """
+
+    probability: Probability
+    landmarks: Landmarks
+
+
+@dataclass(frozen=True)
 class EarPrediction:
     """One ear as found.
 
@@ -47,6 +60,7 @@ class EarPrediction:
         warnings: sentences for the user.
         probability: of the labyrinth, on the working grid in the ear's own frame, 0 outside the
             scan's field; finer than a coarse scan. None where a prediction was made by hand.
+        samples: what the test-time samples saw, all on the grid of `probability`.
     """
 
     side: Side
@@ -61,6 +75,7 @@ class EarPrediction:
     touches_border: bool = False
     warnings: tuple[str, ...] = ()
     probability: Probability | None = None
+    samples: tuple[Sample, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from otovox.analysis import Job, Options, Outcome, Status, examine
+from otovox.cohort_page import write_cohort_page
 from otovox.errors import ConfigError
+from otovox.formats.writing import replacing
 from otovox.summary import Row, read_summary, write_summary
+from otovox.tables import long_table, wide_table
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -23,6 +26,8 @@ WORKER_GIB = 4.0
 WORKER_CORES = 2
 
 SUMMARY = "summary.csv"
+#: What several scans get besides: measurements as one row per ear and as one row each, and a page.
+WIDE, LONG, PAGE = "cohort.csv", "measurements.csv", "cohort.html"
 
 
 @dataclass(frozen=True)
@@ -53,7 +58,7 @@ def local_workers(scans: int) -> int:
 def run(
     jobs: Sequence[Job], output: Path, options: Options, workers: Workers | None = None
 ) -> Iterator[Outcome]:
-    """Examine all scans; summary.csv is kept up to date.
+    """Examine all scans; summary.csv is kept up to date, the cohort's files are written at the end.
 
     Args:
         jobs: from `analysis.plan`.
@@ -66,15 +71,30 @@ def run(
 
     Raises:
         ConfigError, ModelError: if the workers, the model or the device cannot be used at all.
-        OutputError: if summary.csv cannot be written.
+        OutputError: if a table or the page cannot be written.
     """
     rows: dict[str, tuple[Row, ...]] = {}
+    done: list[Outcome] = []
     for row in read_summary(output / SUMMARY):
         rows[row["scan"]] = (*rows.get(row["scan"], ()), row)
     for outcome in _outcomes(jobs, options, workers or Workers()):
         rows[outcome.job.name] = outcome.rows
         write_summary(output / SUMMARY, [row for scan in rows.values() for row in scan])
+        done.append(outcome)
         yield outcome
+    if len(jobs) > 1:
+        _write_cohort(sorted(done, key=lambda outcome: jobs.index(outcome.job)), output)
+
+
+def _write_cohort(outcomes: Sequence[Outcome], output: Path) -> None:
+    results = {o.job.name: o.result for o in outcomes if o.result is not None}
+    table = long_table(results)
+    with replacing(output / LONG) as beside:
+        table.to_csv(beside, index=False)
+    with replacing(output / WIDE) as beside:
+        wide_table(results).to_csv(beside, index=False)
+    with replacing(output / PAGE) as beside:
+        write_cohort_page(outcomes, table, beside)
 
 
 def _outcomes(jobs: Sequence[Job], options: Options, workers: Workers) -> Iterator[Outcome]:

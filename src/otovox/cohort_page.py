@@ -8,7 +8,7 @@ import pandas as pd
 
 from otovox.analysis import Outcome, Status
 from otovox.page import plotly_script, template
-from otovox.result import PAGE
+from otovox.result import FILES
 from otovox.tables import outliers
 
 #: Panels of the distributions side by side: chosen.
@@ -33,7 +33,7 @@ def write_cohort_page(outcomes: Sequence[Outcome], table: pd.DataFrame, path: Pa
         failures=[o for o in outcomes if o.result is None],
         scans=[o for o in outcomes if o.result is not None],
         outliers=outliers(table).to_dict("records"),
-        page=PAGE,
+        page=FILES["report"],
         picture=_distributions(table),
         script=plotly_script(),
     )

@@ -18,7 +18,7 @@ from skimage import measure
 
 from otovox.anatomy import LANDMARK_NAMES, Side
 from otovox.bundle import Bundle, embedded, load_bundle
-from otovox.case import EarPrediction, Prediction
+from otovox.case import EarPrediction, Prediction, Sample
 from otovox.engine import Engine, open_engine
 from otovox.errors import ConfigError
 from otovox.finding import Candidate, find_candidates
@@ -251,6 +251,7 @@ class Analyzer:
         order = [names.index(name) for name in LANDMARK_NAMES]
         outside_field = ~scan.grid.contains(landmarks.points_mm)
         present = np.where(outside_field[:, None], np.nan, landmarks.points_mm)
+        field = _within(scan.grid, grid)
         score = confidence(peaks, fitted.residual_mm, volume, overlap)
         if score < LOWEST_CONFIDENCE:
             logger.info("candidate at %s left out: confidence %.2f", middle.round(1), score)
@@ -265,7 +266,14 @@ class Analyzer:
             confidence=score,
             uncertainty=float(spread[near].mean()),
             agreement=overlap,
-            probability=Probability(np.where(_within(scan.grid, grid), probability, 0), grid),
+            probability=Probability(np.where(field, probability, 0), grid),
+            samples=tuple(
+                Sample(
+                    Probability(np.where(field, p, 0), grid),
+                    Landmarks(names, look.points_mm).only(LANDMARK_NAMES),
+                )
+                for p, look in zip(probabilities, looks, strict=True)
+            ),
         )
         ear = replace(ear, warnings=ear_warnings(ear, scan.grid, other, sd[order]))
         return Ear(ear, probability, spread, grid)

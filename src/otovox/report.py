@@ -1,4 +1,4 @@
-"""Prediction -> result folder: masks, landmarks, surfaces, picture and `result.json`."""
+"""Prediction -> result folder: masks, landmarks, surfaces, pictures, page and `result.json`."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +14,7 @@ from otovox.formats.writing import replacing_folder
 from otovox.landmarks import Landmarks
 from otovox.result import DISTANCES, FILES, RESULT, SCHEMA_VERSION, ResultFile, describe, sides_of
 from otovox.surfaces import mesh, smooth_mesh
+from otovox.tables import long_table
 
 #: Steps of the uncertainty as it is written: chosen, far below its own error, to compress well.
 _UNCERTAINTY_STEPS = 255
@@ -92,6 +93,8 @@ def summary_table(results: Sequence[ResultFile]) -> list[tuple[str, ...]]:
 
 
 def _write(prediction: Prediction, folder: Path) -> None:
+    # Drawing takes long to import, and commands that write no results need none of it.
+    from otovox.page import write_page
     from otovox.pictures import overview
 
     labels = prediction.labels
@@ -109,8 +112,11 @@ def _write(prediction: Prediction, folder: Path) -> None:
             surface = mesh(probability.values, probability.grid)
         write_stl(folder / FILES[f"labyrinth_{side}"], *surface)
     overview(prediction, folder / FILES["overview"])
-    text = describe(prediction).model_dump_json(indent=2)
-    (folder / RESULT).write_text(text + "\n", "utf-8")
+    result = describe(prediction)
+    table = long_table({result.input.name: result})
+    table.to_csv(folder / FILES["measurements"], index=False)
+    write_page(prediction, result, folder / FILES["report"])
+    (folder / RESULT).write_text(result.model_dump_json(indent=2) + "\n", "utf-8")
 
 
 def _by_side(prediction: Prediction) -> dict[Side, Landmarks]:

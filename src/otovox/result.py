@@ -25,9 +25,10 @@ FILES = {
     "overview": "overview.png",
     "labyrinth_right": "labyrinth_right.stl",
     "labyrinth_left": "labyrinth_left.stl",
+    "measurements": "measurements.csv",
+    "report": "report.html",
 }
 RESULT = "result.json"
-PAGE = "report.html"
 
 #: Distances between landmarks: name, ends, definition.
 DISTANCES = (
