@@ -56,7 +56,8 @@ class Cochlea:
         lumen_diameter_mm: mean diameter of the basal turn's lumen, of equal area.
         turns: from the round window to the duct's end.
         wall, centre, electrode_path: lengths along the lateral wall, the centre of the lumen, and
-            0.35 mm inside the wall.
+            0.35 mm inside the wall. The centre is rough past one turn and a half, where lumens
+            fuse, and too long by several per cent where slices are 0.5 mm thick.
         formulas: length in mm by the name of each of `duct.FORMULAS`.
         insertions: each electrode array in this cochlea.
     """
