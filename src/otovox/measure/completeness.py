@@ -1,0 +1,322 @@
+"""Is the inner ear whole? The Likert score of Lim et al. 2024, computed, with its reasons.
+
+Five structures count: cochlea, vestibule, three canals. Loops of vestibule and canals are counted
+by topology (first Betti number), and each canal is followed from opening to opening, at several
+probability levels. "Missing" says what the mask lacks, be it by malformation or by segmentation.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from otovox.geometry import FloatArray, Pose
+from otovox.landmarks import Landmarks
+from otovox.measure.parts import PART_OF, STRUCTURES, Part, Parts, split
+from otovox.measure.tori import CANALS, STEP_DEG, USUAL, Torus, usual_range
+from otovox.volume import Grid
+
+#: Probability levels at which loops are counted; a canal counts as closed if it is so at most of
+#: them. Chosen.
+LEVELS = (0.3, 0.4, 0.5, 0.6, 0.7)
+#: Least volume of a cochlea and a vestibule that are there, mm3: chosen, a third of the mean less
+#: two SD of 72 ears (73 +- 10.5 and 59 +- 9).
+LEAST_MM3 = {Part.COCHLEA: 17.0, Part.VESTIBULE: 14.0}
+#: Share of its usual place that must be seen for a structure to be missed there: chosen.
+LEAST_SEEN = 0.98
+#: Largest ball, radius in mm, that fits into a cochlea with turns: chosen, between the hook's
+#: lumen (1.3) and the cysts of malformed cochleae.
+CYST_MM = 1.75
+#: Share of a canal's usual angles that one piece must cover to be a loop: chosen.
+LOOP_SHARE = 0.85
+
+
+class State(StrEnum):
+    """What became of a structure."""
+
+    PRESENT = "present"
+    MISSING = "missing"
+    DISORGANISED = "disorganised"
+    CUT = "cut by the field"
+
+
+@dataclass(frozen=True)
+class Betti:
+    """Betti numbers of vestibule and canals: pieces, loops, cavities."""
+
+    pieces: int
+    loops: int
+    cavities: int
+
+
+@dataclass(frozen=True, eq=False)
+class Completeness:
+    """How complete an inner ear is.
+
+    Attributes:
+        likert: 1 complete; 2, 3, 4 for one, two, three or more of the five structures missing or
+            disorganised (Lim et al. 2024). Structures cut by the field do not count.
+        states: of cochlea, vestibule and the three canals.
+        reasons: why each is not simply present, as sentences.
+        betti: of vestibule and canals at level 0.5.
+        loops_by_level: first Betti number at each of `LEVELS`.
+        bridges: more loops than three canals have: parts that should not touch do.
+        problems: what makes the score doubtful.
+    """
+
+    likert: int
+    states: dict[Part, State]
+    reasons: dict[Part, str]
+    betti: Betti
+    loops_by_level: dict[float, int]
+    bridges: bool
+    problems: tuple[str, ...]
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Names of the structures that are missing or disorganised."""
+        bad = (State.MISSING, State.DISORGANISED)
+        return tuple(STRUCTURES[part].name for part, state in self.states.items() if state in bad)
+
+    @property
+    def cut(self) -> tuple[str, ...]:
+        """Names of the structures that the field of view cuts."""
+        return tuple(
+            STRUCTURES[part].name for part, state in self.states.items() if state is State.CUT
+        )
+
+
+def betti_numbers(mask: NDArray[np.bool_]) -> Betti:
+    """Betti numbers of a mask, foreground 26-, background 6-connected.
+
+    Args:
+        mask: (i, j, k).
+
+    Source: Euler characteristic chi = b0 - b1 + b2, as in scikit-image.
+    """
+    from skimage.measure import euler_number
+
+    padded = np.pad(mask, 1)
+    pieces = ndimage.label(padded, structure=np.ones((3, 3, 3)))[1]
+    cavities = ndimage.label(~padded)[1] - 1
+    chi = int(euler_number(padded, connectivity=3))
+    return Betti(int(pieces), int(pieces + cavities - chi), int(cavities))
+
+
+def score_completeness(
+    values: NDArray,
+    grid: Grid,
+    landmarks: Landmarks,
+    pose: Pose,
+    *,
+    field: NDArray[np.bool_] | None = None,
+    parts: Parts | None = None,
+) -> Completeness:
+    """Score the completeness of one labyrinth.
+
+    Args:
+        values: (i, j, k) mask or probability of the labyrinth, 0..1.
+        grid: where the voxels lie.
+        landmarks: LPS.
+        pose: of the ear.
+        field: (i, j, k) the voxels inside the scan's field; None if all are.
+        parts: of the same field, if `split` was called already.
+
+    Source: Lim et al. 2024, Table 1 (levels); Betti numbers by the Euler characteristic.
+    """
+    values = np.asarray(values)
+    parts = split(values, grid, landmarks, pose) if parts is None else parts
+    near, box = _nearest_parts(parts, grid.spacing_mm)
+    local = values[box]
+    ijk = np.argwhere(np.ones(local.shape, dtype=bool)) + [axis.start for axis in box]
+    angles = {
+        name: trace.torus.angles_deg(pose.to_canonical(grid.to_mm(ijk))).reshape(local.shape)
+        for name, trace in parts.traces.items()
+        if trace is not None
+    }
+    loops: dict[float, int] = {}
+    closed = {name: 0 for name in CANALS}
+    betti = Betti(0, 0, 0)
+    for level in LEVELS:
+        inside = local > level
+        numbers = betti_numbers(_whole(inside & (near != Part.COCHLEA)))
+        loops[level] = numbers.loops
+        betti = numbers if level == 0.5 else betti
+        for name, angle in angles.items():
+            trace = parts.traces[name]
+            if trace is not None and "nothing" not in trace.entrances:
+                lumen = inside & (near == PART_OF[name])
+                closed[name] += _is_loop(lumen, angle, usual_range(trace.torus, name))
+
+    states: dict[Part, State] = {}
+    reasons: dict[Part, str] = {}
+    see = _Sight(grid, pose, field)
+    _judge_cochlea(parts, see, states, reasons)
+    _judge_vestibule(parts, see, states, reasons)
+    for name in CANALS:
+        part, trace = PART_OF[name], parts.traces[name]
+        if closed[name] > len(LEVELS) // 2:
+            states[part] = State.PRESENT
+            continue
+        torus = USUAL[name] if trace is None else trace.torus
+        seen = see.share(_arc(torus, name))
+        if seen < LEAST_SEEN:
+            states[part] = State.CUT
+            reasons[part] = f"{seen:.0%} of the {name} canal's usual course lies in the field"
+        else:
+            states[part] = State.MISSING
+            reasons[part] = _open_reason(name, parts, closed[name])
+    bad = sum(state in (State.MISSING, State.DISORGANISED) for state in states.values())
+    present = sum(states[PART_OF[name]] is State.PRESENT for name in CANALS)
+    return Completeness(
+        likert=min(bad, 3) + 1,
+        states={part: states[part] for part in Part if part in states},
+        reasons=reasons,
+        betti=betti,
+        loops_by_level=loops,
+        bridges=betti.loops > 3,
+        problems=_problems(betti, loops, present),
+    )
+
+
+class _Sight:
+    """What share of some points lies within the scan's field."""
+
+    def __init__(self, grid: Grid, pose: Pose, field: NDArray[np.bool_] | None) -> None:
+        self.grid, self.pose, self.field = grid, pose, field
+
+    def share(self, canonical_mm: FloatArray) -> float:
+        points = self.pose.to_lps(canonical_mm)
+        inside = self.grid.contains(points)
+        if self.field is not None:
+            ijk = np.rint(self.grid.to_ijk(points)).astype(int)
+            ijk = np.clip(ijk, 0, np.asarray(self.grid.shape) - 1)
+            inside &= self.field[tuple(ijk.T)]
+        return float(inside.mean())
+
+
+def _nearest_parts(parts: Parts, spacing_mm: FloatArray) -> tuple[NDArray, tuple[slice, ...]]:
+    """Part of the nearest labelled voxel, in a box around the labyrinth, and the box."""
+    ijk = np.argwhere(parts.labels)
+    if not len(ijk):
+        whole = tuple(slice(0, 1) for _ in range(3))
+        return np.zeros((1, 1, 1), np.uint8), whole
+    box = tuple(
+        slice(max(int(a) - 3, 0), int(b) + 4)
+        for a, b in zip(ijk.min(axis=0), ijk.max(axis=0), strict=True)
+    )
+    labels = parts.labels[box]
+    _, index = ndimage.distance_transform_edt(
+        labels == 0, sampling=spacing_mm, return_indices=True
+    )
+    return labels[tuple(index)], box
+
+
+def _whole(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The largest component, its cavities filled."""
+    pieces, count = ndimage.label(mask, structure=np.ones((3, 3, 3)))
+    if count == 0:
+        return mask
+    sizes = np.bincount(pieces.ravel())
+    sizes[0] = 0
+    return ndimage.binary_fill_holes(pieces == int(sizes.argmax()))
+
+
+def _is_loop(lumen: NDArray, angle_deg: FloatArray, span: tuple[float, float]) -> bool:
+    """Whether one piece of a canal's lumen covers nearly all of its usual angles."""
+    pieces, count = ndimage.label(lumen, structure=np.ones((3, 3, 3)))
+    if count == 0:
+        return False
+    low, high = span
+    bins = np.arange(low, high + STEP_DEG, 2 * STEP_DEG)
+    for number in np.argsort(np.bincount(pieces.ravel())[1:])[::-1][:3] + 1:
+        found = np.histogram(angle_deg[pieces == number], bins)[0] > 0
+        if found.mean() >= LOOP_SHARE and found[3:-3].all():
+            return True
+    return False
+
+
+def _arc(torus: Torus, name: str) -> FloatArray:
+    """Points of a canal's usual course."""
+    low, high = usual_range(torus, name)
+    return torus.at(np.linspace(low, high, 60))
+
+
+def _open_reason(name: str, parts: Parts, levels: int) -> str:
+    trace = parts.traces[name]
+    if trace is None:
+        return f"no tube was found where the {name} canal should run"
+    seen = len(trace.angle_deg) * STEP_DEG
+    if levels:
+        return (
+            f"the loop of the {name} canal is closed only at {levels} of {len(LEVELS)} "
+            "probability levels"
+        )
+    return f"the loop of the {name} canal is not closed: {seen:.0f} degrees of it were found"
+
+
+def _judge_cochlea(
+    parts: Parts, see: _Sight, states: dict[Part, State], reasons: dict[Part, str]
+) -> None:
+    volume = parts.volumes_mm3[Part.COCHLEA]
+    angle = np.radians(np.arange(0, 360, 20))
+    # Around the middle of the cochlea of 72 ears, as far as its basal turn reaches.
+    ring = np.stack([np.full(18, 2.3), 5.2 + 3.6 * np.cos(angle), -2.8 + 3.0 * np.sin(angle)], 1)
+    seen = see.share(ring)
+    states[Part.COCHLEA] = State.PRESENT
+    if volume < LEAST_MM3[Part.COCHLEA]:
+        states[Part.COCHLEA] = State.MISSING
+        reasons[Part.COCHLEA] = f"voxels of the cochlea: {volume:.0f} mm3"
+    else:
+        depth = _depth_mm(parts, Part.COCHLEA)
+        if depth > CYST_MM:
+            states[Part.COCHLEA] = State.DISORGANISED
+            reasons[Part.COCHLEA] = f"a ball of {depth:.1f} mm radius fits into the cochlea"
+    if states[Part.COCHLEA] is not State.DISORGANISED and seen < LEAST_SEEN:
+        states[Part.COCHLEA] = State.CUT
+        reasons[Part.COCHLEA] = f"{seen:.0%} of the cochlea's usual outline lies in the field"
+
+
+def _judge_vestibule(
+    parts: Parts, see: _Sight, states: dict[Part, State], reasons: dict[Part, str]
+) -> None:
+    volume = parts.volumes_mm3[Part.VESTIBULE]
+    seen = see.share(np.concatenate([2.0 * np.eye(3), -2.0 * np.eye(3)]))
+    states[Part.VESTIBULE] = State.PRESENT
+    if seen < LEAST_SEEN:
+        states[Part.VESTIBULE] = State.CUT
+        reasons[Part.VESTIBULE] = f"{seen:.0%} of the vestibule's usual outline lies in the field"
+    elif volume < LEAST_MM3[Part.VESTIBULE]:
+        states[Part.VESTIBULE] = State.MISSING
+        reasons[Part.VESTIBULE] = f"voxels of the vestibule: {volume:.0f} mm3"
+
+
+def _depth_mm(parts: Parts, part: Part) -> float:
+    """Radius of the largest ball within the labyrinth whose middle lies in a part."""
+    ijk = np.argwhere(parts.labels == part)
+    box = tuple(
+        slice(max(int(a) - 2, 0), int(b) + 3)
+        for a, b in zip(ijk.min(axis=0), ijk.max(axis=0), strict=True)
+    )
+    spacing = parts.grid.spacing_mm
+    depth = ndimage.distance_transform_edt(parts.labels[box] > 0, sampling=spacing)
+    return float(depth[parts.labels[box] == part].max() - 0.5 * spacing.mean())
+
+
+def _problems(betti: Betti, loops: dict[float, int], closed: int) -> tuple[str, ...]:
+    problems = []
+    if betti.loops > 3:
+        problems.append(
+            f"vestibule and canals have {betti.loops} loops, not 3: parts touch that should not"
+        )
+    elif betti.loops != closed:
+        problems.append(
+            f"{closed} canals were followed from opening to opening, but vestibule and canals "
+            f"have {betti.loops} loops"
+        )
+    if len(set(loops.values())) > 1:
+        told = ", ".join(f"{count} at {level:g}" for level, count in loops.items())
+        problems.append(f"the number of loops depends on the probability level: {told}")
+    return tuple(problems)

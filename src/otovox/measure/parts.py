@@ -1,0 +1,245 @@
+"""The labyrinth's parts: cochlea, vestibule, three canals and common crus, voxel by voxel.
+
+The cochlea begins at a half-plane through the modiolar axis, a few degrees vestibular of the round
+window. Canals and crus are what lies around their traced lines up to where the lumen opens into
+the vestibule: where a ball of `DOOR_MM` fits through. What remains is the vestibule.
+"""
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from scipy.spatial import cKDTree
+
+from otovox.anatomy import CANONICAL_MM, Structure
+from otovox.geometry import FloatArray, Pose, unit
+from otovox.landmarks import Landmarks
+from otovox.measure.tori import CANALS, ENDS_MM, Trace, sampler, trace_canal
+from otovox.volume import Grid
+
+
+class Part(IntEnum):
+    """Value of a part in a label map."""
+
+    COCHLEA = 1
+    VESTIBULE = 2
+    ANTERIOR = 3
+    POSTERIOR = 4
+    LATERAL = 5
+    CRUS = 6
+
+
+#: Names, colours and codes; Okabe and Ito's palette. The common crus has no code that we know.
+STRUCTURES = {
+    Part.COCHLEA: Structure("cochlea", "Cochlea", (230, 159, 0), "60201", "181187008"),
+    Part.VESTIBULE: Structure("vestibule", "Vestibule", (240, 228, 66), "60183", "181188003"),
+    Part.ANTERIOR: Structure("anterior_canal", "Anterior canal", (0, 114, 178), "60187"),
+    Part.POSTERIOR: Structure("posterior_canal", "Posterior canal", (0, 158, 115), "60190"),
+    Part.LATERAL: Structure("lateral_canal", "Lateral canal", (204, 121, 167), "60193"),
+    Part.CRUS: Structure("common_crus", "Common crus", (213, 94, 0), ""),
+}
+
+#: Part of each canal.
+PART_OF = dict(zip(CANALS, (Part.ANTERIOR, Part.POSTERIOR, Part.LATERAL), strict=True))
+
+#: Modiolar axis, base to apex, in the canonical right-ear frame. Source: 72 labyrinths.
+MODIOLUS = np.array([0.9338, 0.0, -0.3578])
+#: Azimuths about it, from the vestibule's centre, degrees: round window and the border between
+#: cochlea and vestibule. Source: the same 72 labyrinths.
+ROUND_WINDOW_DEG = 32.5
+BORDER_DEG = 24.8
+#: What lies nearer to the axis than this is cochlea at any azimuth, mm: chosen, between the second
+#: turn's outer wall (2.28) and the basal turn's inner wall (3.5) at the round window.
+INNER_MM = 2.9
+#: What lies farther is not, mm: chosen, the basal turn's outer wall is at 5.96 +- 0.3.
+OUTER_MM = 7.3
+#: How far a landmark may be from its usual place to be trusted for the border, mm: chosen.
+TRUSTED_MM = 2.0
+#: Radius of the ball that fits into the vestibule but into no canal, mm: chosen; ampullae have
+#: least half-axes of 0.9, the vestibule of 1.8 (72 labyrinths).
+DOOR_MM = 1.25
+#: How far from a canal's line its voxels lie, in local radii: chosen; sections' aspect is 1.4.
+REACH = 1.7
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """The labyrinth in parts.
+
+    Attributes:
+        labels: (i, j, k) uint8, `Part` values, 0 outside.
+        grid: where the voxels lie.
+        traces: per canal its trace; None where none was found.
+        fork_mm: (3,) canonical point where anterior and posterior canal meet; nan if unknown.
+        volumes_mm3: per part.
+    """
+
+    labels: NDArray[np.uint8]
+    grid: Grid
+    traces: dict[str, Trace | None]
+    fork_mm: FloatArray
+    volumes_mm3: dict[Part, float]
+
+
+def split(values: NDArray, grid: Grid, landmarks: Landmarks, pose: Pose) -> Parts:
+    """Give each voxel of a labyrinth to one of its parts.
+
+    Args:
+        values: (i, j, k) mask or probability, 0..1; above 0.5 is labyrinth.
+        grid: where the voxels lie.
+        landmarks: helicotrema and round window, if present, place the cochlea's border.
+        pose: of the ear.
+
+    Returns:
+        Labels on the same grid; every labyrinth voxel has one.
+    """
+    inside = np.asarray(values) > 0.5
+    labels = np.zeros(inside.shape, dtype=np.uint8)
+    read = sampler(values, grid, pose)
+    traces = {name: trace_canal(read, name) if inside.any() else None for name in CANALS}
+    fork = _fork(traces)
+    if inside.any():
+        ijk = np.argwhere(inside)
+        low = np.maximum(ijk.min(axis=0) - 2, 0)
+        box = tuple(slice(a, b) for a, b in zip(low, ijk.max(axis=0) + 3, strict=True))
+        points = pose.to_canonical(grid.to_mm(ijk))
+        wide = _wide(inside[box], grid.spacing_mm)[tuple((ijk - low).T)]
+        found = _canal_parts(points, wide, traces, fork)
+        cochlear = is_cochlear(points, landmarks, pose)
+        found[cochlear & (found == Part.VESTIBULE)] = Part.COCHLEA
+        labels[tuple(ijk.T)] = found
+        labels[box] = _tidied(labels[box], grid.spacing_mm)
+    voxels = np.bincount(labels.ravel(), minlength=7)
+    volumes = {part: float(voxels[part]) * grid.voxel_mm3 for part in Part}
+    return Parts(labels, grid, traces, fork, volumes)
+
+
+def is_cochlear(points_mm: FloatArray, landmarks: Landmarks, pose: Pose) -> NDArray[np.bool_]:
+    """Which canonical points lie on the cochlea's side of its border with the vestibule.
+
+    Args:
+        points_mm: (n, 3) canonical.
+        landmarks: LPS; helicotrema and round window are used where near their usual place.
+        pose: of the ear.
+    """
+    apex = _near_usual("helicotrema", landmarks, pose)
+    window = _near_usual("round_window", landmarks, pose)
+    first = unit(-apex - (-apex @ MODIOLUS) * MODIOLUS)
+    second = np.cross(MODIOLUS, first)
+
+    def polar(points: FloatArray) -> tuple[FloatArray, FloatArray]:
+        x, y = (points - apex) @ first, (points - apex) @ second
+        return np.hypot(x, y), np.degrees(np.arctan2(y, x))
+
+    border = polar(window[None])[1][0] - ROUND_WINDOW_DEG + BORDER_DEG
+    radius, azimuth = polar(points_mm)
+    azimuth = (azimuth - border + 180) % 360 - 180
+    vestibular = (radius > INNER_MM) & (azimuth < 0) & (azimuth > -125)
+    return ~vestibular & (radius < OUTER_MM)
+
+
+def _near_usual(name: str, landmarks: Landmarks, pose: Pose) -> FloatArray:
+    usual = np.asarray(CANONICAL_MM[name])
+    if not landmarks.has(name):
+        return usual
+    found = pose.to_canonical(landmarks[name])
+    return found if np.linalg.norm(found - usual) < TRUSTED_MM else usual
+
+
+def _wide(inside: NDArray[np.bool_], spacing_mm: FloatArray) -> NDArray[np.bool_]:
+    """Where a ball of `DOOR_MM` fits: the mask's opening by that ball."""
+    depth = ndimage.distance_transform_edt(inside, sampling=spacing_mm)
+    # Depth counts from voxel centre to voxel centre; the wall lies half a voxel nearer.
+    middles = depth - 0.5 * float(spacing_mm.mean()) >= DOOR_MM
+    if not middles.any():
+        return middles
+    reach = ndimage.distance_transform_edt(~middles, sampling=spacing_mm)
+    return inside & (reach <= DOOR_MM)
+
+
+def _fork(traces: dict[str, Trace | None]) -> FloatArray:
+    """Where the crus begins: between the ends of the anterior and posterior canal."""
+    usual = np.asarray(CANONICAL_MM["common_crus"])
+    ends = []
+    for name in ("anterior", "posterior"):
+        trace = traces[name]
+        if trace is None:
+            continue
+        tips = trace.points_mm[[0, -1]]
+        ends.append(tips[np.argmin(np.linalg.norm(tips - usual, axis=1))])
+    if not ends:
+        return np.full(3, np.nan)
+    fork = np.mean(ends, axis=0)
+    return fork if np.linalg.norm(fork - usual) < 2 * TRUSTED_MM else np.full(3, np.nan)
+
+
+def _canal_parts(
+    points_mm: FloatArray,
+    wide: NDArray[np.bool_],
+    traces: dict[str, Trace | None],
+    fork_mm: FloatArray,
+) -> NDArray[np.uint8]:
+    """Part of every voxel as if there were no cochlea."""
+    lines, radii, parts = [], [], []
+    for name, trace in traces.items():
+        if trace is None:
+            continue
+        line, radius = _lengthened(trace, name)
+        lines.append(line)
+        radii.append(radius)
+        parts.append(np.full(len(line), PART_OF[name]))
+    if np.isfinite(fork_mm).all():
+        # The crus leads from the fork straight into the vestibule's middle.
+        way = np.linspace(0, 1, 24)[:, None]
+        lines.append(fork_mm + 0.2 * unit(-fork_mm) + way * (0.7 * -fork_mm))
+        radii.append(np.full(24, 0.75))
+        parts.append(np.full(24, Part.CRUS))
+    found = np.full(len(points_mm), Part.VESTIBULE, dtype=np.uint8)
+    if not lines:
+        return found
+    line, radius, part = np.concatenate(lines), np.concatenate(radii), np.concatenate(parts)
+    distance, index = cKDTree(line).query(points_mm)
+    near = (distance < REACH * radius[index] + 0.2) & ~wide
+    found[near] = part[index[near]]
+    return found
+
+
+def _lengthened(trace: Trace, name: str) -> tuple[FloatArray, FloatArray]:
+    """A canal's line with tails to where its ends usually are."""
+    line, radius = trace.points_mm, trace.radius_mm
+    for end, tip, near in ((0, line[0], line[3]), (-1, line[-1], line[-4])):
+        ends = np.asarray(ENDS_MM[name])
+        goal = ends[np.argmin(np.linalg.norm(ends - tip, axis=1))]
+        ahead = (goal - tip) @ unit(tip - near)
+        if not 0.2 < ahead < 2.0:
+            continue
+        tail = tip + np.linspace(0, 1, 8)[1:, None] * (ahead * unit(tip - near))
+        wide = np.full(len(tail), float(radius[end]))
+        if end == 0:
+            line, radius = np.vstack([tail[::-1], line]), np.concatenate([wide, radius])
+        else:
+            line, radius = np.vstack([line, tail]), np.concatenate([radius, wide])
+    return line, radius
+
+
+def _tidied(labels: NDArray[np.uint8], spacing_mm: FloatArray) -> NDArray[np.uint8]:
+    """Each part's crumbs given to the part they lie nearest to."""
+    kept = np.zeros(labels.shape, dtype=bool)
+    for part in Part:
+        pieces, count = ndimage.label(labels == part, structure=np.ones((3, 3, 3)))
+        if count == 0:
+            continue
+        sizes = np.bincount(pieces.ravel())
+        sizes[0] = 0
+        # A canal may lie in pieces (bone within it); crumbs are small against the part.
+        large = sizes > 0.15 * sizes.sum()
+        kept |= large[pieces]
+    crumbs = (labels > 0) & ~kept
+    if not crumbs.any() or not kept.any():
+        return labels
+    _, nearest = ndimage.distance_transform_edt(~kept, sampling=spacing_mm, return_indices=True)
+    tidy = labels.copy()
+    tidy[crumbs] = labels[tuple(axis[crumbs] for axis in nearest)]
+    return tidy
