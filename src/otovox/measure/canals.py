@@ -176,9 +176,13 @@ def head_planes(right: Canals, left: Canals) -> HeadPlanes:
         axes = np.stack([np.cross(y, z), y, z])
     else:
         axes = np.full((3, 3), np.nan)
-        problems.append("no head frame: it needs both vestibules, far enough apart, and a lateral canal")
+        problems.append(
+            "no head frame: it needs both vestibules, far enough apart, and a lateral canal"
+        )
     normals = {
-        (side, name): axes @ ear.canals[name].normal for side, ear in ears.items() for name in CANALS
+        (side, name): axes @ ear.canals[name].normal
+        for side, ear in ears.items()
+        for name in CANALS
     }
     # Excitation of one canal is inhibition of its partner: their signed normals oppose.
     pairs = {
@@ -208,9 +212,7 @@ def _canal(name: str, trace: Trace | None, pose: Pose) -> Canal:
     nothing = np.full(3, np.nan)
     if trace is None:
         reason = f"the {name} canal is not measured: no tube was found where it should run"
-        return Canal(
-            name, np.empty((0, 3)), nothing, nothing, *(float("nan"),) * 5, False, reason
-        )
+        return Canal(name, np.empty((0, 3)), nothing, nothing, *(float("nan"),) * 5, False, reason)
     line = _centreline(trace, name)
     torus = trace.torus
     up = (line - torus.center_mm) @ torus.normal

@@ -32,6 +32,8 @@ SAMPLE_MM = 0.15
 AREA_MM2 = (0.12, 5.2)
 #: Fewest degrees of a chain that counts as a piece of a canal: chosen.
 LEAST_PIECE_DEG = 24.0
+#: How short of its usual end a canal may end without being open there, degrees: chosen.
+SHORT_DEG = 16.0
 #: How far beyond its usual ends a canal is looked for, degrees: chosen, three SD of its arc.
 BEYOND_DEG = 20.0
 
@@ -61,8 +63,10 @@ class Torus:
         """Canonical points (..., 3) from angle, distance outward of the circle, and height."""
         angle, out, up = np.broadcast_arrays(np.radians(angle_deg), out_mm, up_mm)
         radial = np.cos(angle)[..., None] * self.reference + np.sin(angle)[..., None] * self.across
-        return self.center_mm + (self.radius_mm + out)[..., None] * radial + up[..., None] * (
-            self.normal
+        return (
+            self.center_mm
+            + (self.radius_mm + out)[..., None] * radial
+            + up[..., None] * (self.normal)
         )
 
     def angles_deg(self, points_mm: FloatArray) -> FloatArray:
@@ -82,7 +86,6 @@ class Trace:
         radius_mm: (n,) radius of the circle with the section's area.
         closed: one unbroken chain leads from the vestibule to the vestibule or the common crus.
         gap_deg: angles without a tube between the first and last section.
-        entrances: per end of the chain, what lies beyond it: "open" (a wider space), "nothing".
     """
 
     torus: Torus
@@ -91,7 +94,6 @@ class Trace:
     radius_mm: FloatArray
     closed: bool
     gap_deg: float
-    entrances: tuple[str, str]
 
 
 def _usual(center: ArrayLike, normal: ArrayLike, radius_mm: float) -> Torus:
@@ -106,8 +108,8 @@ USUAL = {
     "posterior": _usual((-3.57, -3.58, 1.25), (0.993, -0.117, 0.016), 3.31),
     "lateral": _usual((0.64, -3.38, 1.11), (0.0, 0.0, 1.0), 2.60),
 }
-#: Angles (about the usual circle) between which a canal runs, ampulla first where the sign says
-#: so, and its ampullary end. Source: ends of the mean centrelines of the same 72 labyrinths.
+#: Where a canal usually begins (at the ampulla) and ends, canonical mm. Source: ends of the mean
+#: centrelines of the same 72 labyrinths.
 ENDS_MM = {
     "anterior": ((2.599, -0.438, 2.307), (-3.022, -1.011, 4.448)),
     "posterior": ((-2.790, -0.798, -1.151), (-3.544, -1.839, 3.929)),
@@ -223,19 +225,19 @@ def _chain(read: Sampler, torus: Torus, name: str) -> Trace | None:
     points = torus.at(angles[where], out_mm[order], up_mm[order])
     radius = np.sqrt(area[order] / np.pi)
     gaps = np.diff(where) - 1
-    ends = tuple(
+    reached = [angles[where[0]] - low < SHORT_DEG, high - angles[where[-1]] < SHORT_DEG]
+    ends = [
         _beyond(sections, tube, int(index) + shift, (out_mm[i], up_mm[i]))
         for index, shift, i in ((where[0], -1, order[0]), (where[-1], 1, order[-1]))
-    )
+    ]
     gap_deg = float(gaps.sum() * STEP_DEG)
     return Trace(
         torus=fit_torus(points, torus),
         angle_deg=angles[where],
         points_mm=points,
         radius_mm=radius,
-        closed=gap_deg == 0 and ends == ("open", "open"),
+        closed=gap_deg == 0 and all(np.logical_or(ends, reached)),
         gap_deg=gap_deg,
-        entrances=(ends[0], ends[1]),
     )
 
 
@@ -277,14 +279,12 @@ def _chosen(
     return np.array(kept, dtype=int) if len(kept) >= 6 else None
 
 
-def _beyond(
-    sections: NDArray, tube: NDArray, index: int, near: tuple[float, float]
-) -> str:
-    """What the next half-plane shows where the chain ends."""
+def _beyond(sections: NDArray, tube: NDArray, index: int, near: tuple[float, float]) -> bool:
+    """Whether the next half-plane shows a wider space where the chain ends."""
     if not 0 <= index < len(sections):
-        return "open"
+        return True
     plane = sections[index]
     i, j = (int(round((v + WINDOW_MM) / SAMPLE_MM)) for v in near)
     spot = plane[max(i - 3, 0) : i + 4, max(j - 3, 0) : j + 4]
     found = np.unique(spot[spot > 0])
-    return "open" if len(found) and not tube[found - 1].all() else "nothing"
+    return bool(len(found)) and not tube[found - 1].all()
