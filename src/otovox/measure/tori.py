@@ -206,7 +206,7 @@ def _chain(read: Sampler, torus: Torus, name: str) -> Trace | None:
     touching = np.bincount(sections[:, border].ravel(), minlength=count + 1)[1:] > 0
     tube = (area > AREA_MM2[0]) & (area < AREA_MM2[1]) & ~touching
     keep = np.concatenate([[False], tube])[sections]
-    pieces, n_pieces = ndimage.label(keep, structure=np.ones((3, 3, 3)))
+    pieces = ndimage.label(keep, structure=np.ones((3, 3, 3)))[0]
     piece_of = np.zeros(count, dtype=int)
     flat_ids = sections.ravel()
     piece_of[flat_ids[flat_ids > 0] - 1] = pieces.ravel()[flat_ids > 0]
@@ -284,7 +284,7 @@ def _beyond(sections: NDArray, tube: NDArray, index: int, near: tuple[float, flo
     if not 0 <= index < len(sections):
         return True
     plane = sections[index]
-    i, j = (int(round((v + WINDOW_MM) / SAMPLE_MM)) for v in near)
+    i, j = (round((float(v) + WINDOW_MM) / SAMPLE_MM) for v in near)
     spot = plane[max(i - 3, 0) : i + 4, max(j - 3, 0) : j + 4]
     found = np.unique(spot[spot > 0])
     return bool(len(found)) and not tube[found - 1].all()
