@@ -5,7 +5,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from otovox.calibration import alarm_threshold, near_labyrinth, pooled, reliability, roc
+from otovox.anatomy import Side
+from otovox.calibration import (
+    alarm_threshold,
+    ear_reliability,
+    near_labyrinth,
+    pooled,
+    reliability,
+    roc,
+)
+from otovox.volume import Grid, LabelMap, Probability
 
 
 def test_reliability_by_hand() -> None:
@@ -69,6 +78,30 @@ def test_near_is_measured_in_mm_from_either_mask() -> None:
     assert not near[4, 4, 4]
     empty = np.zeros((2, 2, 2), bool)
     assert not near_labyrinth(empty, empty, spacing_mm=1.0).any()
+
+
+def test_an_ears_probabilities_against_labels_by_hand() -> None:
+    """0.9 claimed for x < 0, true for -2 mm < x < 1 mm, on a grid that starts within the scan."""
+    scan = Grid.centred((0, 0, 0), (16, 8, 8), spacing_mm=0.5)
+    labels = np.zeros(scan.shape, np.uint8)
+    labels[4:10, 2:6, 2:6] = Side.LEFT.label
+    grid = scan.crop((2, 0, 0), (20, 8, 8))
+    points = grid.to_mm(np.moveaxis(np.indices(grid.shape), 0, -1))
+    inside = (points[..., 0] < 0) & (np.abs(points[..., 1:]) < 1).all(axis=-1)
+    claimed = Probability(np.where(inside, 0.9, 0.2).astype(np.float32), grid)
+    found = ear_reliability(claimed, LabelMap(labels, scan), Side.LEFT)
+    high, low = found.count[8:].sum(), found.count[1:3].sum()
+    # Claimed are i = 2 to 7, of which 4 to 7 are true; of the rest only i = 8 and 9.
+    assert high == 6 * 4 * 4
+    assert np.nansum(found.frequency[8:] * found.count[8:]) == 4 * 4 * 4
+    assert np.nansum(found.frequency[1:3] * found.count[1:3]) == 2 * 4 * 4
+    assert np.nanmax(found.probability) == pytest.approx(0.9, abs=1e-4)
+    assert found.count.sum() == high + low
+    wrong = ear_reliability(claimed, LabelMap(labels, scan), Side.RIGHT)
+    assert np.nanmax(wrong.frequency) == 0
+    far = Grid.centred((99, 0, 0), (4, 4, 4), spacing_mm=0.5)
+    nothing = Probability(np.zeros(far.shape, np.float32), far)
+    assert ear_reliability(nothing, LabelMap(labels, scan), Side.LEFT).count.sum() == 0
 
 
 def test_roc_by_hand() -> None:

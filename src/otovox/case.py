@@ -55,6 +55,7 @@ class EarPrediction:
         center_mm: (3,) LPS centroid of the labyrinth.
         confidence: 0 to 1; see `inference.confidence`.
         uncertainty: mean voxel SD over the test-time samples within and near the labyrinth.
+        agreement: least Dice between a test-time sample and their mean; nan if not known.
         touches_border: the labyrinth runs out of the scan's field.
         warnings: sentences for the user.
         probability: of the labyrinth, on the working grid in the ear's own frame, 0 outside the
@@ -70,6 +71,7 @@ class EarPrediction:
     center_mm: FloatArray
     confidence: float
     uncertainty: float
+    agreement: float = float("nan")
     touches_border: bool = False
     warnings: tuple[str, ...] = ()
     probability: Probability | None = None

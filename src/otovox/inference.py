@@ -265,6 +265,7 @@ class Analyzer:
             center_mm=middle,
             confidence=score,
             uncertainty=float(spread[near].mean()),
+            agreement=overlap,
             probability=Probability(np.where(field, probability, 0), grid),
             samples=tuple(
                 Sample(

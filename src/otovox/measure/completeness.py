@@ -10,15 +10,17 @@ from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from otovox.anatomy import CANONICAL_MM
 from otovox.geometry import FloatArray, Pose
 from otovox.landmarks import Landmarks
 from otovox.measure.parts import MODIOLUS, PART_OF, STRUCTURES, Part, Parts, split
 from otovox.measure.tori import CANALS, STEP_DEG, USUAL, Torus, usual_range
+from otovox.measure.voxels import Box, box_around, depth_mm, largest, nearest, pieces
 from otovox.volume import Grid
 
+#: Neighbours across faces.
+FACE_NEIGHBOURS = np.abs(np.indices((3, 3, 3)) - 1).sum(axis=0) <= 1
 #: Probability levels at which loops are counted; a canal counts as closed if it is so at most of
 #: them. Chosen.
 LEVELS = (0.3, 0.4, 0.5, 0.6, 0.7)
@@ -110,10 +112,10 @@ def betti_numbers(mask: NDArray[np.bool_]) -> Betti:
     from skimage.measure import euler_number
 
     padded = np.pad(mask, 1)
-    pieces = ndimage.label(padded, structure=np.ones((3, 3, 3)))[1]
-    cavities = ndimage.label(~padded)[1] - 1
+    count = pieces(padded)[1]
+    cavities = pieces(~padded, FACE_NEIGHBOURS)[1] - 1
     chi = int(euler_number(padded, connectivity=3))
-    return Betti(int(pieces), int(pieces + cavities - chi), int(cavities))
+    return Betti(count, count + cavities - chi, cavities)
 
 
 def score_completeness(
@@ -148,12 +150,12 @@ def score_completeness(
         if trace is not None
     }
     loops: dict[float, int] = {}
-    closed = {name: 0 for name in CANALS}
+    closed: dict[str, int] = dict.fromkeys(CANALS, 0)
     betti = Betti(0, 0, 0)
     for level in LEVELS:
         inside = local > level
         vestibular = inside & (near != Part.COCHLEA)
-        numbers = betti_numbers(_whole(vestibular))
+        numbers = betti_numbers(largest(vestibular))
         loops[level] = numbers.loops
         betti = numbers if level == 0.5 else betti
         for name, angle in angles.items():
@@ -201,29 +203,14 @@ class _Sight:
         return float(inside.mean())
 
 
-def _nearest_parts(parts: Parts, spacing_mm: FloatArray) -> tuple[NDArray, tuple[slice, ...]]:
+def _nearest_parts(parts: Parts, spacing_mm: FloatArray) -> tuple[NDArray, Box]:
     """Part of the nearest labelled voxel, in a box around the labyrinth, and the box."""
     ijk = np.argwhere(parts.labels)
     if not len(ijk):
-        whole = tuple(slice(0, 1) for _ in range(3))
-        return np.zeros((1, 1, 1), np.uint8), whole
-    box = tuple(
-        slice(max(int(a) - 3, 0), int(b) + 4)
-        for a, b in zip(ijk.min(axis=0), ijk.max(axis=0), strict=True)
-    )
+        return np.zeros((1, 1, 1), np.uint8), (slice(0, 1), slice(0, 1), slice(0, 1))
+    box = box_around(ijk, 3)
     labels = parts.labels[box]
-    _, index = ndimage.distance_transform_edt(labels == 0, sampling=spacing_mm, return_indices=True)
-    return labels[tuple(index)], box
-
-
-def _whole(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The largest component, its cavities filled."""
-    pieces, count = ndimage.label(mask, structure=np.ones((3, 3, 3)))
-    if count == 0:
-        return mask
-    sizes = np.bincount(pieces.ravel())
-    sizes[0] = 0
-    return ndimage.binary_fill_holes(pieces == int(sizes.argmax()))
+    return labels[nearest(labels > 0, spacing_mm)], box
 
 
 def _is_loop(mask: NDArray, lumen: NDArray, angle_deg: FloatArray) -> bool:
@@ -231,12 +218,12 @@ def _is_loop(mask: NDArray, lumen: NDArray, angle_deg: FloatArray) -> bool:
     cut = lumen & (np.abs(angle_deg) < SLAB_DEG)
     if not cut.any():
         return False
-    pieces, _ = ndimage.label(mask & ~cut, structure=np.ones((3, 3, 3)))
+    numbers, _ = pieces(mask & ~cut)
     before = lumen & (angle_deg <= -SLAB_DEG) & (angle_deg > -3 * SLAB_DEG)
     after = lumen & (angle_deg >= SLAB_DEG) & (angle_deg < 3 * SLAB_DEG)
     if not before.any() or not after.any():
         return False
-    ends = [int(np.bincount(pieces[side]).argmax()) for side in (before, after)]
+    ends = [int(np.bincount(numbers[side]).argmax()) for side in (before, after)]
     return ends[0] == ends[1]
 
 
@@ -278,18 +265,18 @@ def _cochlea(parts: Parts, landmarks: Landmarks, see: _Sight) -> tuple[State, st
         return State.CUT, f"{seen:.0%} of the cochlea's usual outline lies in the field"
     if volume < LEAST_MM3[Part.COCHLEA]:
         return State.MISSING, f"voxels of the cochlea: {volume:.0f} mm3"
-    largest, core = _depths_mm(parts, see.pose)
+    deepest, core = _depths_mm(parts, see.pose)
     lost = not landmarks.has("helicotrema")
-    if largest > CYST_MM or (lost and core > CORE_MM):
+    if deepest > CYST_MM or (lost and core > CORE_MM):
         also = "the helicotrema was not found, and " if lost else ""
-        width = largest if largest > CYST_MM else core
+        width = deepest if deepest > CYST_MM else core
         return State.DISORGANISED, f"{also}a ball of {width:.1f} mm radius fits into the cochlea"
     if volume < SMALL_MM3:
         return State.DISORGANISED, f"the cochlea is small: {volume:.0f} mm3"
-    pieces = _pieces_mm3(parts, (Part.COCHLEA, Part.VESTIBULE))
-    if len(pieces) > 1 and pieces[1] > PIECE_MM3:
+    apart = _pieces_mm3(parts, (Part.COCHLEA, Part.VESTIBULE))
+    if len(apart) > 1 and apart[1] > PIECE_MM3:
         return State.DISORGANISED, (
-            f"the cochlea is interrupted: {pieces[1]:.0f} mm3 of it or of the vestibule lie apart"
+            f"the cochlea is interrupted: {apart[1]:.0f} mm3 of it or of the vestibule lie apart"
         )
     return State.PRESENT, ""
 
@@ -323,17 +310,15 @@ def _depth_mm(parts: Parts, part: Part) -> tuple[NDArray, FloatArray]:
     ijk = np.argwhere(parts.labels == part)
     if not len(ijk):
         return ijk, np.empty(0)
-    low = np.maximum(ijk.min(axis=0) - 2, 0)
-    box = tuple(slice(int(a), int(b) + 3) for a, b in zip(low, ijk.max(axis=0), strict=True))
-    spacing = parts.grid.spacing_mm
-    depth = ndimage.distance_transform_edt(parts.labels[box] > 0, sampling=spacing)
-    return ijk, depth[tuple((ijk - low).T)] - 0.5 * spacing.mean()
+    box, spacing = box_around(ijk, 2), parts.grid.spacing_mm
+    depth = depth_mm(parts.labels[box] > 0, spacing)
+    return ijk, depth[tuple((ijk - [side.start for side in box]).T)] - 0.5 * spacing.mean()
 
 
 def _pieces_mm3(parts: Parts, of: tuple[Part, ...]) -> list[float]:
     """Volumes of the pieces into which some parts fall together, the largest first."""
-    pieces, _ = ndimage.label(np.isin(parts.labels, of), structure=np.ones((3, 3, 3)))
-    sizes = np.sort(np.bincount(pieces.ravel())[1:])[::-1]
+    numbers, _ = pieces(np.isin(parts.labels, of))
+    sizes = np.sort(np.bincount(numbers.ravel())[1:])[::-1]
     return [float(size) * parts.grid.voxel_mm3 for size in sizes]
 
 

@@ -10,13 +10,13 @@ from enum import IntEnum
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from otovox.anatomy import CANONICAL_MM, Structure
 from otovox.geometry import FloatArray, Pose, unit
 from otovox.landmarks import Landmarks
 from otovox.measure.tori import CANALS, ENDS_MM, Trace, sampler, trace_canal
+from otovox.measure.voxels import box_around, depth_mm, nearest, pieces
 from otovox.volume import Grid
 
 
@@ -42,7 +42,9 @@ STRUCTURES = {
 }
 
 #: Part of each canal.
-PART_OF = dict(zip(CANALS, (Part.ANTERIOR, Part.POSTERIOR, Part.LATERAL), strict=True))
+PART_OF: dict[str, Part] = dict(
+    zip(CANALS, (Part.ANTERIOR, Part.POSTERIOR, Part.LATERAL), strict=True)
+)
 
 #: Modiolar axis, base to apex, in the canonical right-ear frame. Source: 72 labyrinths.
 MODIOLUS = np.array([0.9338, 0.0, -0.3578])
@@ -102,8 +104,8 @@ def split(values: NDArray, grid: Grid, landmarks: Landmarks, pose: Pose) -> Part
     fork = _fork(traces)
     if inside.any():
         ijk = np.argwhere(inside)
-        low = np.maximum(ijk.min(axis=0) - 2, 0)
-        box = tuple(slice(a, b) for a, b in zip(low, ijk.max(axis=0) + 3, strict=True))
+        box = box_around(ijk, 2)
+        low = [side.start for side in box]
         points = pose.to_canonical(grid.to_mm(ijk))
         wide = _wide(inside[box], grid.spacing_mm)[tuple((ijk - low).T)]
         found = _canal_parts(points, wide, traces, fork)
@@ -150,13 +152,11 @@ def _near_usual(name: str, landmarks: Landmarks, pose: Pose) -> FloatArray:
 
 def _wide(inside: NDArray[np.bool_], spacing_mm: FloatArray) -> NDArray[np.bool_]:
     """Where a ball of `DOOR_MM` fits: the mask's opening by that ball."""
-    depth = ndimage.distance_transform_edt(inside, sampling=spacing_mm)
     # Depth counts from voxel centre to voxel centre; the wall lies half a voxel nearer.
-    middles = depth - 0.5 * float(spacing_mm.mean()) >= DOOR_MM
+    middles = depth_mm(inside, spacing_mm) - 0.5 * float(spacing_mm.mean()) >= DOOR_MM
     if not middles.any():
         return middles
-    reach = ndimage.distance_transform_edt(~middles, sampling=spacing_mm)
-    return inside & (reach <= DOOR_MM)
+    return inside & (depth_mm(~middles, spacing_mm) <= DOOR_MM)
 
 
 def _fork(traces: dict[str, Trace | None]) -> FloatArray:
@@ -200,7 +200,7 @@ def _canal_parts(
     if not lines:
         return found
     line, radius, part = np.concatenate(lines), np.concatenate(radii), np.concatenate(parts)
-    distance, index = cKDTree(line).query(points_mm)
+    distance, index = KDTree(line).query(points_mm)
     near = (distance < REACH * radius[index] + 0.2) & ~wide
     found[near] = part[index[near]]
     return found
@@ -228,18 +228,17 @@ def _tidied(labels: NDArray[np.uint8], spacing_mm: FloatArray) -> NDArray[np.uin
     """Each part's crumbs given to the part they lie nearest to."""
     kept = np.zeros(labels.shape, dtype=bool)
     for part in Part:
-        pieces, count = ndimage.label(labels == part, structure=np.ones((3, 3, 3)))
+        numbers, count = pieces(labels == part)
         if count == 0:
             continue
-        sizes = np.bincount(pieces.ravel())
+        sizes = np.bincount(numbers.ravel())
         sizes[0] = 0
         # A canal may lie in pieces (bone within it); crumbs are small against the part.
         large = sizes > 0.15 * sizes.sum()
-        kept |= large[pieces]
+        kept |= large[numbers]
     crumbs = (labels > 0) & ~kept
     if not crumbs.any() or not kept.any():
         return labels
-    _, nearest = ndimage.distance_transform_edt(~kept, sampling=spacing_mm, return_indices=True)
     tidy = labels.copy()
-    tidy[crumbs] = labels[tuple(axis[crumbs] for axis in nearest)]
+    tidy[crumbs] = labels[tuple(axis[crumbs] for axis in nearest(kept, spacing_mm))]
     return tidy

@@ -14,6 +14,7 @@ from scipy import ndimage
 from scipy.optimize import least_squares
 
 from otovox.geometry import FloatArray, Pose, unit
+from otovox.measure.voxels import pieces
 from otovox.volume import Grid
 
 Sampler = Callable[[FloatArray], FloatArray]
@@ -196,24 +197,23 @@ def _chain(read: Sampler, torus: Torus, name: str) -> Trace | None:
     values = read(torus.at(angle, out, up))
     flat = np.zeros((3, 3, 3), dtype=bool)
     flat[1] = True
-    sections, count = ndimage.label(values > 0.5, structure=flat)
+    sections, count = pieces(values > 0.5, flat)
     if count == 0:
         return None
-    ids = np.arange(1, count + 1)
     area = np.bincount(sections.ravel(), minlength=count + 1)[1:] * SAMPLE_MM**2
     border = np.ones(values.shape[1:], dtype=bool)
     border[1:-1, 1:-1] = False
     touching = np.bincount(sections[:, border].ravel(), minlength=count + 1)[1:] > 0
     tube = (area > AREA_MM2[0]) & (area < AREA_MM2[1]) & ~touching
     keep = np.concatenate([[False], tube])[sections]
-    pieces = ndimage.label(keep, structure=np.ones((3, 3, 3)))[0]
+    chains = pieces(keep)[0]
     piece_of = np.zeros(count, dtype=int)
     flat_ids = sections.ravel()
-    piece_of[flat_ids[flat_ids > 0] - 1] = pieces.ravel()[flat_ids > 0]
+    piece_of[flat_ids[flat_ids > 0] - 1] = chains.ravel()[flat_ids > 0]
     weights = values.astype(float)
-    total = ndimage.sum_labels(weights, sections, ids)
-    out_mm = ndimage.sum_labels(weights * out, sections, ids) / total
-    up_mm = ndimage.sum_labels(weights * up, sections, ids) / total
+    total = np.bincount(sections.ravel(), weights.ravel())[1:]
+    out_mm = np.bincount(sections.ravel(), (weights * out).ravel())[1:] / total
+    up_mm = np.bincount(sections.ravel(), (weights * up).ravel())[1:] / total
     at = np.zeros(count, dtype=int)
     at[flat_ids[flat_ids > 0] - 1] = np.repeat(np.arange(len(angles)), steps.size**2)[flat_ids > 0]
     low, high = usual_range(torus, name)
@@ -227,7 +227,7 @@ def _chain(read: Sampler, torus: Torus, name: str) -> Trace | None:
     gaps = np.diff(where) - 1
     reached = [angles[where[0]] - low < SHORT_DEG, high - angles[where[-1]] < SHORT_DEG]
     ends = [
-        _beyond(sections, tube, int(index) + shift, (out_mm[i], up_mm[i]))
+        _beyond(sections, tube, int(index) + shift, (float(out_mm[i]), float(up_mm[i])))
         for index, shift, i in ((where[0], -1, order[0]), (where[-1], 1, order[-1]))
     ]
     gap_deg = float(gaps.sum() * STEP_DEG)

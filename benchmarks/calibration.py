@@ -1,0 +1,201 @@
+"""What probabilities and uncertainty are worth: calibration, ROC of disease, a threshold to ship.
+
+    python benchmarks/calibration.py --usual 30 --unusual 6 --ship
+
+Healthy phantoms and diseased ones, scanned alike, in two sets that share no seed: on the first the
+score that tells best is chosen and its threshold set from the healthy ears alone; on the second
+both are tried. Writes `calibration.csv` (a row per ear), `calibration.json` and three pictures;
+with --ship the threshold, too, beside the model's weights.
+"""
+
+import argparse
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+import otovox
+from otovox.calibration import Reliability, alarm_threshold, ear_reliability, pooled, roc
+from otovox.evaluation import score_case
+from otovox.figures import reliability_diagram, roc_curves, uncertainty_scatter
+from otovox.inference import Analyzer, open_analyzer
+from otovox.phantom import DIAGNOSES, make_case
+from otovox.unusual import TITLES, Flag, save_flags, scores
+
+#: No training or validation sample, and no other benchmark, uses these.
+FIRST_SEED = {"calibration": 8_000, "test": 8_500}
+#: Chance of a false alarm that the threshold keeps to.
+FALSE_ALARMS = 0.05
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A phantom to be made: of which set, from which seed, how scanned, how diseased."""
+
+    set: str
+    seed: int
+    scanner: str
+    diagnosis: str
+
+
+def plan(options: argparse.Namespace) -> Iterator[Drawn]:
+    """All phantoms; healthy and diseased ones take the scanners in turn, so none means disease."""
+    for name, first in FIRST_SEED.items():
+        kinds = ["healthy"] * options.usual
+        kinds += [kind for kind in options.diagnosis for _ in range(options.unusual)]
+        for number, kind in enumerate(kinds):
+            yield Drawn(name, first + number, options.scanner[number % len(options.scanner)], kind)
+
+
+def examine(analyzer: Analyzer, drawn: Drawn) -> tuple[list[dict[str, Any]], list[Reliability]]:
+    """Rows of one phantom's ears, and the reliability of those that were found."""
+    case = make_case(drawn.seed, scanner=drawn.scanner, diagnosis=drawn.diagnosis)
+    prediction = analyzer.predict(case.scan)
+    rows, curves = [], []
+    for score in score_case(prediction, case):
+        row: dict[str, Any] = {**drawn.__dict__, "case": score.case, "side": score.side.value}
+        row |= {"found": score.found, "dice": score.dice, "confidence": score.confidence}
+        row |= dict.fromkeys(TITLES, float("nan"))
+        if score.found:  # a phantom ear is alone in its scan
+            ear = max(prediction.ears, key=lambda ear: ear.confidence)
+            row |= scores(ear)
+            if ear.probability is not None:
+                curves.append(ear_reliability(ear.probability, case.labels, score.side))
+        rows.append(row)
+    return rows, curves
+
+
+def values(table: pd.DataFrame, name: str, score: str, *, healthy: bool) -> np.ndarray:
+    """A score of one set's healthy or diseased ears."""
+    rows = table[(table["set"] == name) & ((table["diagnosis"] == "healthy") == healthy)]
+    return rows[score].to_numpy(dtype=float)
+
+
+def shares(table: pd.DataFrame, name: str, score: str, threshold: float) -> dict[str, Any]:
+    """What the threshold tells on a set: false alarms, sensitivity, and that per diagnosis."""
+    rows = table[(table["set"] == name) & table[score].notna()]
+    told = (rows[score] > threshold).groupby(rows["diagnosis"]).mean().round(3).to_dict()
+    sick = values(table, name, score, healthy=False)
+    return {
+        "false_alarms": told.pop("healthy", None),
+        "sensitivity": round(float((sick[~np.isnan(sick)] > threshold).mean()), 3),
+        "sensitivity_by_diagnosis": told,
+    }
+
+
+def summarise(table: pd.DataFrame, curves: dict[str, list[Reliability]]) -> dict[str, Any]:
+    """Everything in figures; the score is chosen on the calibration set."""
+    auc = {
+        name: {
+            score: round(
+                roc(
+                    values(table, name, score, healthy=True),
+                    values(table, name, score, healthy=False),
+                ).auc,
+                3,
+            )
+            for score in TITLES
+        }
+        for name in FIRST_SEED
+    }
+    best = max(auc["calibration"], key=lambda score: auc["calibration"][score])
+    usual = values(table, "calibration", best, healthy=True)
+    threshold = alarm_threshold(usual, false_alarms=FALSE_ALARMS)
+    finite = bool(np.isfinite(threshold))
+    return {
+        "ears": {name: int((table["set"] == name).sum()) for name in FIRST_SEED},
+        "not_found": int((~table["found"]).sum()),
+        "voxels": {
+            name: {
+                "ece": round(curve.expected_error, 4),
+                "mce": round(curve.largest_error, 4),
+                "brier": round(curve.brier, 4),
+            }
+            for name, parts in curves.items()
+            for curve in [pooled(parts)]
+        },
+        "auc": auc,
+        "score": best,
+        "threshold": threshold if finite else None,
+        "healthy_ears_needed": int(np.ceil(1 / FALSE_ALARMS)) - 1,
+        "test": shares(table, "test", best, threshold) if finite else None,
+    }
+
+
+def draw(table: pd.DataFrame, curves: dict[str, list[Reliability]], facts: dict, to: Path) -> None:
+    reliability_diagram(
+        {name: pooled(parts) for name, parts in curves.items()}, to / "calibration.png"
+    )
+    rocs = {
+        score: roc(
+            values(table, "test", score, healthy=True), values(table, "test", score, healthy=False)
+        )
+        for score in TITLES
+    }
+    roc_curves(rocs, to / "calibration-roc.png")
+    chosen = facts["threshold"] if facts["score"] == "uncertainty" else None
+    test = table[(table["set"] == "test") & table["found"]]
+    uncertainty_scatter(test, to / "calibration-uncertainty.png", threshold=chosen)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default="labyrinth")
+    parser.add_argument("--tta", default="fast")
+    parser.add_argument("--scanner", nargs="+", default=["fpvct", "msct", "cbct"])
+    parser.add_argument("--diagnosis", nargs="+", default=list(DIAGNOSES[1:]))
+    parser.add_argument("--usual", type=int, default=30, help="healthy ears per set")
+    parser.add_argument("--unusual", type=int, default=6, help="ears per diagnosis and set")
+    parser.add_argument("--ship", action="store_true", help="write the threshold to the model")
+    parser.add_argument("--output", type=Path, default=Path("benchmarks/results"))
+    options = parser.parse_args()
+    options.output.mkdir(parents=True, exist_ok=True)
+
+    analyzer = open_analyzer(model=options.model, tta=options.tta)
+    rows: list[dict[str, Any]] = []
+    curves: dict[str, list[Reliability]] = {}
+    for drawn in plan(options):
+        new, reliabilities = examine(analyzer, drawn)
+        rows += new
+        kind = drawn.scanner if drawn.diagnosis == "healthy" else "disease"
+        curves.setdefault(kind, []).extend(reliabilities)
+        for row in new:
+            print(row["set"], row["case"], f"{row['dice']:.3f}", f"{row['uncertainty']:.4f}",
+                  flush=True)  # fmt: skip
+        pd.DataFrame(rows).to_csv(options.output / "calibration.csv", index=False)
+    table = pd.DataFrame(rows)
+    curves = {name: parts for name, parts in curves.items() if parts}
+    facts = summarise(table, curves)
+    facts |= {
+        "software": f"otovox {otovox.__version__}",
+        "model": {"name": options.model, "sha256": analyzer.labyrinth.sha256, "tta": options.tta},
+    }
+    (options.output / "calibration.json").write_text(json.dumps(facts, indent=2) + "\n")
+    draw(table, curves, facts, options.output)
+    print(json.dumps(facts, indent=2))
+    if options.ship:
+        if facts["threshold"] is None:
+            raise SystemExit(f"at least {facts['healthy_ears_needed']} healthy ears are needed")
+        best = facts["score"]
+        flag = Flag(
+            model_sha256=analyzer.labyrinth.sha256,
+            tta=options.tta,
+            score=best,
+            threshold=facts["threshold"],
+            false_alarms=FALSE_ALARMS,
+            usual=int(np.isfinite(values(table, "calibration", best, healthy=True)).sum()),
+            unusual=int(np.isfinite(values(table, "calibration", best, healthy=False)).sum()),
+            auc=facts["auc"]["calibration"][best],
+            data=f"phantoms, scanners {', '.join(options.scanner)}, seeds from "
+            f"{FIRST_SEED['calibration']}",
+            software=facts["software"],
+        )
+        print(save_flags([flag], options.model))
+
+
+if __name__ == "__main__":
+    main()
