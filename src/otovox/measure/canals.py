@@ -212,7 +212,10 @@ def _canal(name: str, trace: Trace | None, pose: Pose) -> Canal:
     nothing = np.full(3, np.nan)
     if trace is None:
         reason = f"the {name} canal is not measured: no tube was found where it should run"
-        return Canal(name, np.empty((0, 3)), nothing, nothing, *(float("nan"),) * 5, False, reason)
+        nan, none = float("nan"), np.empty((0, 3))
+        return Canal(
+            name, none, nothing, nothing, nan, nan, nan, nan, nan, closed=False, problem=reason
+        )
     line = _centreline(trace, name)
     torus = trace.torus
     up = (line - torus.center_mm) @ torus.normal

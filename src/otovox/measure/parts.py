@@ -2,7 +2,7 @@
 
 The cochlea begins at a half-plane through the modiolar axis, a few degrees vestibular of the round
 window. Canals and crus are what lies around their traced lines up to where the lumen opens into
-the vestibule: where a ball of `DOOR_MM` fits through. What remains is the vestibule.
+the vestibule: where a ball somewhat smaller than the vestibule fits through. What remains is the vestibule.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from scipy.spatial import KDTree
 from otovox.anatomy import CANONICAL_MM, Structure
 from otovox.geometry import FloatArray, Pose, unit
 from otovox.landmarks import Landmarks
-from otovox.measure.tori import CANALS, ENDS_MM, Trace, sampler, trace_canal
+from otovox.measure.tori import CANALS, ENDS_MM, Sampler, Trace, sampler, trace_canal
 from otovox.measure.voxels import box_around, depth_mm, nearest, pieces
 from otovox.volume import Grid
 
@@ -59,9 +59,14 @@ INNER_MM = 2.9
 OUTER_MM = 7.3
 #: How far a landmark may be from its usual place to be trusted for the border, mm: chosen.
 TRUSTED_MM = 2.0
-#: Radius of the ball that fits into the vestibule but into no canal, mm: chosen; ampullae have
-#: least half-axes of 0.9, the vestibule of 1.8 (72 labyrinths).
-DOOR_MM = 1.25
+#: The ball that fits into the vestibule but into no canal, as a share of the largest ball that fits
+#: into the vestibule, and its least and largest radius, mm: chosen; ampullae have least half-axes
+#: of 0.9, the vestibule of 1.8 (72 labyrinths).
+DOOR_SHARE, DOOR_MM = 0.8, (1.0, 1.5)
+#: Where the vestibule is looked for, canonical mm from its usual middle, and the step: chosen.
+ROOM_MM, ROOM_STEP_MM = 5.0, 0.12
+#: How near to it the largest ball is looked for: chosen, short of the cochlea.
+MIDDLE_MM = 2.5
 #: How far from a canal's line its voxels lie, in local radii: chosen; sections' aspect is 1.4.
 REACH = 1.7
 
@@ -105,10 +110,8 @@ def split(values: NDArray, grid: Grid, landmarks: Landmarks, pose: Pose) -> Part
     if inside.any():
         ijk = np.argwhere(inside)
         box = box_around(ijk, 2)
-        low = [side.start for side in box]
         points = pose.to_canonical(grid.to_mm(ijk))
-        wide = _wide(inside[box], grid.spacing_mm)[tuple((ijk - low).T)]
-        found = _canal_parts(points, wide, traces, fork)
+        found = _canal_parts(points, open_room(read).holds(points), traces, fork)
         cochlear = is_cochlear(points, landmarks, pose)
         found[cochlear & (found == Part.VESTIBULE)] = Part.COCHLEA
         labels[tuple(ijk.T)] = found
@@ -150,13 +153,45 @@ def _near_usual(name: str, landmarks: Landmarks, pose: Pose) -> FloatArray:
     return found if np.linalg.norm(found - usual) < TRUSTED_MM else usual
 
 
-def _wide(inside: NDArray[np.bool_], spacing_mm: FloatArray) -> NDArray[np.bool_]:
-    """Where a ball of `DOOR_MM` fits: the mask's opening by that ball."""
-    # Depth counts from voxel centre to voxel centre; the wall lies half a voxel nearer.
-    middles = depth_mm(inside, spacing_mm) - 0.5 * float(spacing_mm.mean()) >= DOOR_MM
-    if not middles.any():
-        return middles
-    return inside & (depth_mm(~middles, spacing_mm) <= DOOR_MM)
+@dataclass(frozen=True, eq=False)
+class Room:
+    """Where a ball fits that fits into no canal: the lumen's opening by that ball.
+
+    Attributes:
+        wide: (n, n, n) on a canonical lattice of `ROOM_STEP_MM` about the origin.
+        ball_mm: radius of the ball; nan where nothing is wide.
+    """
+
+    wide: NDArray[np.bool_]
+    ball_mm: float
+
+    def holds(self, points_mm: FloatArray) -> NDArray[np.bool_]:
+        """Which canonical points (n, 3) lie in it."""
+        ijk = np.rint((points_mm + ROOM_MM) / ROOM_STEP_MM).astype(int)
+        known = np.all((ijk >= 0) & (ijk < len(self.wide)), axis=1)
+        held = np.zeros(len(points_mm), dtype=bool)
+        held[known] = self.wide[tuple(ijk[known].T)]
+        return held
+
+
+def open_room(read: Sampler) -> Room:
+    """Find the vestibule as the place that is wider than any canal.
+
+    Args:
+        read: field 0..1 at canonical points.
+    """
+    steps = np.arange(-ROOM_MM, ROOM_MM + ROOM_STEP_MM / 2, ROOM_STEP_MM)
+    lattice = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), axis=-1)
+    inside = read(lattice) > 0.5
+    spacing = np.full(3, ROOM_STEP_MM)
+    # Depth counts from one point of the lattice to the next; the wall lies half a step nearer.
+    depth = depth_mm(inside, spacing) - ROOM_STEP_MM / 2 if inside.any() else np.zeros(inside.shape)
+    middle = np.linalg.norm(lattice, axis=-1) < MIDDLE_MM
+    ball = float(np.clip(DOOR_SHARE * depth[middle].max(), *DOOR_MM))
+    centres = depth >= ball
+    if not centres.any():
+        return Room(centres, float("nan"))
+    return Room(inside & (depth_mm(~centres, spacing) <= ball), ball)
 
 
 def _fork(traces: dict[str, Trace | None]) -> FloatArray:
@@ -200,7 +235,8 @@ def _canal_parts(
     if not lines:
         return found
     line, radius, part = np.concatenate(lines), np.concatenate(radii), np.concatenate(parts)
-    distance, index = KDTree(line).query(points_mm)
+    distance, found_at = KDTree(line).query(points_mm)
+    index = np.asarray(found_at)
     near = (distance < REACH * radius[index] + 0.2) & ~wide
     found[near] = part[index[near]]
     return found
