@@ -2,7 +2,7 @@
 
 The cochlea begins at a half-plane through the modiolar axis, a few degrees vestibular of the round
 window. Canals and crus are what lies around their traced lines up to where the lumen opens into
-the vestibule: where a ball somewhat smaller than the vestibule fits through. What remains is the vestibule.
+the vestibule: where a ball somewhat smaller than the vestibule fits. What remains is the vestibule.
 """
 
 from dataclasses import dataclass
