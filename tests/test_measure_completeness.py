@@ -45,7 +45,6 @@ def scored(diagnosis: str = "healthy", seed: int = 100, side: Side = Side.RIGHT)
     return score_completeness(*ear(diagnosis, seed, side))
 
 
-@cache
 def canonical(grid: Grid, pose: Pose) -> NDArray[np.float64]:
     ijk = np.moveaxis(np.indices(grid.shape), 0, -1).reshape(-1, 3)
     return pose.to_canonical(grid.to_mm(ijk)).reshape(*grid.shape, 3)

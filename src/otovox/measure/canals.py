@@ -47,7 +47,8 @@ class Canal:
         center_mm: (3,) LPS centre of the fitted circle.
         normal: (3,) LPS unit, signed by excitation.
         radius_mm: of the circle of the lumen's middles.
-        arc_mm: length of the centreline from opening to opening.
+        arc_mm: length of the centreline, as far as the canal is a tube of its own: it ends where
+            its sections merge with the vestibule or the other canal's.
         coverage_deg: angle that the centreline covers about the circle's centre.
         lumen_radius_mm: mean radius of the sections in the middle half of the arc, each that of
             the circle with its area.

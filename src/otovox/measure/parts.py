@@ -55,6 +55,9 @@ BORDER_DEG = 24.8
 #: What lies nearer to the axis than this is cochlea at any azimuth, mm: chosen, between the second
 #: turn's outer wall (2.28) and the basal turn's inner wall (3.5) at the round window.
 INNER_MM = 2.9
+#: The same on the far side of the axis, where only the posterior ampulla comes near, mm: chosen,
+#: beyond the basal turn's outer wall (3.5) there.
+INNER_FAR_MM = 4.3
 #: What lies farther is not, mm: chosen, the basal turn's outer wall is at 5.96 +- 0.3.
 OUTER_MM = 7.3
 #: How far a landmark may be from its usual place to be trusted for the border, mm: chosen.
@@ -141,7 +144,8 @@ def is_cochlear(points_mm: FloatArray, landmarks: Landmarks, pose: Pose) -> NDAr
     border = polar(window[None])[1][0] - ROUND_WINDOW_DEG + BORDER_DEG
     radius, azimuth = polar(points_mm)
     azimuth = (azimuth - border + 180) % 360 - 180
-    vestibular = (radius > INNER_MM) & (azimuth < 0) & (azimuth > -125)
+    inner = np.where(azimuth > -90, INNER_MM, INNER_FAR_MM)
+    vestibular = (azimuth < 0) & (radius > inner)
     return ~vestibular & (radius < OUTER_MM)
 
 
