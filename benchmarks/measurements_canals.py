@@ -164,11 +164,11 @@ def true_numbers(shape: Labyrinth, pose: Pose) -> dict[str, FloatArray]:
         radii = shape.canals[name].radii_mm[proper][inner]
         lumen = float(np.mean(np.sqrt(radii[:, 0] * radii[:, 1])))
         truth[f"{name} normal"] = excitation_normal(name, torus.normal, pose)
-        truth[f"{name} centre"] = pose.to_lps(torus.center_mm)
+        truth[f"{name} centre"] = np.asarray(pose.to_lps(torus.center_mm), dtype=float)
         truth[name] = np.array([torus.radius_mm, steps.sum(), np.degrees(np.ptp(angle)), lumen])
     grid = grid_at(pose, (FINE_MM, FINE_MM, FINE_MM))
     labels = true_parts(shape, Canvas(grid, pose))
-    truth["volumes"] = np.bincount(labels.ravel(), minlength=7)[1:] * grid.voxel_mm3
+    truth["volumes"] = np.bincount(labels.ravel(), minlength=7)[1:].astype(float) * grid.voxel_mm3
     return truth
 
 
@@ -305,7 +305,7 @@ def scored(seed: int, diagnosis: str) -> tuple[list[str], Completeness]:
     values = occupancy(paint(shape, canvas), canvas.spacing_mm)
     lacking = [name for name in CANALS if name not in shape.canals]
     bone = ossified(shape, canvas, diagnosis, rng)
-    if not isinstance(bone, float):
+    if isinstance(bone, np.ndarray):
         values = values * (1 - bone)
         for name, tube in shape.canals.items():
             at = np.rint(canvas.ijk(tube.points_mm[course(shape, name)])).astype(int)

@@ -59,7 +59,7 @@ INNER_MM = 2.9
 #: beyond the basal turn's outer wall (3.5) there.
 INNER_FAR_MM = 4.3
 #: What lies farther is not, mm: chosen, the basal turn's outer wall is at 5.96 +- 0.3.
-OUTER_MM = 7.3
+OUTER_MM = 7.0
 #: How far a landmark may be from its usual place to be trusted for the border, mm: chosen.
 TRUSTED_MM = 2.0
 #: The ball that fits into the vestibule but into no canal, as a share of the largest ball that fits
