@@ -73,6 +73,8 @@ PLAN = (
             "dataset_summary",
             "evaluation",
             "pictures",
+            "quantities",
+            "measurements",
             "result",
             "tables",
             "page",

@@ -1,6 +1,7 @@
 """What `result.json` holds: its schema, and a Prediction told in it."""
 
 import platform
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -12,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from otovox import __version__
 from otovox.anatomy import CANONICAL_MM, Side
 from otovox.case import EarPrediction, Prediction
+from otovox.measurements import EarMeasurements, Measurement, measure_ear
 from otovox.volume import Grid
 
 SCHEMA_VERSION = "1.0"
@@ -29,13 +31,6 @@ FILES = {
     "report": "report.html",
 }
 RESULT = "result.json"
-
-#: Distances between landmarks: name, ends, definition.
-DISTANCES = (
-    ("helicotrema_to_oval_window", "helicotrema", "oval_window"),
-    ("helicotrema_to_round_window", "helicotrema", "round_window"),
-    ("oval_to_round_window", "oval_window", "round_window"),
-)
 
 Triple = Annotated[list[float], Field(min_length=3, max_length=3)]
 
@@ -71,38 +66,6 @@ class LandmarkInfo(_Model):
     sd_mm: float | None
     present: bool
     inside_field: bool
-
-
-class Norm(_Model):
-    """What is usual in healthy ears, and where that was published."""
-
-    low: float
-    high: float
-    source: str
-
-
-class Measurement(_Model):
-    """A value with its unit and definition; null where it cannot be measured, with the reason.
-
-    `interval` holds 95 of 100 values if the scan's test-time samples are what it varies by.
-    """
-
-    value: float | None
-    unit: Literal["mm", "mm3", "deg", "Hz", ""]
-    definition: str
-    group: str = "labyrinth"
-    interval: Annotated[list[float], Field(min_length=2, max_length=2)] | None = None
-    norm: Norm | None = None
-    withheld: str = ""
-
-    @property
-    def unusual(self) -> Literal["", "low", "high"]:
-        """Whether the value lies outside the norm, and on which side."""
-        if self.value is None or self.norm is None:
-            return ""
-        if self.value < self.norm.low:
-            return "low"
-        return "high" if self.value > self.norm.high else ""
 
 
 class UncertaintyInfo(_Model):
@@ -157,9 +120,18 @@ class ResultFile(_Model):
     files: dict[str, str]
 
 
-def describe(prediction: Prediction) -> ResultFile:
-    """A prediction as `result.json` tells it."""
+def describe(
+    prediction: Prediction, measured: Sequence[EarMeasurements] | None = None
+) -> ResultFile:
+    """A prediction as `result.json` tells it.
+
+    Args:
+        prediction: of one scan.
+        measured: what was measured of each of its ears, if that is known already.
+    """
     scan, grid = prediction.scan, prediction.scan.grid
+    if measured is None:
+        measured = [measure_ear(ear, grid) for ear in prediction.ears]
     kept = set(FILES) - {f"labyrinth_{side}" for side in set(Side) - set(sides_of(prediction))}
     return ResultFile(
         schema_version=SCHEMA_VERSION,
@@ -172,7 +144,10 @@ def describe(prediction: Prediction) -> ResultFile:
             spacing_mm=_rounded(grid.spacing_mm, 5),
             field_mm=_rounded(grid.extent_mm, 3),
         ),
-        ears=[_ear(ear, grid) for ear in prediction.ears],
+        ears=[
+            _ear(ear, grid, known.table)
+            for ear, known in zip(prediction.ears, measured, strict=True)
+        ],
         warnings=list(prediction.warnings),
         provenance=Provenance(
             software=SoftwareInfo(name="otovox", version=__version__),
@@ -192,7 +167,7 @@ def sides_of(prediction: Prediction) -> list[Side]:
     return [side for side in named if (prediction.labels.values == side.label).any()]
 
 
-def _ear(ear: EarPrediction, grid: Grid) -> EarResult:
+def _ear(ear: EarPrediction, grid: Grid, table: dict[str, Measurement]) -> EarResult:
     spreads = ear.landmark_sd_mm[np.isfinite(ear.landmark_sd_mm)]
     return EarResult(
         side=ear.side,
@@ -205,7 +180,7 @@ def _ear(ear: EarPrediction, grid: Grid) -> EarResult:
             fit_residual_mm=round(ear.pose.residual_mm, 4),
         ),
         landmarks={name: _landmark(ear, name, grid) for name in ear.landmarks.names},
-        measurements=_measurements(ear),
+        measurements=table,
         uncertainty=UncertaintyInfo(
             mean_voxel_sd=_number(ear.uncertainty, 6),
             largest_landmark_sd_mm=_number(spreads.max(), 4) if len(spreads) else None,
@@ -226,25 +201,6 @@ def _landmark(ear: EarPrediction, name: str, grid: Grid) -> LandmarkInfo:
         present=present,
         inside_field=bool(grid.contains(place)),
     )
-
-
-def _measurements(ear: EarPrediction) -> dict[str, Measurement]:
-    found = {
-        "labyrinth_volume": Measurement(
-            value=_number(ear.volume_mm3, 3),
-            unit="mm3",
-            definition="volume of the voxels labelled as this labyrinth in segmentation.nii.gz",
-        )
-    }
-    for key, first, second in DISTANCES:
-        known = ear.landmarks.has(first) and ear.landmarks.has(second)
-        ends = f"{first.replace('_', ' ')} and {second.replace('_', ' ')}"
-        found[key] = Measurement(
-            value=_number(ear.landmarks.distance_mm(first, second), 4) if known else None,
-            unit="mm",
-            definition=f"straight distance between the landmarks {ends}",
-        )
-    return found
 
 
 def _rounded(values: ArrayLike, digits: int) -> list[float]:
