@@ -15,8 +15,26 @@ from scipy import stats
 from otovox.case import EarPrediction
 from otovox.geometry import Pose
 from otovox.landmarks import Landmarks
-from otovox.measure import Cochlea, measure_cochlea
-from otovox.quantities import DISTANCES, QUANTITIES, WALL_ANGLES_DEG, Norm, Quantity, Unit, key_of
+from otovox.measure import (
+    Canals,
+    Cochlea,
+    Completeness,
+    measure_canals,
+    measure_cochlea,
+    score_completeness,
+)
+from otovox.measure.parts import STRUCTURES
+from otovox.quantities import (
+    CANAL_MEASURES,
+    COCHLEAR_GROUPS,
+    DISTANCES,
+    QUANTITIES,
+    WALL_ANGLES_DEG,
+    Norm,
+    Quantity,
+    Unit,
+    key_of,
+)
 from otovox.volume import Grid, Probability
 
 #: Share of an interval. The usual one.
@@ -59,11 +77,13 @@ class EarMeasurements:
 
     Attributes:
         table: by name, in the order of the report.
-        cochlea: its geometry; None without a probability map.
+        cochlea, canals, completeness: geometry and judgement; None without a probability map.
     """
 
     table: dict[str, Measurement]
     cochlea: Cochlea | None = None
+    canals: Canals | None = None
+    completeness: Completeness | None = None
 
 
 def measure_ear(ear: EarPrediction, field: Grid) -> EarMeasurements:
@@ -76,36 +96,70 @@ def measure_ear(ear: EarPrediction, field: Grid) -> EarMeasurements:
     Returns:
         Values, or reasons why there is none.
     """
-    landmarks = _Values({"labyrinth_volume": ear.volume_mm3} | _distances(ear.landmarks), {})
+    plain = _plain(ear.volume_mm3, ear.landmarks)
     if ear.probability is None:
-        return EarMeasurements(_table(QUANTITIES[: len(landmarks.found)], landmarks, []))
-    cochlea, shape = _shape(ear.probability, ear.landmarks, ear.pose, field)
+        return EarMeasurements(_table(QUANTITIES[: len(plain)], plain, {}, []))
+    cochlea, canals, found = _shape(ear.probability, ear.landmarks, ear.pose, field)
     samples = [
-        {"labyrinth_volume": _volume_mm3(sample.probability)}
-        | _distances(sample.landmarks)
-        | _shape(sample.probability, sample.landmarks, ear.pose, field)[1].found
+        _plain(_volume_mm3(sample.probability), sample.landmarks)
+        | _shape(sample.probability, sample.landmarks, ear.pose, field)[2]
         for sample in ear.samples
     ]
-    values = _Values(landmarks.found | shape.found, shape.reasons)
-    return EarMeasurements(_table(QUANTITIES, values, samples), cochlea)
+    completeness = _completeness(ear, field, canals)
+    reasons = _reasons(cochlea, canals, completeness)
+    found |= plain | {"completeness_likert": float(completeness.likert)}
+    return EarMeasurements(
+        _table(QUANTITIES, found, reasons, samples), cochlea, canals, completeness
+    )
 
 
-@dataclass(frozen=True)
-class _Values:
-    """Values by name, nan where there is none, and by group the reason for what is missing."""
-
-    found: dict[str, float]
-    reasons: dict[str, str]
+def _plain(volume_mm3: float, landmarks: Landmarks) -> dict[str, float]:
+    """What needs no shape."""
+    distances = {
+        name: landmarks.distance_mm(first, second)
+        if landmarks.has(first) and landmarks.has(second)
+        else np.nan
+        for name, first, second in DISTANCES
+    }
+    return {"labyrinth_volume": volume_mm3} | distances
 
 
 def _shape(
     probability: Probability, landmarks: Landmarks, pose: Pose, field: Grid
-) -> tuple[Cochlea, _Values]:
+) -> tuple[Cochlea, Canals, dict[str, float]]:
     """What a segmentation's shape tells."""
-    cochlea = measure_cochlea(probability.values, probability.grid, landmarks, pose, field=field)
-    reason = "; ".join(cochlea.problems)
-    groups = ("cochlea", "cochlear duct length", "electrode arrays")
-    return cochlea, _Values(dict(_cochlear(cochlea)), {group: reason for group in groups})
+    values, grid = probability.values, probability.grid
+    cochlea = measure_cochlea(values, grid, landmarks, pose, field=field)
+    canals = measure_canals(values, grid, landmarks, pose)
+    return cochlea, canals, dict(_cochlear(cochlea)) | dict(_vestibular(canals))
+
+
+def _completeness(ear: EarPrediction, field: Grid, canals: Canals) -> Completeness:
+    assert ear.probability is not None
+    grid = ear.probability.grid
+    inside = field.contains(grid.to_mm(np.moveaxis(np.indices(grid.shape), 0, -1)))
+    return score_completeness(
+        ear.probability.values,
+        grid,
+        ear.landmarks,
+        ear.pose,
+        field=inside,
+        parts=canals.parts,
+    )
+
+
+def _reasons(cochlea: Cochlea, canals: Canals, completeness: Completeness) -> dict[str, str]:
+    """Why something is withheld, by group or name."""
+    why = "; ".join(cochlea.problems)
+    malformed = "cochlea" in completeness.missing or completeness.likert > 2
+    if malformed:
+        why = f"not to be used where parts are missing: {', '.join(completeness.missing)}"
+    reasons = {group: why for group in COCHLEAR_GROUPS}
+    for name, canal in canals.canals.items():
+        reasons |= {f"{name}_canal_{what}": canal.problem for what in CANAL_MEASURES}
+    if malformed:
+        reasons["malformed"] = why
+    return reasons
 
 
 def _cochlear(cochlea: Cochlea) -> Iterator[tuple[str, float]]:
@@ -132,18 +186,37 @@ def _cochlear(cochlea: Cochlea) -> Iterator[tuple[str, float]]:
         yield f"tip_frequency_{array}", insertion.tip_ganglion_hz
 
 
+def _vestibular(canals: Canals) -> Iterator[tuple[str, float]]:
+    for part, volume in canals.volumes_mm3.items():
+        yield f"{STRUCTURES[part].name}_volume", volume
+    for name, canal in canals.canals.items():
+        lumen = canal.lumen_radius_mm
+        measured = (canal.radius_mm, canal.arc_mm, canal.coverage_deg, lumen)
+        for what, value in zip(CANAL_MEASURES, (*measured, canal.non_planarity_mm), strict=True):
+            yield f"{name}_canal_{what}", value
+        if name == "lateral":
+            yield "lateral_canal_island", 2 * (canal.radius_mm - lumen)
+    for pair, angle in canals.angles_deg.items():
+        yield f"{pair}_angle", angle
+
+
 def _table(
-    quantities: Sequence[Quantity], values: _Values, samples: Sequence[Mapping[str, float]]
+    quantities: Sequence[Quantity],
+    found: Mapping[str, float],
+    reasons: Mapping[str, str],
+    samples: Sequence[Mapping[str, float]],
 ) -> dict[str, Measurement]:
-    return {
-        quantity.name: _measurement(
+    table = {}
+    for quantity in quantities:
+        name, group = quantity.name, quantity.group
+        malformed = group in COCHLEAR_GROUPS and "malformed" in reasons
+        table[name] = _measurement(
             quantity,
-            values.found.get(quantity.name, np.nan),
-            [sample.get(quantity.name, np.nan) for sample in samples],
-            values.reasons.get(quantity.group, ""),
+            np.nan if malformed else found.get(name, np.nan),
+            [sample[name] for sample in samples if name in sample],
+            reasons.get(name) or reasons.get(group, ""),
         )
-        for quantity in quantities
-    }
+    return table
 
 
 def _measurement(
@@ -173,15 +246,6 @@ def _measurement(
         norm=quantity.norm,
         withheld=reason,
     )
-
-
-def _distances(landmarks: Landmarks) -> dict[str, float]:
-    return {
-        name: landmarks.distance_mm(first, second)
-        if landmarks.has(first) and landmarks.has(second)
-        else np.nan
-        for name, first, second in DISTANCES
-    }
 
 
 def _volume_mm3(probability: Probability) -> float:

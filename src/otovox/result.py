@@ -13,6 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from otovox import __version__
 from otovox.anatomy import CANONICAL_MM, Side
 from otovox.case import EarPrediction, Prediction
+from otovox.measure import head_planes
+from otovox.measure.parts import STRUCTURES
 from otovox.measurements import EarMeasurements, Measurement, measure_ear
 from otovox.volume import Grid
 
@@ -68,6 +70,47 @@ class LandmarkInfo(_Model):
     inside_field: bool
 
 
+class StructureInfo(_Model):
+    """Whether a part of the inner ear is there, and why it is thought not to be."""
+
+    state: Literal["present", "missing", "disorganised", "cut by the field"]
+    reason: str
+
+
+class CanalInfo(_Model):
+    """The circle fitted to a canal: LPS mm, its normal signed by what excites the canal."""
+
+    center_mm: Triple
+    normal: Triple
+    radius_mm: float
+
+
+class GeometryInfo(_Model):
+    """Axes and planes that the measurements rest on, LPS mm; null where not known.
+
+    `cochlear_origin_mm` is the origin of the cochlear coordinates (Verbist et al. 2010): on the
+    modiolar axis at the height of the helicotrema; 0 degrees is at the round window.
+    """
+
+    modiolar_axis: Triple | None
+    cochlear_origin_mm: Triple | None
+    canals: dict[str, CanalInfo]
+
+
+class HeadInfo(_Model):
+    """Both ears' canals in one head frame, degrees and mm; null where not known.
+
+    `axes` are its rows X (forward), Y (left), Z (up) in LPS; `pairs_deg` the angles between the
+    planes of synergistic canals; `sides_deg` and `sides_mm` what the right ear differs from the
+    mirrored left one in normals and radii.
+    """
+
+    axes: list[Triple] | None
+    pairs_deg: dict[str, float | None]
+    sides_deg: dict[str, float | None]
+    sides_mm: dict[str, float | None]
+
+
 class UncertaintyInfo(_Model):
     """Spread over the test-time samples."""
 
@@ -84,6 +127,8 @@ class EarResult(_Model):
     pose: PoseInfo
     landmarks: dict[str, LandmarkInfo]
     measurements: dict[str, Measurement]
+    structures: dict[str, StructureInfo]
+    geometry: GeometryInfo
     uncertainty: UncertaintyInfo
     touches_border: bool
     warnings: list[str]
@@ -115,6 +160,7 @@ class ResultFile(_Model):
     coordinate_system: Literal["LPS"]
     input: InputInfo
     ears: list[EarResult]
+    head: HeadInfo | None = None
     warnings: list[str]
     provenance: Provenance
     files: dict[str, str]
@@ -144,10 +190,8 @@ def describe(
             spacing_mm=_rounded(grid.spacing_mm, 5),
             field_mm=_rounded(grid.extent_mm, 3),
         ),
-        ears=[
-            _ear(ear, grid, known.table)
-            for ear, known in zip(prediction.ears, measured, strict=True)
-        ],
+        ears=[_ear(ear, grid, known) for ear, known in zip(prediction.ears, measured, strict=True)],
+        head=_head(measured),
         warnings=list(prediction.warnings),
         provenance=Provenance(
             software=SoftwareInfo(name="otovox", version=__version__),
@@ -167,7 +211,7 @@ def sides_of(prediction: Prediction) -> list[Side]:
     return [side for side in named if (prediction.labels.values == side.label).any()]
 
 
-def _ear(ear: EarPrediction, grid: Grid, table: dict[str, Measurement]) -> EarResult:
+def _ear(ear: EarPrediction, grid: Grid, measured: EarMeasurements) -> EarResult:
     spreads = ear.landmark_sd_mm[np.isfinite(ear.landmark_sd_mm)]
     return EarResult(
         side=ear.side,
@@ -180,13 +224,75 @@ def _ear(ear: EarPrediction, grid: Grid, table: dict[str, Measurement]) -> EarRe
             fit_residual_mm=round(ear.pose.residual_mm, 4),
         ),
         landmarks={name: _landmark(ear, name, grid) for name in ear.landmarks.names},
-        measurements=table,
+        measurements=measured.table,
+        structures=_structures(measured),
+        geometry=_geometry(measured),
         uncertainty=UncertaintyInfo(
             mean_voxel_sd=_number(ear.uncertainty, 6),
             largest_landmark_sd_mm=_number(spreads.max(), 4) if len(spreads) else None,
         ),
         touches_border=bool(ear.touches_border),
-        warnings=list(ear.warnings),
+        warnings=[*ear.warnings, *_doubts(ear, measured)],
+    )
+
+
+def _structures(measured: EarMeasurements) -> dict[str, StructureInfo]:
+    known = measured.completeness
+    if known is None:
+        return {}
+    return {
+        STRUCTURES[part].name: StructureInfo(state=state.value, reason=known.reasons.get(part, ""))
+        for part, state in known.states.items()
+    }
+
+
+def _geometry(measured: EarMeasurements) -> GeometryInfo:
+    cochlea, canals = measured.cochlea, measured.canals
+    axis = None if cochlea is None or cochlea.axis is None else _rounded(cochlea.axis, 6)
+    apex = None if cochlea is None or cochlea.apex_mm is None else _rounded(cochlea.apex_mm, 4)
+    found = {} if canals is None else canals.canals
+    return GeometryInfo(
+        modiolar_axis=axis,
+        cochlear_origin_mm=apex,
+        canals={
+            name: CanalInfo(
+                center_mm=_rounded(canal.center_mm, 4),
+                normal=_rounded(canal.normal, 6),
+                radius_mm=round(canal.radius_mm, 4),
+            )
+            for name, canal in found.items()
+            if np.isfinite([*canal.center_mm, *canal.normal, canal.radius_mm]).all()
+        },
+    )
+
+
+def _doubts(ear: EarPrediction, measured: EarMeasurements) -> list[str]:
+    """What the measurements say against an ear: parts missing, bridges."""
+    known = measured.completeness
+    if known is None:
+        return []
+    doubts = [f"{ear.side} ear: {reason}" for reason in known.reasons.values()]
+    if known.bridges:
+        doubts.append(f"{ear.side} ear: parts touch that should not, there are too many loops")
+    return doubts
+
+
+def _head(measured: Sequence[EarMeasurements]) -> HeadInfo | None:
+    """The head frame of two ears of different sides."""
+    canals = {known.canals.side: known.canals for known in measured if known.canals is not None}
+    if len(canals) < 2:
+        return None
+    head = head_planes(canals[Side.RIGHT], canals[Side.LEFT])
+    known = bool(np.isfinite(head.axes).all())
+
+    def plain(values: dict[str, float]) -> dict[str, float | None]:
+        return {name: _number(value, 4) for name, value in values.items()}
+
+    return HeadInfo(
+        axes=[_rounded(row, 6) for row in head.axes] if known else None,
+        pairs_deg=plain(head.pairs_deg),
+        sides_deg=plain(head.sides_deg),
+        sides_mm=plain(head.sides_mm),
     )
 
 
