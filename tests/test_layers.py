@@ -45,6 +45,7 @@ PLAN = (
             "statistics",
             "calibration",
             "phantom",
+            "measure",
         ),
         frozenset({"scipy", "skimage", "SimpleITK"}),
     ),
