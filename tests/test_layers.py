@@ -49,7 +49,7 @@ PLAN = (
         ),
         frozenset({"scipy", "skimage", "SimpleITK"}),
     ),
-    Layer("files", ("formats", "dataset"), frozenset({"pydicom"})),
+    Layer("files", ("formats", "dataset"), frozenset({"pydicom", "highdicom", "trimesh"})),
     Layer(
         "learning",
         (
@@ -75,10 +75,12 @@ PLAN = (
             "pictures",
             "quantities",
             "measurements",
+            "measured_shapes",
             "result",
             "tables",
             "page",
             "report",
+            "corrections",
             "scored_runs",
             "paper_tables",
             "figures",

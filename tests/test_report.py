@@ -9,15 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 import SimpleITK as sitk
+import trimesh
 
 from otovox import report
 from otovox.anatomy import LANDMARK_NAMES, Side
 from otovox.case import Prediction
 from otovox.errors import InputError, OutputError
-from otovox.formats import read_markups
+from otovox.formats import read_markups, read_segments
 from otovox.geometry import affine_from, random_rotation
 from otovox.report import read_result, summary_table, write_results
-from otovox.result import FILES, describe
+from otovox.result import DICOM, FILES, describe
 from otovox.volume import Grid, LabelMap, Scan
 
 
@@ -63,10 +64,11 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_everything_is_written_and_named(prediction: Prediction, tmp_path: Path) -> None:
     folder = tmp_path / "deep" / "oblique"
     write_results(prediction, folder)
-    assert {path.name for path in folder.iterdir()} == {"result.json", *FILES.values()}
+    promised = {name: file for name, file in FILES.items() if name not in DICOM}
+    assert {path.name for path in folder.iterdir()} == {"result.json", *promised.values()}
     assert [path.name for path in folder.parent.iterdir()] == ["oblique"]
     result = read_result(folder / "result.json")
-    assert result.files == FILES
+    assert result.files == promised
     assert (folder / "overview.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -92,6 +94,22 @@ def test_mask_points_and_surface_coincide(prediction: Prediction, tmp_path: Path
     floats = triangles.reshape(-1, 50)[:, 12:48].copy().view("<f4").reshape(-1, 3)
     middle = prediction.labels.grid.to_mm(np.argwhere(prediction.labels.values == 2).mean(axis=0))
     assert floats.mean(axis=0) == pytest.approx(middle, abs=0.15)
+
+
+@pytest.mark.usefixtures("quick")
+def test_files_of_other_tools_tell_the_same(prediction: Prediction, tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    write_results(prediction, folder)
+    segments = read_segments(folder / "segmentation.seg.nrrd")
+    assert np.array_equal(segments.values, prediction.labels.values)
+    assert segments.grid.same_as(prediction.labels.grid)
+    scene = trimesh.load_scene(folder / "labyrinth.glb")
+    assert {"right_labyrinth", "left_labyrinth", "left_helicotrema"} <= set(scene.geometry)
+    for side in Side:
+        one, other = (trimesh.load_mesh(folder / f"labyrinth_{side}.{e}") for e in ("stl", "ply"))
+        assert one.bounds == pytest.approx(other.bounds, abs=1e-4)
+        assert other.volume == pytest.approx(one.volume, rel=1e-4)
+    assert "Left bony labyrinth" in (folder / "labels.txt").read_text("utf-8")
 
 
 @pytest.mark.usefixtures("quick")
@@ -144,7 +162,8 @@ def test_no_ear_is_written_too(scan: Scan, predict: Any, tmp_path: Path) -> None
     result = read_result(folder / "result.json")
     assert result.ears == []
     assert result.warnings == ["no inner ear found"]
-    assert not list(folder.glob("*.stl"))
+    assert not [path for kind in ("stl", "ply", "glb") for path in folder.glob(f"*.{kind}")]
+    assert not {"scene", "ply_left"} & set(result.files)
     assert "labyrinth_right" not in result.files
     assert read_markups(folder / "landmarks.mrk.json") == {}
 

@@ -99,3 +99,20 @@ def summary(folder: Folder, output: Output) -> None:
     for name, value in normalisation(rows).items():
         typer.echo(f"{name}, training cases: {value:.1f}")
     typer.echo(f"{len(rows)} cases: {output}")
+
+
+@app.command("add-corrections")
+@refusals
+def add_corrections(
+    folder: Folder,
+    results: Annotated[list[Path], typer.Argument(metavar="RESULT...", help="Corrected results.")],
+    scans: Annotated[Path | None, typer.Option(help="Where the analysed scans are.")] = None,
+) -> None:
+    """Add results that were corrected by hand in 3D Slicer as training cases."""
+    from otovox.corrections import add_corrections as add
+
+    for one in add(folder, results, scans=scans):
+        changes = one.changes or ("nothing was changed",)
+        typer.echo("; ".join([f"{one.case.scan.name}: added", *changes]))
+        for warning in one.warnings:
+            typer.echo(f"note: {one.case.scan.name}: {warning}")

@@ -9,11 +9,27 @@ from pydantic import ValidationError
 from otovox.anatomy import LANDMARKS, Side
 from otovox.case import Prediction
 from otovox.errors import InputError, OutputError
-from otovox.formats import save_label_map, save_volume, write_markups, write_stl
+from otovox.formats import (
+    Quantity,
+    save_label_map,
+    save_volume,
+    write_curves,
+    write_dicom_seg,
+    write_dicom_sr,
+    write_glb,
+    write_itksnap_labels,
+    write_markups,
+    write_planes,
+    write_ply,
+    write_segments,
+    write_stl,
+)
 from otovox.formats.writing import replacing_folder
 from otovox.landmarks import Landmarks
+from otovox.measured_shapes import lines, parts_map, planes
+from otovox.measurements import measure_ear
 from otovox.quantities import DISTANCES
-from otovox.result import FILES, RESULT, SCHEMA_VERSION, ResultFile, describe, sides_of
+from otovox.result import DICOM, FILES, RESULT, SCHEMA_VERSION, ResultFile, describe, sides_of
 from otovox.surfaces import mesh, smooth_mesh
 from otovox.tables import long_table
 
@@ -102,7 +118,10 @@ def _write(prediction: Prediction, folder: Path) -> ResultFile:
     uncertainty = np.round(prediction.uncertainty * steps) / steps
     save_label_map(labels, folder / FILES["segmentation"])
     save_volume(uncertainty, labels.grid, folder / FILES["uncertainty"])
+    write_segments(folder / FILES["segments"], labels)
+    write_itksnap_labels(folder / FILES["labels"])
     write_markups(folder / FILES["landmarks"], _by_side(prediction))
+    surfaces = {}
     fine = {ear.side: ear.probability for ear in prediction.ears}
     for side in sides_of(prediction):
         probability = fine[side]
@@ -110,13 +129,47 @@ def _write(prediction: Prediction, folder: Path) -> ResultFile:
             surface = smooth_mesh(labels.values == side.label, labels.grid)
         else:
             surface = mesh(probability.values, probability.grid)
+        surfaces[side] = surface
         write_stl(folder / FILES[f"labyrinth_{side}"], *surface)
+        write_ply(folder / FILES[f"ply_{side}"], *surface, side)
+    if surfaces:
+        write_glb(folder / FILES["scene"], surfaces, _by_side(prediction))
     overview(prediction, folder / FILES["overview"])
-    result = describe(prediction)
+    measured = [measure_ear(ear, labels.grid) for ear in prediction.ears]
+    if any(known.canals for known in measured):
+        save_label_map(parts_map(labels, measured), folder / FILES["parts"])
+        write_curves(folder / FILES["lines"], lines(measured))
+        write_planes(folder / FILES["planes"], planes(measured))
+    result = _with_dicom(prediction, describe(prediction, measured), folder)
     table = long_table({result.input.name: result})
     table.to_csv(folder / FILES["measurements"], index=False)
     write_page(prediction, result, folder / FILES["report"])
     (folder / RESULT).write_text(result.model_dump_json(indent=2) + "\n", "utf-8")
+    return result
+
+
+def _with_dicom(prediction: Prediction, result: ResultFile, folder: Path) -> ResultFile:
+    """Write the DICOM objects that a result promises; where headers forbid them, it says so."""
+    if not set(DICOM) <= set(result.files):
+        return result
+    told = {
+        ear.side: [
+            Quantity(name, found.value, found.unit)
+            for name, found in ear.measurements.items()
+            if found.value is not None
+        ]
+        for ear in result.ears
+    }
+    scan, points = prediction.scan, _by_side(prediction)
+    try:
+        write_dicom_seg(folder / FILES["dicom_segmentation"], prediction.labels, scan)
+        write_dicom_sr(folder / FILES["dicom_report"], scan, landmarks=points, quantities=told)
+    except InputError as error:
+        for name in DICOM:
+            (folder / FILES[name]).unlink(missing_ok=True)
+        files = {name: file for name, file in result.files.items() if name not in DICOM}
+        warnings = [*result.warnings, f"no DICOM results: {error}"]
+        return result.model_copy(update={"files": files, "warnings": warnings})
     return result
 
 

@@ -21,17 +21,29 @@ from otovox.volume import Grid
 SCHEMA_VERSION = "1.0"
 DISCLAIMER = "Research use only. Not a medical device."
 
-#: What a result folder may hold; surfaces only of the ears found.
+#: What a result folder may hold; surfaces only of the ears found, DICOM only of DICOM scans.
 FILES = {
     "segmentation": "segmentation.nii.gz",
     "uncertainty": "uncertainty.nii.gz",
+    "segments": "segmentation.seg.nrrd",
+    "labels": "labels.txt",
     "landmarks": "landmarks.mrk.json",
     "overview": "overview.png",
     "labyrinth_right": "labyrinth_right.stl",
     "labyrinth_left": "labyrinth_left.stl",
+    "ply_right": "labyrinth_right.ply",
+    "ply_left": "labyrinth_left.ply",
+    "scene": "labyrinth.glb",
+    "parts": "parts.nii.gz",
+    "lines": "lines.mrk.json",
+    "planes": "planes.mrk.json",
+    "dicom_segmentation": "segmentation.dcm",
+    "dicom_report": "measurements.dcm",
     "measurements": "measurements.csv",
     "report": "report.html",
 }
+#: Those that only a scan from a DICOM series has.
+DICOM = ("dicom_segmentation", "dicom_report")
 RESULT = "result.json"
 
 Triple = Annotated[list[float], Field(min_length=3, max_length=3)]
@@ -178,7 +190,11 @@ def describe(
     scan, grid = prediction.scan, prediction.scan.grid
     if measured is None:
         measured = [measure_ear(ear, grid) for ear in prediction.ears]
-    kept = set(FILES) - {f"labyrinth_{side}" for side in set(Side) - set(sides_of(prediction))}
+    absent = [side for side in Side if side not in sides_of(prediction)]
+    left_out = {f"{kind}_{side}" for kind in ("labyrinth", "ply") for side in absent}
+    left_out |= {"scene", *DICOM} if len(absent) == len(Side) else set()
+    left_out |= set() if any(known.canals for known in measured) else {"parts", "lines", "planes"}
+    left_out |= set() if scan.series else set(DICOM)
     return ResultFile(
         schema_version=SCHEMA_VERSION,
         disclaimer=DISCLAIMER,
@@ -201,7 +217,7 @@ def describe(
             key=prediction.provenance.get("key"),
             created=datetime.now(UTC).isoformat(timespec="seconds"),
         ),
-        files={name: file for name, file in FILES.items() if name in kept},
+        files={name: file for name, file in FILES.items() if name not in left_out},
     )
 
 
