@@ -37,6 +37,7 @@ PLAN = (
         (
             "resample",
             "intensity",
+            "augment",
             "chunks",
             "surfaces",
             "rendering",

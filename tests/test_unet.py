@@ -91,7 +91,7 @@ def test_initialisation_is_drawn_as_named(name):
         update={"channels": (32, 64, 64), "initialisation": name}
     )
     torch.manual_seed(0)
-    weights = DualHeadUNet(config).encoder.blocks[1][1].weight.detach()
+    weights = DualHeadUNet(config).state_dict()["encoder.blocks.1.1.weight"]
     incoming, outgoing = 32 * 27, 64 * 27
     variance = 2 / (1 + 0.025**2) / incoming if "he" in name else 2 / (incoming + outgoing)
     assert float(weights.var()) == pytest.approx(variance, rel=0.05)
