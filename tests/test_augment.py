@@ -56,11 +56,11 @@ def test_quarter_turns_are_exact(axis, turns):
     np.testing.assert_array_equal(found[1], np.rot90(labels, turns, axes=(first, second)))
 
 
-def test_points_that_leave_the_chunk_are_absent():
+def test_points_beyond_the_chunk_turn_with_it():
     image = np.zeros((10, 10, 10), np.float32)
-    points = np.array([[0.0, 0.0, 0.0], [4.5, 4.5, 4.5], [np.nan] * 3])
+    points = np.array([[14.5, 4.5, 0.0], [4.5, 4.5, 4.5], [np.nan] * 3])
     warped = apply(Augmentation(turn_deg=(0, 0, 30)), image, image, points)[2]
-    assert np.isnan(warped[0]).all()
+    np.testing.assert_allclose(warped[0], [4.5 + 10 * np.cos(np.pi / 6), 9.5, 0.0])
     np.testing.assert_allclose(warped[1], 4.5)
     assert np.isnan(warped[2]).all()
 

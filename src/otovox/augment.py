@@ -93,8 +93,8 @@ def apply(
         augmentation: what happens.
         image: (i, j, k), mean about 0; mirrored at its borders where the turn looks beyond them.
         labels: (i, j, k), 0 to 1; mirrored likewise.
-        points_ijk: (n, 3) voxel coordinates; nan where absent. A point that leaves the chunk
-            becomes nan.
+        points_ijk: (n, 3) voxel coordinates; nan where absent. A point may come to lie beyond
+            the chunk, into which the tail of its Gaussian then reaches.
 
     Returns:
         The three, of the shapes they had.
@@ -108,8 +108,6 @@ def apply(
         image = _turned(image, turn, middle)
         labels = np.clip(_turned(labels, turn, middle), 0, 1)
         points = (points - middle) @ turn.T + middle
-        inside = np.all((points >= -0.5) & (points <= shape - 0.5), axis=1)
-        points[~inside] = np.nan
     rng = np.random.default_rng(augmentation.noise_seed)
     image = image * np.float32(augmentation.contrast)
     if augmentation.gaussian_sd:
