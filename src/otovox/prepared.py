@@ -94,7 +94,7 @@ def _write(case: Case, kept: Path, wanted: dict) -> dict:
     labels = resample(mask, case.scan.grid, grid, order="nearest").astype(np.uint8)
     points = [
         [
-            grid.to_ijk(found[name]).tolist() if found.has(name) else [np.nan] * 3
+            grid.to_ijk(found[name]).tolist() if found.has(name) else [None] * 3
             for name in wanted["landmarks"]
         ]
         for found in (case.landmarks[side] for side in Side if side in case.landmarks)
