@@ -61,7 +61,9 @@ PLAN = (
             "prepared",
             "training_data",
             "volume_inference",
+            "validation",
             "training",
+            "cross_validation",
             "finding",
             "unusual",
             "trust",
@@ -93,7 +95,7 @@ PLAN = (
     ),
     Layer(
         "doors",
-        ("refusing", "cli_dataset", "cli_evaluate", "cli", "__main__", "__init__"),
+        ("refusing", "cli_dataset", "cli_evaluate", "cli_train", "cli", "__main__", "__init__"),
         frozenset({"typer", "rich"}),
     ),
 )

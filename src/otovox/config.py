@@ -280,7 +280,7 @@ class TrainConfig(Settings):
     data: DataConfig = DataConfig()
     augmentation: AugmentationConfig = AugmentationConfig()
     seed: int = Field(default=0, ge=0)
-    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
     validate_every: Count = 750
 
     @field_validator("heatmaps", mode="before")

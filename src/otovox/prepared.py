@@ -1,4 +1,4 @@
-"""Cases of a data set at the working spacing, kept beside a run as arrays that are read in parts."""
+"""Cases of a data set at the working spacing, kept beside a run as arrays read in parts."""
 
 import json
 from collections.abc import Sequence
