@@ -115,16 +115,16 @@ def test_chunks_repeat_and_their_landmarks_lie_on_the_bright_spots(folder, tmp_p
 
 @pytest.mark.parametrize("share", [0.0, 1.0])
 def test_the_share_of_chunks_near_the_labyrinth_is_kept(folder, tmp_path, share):
-    chunks = VolumeChunks(prepared(folder, tmp_path / "cache"), settings(near_labyrinth=share), None)
+    chunks = VolumeChunks(
+        prepared(folder, tmp_path / "cache"), settings(near_labyrinth=share), None
+    )
     held = np.mean([bool(chunks[n]["labels"].any()) for n in range(60)])
     assert held == 1 if share == 1 else held < 0.9
 
 
 def test_a_share_of_windows_is_read_by_either_stride(folder, tmp_path):
     cases = prepared(folder, tmp_path / "cache")
-    few, many = (
-        VolumeChunks(cases, settings(stride_voxels=stride), None) for stride in (12, 3)
-    )
+    few, many = (VolumeChunks(cases, settings(stride_voxels=stride), None) for stride in (12, 3))
     starts = [
         {one._window(0, np.random.default_rng(n))[0].start for n in range(150)}
         for one in (few, many)

@@ -41,7 +41,8 @@ Series = Annotated[str | None, typer.Option(help="Which DICOM series of a folder
 Device = Annotated[str, typer.Option(help="auto, cpu (OpenVINO), torch, cuda, cuda:N or mps.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; all cores if not given.")]
 Tta = Annotated[
-    Literal["none", "fast"], typer.Option(help="Test-time augmentation, for the uncertainty.")
+    Literal["none", "fast", "paper", "full"],
+    typer.Option(help="Looks per ear, for the uncertainty: 1, 5, the paper's 10, or 24."),
 ]
 Model = Annotated[str, typer.Option(help="Trained model: an embedded one's name, or a folder.")]
 Fresh = Annotated[

@@ -121,6 +121,4 @@ def working_grid(grid: Grid, spacing_mm: float, least: tuple[int, int, int]) -> 
     """
     counts = np.maximum(np.rint(grid.extent_mm / spacing_mm), least).astype(int)
     shape = (int(counts[0]), int(counts[1]), int(counts[2]))
-    return Grid.centred(
-        grid.center_mm, shape, spacing_mm=spacing_mm, directions=grid.directions
-    )
+    return Grid.centred(grid.center_mm, shape, spacing_mm=spacing_mm, directions=grid.directions)

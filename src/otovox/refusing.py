@@ -32,7 +32,7 @@ def stop(message: str, code: int) -> NoReturn:
 
 
 def set_up_logging(verbose: bool) -> None:
-    """Say warnings of ours on stderr; with `verbose` what is being done, and libraries' warnings."""
+    """Warnings of ours go to stderr; with `verbose` what is being done, and those of libraries."""
     logging.captureWarnings(True)
     logging.basicConfig(format="otovox: %(message)s", level=logging.WARNING)
     logging.getLogger("otovox").setLevel(logging.INFO if verbose else logging.WARNING)

@@ -243,9 +243,7 @@ def train_preset(
 ) -> Bundle:
     """Train on phantoms, as the settings say; anatomies are kept in `output`/anatomies."""
     datasets = phantom_datasets(config.data, output / "anatomies")
-    return train(
-        config, output, datasets, resume=resume, hardware=hardware, iterations=iterations
-    )
+    return train(config, output, datasets, resume=resume, hardware=hardware, iterations=iterations)
 
 
 def _phantoms(config: TrainConfig) -> dict[str, Any]:
