@@ -109,12 +109,13 @@ def apply(
         labels = np.clip(_turned(labels, turn, middle), 0, 1)
         points = (points - middle) @ turn.T + middle
     rng = np.random.default_rng(augmentation.noise_seed)
-    image = image * np.float32(augmentation.contrast)
+    image = np.asarray(image * augmentation.contrast, dtype=np.float32)
     if augmentation.gaussian_sd:
-        image = image + rng.normal(0, augmentation.gaussian_sd, image.shape).astype(np.float32)
+        noise = rng.normal(0, augmentation.gaussian_sd, image.shape)
+        image = np.asarray(image + noise, dtype=np.float32)
     if augmentation.poisson_rate:
         counts = rng.poisson(augmentation.poisson_rate, image.shape) - augmentation.poisson_rate
-        image = image + np.float32(augmentation.poisson_scale) * counts.astype(np.float32)
+        image = np.asarray(image + augmentation.poisson_scale * counts, dtype=np.float32)
     return image, labels, points
 
 

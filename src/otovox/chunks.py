@@ -64,7 +64,7 @@ def turned(values: NDArray, turn: ArrayLike) -> NDArray:
     lead = values.ndim - 3
     flipped = [lead + n for n, source in enumerate(sources) if matrix[n, source] < 0]
     order = [*range(lead), *(lead + source for source in sources)]
-    return np.flip(np.transpose(values, order), flipped)
+    return np.flip(np.transpose(values, order), tuple(flipped))
 
 
 def holding(labels: NDArray, chunk: Shape, stride: Shape) -> NDArray[np.bool_]:

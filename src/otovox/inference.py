@@ -256,7 +256,7 @@ class Analyzer:
         inside = probability > 0.5
         volume = float(probability[inside].size) * grid.voxel_mm3
         middle = grid.to_mm(np.argwhere(inside).mean(axis=0))
-        near = ndimage.binary_dilation(inside, iterations=3)
+        near = np.asarray(ndimage.binary_dilation(inside, iterations=3), dtype=bool)
         overlap = _agreement(probabilities)
         landmarks = Landmarks(names, mean).only(LANDMARK_NAMES)
         order = [names.index(name) for name in LANDMARK_NAMES]

@@ -123,7 +123,7 @@ def histogram(volumes: Iterable[NDArray]) -> Histogram:
 def tissue(values: NDArray) -> NDArray[np.bool_]:
     """Mask of bone and what it encloses: brighter than Otsu's threshold, then widened."""
     bright = values > filters.threshold_otsu(_sampled(values))
-    return ndimage.binary_dilation(bright, iterations=TISSUE_MARGIN)
+    return np.asarray(ndimage.binary_dilation(bright, iterations=TISSUE_MARGIN), dtype=bool)
 
 
 def match(values: NDArray, own: Histogram, wanted: Histogram) -> NDArray[np.float32]:

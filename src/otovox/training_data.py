@@ -113,7 +113,8 @@ class VolumeChunks(Dataset[dict[str, Tensor]]):
     def _window(self, number: int, rng: np.random.Generator) -> tuple[slice, slice, slice]:
         """One of the sliding windows; with the share asked for, one that holds labyrinth."""
         data = self.config.data
-        case, stride = self.cases[number], (data.stride_voxels,) * 3
+        case = self.cases[number]
+        stride = (data.stride_voxels, data.stride_voxels, data.stride_voxels)
         places = list(windows(case.grid.shape, data.shape, stride))
         if rng.random() < data.near_labyrinth:
             if number not in self._near:

@@ -37,7 +37,8 @@ def scores(
     if shape == config.data.shape:
         output = network(batch["image"], auxiliary=False)
         loss = total_loss(output, batch["labels"], batch["points"], config=config.loss, step=step)
-        output = Output(*(None if part is None else part.float() for part in output[:2]))
+        logits, heatmaps, _ = output
+        output = Output(logits, None if heatmaps is None else heatmaps.float())
         return {"val_loss": float(loss.total)} | _scores(output, batch, config, step)
     output, loss = _swept(network, batch, config, step)
     on_cpu = {name: part.cpu() for name, part in batch.items()}
