@@ -8,7 +8,12 @@ import numpy as np
 import pydicom
 import pytest
 from pydicom.dataset import FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import (
+    Comprehensive3DSRStorage,
+    CTImageStorage,
+    ExplicitVRLittleEndian,
+    generate_uid,
+)
 
 from otovox.anatomy import Side
 from otovox.case import Prediction
@@ -134,14 +139,16 @@ def test_points_and_measurements_come_back(series: Path, tmp_path: Path) -> None
     path = tmp_path / "measurements.dcm"
     write_dicom_sr(path, scan, landmarks={Side.RIGHT: POINTS}, quantities={Side.RIGHT: told})
     report = hd.sr.srread(path)
-    assert report.SOPClassUID == pydicom.uid.Comprehensive3DSRStorage
+    assert report.SOPClassUID == Comprehensive3DSRStorage
     assert report.ContentTemplateSequence[0].TemplateIdentifier == "1500"
-    points = report.content.get_planar_roi_measurement_groups()
+    content = report.content
+    assert isinstance(content, hd.sr.MeasurementReport)
+    points = content.get_planar_roi_measurement_groups()
     placed = {group.tracking_identifier: group.roi.value[0].tolist() for group in points}
     assert placed == {"right/helicotrema": [1.25, 2.5, 3.5], "right/oval_window": [4, 5, -6.5]}
     frames = {group.roi.frame_of_reference_uid for group in points}
     assert frames == {source_headers(scan)[0].FrameOfReferenceUID}
-    (group,) = report.content.get_image_measurement_groups()
+    (group,) = content.get_image_measurement_groups()
     values = {m.name.meaning: (m.value, m.unit.value) for m in group.get_measurements()}
     assert values == {
         "Volume": (241.5, "mm3"),
@@ -189,7 +196,9 @@ def test_results_of_a_dicom_scan_hold_dicom(
         assert (set(DICOM) <= set(result.files)) == whole
         assert any("no DICOM results" in text for text in result.warnings) != whole
     report = hd.sr.srread(tmp_path / "a" / FILES["dicom_report"])
-    (group,) = report.content.get_image_measurement_groups()
+    content = report.content
+    assert isinstance(content, hd.sr.MeasurementReport)
+    (group,) = content.get_image_measurement_groups()
     assert group.get_measurements()[0].value == 200
 
 

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from otovox.anatomy import CANONICAL_MM, Side
 from otovox.case import Case
@@ -192,7 +192,7 @@ def _check_side(folder: Path, side: Side, points: Landmarks, labels: LabelMap) -
     mask = np.argwhere(labels.values == side.label)
     if not len(mask):
         raise InputError(f"{folder}: has {side} landmarks, but no {side} labyrinth")
-    tree = cKDTree(labels.grid.to_mm(mask))
+    tree = KDTree(labels.grid.to_mm(mask))
     for name in points.names:
         if not points.has(name):
             continue
