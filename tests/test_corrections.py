@@ -1,7 +1,6 @@
 """Corrected results come back as training cases, or are refused in one sentence."""
 
 import json
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -41,12 +40,6 @@ def truth() -> LabelMap:
     return LabelMap(np.where(np.any(near, axis=0), 1, 0).astype(np.uint8), GRID)
 
 
-def edited(path: Path) -> None:
-    """As if saved an hour after the result."""
-    later = path.stat().st_mtime + 3600
-    os.utime(path, (later, later))
-
-
 @pytest.fixture
 def folder(tmp_path: Path, predict) -> Path:
     """A result folder beside its scan, nothing edited yet."""
@@ -76,10 +69,9 @@ def dataset(tmp_path: Path) -> Path:
 def test_a_cropped_segmentation_of_slicer_becomes_a_case(folder: Path, dataset: Path) -> None:
     more = truth().values
     more[20:22, 20:22, 20:22] = 1
-    # Cropped as 3D Slicer does, then saved later than result.json.
+    # Cropped as 3D Slicer does.
     part, crop = more[5:35, 4:36, 6:37], GRID.crop((5, 4, 6), (30, 32, 31))
     write_segments(folder / "segmentation.seg.nrrd", LabelMap(part, crop))
-    edited(folder / "segmentation.seg.nrrd")
     lost = np.count_nonzero(more) - np.count_nonzero(part)
     (one,) = add_corrections(dataset, [folder], scans=folder.parents[1] / "scans")
     (entry,) = read_index(dataset)
@@ -119,8 +111,7 @@ def mirrored(folder: Path) -> None:
 
 def both(folder: Path) -> None:
     write_segments(folder / "segmentation.seg.nrrd", LabelMap(truth().values * 2, GRID))
-    edited(folder / "segmentation.seg.nrrd")
-    edited(folder / "segmentation.nii.gz")
+    empty(folder)
 
 
 def empty(folder: Path) -> None:
@@ -128,6 +119,7 @@ def empty(folder: Path) -> None:
 
 
 def shifted(folder: Path) -> None:
+    (folder / "segmentation.seg.nrrd").unlink()
     moved = Grid.centred(GRID.center_mm + 0.2, GRID.shape, spacing_mm=0.5)
     save_label_map(LabelMap(truth().values, moved), folder / "segmentation.nii.gz")
 
@@ -141,7 +133,7 @@ def renamed(folder: Path) -> None:
 BAD = {
     "mm from its labyrinth": far,
     "are those of a right ear": mirrored,
-    "were edited; keep one": both,
+    "not clear which was corrected": both,
     "segmentation is empty": empty,
     "another grid": shifted,
     "no scan is called other": renamed,
@@ -153,9 +145,6 @@ def test_what_cannot_be_used_is_refused_and_nothing_added(
     folder: Path, dataset: Path, sentence: str
 ) -> None:
     BAD[sentence](folder)
-    later = (folder / "result.json").stat().st_mtime
-    for name in ("segmentation.nii.gz", "landmarks.mrk.json"):
-        os.utime(folder / name, (later + 1, later + 1))
     scans = str(folder.parents[1] / "scans")
     told = CliRunner().invoke(app, ["add-corrections", str(dataset), str(folder), "--scans", scans])
     assert told.exit_code == 2

@@ -26,6 +26,8 @@ USUAL_MM3 = (95.0, 355.0)
 FARTHEST_MM = 3.0
 #: How far a cropped mask's voxels may lie beside the scan's, voxels: chosen, above rounding.
 _OFF_VOXELS = 0.05
+#: How far volumes may differ from those in result.json, mm3: its rounding. Chosen.
+_TOLD_MM3 = 6e-4
 #: Moves and changes below these are rounding of the files, mm and percent: chosen.
 _MOVED_MM, _CHANGED_PERCENT = 0.01, 0.1
 
@@ -42,8 +44,8 @@ class Correction:
 def read_correction(folder: Path, scans: Path | None = None) -> Correction:
     """Read a corrected result folder with its scan, and check it.
 
-    Of `segmentation.nii.gz` and `segmentation.seg.nrrd` the one that differs from the other is the
-    corrected one if it alone was saved after `result.json`.
+    Of `segmentation.nii.gz` and `segmentation.seg.nrrd`, the one whose volumes are no longer those
+    of `result.json` is the corrected one.
 
     Args:
         folder: a result folder of which mask or landmarks were edited.
@@ -57,7 +59,7 @@ def read_correction(folder: Path, scans: Path | None = None) -> Correction:
     """
     result = read_result(folder / RESULT)
     scan = _scan(folder, result, scans)
-    labels = _on_grid(_labels(folder), scan.grid, folder)
+    labels = _on_grid(_labels(folder, result), scan.grid, folder)
     landmarks = {
         side: points
         for side, points in read_landmarks(folder / FILES["landmarks"]).items()
@@ -136,22 +138,33 @@ def _scan(folder: Path, result: ResultFile, scans: Path | None) -> Scan:
     return Scan(scan.values, scan.grid, result.input.name, scan.source)
 
 
-def _labels(folder: Path) -> LabelMap:
-    """The edited one of the two segmentations; either if they tell the same."""
-    nifti, slicer = folder / FILES["segmentation"], folder / FILES["segments"]
-    there = [path for path in (nifti, slicer) if path.is_file()]
-    if not there:
-        raise InputError(f"{folder}: holds neither {nifti.name} nor {slicer.name}")
-    # Results are written before their result.json; what is newer was edited.
-    edited = [
-        path for path in there if path.stat().st_mtime > (folder / RESULT).stat().st_mtime
-    ] or there[:1]
-    read = [read_segments(path) if path == slicer else load_label_map(path) for path in edited]
-    if len(read) == 2:
-        same = read[0].grid.same_as(read[1].grid, tolerance_mm=0.01)
-        if not same or not np.array_equal(read[0].values, read[1].values):
-            raise InputError(f"{folder}: both {nifti.name} and {slicer.name} were edited; keep one")
-    return read[0]
+def _labels(folder: Path, result: ResultFile) -> LabelMap:
+    """The edited one of the two segmentations; the other still has the volumes of result.json."""
+    paths = (folder / FILES["segmentation"], folder / FILES["segments"])
+    read = [
+        read_segments(path) if path == paths[1] else load_label_map(path)
+        for path in paths
+        if path.is_file()
+    ]
+    if not read:
+        raise InputError(f"{folder}: holds neither {paths[0].name} nor {paths[1].name}")
+    edited = [labels for labels in read if not _as_told(labels, result)] or read
+    if len(edited) == 2:
+        same = edited[0].grid.same_as(edited[1].grid, tolerance_mm=0.01)
+        if not same or not np.array_equal(edited[0].values, edited[1].values):
+            raise InputError(
+                f"{folder}: {paths[0].name} and {paths[1].name} differ, and it is not clear which "
+                "was corrected; delete the other one"
+            )
+    return edited[0]
+
+
+def _as_told(labels: LabelMap, result: ResultFile) -> bool:
+    """Whether a segmentation has the volumes that result.json tells."""
+    told = {ear.side: ear.measurements["labyrinth_volume"].value or 0.0 for ear in result.ears}
+    return all(
+        abs(labels.volume_mm3(side.label) - told.get(side, 0.0)) < _TOLD_MM3 for side in Side
+    )
 
 
 def _on_grid(labels: LabelMap, grid: Grid, folder: Path) -> LabelMap:
