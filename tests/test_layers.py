@@ -49,7 +49,7 @@ PLAN = (
         ),
         frozenset({"scipy", "skimage", "SimpleITK"}),
     ),
-    Layer("files", ("formats", "dataset"), frozenset({"pydicom"})),
+    Layer("files", ("formats", "dataset"), frozenset({"pydicom", "highdicom", "trimesh"})),
     Layer(
         "learning",
         (

@@ -4,7 +4,7 @@ import gzip
 import os
 import re
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -48,7 +48,7 @@ def load_image(path: Path) -> Scan:
     Raises:
         InputError: if it is missing, damaged, or no CT volume that can be analysed.
     """
-    reader = _opened(path)
+    reader = opened(path)
     grid = check_header(
         path,
         size=reader.GetSize(),
@@ -58,8 +58,8 @@ def load_image(path: Path) -> Scan:
         pixel=reader.GetPixelID(),
         components=reader.GetNumberOfComponents(),
     )
-    _check_place(reader, path)
-    pixels = _pixels(reader, path)
+    check_place(reader, path)
+    pixels = pixels_of(reader, path)
     with np.errstate(over="ignore"):  # too large for float32: infinite, and refused as that
         values = pixels.astype(np.float32, copy=False)
     del pixels
@@ -73,8 +73,8 @@ def load_label_map(path: Path) -> LabelMap:
     Raises:
         InputError: if it cannot be read, or its values are no small whole numbers.
     """
-    reader = _opened(path)
-    values = _pixels(reader, path)
+    reader = opened(path)
+    values = pixels_of(reader, path)
     if values.ndim != 3 or values.min() < 0 or values.max() > 255 or np.any(values % 1):
         raise InputError(f"{path}: is no label map (whole numbers from 0 to 255 in 3D are needed)")
     grid = grid_of(reader.GetSize(), reader.GetSpacing(), reader.GetDirection(), reader.GetOrigin())
@@ -94,7 +94,7 @@ def segment_values(path: Path, pattern: str) -> list[int]:
     Raises:
         InputError: if it cannot be read.
     """
-    reader = _opened(path)
+    reader = opened(path)
     found = []
     for key in reader.GetMetaDataKeys():
         number = re.fullmatch(r"Segment(\d+)_Name", key)
@@ -110,7 +110,7 @@ def save_label_map(labels: LabelMap, path: Path) -> None:
     Raises:
         OutputError: if it cannot be written.
     """
-    _save(labels.values, labels.grid, path)
+    save_image(labels.values, labels.grid, path)
 
 
 def save_volume(values: NDArray[np.float32], grid: Grid, path: Path) -> None:
@@ -119,7 +119,7 @@ def save_volume(values: NDArray[np.float32], grid: Grid, path: Path) -> None:
     Raises:
         OutputError: if it cannot be written.
     """
-    _save(values.astype(np.float32), grid, path)
+    save_image(values.astype(np.float32), grid, path)
 
 
 def grid_of(
@@ -136,7 +136,12 @@ def grid_of(
     return Grid((i, j, k), affine)
 
 
-def _opened(path: Path) -> sitk.ImageFileReader:
+def opened(path: Path) -> sitk.ImageFileReader:
+    """A reader that has read the header of an image file.
+
+    Raises:
+        InputError: if it is missing, damaged, or of another format.
+    """
     if not path.exists():
         raise InputError(f"{path}: there is no such file")
     if path.stat().st_size == 0:
@@ -159,7 +164,12 @@ def _opened(path: Path) -> sitk.ImageFileReader:
     return reader
 
 
-def _pixels(reader: sitk.ImageFileReader, path: Path) -> NDArray:
+def pixels_of(reader: sitk.ImageFileReader, path: Path) -> NDArray:
+    """All values of an opened image, (i, j, k); components, if there are several, come first.
+
+    Raises:
+        InputError: if the file is truncated, or does not fit into memory.
+    """
     _check_complete(reader, path)
     try:
         with _quiet():
@@ -188,8 +198,12 @@ def _quiet() -> Iterator[None]:
         os.close(kept)
 
 
-def _check_place(reader: sitk.ImageFileReader, path: Path) -> None:
-    """Refuse headers that leave open which side is left: SimpleITK would guess."""
+def check_place(reader: sitk.ImageFileReader, path: Path) -> None:
+    """Refuse headers that leave open which side is left: SimpleITK would guess.
+
+    Raises:
+        InputError: if this one does.
+    """
     told = {key: reader.GetMetaData(key) for key in reader.GetMetaDataKeys()}
     name = path.name.lower()
     if name.endswith((".nrrd", ".nhdr")) and not told.get("NRRD_space"):
@@ -251,8 +265,17 @@ def _unpacked_size(path: Path, need: int) -> int:
         return sum(len(block) for block in iter(lambda: file.read(2**20), b""))
 
 
-def _save(values: NDArray, grid: Grid, path: Path) -> None:
+def save_image(
+    values: NDArray, grid: Grid, path: Path, *, facts: Mapping[str, str] | None = None
+) -> None:
+    """Write a volume, compressed, with key-value pairs in its header where the format has them.
+
+    Raises:
+        OutputError: if it cannot be written.
+    """
     image = sitk.GetImageFromArray(np.ascontiguousarray(values.T))
+    for key, value in (facts or {}).items():
+        image.SetMetaData(key, value)
     image.SetSpacing(grid.spacing_mm.tolist())
     image.SetDirection(grid.directions.ravel().tolist())
     image.SetOrigin(grid.affine[:3, 3].tolist())

@@ -1,12 +1,32 @@
-"""Surfaces as STL."""
+"""Surfaces as STL, PLY and binary glTF, all in LPS mm but the last, whose unit is the metre."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import trimesh
 from numpy.typing import NDArray
+from trimesh.visual.material import PBRMaterial
+from trimesh.visual.texture import TextureVisuals
 
+from otovox.anatomy import LABYRINTH, LANDMARKS, Side, Structure
+from otovox.errors import OutputError
 from otovox.formats.writing import replacing
 from otovox.geometry import FloatArray
+from otovox.landmarks import Landmarks
+
+#: Vertices (n, 3) in LPS mm and faces (m, 3), wound outward.
+Surface = tuple[FloatArray, NDArray[np.integer]]
+
+#: LPS mm to glTF's metres with y up and z to the front (glTF 2.0, section 3.4): x stays to the
+#: patient's left, y is up to the head, z is to the front.
+LPS_TO_GLTF = np.array(
+    [[1e-3, 0, 0, 0], [0, 0, 1e-3, 0], [0, -1e-3, 0, 0], [0, 0, 0, 1]], dtype=float
+)
+#: Radius of a landmark's ball, mm: chosen, half a round window.
+_BALL_MM = 0.5
+#: How shiny the surfaces are, 0 to 1: chosen, bone seen in a dissecting microscope.
+_ROUGHNESS = 0.6
 
 _TRIANGLE = np.dtype([("normal", "<f4", 3), ("points", "<f4", (3, 3)), ("attribute", "<u2")])
 
@@ -32,3 +52,75 @@ def write_stl(path: Path, vertices_mm: FloatArray, faces: NDArray[np.integer]) -
         file.write(b"otovox SPACE=LPS".ljust(80))
         file.write(np.uint32(len(faces)).tobytes())
         file.write(triangles.tobytes())
+
+
+def write_ply(path: Path, vertices_mm: FloatArray, faces: NDArray[np.integer], side: Side) -> None:
+    """Write a binary PLY in LPS mm, coloured as the side's labyrinth.
+
+    Args:
+        path: file to write.
+        vertices_mm: (n, 3) LPS.
+        faces: (m, 3) indices, wound outward.
+        side: of the ear.
+
+    Raises:
+        OutputError: if it cannot be written, or there is nothing to write.
+    """
+    if not len(faces):
+        raise OutputError(f"{path}: cannot be written (the surface is empty)")
+    surface = trimesh.Trimesh(vertices_mm, faces, process=False)
+    colours = np.tile((*LABYRINTH[side].rgb, 255), (len(vertices_mm), 1)).astype(np.uint8)
+    surface.visual = trimesh.visual.ColorVisuals(surface, vertex_colors=colours)
+    _write(path, surface.export(file_type="ply", encoding="binary"))
+
+
+def write_glb(
+    path: Path, surfaces: Mapping[Side, Surface], landmarks: Mapping[Side, Landmarks]
+) -> None:
+    """Write labyrinths and landmarks as one binary glTF scene, each a node of its own name.
+
+    The scene's root node turns and scales LPS mm to glTF's metres, y up; the meshes keep LPS mm.
+
+    Args:
+        path: file to write.
+        surfaces: of the labyrinths found.
+        landmarks: LPS mm; those that are absent are left out.
+
+    Raises:
+        OutputError: if it cannot be written, or there is nothing to write.
+    """
+    scene = trimesh.Scene(base_frame="world")
+    scene.graph.update("lps_mm", "world", matrix=LPS_TO_GLTF)
+    titles = {structure.name: structure for structure in LANDMARKS}
+    for side, (vertices_mm, faces) in surfaces.items():
+        if len(faces):
+            surface = trimesh.Trimesh(vertices_mm, faces, process=False)
+            _add(scene, LABYRINTH[side].name, surface, LABYRINTH[side])
+    for side, points in landmarks.items():
+        for name in points.names:
+            if points.has(name) and name in titles:
+                ball = trimesh.creation.icosphere(subdivisions=2, radius=_BALL_MM)
+                ball.apply_translation(points[name])
+                _add(scene, f"{side}_{name}", ball, titles[name])
+    if not scene.geometry:
+        raise OutputError(f"{path}: cannot be written (there is no surface and no landmark)")
+    _write(path, scene.export(file_type="glb", include_normals=True))
+
+
+def _add(scene: trimesh.Scene, name: str, surface: trimesh.Trimesh, look: Structure) -> None:
+    """Put a surface into the scene's LPS frame, in the colour of its structure."""
+    material = PBRMaterial(
+        name=look.title,
+        baseColorFactor=(*look.rgb, 255),
+        metallicFactor=0.0,
+        roughnessFactor=_ROUGHNESS,
+    )
+    surface.visual = TextureVisuals(material=material)
+    scene.add_geometry(surface, node_name=name, geom_name=name, parent_node_name="lps_mm")
+
+
+def _write(path: Path, content: object) -> None:
+    if not isinstance(content, bytes):
+        raise TypeError("trimesh returned no bytes")
+    with replacing(path) as beside:
+        beside.write_bytes(content)

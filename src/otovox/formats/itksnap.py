@@ -1,0 +1,49 @@
+"""ITK-SNAP's label descriptions: names and colours of the values of `segmentation.nii.gz`.
+
+Source: the header that ITK-SNAP 3 and 4 write themselves, repeated below.
+"""
+
+from pathlib import Path
+
+from otovox.anatomy import LABYRINTH, Side
+from otovox.formats.writing import replacing
+
+_HEADER = """\
+################################################
+# ITK-SnAP Label Description File
+# File format:
+# IDX   -R-  -G-  -B-  -A--  VIS MSH  LABEL
+# Fields:
+#    IDX:   Zero-based index
+#    -R-:   Red color component (0..255)
+#    -G-:   Green color component (0..255)
+#    -B-:   Blue color component (0..255)
+#    -A-:   Label transparency (0.00 .. 1.00)
+#    VIS:   Label visibility (0 or 1)
+#    IDX:   Label mesh visibility (0 or 1)
+#  LABEL:   Label description
+################################################
+"""
+
+
+def write_itksnap_labels(path: Path) -> None:
+    """Write the names and colours of the label values, for ITK-SNAP's "Import Label Descriptions".
+
+    Args:
+        path: file to write.
+
+    Raises:
+        OutputError: if it cannot be written.
+    """
+    lines = [_line(0, (0, 0, 0), "0  0  0", "Clear Label")]
+    lines += [
+        _line(side.label, LABYRINTH[side].rgb, "1  1  1", LABYRINTH[side].title) for side in Side
+    ]
+    with replacing(path) as beside:
+        beside.write_text(_HEADER + "\n".join(lines) + "\n", "utf-8")
+
+
+def _line(value: int, rgb: tuple[int, int, int], shown: str, title: str) -> str:
+    """One label: value, colour, opacity, whether slices and surfaces show it, name."""
+    red, green, blue = rgb
+    return f'{value:5d}{red:6d}{green:5d}{blue:5d}        {shown}    "{title}"'
