@@ -108,12 +108,14 @@ class Scan:
         grid: where the voxels lie.
         name: short name for files and tables.
         source: path it was read from, empty if made in memory.
+        series: UID of the DICOM series that it was read from, empty for other files.
     """
 
     values: NDArray[np.float32]
     grid: Grid
     name: str = "scan"
     source: str = ""
+    series: str = ""
 
     def __post_init__(self) -> None:
         if self.values.shape != self.grid.shape:

@@ -117,7 +117,7 @@ def load_dicom(folder: Path, series: str | None = None) -> Scan:
     for number, (path, _) in enumerate(headers):
         values[:, :, number] = _pixels(path).T
     check_values(folder, values)
-    return Scan(values, grid, folder.resolve().name, str(folder))
+    return Scan(values, grid, folder.resolve().name, str(folder), chosen.uid)
 
 
 def _files(folder: Path) -> list[Path]:
