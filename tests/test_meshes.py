@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import trimesh
+from trimesh.visual.color import ColorVisuals
 
 from otovox.anatomy import HELICOTREMA, LABYRINTH, OVAL_WINDOW, Side
 from otovox.errors import OutputError
@@ -38,6 +39,7 @@ def test_a_ply_keeps_place_volume_and_colour(tmp_path: Path) -> None:
     again = trimesh.load_mesh(tmp_path / "a.ply")
     assert again.volume == pytest.approx(48)
     np.testing.assert_allclose(again.bounds, [[99, -22, 27], [101, -18, 33]])
+    assert isinstance(again.visual, ColorVisuals)
     assert tuple(again.visual.vertex_colors[0][:3]) == LABYRINTH[Side.LEFT].rgb
 
 

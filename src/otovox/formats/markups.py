@@ -1,23 +1,56 @@
-"""Landmarks as 3D Slicer Markups (JSON, schema 1.0.3), in LPS."""
+"""Landmarks, curves and planes as 3D Slicer Markups (JSON, schema 1.0.3), in LPS mm."""
 
 import json
+import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from otovox.anatomy import LANDMARKS, Side
+from otovox.anatomy import LANDMARKS, POSE_NAMES, Side
 from otovox.errors import InputError
 from otovox.formats.writing import replacing
-from otovox.geometry import FloatArray
+from otovox.geometry import FloatArray, affine_from, unit
 from otovox.landmarks import Landmarks
+
+Colour = tuple[int, int, int]
 
 _SCHEMA = (
     "https://raw.githubusercontent.com/slicer/slicer/master/Modules/Loadable/Markups/Resources/"
     "Schema/markups-schema-v1.0.3.json#"
 )
-_NAMES = {"LPS": 1.0, "RAS": -1.0, "0": -1.0, "1": 1.0}
+#: Sign of x and y in LPS per coordinate system; 3D Slicer 4 wrote numbers for the names.
+_SIGNS = {"LPS": 1.0, "RAS": -1.0, "0": -1.0, "1": 1.0}
+_UNITS_MM = {"mm": 1.0, "um": 1e-3}
+_SIDES = {"right": Side.RIGHT, "r": Side.RIGHT, "left": Side.LEFT, "l": Side.LEFT}
+_TITLES = {structure.name: structure.title for structure in LANDMARKS}
+_LANDMARKS = {frozenset(name.split("_")): name for name in (*_TITLES, *POSE_NAMES)}
+#: The landmark's own colour: all points of a side by side in one list have one in 3D Slicer.
+_POINTS_RGB = LANDMARKS[0].rgb
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """A named line through points: (n, 3) LPS mm, with its colour (RGB, 0-255)."""
+
+    name: str
+    points_mm: FloatArray
+    rgb: Colour
+    closed: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Plane:
+    """A named square in space: (3,) centre, (3,) normal, LPS mm, edge, colour (RGB, 0-255)."""
+
+    name: str
+    center_mm: FloatArray
+    normal: FloatArray
+    edge_mm: float
+    rgb: Colour
 
 
 def write_markups(path: Path, landmarks: Mapping[Side, Landmarks]) -> None:
@@ -30,79 +63,202 @@ def write_markups(path: Path, landmarks: Mapping[Side, Landmarks]) -> None:
     Raises:
         OutputError: if it cannot be written.
     """
-    titles = {structure.name: structure.title for structure in LANDMARKS}
     points = [
-        _point(f"{side}/{name}", titles.get(name, name), landmarks[side][name])
+        _point(f"{side}/{name}", landmarks[side][name], _TITLES.get(name, name))
         for side in Side
         if side in landmarks
         for name in landmarks[side].names
     ]
-    content = {
-        "@schema": _SCHEMA,
-        "markups": [
-            {
-                "type": "Fiducial",
-                "coordinateSystem": "LPS",
-                "coordinateUnits": "mm",
-                "locked": False,
-                "labelFormat": "%N-%d",
-                "controlPoints": points,
-                "measurements": [],
-                "display": {
-                    "visibility": True,
-                    "opacity": 1.0,
-                    "color": [c / 255 for c in LANDMARKS[0].rgb],
-                    "selectedColor": [c / 255 for c in LANDMARKS[0].rgb],
-                    "propertiesLabelVisibility": False,
-                    "pointLabelsVisibility": True,
-                    "textScale": 3.0,
-                    "glyphType": "Sphere3D",
-                    "glyphScale": 1.0,
-                    "useGlyphScale": False,
-                    "glyphSize": 1.0,
-                },
-            }
-        ],
-    }
-    with replacing(path) as beside:
-        beside.write_text(json.dumps(content, indent=2) + "\n", "utf-8")
+    _write(path, [_markup("Fiducial", points, _POINTS_RGB)])
+
+
+def write_curves(path: Path, curves: list[Curve]) -> None:
+    """Write centrelines and other lines; 3D Slicer loads each as a curve of its own.
+
+    Args:
+        path: file to write.
+        curves: of at least two points each.
+
+    Raises:
+        OutputError: if it cannot be written.
+    """
+    found = []
+    for curve in curves:
+        points = [_point(str(number + 1), point) for number, point in enumerate(curve.points_mm)]
+        kind = "ClosedCurve" if curve.closed else "Curve"
+        found.append(_markup(kind, points, curve.rgb, name=curve.name, labelled=False))
+    _write(path, found)
+
+
+def write_planes(path: Path, planes: list[Plane]) -> None:
+    """Write planes by centre and normal; 3D Slicer loads each as a plane of its own.
+
+    Args:
+        path: file to write.
+        planes: with normals of any length but zero.
+
+    Raises:
+        OutputError: if it cannot be written.
+    """
+    found = []
+    for plane in planes:
+        axes, half = _axes(plane.normal), plane.edge_mm / 2
+        own = {
+            "planeType": "pointNormal",
+            "sizeMode": "absolute",
+            "center": _plain(plane.center_mm),
+            "normal": _plain(axes[:, 2]),
+            "size": [plane.edge_mm, plane.edge_mm, 0.0],
+            "planeBounds": [-half, half, -half, half],
+            "orientation": _plain(axes.ravel()),
+            "baseToNode": _plain(affine_from(axes, plane.center_mm).ravel()),
+            "objectToBase": _plain(np.eye(4).ravel()),
+        }
+        point = _point("1", plane.center_mm)
+        found.append(_markup("Plane", [point], plane.rgb, name=plane.name, labelled=False) | own)
+    _write(path, found)
 
 
 def read_markups(path: Path) -> dict[str, FloatArray]:
     """Points of a Markups file, LPS mm by label; nan where undefined.
 
     Raises:
-        InputError: if it is none, or does not say its coordinate system.
+        InputError: if it is none, does not say its coordinate system, or names two points alike.
     """
     try:
-        content = json.loads(path.read_text("utf-8"))
-        lists = content["markups"]
+        lists = [dict(markup) for markup in json.loads(path.read_text("utf-8"))["markups"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: cannot be read as 3D Slicer Markups") from error
     points: dict[str, FloatArray] = {}
-    for markups in lists:
-        system = str(markups.get("coordinateSystem", ""))
-        if system not in _NAMES:
+    for markup in lists:
+        system, length = (
+            str(markup.get("coordinateSystem", "")),
+            markup.get("coordinateUnits", "mm"),
+        )
+        length = length[0] if isinstance(length, list) and length else length
+        if system not in _SIGNS:
             raise InputError(f"{path}: does not say whether its coordinates are LPS or RAS")
-        signs = np.array([_NAMES[system], _NAMES[system], 1.0])
-        for point in markups.get("controlPoints", []):
-            known = point.get("positionStatus", "defined") == "defined"
-            place = point.get("position") if known else [np.nan] * 3
-            points[str(point["label"])] = np.asarray(place, dtype=float) * signs
+        if length not in _UNITS_MM:
+            raise InputError(f"{path}: its coordinates are in {length}; mm are needed")
+        scale = np.array([_SIGNS[system], _SIGNS[system], 1.0]) * _UNITS_MM[length]
+        for point in markup.get("controlPoints") or []:
+            try:
+                label, place = str(point["label"]), _place(point)
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
+                raise InputError(f"{path}: has a point without label or place") from error
+            if label in points:
+                raise InputError(f"{path}: has two points called {label!r}")
+            points[label] = place * scale
     return points
 
 
-def _point(label: str, title: str, point_mm: FloatArray) -> dict[str, Any]:
+def read_landmarks(path: Path) -> dict[Side, Landmarks]:
+    """Landmarks per side of a Markups file, as written here or renamed in 3D Slicer.
+
+    Args:
+        path: labels such as `right/helicotrema`, "Left oval window" or "R_round-window".
+
+    Returns:
+        LPS mm; nan where undefined.
+
+    Raises:
+        InputError: if it cannot be read, a label is no landmark of a side, or stands there twice.
+    """
+    sides: dict[Side, dict[str, FloatArray]] = {}
+    for label, point_mm in read_markups(path).items():
+        words = re.findall(r"[a-z]+|[0-9]+", label.lower())
+        told = [_SIDES[word] for word in words if word in _SIDES]
+        name = _LANDMARKS.get(frozenset(word for word in words if word not in _SIDES))
+        if len(told) != 1 or name is None:
+            if np.isnan(point_mm).any():
+                continue
+            raise InputError(
+                f"{path}: its point {label!r} is no landmark of a side; name it as in "
+                "right/helicotrema, left/oval_window or right/round_window, or delete it"
+            )
+        named = sides.setdefault(told[0], {})
+        if name in named:
+            raise InputError(f"{path}: has two points for {told[0]}/{name}")
+        named[name] = point_mm
+    return {
+        side: Landmarks(tuple(named), np.stack(list(named.values())))
+        for side, named in sides.items()
+    }
+
+
+def _place(point: Mapping[str, Any]) -> FloatArray:
+    """(3,) position as it stands in the file; nan if it was never placed, or skipped."""
+    if point.get("positionStatus", "defined") != "defined":
+        return np.full(3, np.nan)
+    place = np.asarray(point["position"], dtype=float)
+    if place.shape != (3,) or not np.isfinite(place).all():
+        raise ValueError("a position needs three numbers")
+    return place
+
+
+def _write(path: Path, markups: list[dict[str, Any]]) -> None:
+    content = {"@schema": _SCHEMA, "markups": markups}
+    with replacing(path) as beside:
+        beside.write_text(json.dumps(content, indent=2) + "\n", "utf-8")
+
+
+def _markup(
+    kind: str,
+    points: list[dict[str, Any]],
+    rgb: Colour,
+    *,
+    name: str = "",
+    labelled: bool = True,
+) -> dict[str, Any]:
+    colour = [channel / 255 for channel in rgb]
+    return {
+        "type": kind,
+        **({"name": name} if name else {}),
+        "coordinateSystem": "LPS",
+        "coordinateUnits": "mm",
+        "locked": False,
+        "labelFormat": "%N-%d",
+        "controlPoints": points,
+        "measurements": [],
+        "display": {
+            "visibility": True,
+            "opacity": 1.0,
+            "color": colour,
+            "selectedColor": colour,
+            "propertiesLabelVisibility": not labelled,
+            "pointLabelsVisibility": labelled,
+            "textScale": 3.0,
+            "glyphType": "Sphere3D",
+            "glyphScale": 1.0,
+            "useGlyphScale": False,
+            "glyphSize": 1.0 if labelled else 0.2,
+        },
+    }
+
+
+def _point(label: str, point_mm: FloatArray, title: str = "") -> dict[str, Any]:
     known = bool(np.isfinite(point_mm).all())
     return {
         "id": label,
         "label": label,
         "description": title,
         "associatedNodeID": "",
-        "position": [float(v) for v in point_mm] if known else [0.0, 0.0, 0.0],
+        "position": _plain(point_mm) if known else [0.0, 0.0, 0.0],
         "orientation": [-1.0, 0.0, 0.0, 0.0, -1.0, 0.0, 0.0, 0.0, 1.0],
         "selected": True,
         "locked": False,
         "visibility": known,
         "positionStatus": "defined" if known else "undefined",
     }
+
+
+def _axes(normal: FloatArray) -> FloatArray:
+    """(3, 3) right-handed axes as columns, the last along the normal."""
+    z = unit(normal)
+    # Across the axis that the normal lies least along: never parallel to it.
+    x = unit(np.cross(np.eye(3)[np.argmin(np.abs(z))], z))
+    return np.stack([x, np.cross(z, x), z], axis=1)
+
+
+def _plain(values: ArrayLike) -> list[float]:
+    return [float(v) for v in np.asarray(values)]

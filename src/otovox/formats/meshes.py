@@ -2,18 +2,20 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import trimesh
 from numpy.typing import NDArray
-from trimesh.visual.material import PBRMaterial
-from trimesh.visual.texture import TextureVisuals
 
 from otovox.anatomy import LABYRINTH, LANDMARKS, Side, Structure
 from otovox.errors import OutputError
 from otovox.formats.writing import replacing
 from otovox.geometry import FloatArray
 from otovox.landmarks import Landmarks
+
+# trimesh takes long to import, and most commands write no surface.
+if TYPE_CHECKING:
+    import trimesh
 
 #: Vertices (n, 3) in LPS mm and faces (m, 3), wound outward.
 Surface = tuple[FloatArray, NDArray[np.integer]]
@@ -66,11 +68,14 @@ def write_ply(path: Path, vertices_mm: FloatArray, faces: NDArray[np.integer], s
     Raises:
         OutputError: if it cannot be written, or there is nothing to write.
     """
+    import trimesh
+    from trimesh.visual.color import ColorVisuals
+
     if not len(faces):
         raise OutputError(f"{path}: cannot be written (the surface is empty)")
     surface = trimesh.Trimesh(vertices_mm, faces, process=False)
     colours = np.tile((*LABYRINTH[side].rgb, 255), (len(vertices_mm), 1)).astype(np.uint8)
-    surface.visual = trimesh.visual.ColorVisuals(surface, vertex_colors=colours)
+    surface.visual = ColorVisuals(surface, vertex_colors=colours)
     _write(path, surface.export(file_type="ply", encoding="binary"))
 
 
@@ -89,6 +94,8 @@ def write_glb(
     Raises:
         OutputError: if it cannot be written, or there is nothing to write.
     """
+    import trimesh
+
     scene = trimesh.Scene(base_frame="world")
     scene.graph.update("lps_mm", "world", matrix=LPS_TO_GLTF)
     titles = {structure.name: structure for structure in LANDMARKS}
@@ -107,8 +114,11 @@ def write_glb(
     _write(path, scene.export(file_type="glb", include_normals=True))
 
 
-def _add(scene: trimesh.Scene, name: str, surface: trimesh.Trimesh, look: Structure) -> None:
+def _add(scene: "trimesh.Scene", name: str, surface: "trimesh.Trimesh", look: Structure) -> None:
     """Put a surface into the scene's LPS frame, in the colour of its structure."""
+    from trimesh.visual.material import PBRMaterial
+    from trimesh.visual.texture import TextureVisuals
+
     material = PBRMaterial(
         name=look.title,
         baseColorFactor=(*look.rgb, 255),
