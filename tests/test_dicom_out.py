@@ -13,6 +13,7 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 from otovox.anatomy import LANDMARK_NAMES, Side
 from otovox.errors import InputError, OutputError
 from otovox.formats import load_scan
+from otovox.formats.dicom_codes import quantity_code
 from otovox.formats.dicom_seg import write_dicom_seg
 from otovox.formats.dicom_source import source_headers
 from otovox.formats.dicom_sr import EarFindings, Quantity, write_dicom_sr
@@ -179,18 +180,28 @@ def test_the_report_holds_points_and_measurements(
     if segments is not None:
         (whole,) = content.get_volumetric_roi_measurement_groups()
         assert whole.referenced_segment.segment_number == 2
-        assert whole.referenced_segment.referenced_sop_instance_uid == segments.dataset.SOPInstanceUID
+        assert (
+            whole.referenced_segment.referenced_sop_instance_uid == segments.dataset.SOPInstanceUID
+        )
     else:
         (whole,) = content.get_image_measurement_groups()
-    told = {m.name.value: (m.value, m.unit.value) for m in whole.get_measurements()}
+    told = {m.name.meaning: (m.value, m.unit.value) for m in whole.get_measurements()}
     assert told == {
-        "118565006": (212.5, "mm3"),
-        "helicotrema_to_oval_window": (4.5, "mm"),
-        "cochlear_turns": (2.6, "1"),
+        "Volume": (212.5, "mm3"),
+        "Helicotrema to oval window": (4.5, "mm"),
+        "Cochlear turns": (2.6, "1"),
     }
     text = str(pydicom.dcmread(tmp_path / "r.dcm"))
     assert "71 ears" in text
     assert "99OTOVOX" in text
+
+
+def test_private_codes_are_short_and_apart() -> None:
+    keys = ("cochlear_turns", "helicotrema_to_oval_window", "helicotrema_to_round_window")
+    codes = [quantity_code(key).value for key in keys]
+    assert codes[0] == "cochlear_turns"
+    assert len(set(codes)) == len(keys)
+    assert all(len(code) <= 16 for code in codes)
 
 
 def test_a_report_without_an_ear_is_refused(tmp_path: Path, scan: Scan) -> None:

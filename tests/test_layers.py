@@ -77,6 +77,7 @@ PLAN = (
             "tables",
             "page",
             "report",
+            "corrections",
             "scored_runs",
             "paper_tables",
             "figures",

@@ -1,11 +1,11 @@
-"""`otovox dataset ...`: bring data sets in, check them, split them, sum them up."""
+"""`otovox dataset ...`: bring data sets in, check, split, add corrected results, sum up."""
 
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from otovox.errors import ConfigError
+from otovox.errors import ConfigError, OtovoxError
 from otovox.refusing import refusals
 
 app = typer.Typer(help="Data sets on disk: import, check, split, summary.", no_args_is_help=True)
@@ -19,6 +19,9 @@ Sides = Annotated[Path | None, typer.Option(help="CSV with the columns case and 
 Validation = Annotated[int, typer.Option(min=0, help="Patients for validation.")]
 Test = Annotated[int, typer.Option(min=0, help="Patients for test.")]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of the draw.")]
+Results = Annotated[list[Path], typer.Argument(help="Result folders, corrected in 3D Slicer.")]
+Scans = Annotated[Path, typer.Option(help="Where the scans are that the results are about.")]
+Replace = Annotated[bool, typer.Option(help="Replace cases of the same name.")]
 
 
 @app.command("import")
@@ -85,6 +88,34 @@ def split(folder: Folder, validation: Validation = 5, test: Test = 0, seed: Seed
     for name in ("train", "validation", "test"):
         cases = [entry for entry in entries if entry.split == name]
         typer.echo(f"{name}: {len(cases)} cases of {len({e.patient for e in cases})} patients")
+
+
+@app.command("add-corrections")
+@refusals
+def add_corrections(
+    dataset: Folder,
+    results: Results,
+    scans: Scans,
+    replace: Replace = False,
+) -> None:
+    """Make training cases of results whose masks or points were corrected in 3D Slicer."""
+    from otovox.corrections import add_correction, read_correction
+
+    refused = 0
+    for folder in results:
+        try:
+            found = read_correction(folder, scans=scans)
+            entry = add_correction(dataset, found, replaced=replace)
+        except OtovoxError as error:
+            refused += 1
+            typer.echo(f"otovox: {error}", err=True)
+            continue
+        changes = found.changes or ("nothing was changed",)
+        typer.echo("\n  ".join([f"{entry.case}: added", *changes]))
+        for warning in found.warnings:
+            typer.echo(f"  note: {warning}")
+    typer.echo(f"{len(results) - refused} added, {refused} refused: {dataset}")
+    raise typer.Exit(2 if refused else 0)
 
 
 @app.command()

@@ -3,6 +3,8 @@
 Sources: DICOM PS3.16 (CID 244, 7150, 7151, 7162), as in pydicom; codes of structures in `anatomy`.
 """
 
+from hashlib import sha256
+
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
@@ -45,7 +47,12 @@ def labyrinth_code() -> Code:
 
 
 def quantity_code(key: str) -> Code:
-    """A measurement by its key: SNOMED CT for a volume, else our own code."""
+    """A measurement by its key: SNOMED CT for a volume, else our own code.
+
+    A code has at most 16 characters (VR SH), for readers stumble over longer ones: longer keys are
+    cut, and a checksum keeps them apart. The meaning has the key in full.
+    """
     if key == "labyrinth_volume":
         return codes.SCT.Volume
-    return Code(key, PRIVATE, key.replace("_", " ").capitalize())
+    value = key if len(key) <= 16 else f"{key[:9]}-{sha256(key.encode()).hexdigest()[:6]}"
+    return Code(value, PRIVATE, key.replace("_", " ").capitalize()[:64])
