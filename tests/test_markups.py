@@ -109,10 +109,9 @@ def test_curves_are_written_each_by_name(tmp_path: Path) -> None:
     assert first["display"]["color"] == [1, 0, 0.2]
 
 
-DIRECTIONS = st.lists(st.floats(-1, 1), min_size=3, max_size=3)
-
-
-@given(DIRECTIONS.filter(lambda v: np.linalg.norm(v) > 0.01))
+@given(
+    st.lists(st.floats(-1, 1), min_size=3, max_size=3).filter(lambda v: np.linalg.norm(v) > 0.01)
+)
 def test_planes_are_squares_across_their_normal(tmp_path_factory, normal: list[float]) -> None:
     path = tmp_path_factory.mktemp("plane") / "planes.mrk.json"
     center = np.array([10.0, -20, 30])

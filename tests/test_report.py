@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 import SimpleITK as sitk
+import trimesh
 
 from otovox import report
 from otovox.anatomy import LANDMARK_NAMES, Side
 from otovox.case import Prediction
 from otovox.errors import InputError, OutputError
-from otovox.formats import read_markups
+from otovox.formats import read_markups, read_segments
 from otovox.geometry import affine_from, random_rotation
 from otovox.report import read_result, summary_table, write_results
 from otovox.result import FILES, describe
@@ -93,6 +94,21 @@ def test_mask_points_and_surface_coincide(prediction: Prediction, tmp_path: Path
 
 
 @pytest.mark.usefixtures("quick")
+def test_files_of_other_tools_tell_the_same(prediction: Prediction, tmp_path: Path) -> None:
+    folder = write_results(prediction, tmp_path / "out")
+    segments = read_segments(folder / "segmentation.seg.nrrd")
+    assert np.array_equal(segments.values, prediction.labels.values)
+    assert segments.grid.same_as(prediction.labels.grid)
+    scene = trimesh.load_scene(folder / "labyrinth.glb")
+    assert {"right_labyrinth", "left_labyrinth", "left_helicotrema"} <= set(scene.geometry)
+    for side in Side:
+        one, other = (trimesh.load_mesh(folder / f"labyrinth_{side}.{e}") for e in ("stl", "ply"))
+        assert one.bounds == pytest.approx(other.bounds, abs=1e-4)
+        assert other.volume == pytest.approx(one.volume, rel=1e-4)
+    assert "Left bony labyrinth" in (folder / "labels.txt").read_text("utf-8")
+
+
+@pytest.mark.usefixtures("quick")
 def test_uncertainty_is_kept_in_steps(prediction: Prediction, tmp_path: Path) -> None:
     folder = write_results(prediction, tmp_path / "out")
     image = sitk.ReadImage(str(folder / "uncertainty.nii.gz"))
@@ -140,7 +156,8 @@ def test_no_ear_is_written_too(scan: Scan, predict: Any, tmp_path: Path) -> None
     result = read_result(folder / "result.json")
     assert result.ears == []
     assert result.warnings == ["no inner ear found"]
-    assert not list(folder.glob("*.stl"))
+    assert not [path for kind in ("stl", "ply", "glb") for path in folder.glob(f"*.{kind}")]
+    assert not {"scene", "ply_left"} & set(result.files)
     assert "labyrinth_right" not in result.files
     assert read_markups(folder / "landmarks.mrk.json") == {}
 

@@ -9,7 +9,16 @@ from pydantic import ValidationError
 from otovox.anatomy import LANDMARKS, Side
 from otovox.case import Prediction
 from otovox.errors import InputError, OutputError
-from otovox.formats import save_label_map, save_volume, write_markups, write_stl
+from otovox.formats import (
+    save_label_map,
+    save_volume,
+    write_glb,
+    write_itksnap_labels,
+    write_markups,
+    write_ply,
+    write_segments,
+    write_stl,
+)
 from otovox.formats.writing import replacing_folder
 from otovox.landmarks import Landmarks
 from otovox.result import DISTANCES, FILES, RESULT, SCHEMA_VERSION, ResultFile, describe, sides_of
@@ -102,7 +111,10 @@ def _write(prediction: Prediction, folder: Path) -> None:
     uncertainty = np.round(prediction.uncertainty * steps) / steps
     save_label_map(labels, folder / FILES["segmentation"])
     save_volume(uncertainty, labels.grid, folder / FILES["uncertainty"])
+    write_segments(folder / FILES["segments"], labels)
+    write_itksnap_labels(folder / FILES["labels"])
     write_markups(folder / FILES["landmarks"], _by_side(prediction))
+    surfaces = {}
     fine = {ear.side: ear.probability for ear in prediction.ears}
     for side in sides_of(prediction):
         probability = fine[side]
@@ -110,7 +122,11 @@ def _write(prediction: Prediction, folder: Path) -> None:
             surface = smooth_mesh(labels.values == side.label, labels.grid)
         else:
             surface = mesh(probability.values, probability.grid)
+        surfaces[side] = surface
         write_stl(folder / FILES[f"labyrinth_{side}"], *surface)
+        write_ply(folder / FILES[f"ply_{side}"], *surface, side)
+    if surfaces:
+        write_glb(folder / FILES["scene"], surfaces, _by_side(prediction))
     overview(prediction, folder / FILES["overview"])
     result = describe(prediction)
     table = long_table({result.input.name: result})

@@ -21,10 +21,15 @@ DISCLAIMER = "Research use only. Not a medical device."
 FILES = {
     "segmentation": "segmentation.nii.gz",
     "uncertainty": "uncertainty.nii.gz",
+    "segments": "segmentation.seg.nrrd",
+    "labels": "labels.txt",
     "landmarks": "landmarks.mrk.json",
     "overview": "overview.png",
     "labyrinth_right": "labyrinth_right.stl",
     "labyrinth_left": "labyrinth_left.stl",
+    "ply_right": "labyrinth_right.ply",
+    "ply_left": "labyrinth_left.ply",
+    "scene": "labyrinth.glb",
     "measurements": "measurements.csv",
     "report": "report.html",
 }
@@ -160,7 +165,9 @@ class ResultFile(_Model):
 def describe(prediction: Prediction) -> ResultFile:
     """A prediction as `result.json` tells it."""
     scan, grid = prediction.scan, prediction.scan.grid
-    kept = set(FILES) - {f"labyrinth_{side}" for side in set(Side) - set(sides_of(prediction))}
+    absent = [side for side in Side if side not in sides_of(prediction)]
+    left_out = {f"{kind}_{side}" for kind in ("labyrinth", "ply") for side in absent}
+    left_out |= {"scene"} if len(absent) == len(Side) else set()
     return ResultFile(
         schema_version=SCHEMA_VERSION,
         disclaimer=DISCLAIMER,
@@ -182,7 +189,7 @@ def describe(prediction: Prediction) -> ResultFile:
             key=prediction.provenance.get("key"),
             created=datetime.now(UTC).isoformat(timespec="seconds"),
         ),
-        files={name: file for name, file in FILES.items() if name in kept},
+        files={name: file for name, file in FILES.items() if name not in left_out},
     )
 
 

@@ -1,4 +1,4 @@
-"""Scans, label maps, landmarks and meshes, in and out."""
+"""Scans, label maps, landmarks, curves and meshes, in and out."""
 
 from pathlib import Path
 
@@ -13,20 +13,40 @@ from otovox.formats.images import (
     save_volume,
     scan_name,
 )
-from otovox.formats.markups import read_markups, write_markups
-from otovox.formats.meshes import write_stl
+from otovox.formats.itksnap import write_itksnap_labels
+from otovox.formats.markups import (
+    Curve,
+    Plane,
+    read_landmarks,
+    read_markups,
+    write_curves,
+    write_markups,
+    write_planes,
+)
+from otovox.formats.meshes import write_glb, write_ply, write_stl
+from otovox.formats.segments import read_segments, write_segments
 from otovox.volume import Scan
 
 __all__ = [
+    "Curve",
+    "Plane",
     "find_scans",
     "fingerprint",
     "load_label_map",
     "load_scan",
+    "read_landmarks",
     "read_markups",
+    "read_segments",
     "save_label_map",
     "save_volume",
     "scan_name",
+    "write_curves",
+    "write_glb",
+    "write_itksnap_labels",
     "write_markups",
+    "write_planes",
+    "write_ply",
+    "write_segments",
     "write_stl",
 ]
 
