@@ -39,7 +39,8 @@ def head() -> Case:
             for share in np.linspace(0, 1, 40):
                 place = share * point + (1 - share) * pose.origin_mm
                 seeds[tuple(np.rint(GRID.to_ijk(place)).astype(int))] = False
-        labels[ndimage.distance_transform_edt(seeds, sampling=0.5) < 1.1] = side.label
+        away_mm = np.asarray(ndimage.distance_transform_edt(seeds, sampling=0.5))
+        labels[away_mm < 1.1] = side.label
         landmarks[side] = Landmarks(LANDMARK_NAMES, points[: len(LANDMARK_NAMES)])
     values = np.random.default_rng(0).normal(0, 50, GRID.shape) + np.where(labels > 0, 0, 1200)
     scan = Scan(values.astype(np.float32), GRID, "head")

@@ -174,12 +174,15 @@ def test_the_report_holds_points_and_measurements(
         assert region.graphic_type == hd.sr.GraphicTypeValues3D.POINT
         assert region.frame_of_reference_uid == FRAME
         np.testing.assert_allclose(region.value[0], place)
-    assert points[1].finding_type.value == "56913"
-    assert points[1].finding_type.scheme_designator == "FMA"
-    assert points[0].finding_sites[0].laterality.meaning == "Left"
+    kind, (site,) = points[1].finding_type, points[0].finding_sites
+    assert kind is not None
+    assert (kind.value, kind.scheme_designator) == ("56913", "FMA")
+    assert site.laterality is not None
+    assert site.laterality.meaning == "Left"
     if segments is not None:
         (whole,) = content.get_volumetric_roi_measurement_groups()
-        assert whole.referenced_segment.segment_number == 2
+        assert whole.referenced_segment is not None
+        assert whole.referenced_segment.referenced_segment_numbers == [2]
         assert (
             whole.referenced_segment.referenced_sop_instance_uid == segments.dataset.SOPInstanceUID
         )

@@ -238,7 +238,7 @@ def _landmarks(path: Path) -> dict[Side, Landmarks]:
 
 
 def _check_sides(folder: Path, places_mm: Mapping[Side, NDArray]) -> None:
-    """Refuse a right labyrinth that lies left of the left one, unless the head is upside down."""
+    """Refuse a right labyrinth that lies to the patient's left of the left one."""
     if len(places_mm) < 2:
         return
     right, left = (places_mm[side].mean(axis=0) for side in (Side.RIGHT, Side.LEFT))

@@ -21,7 +21,14 @@ from otovox.formats.dicom_seg import MANUFACTURER, SR_SERIES, WrittenSegments
 from otovox.formats.writing import replacing
 from otovox.landmarks import Landmarks
 
-_TITLES = {structure.name: structure for structure in LANDMARKS}
+#: Measurement groups that a TID 1500 report may hold.
+Group = (
+    hd.sr.PlanarROIMeasurementsAndQualitativeEvaluations
+    | hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations
+    | hd.sr.MeasurementsAndQualitativeEvaluations
+)
+
+_STRUCTURES = {structure.name: structure for structure in LANDMARKS}
 
 
 @dataclass(frozen=True)
@@ -117,9 +124,7 @@ def _observer() -> hd.sr.ObservationContext:
     )
 
 
-def _groups(
-    ear: EarFindings, source: Dataset, segments: WrittenSegments | None
-) -> Iterator[Sequence[Dataset]]:
+def _groups(ear: EarFindings, source: Dataset, segments: WrittenSegments | None) -> Iterator[Group]:
     """Measurement groups of one ear: its labyrinth, then each landmark."""
     site = hd.sr.FindingSite(
         anatomic_location=codes.INNER_EAR, laterality=codes.LATERALITY[ear.side]
@@ -144,10 +149,10 @@ def _groups(
     elif ear.quantities:
         yield hd.sr.MeasurementsAndQualitativeEvaluations(**whole)
     for name in ear.landmarks.names:
-        if name in _TITLES and ear.landmarks.has(name):
+        if name in _STRUCTURES and ear.landmarks.has(name):
             yield hd.sr.PlanarROIMeasurementsAndQualitativeEvaluations(
                 tracking_identifier=_tracking(f"{ear.side}/{name}"),
-                finding_type=codes.code_of(_TITLES[name]),
+                finding_type=codes.code_of(_STRUCTURES[name]),
                 referenced_region=hd.sr.ImageRegion3D(
                     graphic_type=hd.sr.GraphicTypeValues3D.POINT,
                     graphic_data=np.asarray(ear.landmarks[name], dtype=float)[None],
