@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from otovox.anatomy import CANONICAL_MM, LANDMARK_NAMES, POSE_NAMES, Side
 from otovox.case import Case, EarPrediction, Prediction
 from otovox.cli import app
 from otovox.corrections import add_correction, read_correction, side_told_mm
-from otovox.dataset import check_dataset, load_case, read_index
+from otovox.dataset import check_dataset, load_case, read_index, write_index
 from otovox.errors import InputError, OutputError
 from otovox.formats import save_label_map, save_volume, write_markups
 from otovox.formats.segments import write_segments
@@ -242,7 +243,10 @@ def test_a_case_is_replaced_only_when_asked(result: Path, tmp_path: Path) -> Non
     with pytest.raises(InputError, match="--replace"):
         add_correction(tmp_path / "data", found)
     add_correction(tmp_path / "data", found, replaced=True)
-    assert len(read_index(tmp_path / "data")) == 1
+    (entry,) = read_index(tmp_path / "data")
+    write_index(tmp_path / "data", [replace(entry, split="test")])
+    with pytest.raises(InputError, match="belongs to test"):
+        add_correction(tmp_path / "data", found, replaced=True)
 
 
 def test_nothing_is_half_written(

@@ -1,6 +1,6 @@
-"""DICOM answers: a Segmentation and a TID 1500 report, read back by highdicom and pydicom."""
+"""DICOM results: read back by highdicom and pydicom, in place, coded, referring to their source."""
 
-from dataclasses import replace
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import highdicom as hd
@@ -10,27 +10,35 @@ import pytest
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
-from otovox.anatomy import LANDMARK_NAMES, Side
+from otovox.anatomy import Side
+from otovox.case import Prediction
 from otovox.errors import InputError, OutputError
 from otovox.formats import load_scan
-from otovox.formats.dicom_codes import quantity_code
 from otovox.formats.dicom_seg import write_dicom_seg
 from otovox.formats.dicom_source import source_headers
-from otovox.formats.dicom_sr import EarFindings, Quantity, write_dicom_sr
+from otovox.formats.dicom_sr import PRIVATE_SCHEME, Quantity, private_code, write_dicom_sr
 from otovox.geometry import rotation_from_vector
 from otovox.landmarks import Landmarks
-from otovox.volume import LabelMap, Scan
+from otovox.report import read_result, write_results
+from otovox.result import DICOM, FILES
+from otovox.volume import Grid, LabelMap, Scan
 
-AXES = rotation_from_vector((0.2, -0.1, 0.3))
-SHAPE = (28, 24, 16)  # i, j, k
-STUDY, SERIES, FRAME = generate_uid(), generate_uid(), generate_uid()
+AXES = rotation_from_vector((0.3, -0.2, 0.5))
+COUNT, ROWS, COLUMNS = 12, 30, 28
+POINTS = Landmarks(
+    ("helicotrema", "oval_window", "round_window", "common_crus"),
+    np.array([[1.25, 2.5, 3.5], [4.0, 5.0, -6.5], [np.nan] * 3, [0.0, 0, 0]]),
+)
 
 
-def write_series(folder: Path, **changes: object) -> Path:
-    """An oblique CT series of noise, its files in no order; `changes` spoil every header."""
+@pytest.fixture
+def series(tmp_path: Path) -> Path:
+    """An oblique CT series with all that DICOM demands of one, its files in no order."""
+    folder = tmp_path / "series"
     folder.mkdir()
-    rng = np.random.default_rng(5)
-    for number in rng.permutation(SHAPE[2]):
+    study, uid, frame = generate_uid(), generate_uid(), generate_uid()
+    rng = np.random.default_rng(1)
+    for number in rng.permutation(COUNT):
         meta = FileMetaDataset()
         meta.TransferSyntaxUID = ExplicitVRLittleEndian
         meta.MediaStorageSOPClassUID = CTImageStorage
@@ -38,175 +46,193 @@ def write_series(folder: Path, **changes: object) -> Path:
         data = pydicom.Dataset()
         data.file_meta = meta
         data.SOPClassUID, data.SOPInstanceUID = CTImageStorage, meta.MediaStorageSOPInstanceUID
-        data.StudyInstanceUID, data.SeriesInstanceUID = STUDY, SERIES
-        data.FrameOfReferenceUID, data.PositionReferenceIndicator = FRAME, ""
-        data.PatientID, data.PatientName, data.PatientSex = "phantom", "Phantom^One", "O"
-        data.PatientBirthDate, data.AccessionNumber, data.StudyID = "", "", "1"
-        data.StudyDate, data.StudyTime, data.ReferringPhysicianName = "20200101", "120000", ""
+        data.PatientID, data.PatientName, data.PatientBirthDate = "p1", "Doe^Jane", ""
+        data.PatientSex, data.AccessionNumber, data.StudyID = "", "", ""
+        data.StudyDate, data.StudyTime, data.ReferringPhysicianName = "", "", ""
+        data.StudyInstanceUID, data.SeriesInstanceUID, data.FrameOfReferenceUID = study, uid, frame
+        data.PositionReferenceIndicator = ""
         data.Modality, data.SeriesNumber, data.InstanceNumber = "CT", 3, int(number) + 1
-        data.ImagePositionPatient = [float(v) for v in AXES @ (0, 0, 0.6 * number) + (5, 6, 7)]
-        data.ImageOrientationPatient = [float(v) for v in (*AXES[:, 0], *AXES[:, 1])]
-        data.PixelSpacing, data.SliceThickness = [0.5, 0.4], 0.6
-        data.Columns, data.Rows = SHAPE[:2]
+        data.ImagePositionPatient = [round(float(v), 6) for v in AXES[:, 2] * number * 0.8]
+        data.ImageOrientationPatient = [round(float(v), 6) for v in [*AXES[:, 0], *AXES[:, 1]]]
+        data.PixelSpacing, data.SliceThickness = [0.5, 0.4], 0.8
+        data.Rows, data.Columns = ROWS, COLUMNS
         data.BitsAllocated, data.BitsStored, data.HighBit = 16, 16, 15
         data.PixelRepresentation, data.SamplesPerPixel = 0, 1
         data.PhotometricInterpretation = "MONOCHROME2"
         data.RescaleSlope, data.RescaleIntercept = 1, -1024
-        data.PixelData = rng.integers(0, 4000, SHAPE[1::-1]).astype("<u2").tobytes()
-        for tag, value in changes.items():
-            setattr(data, tag, value)
-        data.save_as(folder / f"{rng.integers(10**9)}.dcm", enforce_file_format=True)
+        data.PixelData = rng.integers(0, 4000, (ROWS, COLUMNS)).astype("<u2").tobytes()
+        data.save_as(folder / f"{generate_uid()}.dcm", enforce_file_format=True)
     return folder
 
 
-@pytest.fixture
-def scan(tmp_path: Path) -> Scan:
-    return load_scan(write_series(tmp_path / "series"))
+def labels_on(grid: Grid, *sides: Side) -> LabelMap:
+    values = np.zeros(grid.shape, np.uint8)
+    for side in sides:
+        first = 3 * side.label
+        values[first : first + 2, 5:9, first : first + 3] = side.label
+    return LabelMap(values, grid)
 
 
-def two_boxes(scan: Scan) -> LabelMap:
-    values = np.zeros(scan.grid.shape, np.uint8)
-    values[2:5, 3:7, 4:9] = Side.RIGHT.label
-    values[9:13, 8:9, 1:3] = Side.LEFT.label
-    return LabelMap(values, scan.grid)
-
-
-def test_the_headers_are_those_of_the_slices_in_order(scan: Scan) -> None:
+def test_headers_are_found_again_in_order(series: Path) -> None:
+    scan = load_scan(series)
     headers = source_headers(scan)
-    assert scan.series == SERIES
-    assert [header.InstanceNumber for header in headers] == list(range(1, SHAPE[2] + 1))
-    for k, header in enumerate(headers):
-        np.testing.assert_allclose(header.ImagePositionPatient, scan.grid.to_mm((0, 0, k)))
-    with pytest.raises(InputError, match="no DICOM series"):
-        source_headers(replace(scan, series=""))
-    next(Path(scan.source).iterdir()).unlink()
-    with pytest.raises(InputError, match="has changed"):
+    for number, header in enumerate(headers):
+        np.testing.assert_allclose(
+            header.ImagePositionPatient, scan.grid.to_mm((0, 0, number)), atol=1e-4
+        )
+    assert headers[0].PatientID == "p1"
+    next(series.iterdir()).unlink()
+    with pytest.raises(InputError, match="no longer holds"):
         source_headers(scan)
 
 
-def test_headers_that_nothing_can_refer_to_are_refused(tmp_path: Path) -> None:
-    scan = load_scan(write_series(tmp_path / "anonymous", FrameOfReferenceUID=""))
-    with pytest.raises(InputError, match="lack FrameOfReferenceUID"):
-        source_headers(scan)
+def test_segments_lie_where_the_labels_do(series: Path, tmp_path: Path) -> None:
+    scan = load_scan(series)
+    labels = labels_on(scan.grid, *Side)
+    write_dicom_seg(tmp_path / "segmentation.dcm", labels, scan)
+    found = hd.seg.segread(tmp_path / "segmentation.dcm")
+    assert found.StudyInstanceUID == source_headers(scan)[0].StudyInstanceUID
+    assert {uid for _, _, uid in found.get_source_image_uids()} <= {
+        header.SOPInstanceUID for header in source_headers(scan)
+    }
+    volume = found.get_volume(combine_segments=True)
+    for side in Side:
+        # Through the files' own geometry, whatever their order of axes.
+        here = np.argwhere(volume.array == side.label)
+        there = np.argwhere(labels.values == side.label)
+        placed = volume.map_indices_to_reference(here)
+        wanted = scan.grid.to_mm(there)
+        order, other = np.lexsort(placed.round(3).T), np.lexsort(wanted.round(3).T)
+        np.testing.assert_allclose(placed[order], wanted[other], atol=1e-3)
 
 
-def test_the_segmentation_lies_on_its_series(tmp_path: Path, scan: Scan) -> None:
-    labels = two_boxes(scan)
-    written = write_dicom_seg(tmp_path / "s.dcm", labels, source_headers(scan))
-    assert written.numbers == {Side.RIGHT: 1, Side.LEFT: 2}
-    seg = hd.seg.segread(tmp_path / "s.dcm")
-    assert seg.StudyInstanceUID == STUDY
-    assert seg.FrameOfReferenceUID == FRAME
-    assert seg.ReferencedSeriesSequence[0].SeriesInstanceUID == SERIES
-    assert seg.PatientID == "phantom"
-    # Voxel by voxel in the world: LPS mm of every labelled voxel of the file are ours.
-    volume = seg.get_volume(combine_segments=True)
-    places = volume.map_indices_to_reference(np.argwhere(volume.array > 0))
-    ijk = np.rint(labels.grid.to_ijk(places)).astype(int)
-    np.testing.assert_allclose(labels.grid.to_ijk(places), ijk, atol=1e-3)
-    again = np.zeros_like(labels.values)
-    again[tuple(ijk.T)] = volume.array[volume.array > 0]
-    np.testing.assert_array_equal(again, labels.values)
-
-
-def test_segments_have_their_names_codes_and_sides(tmp_path: Path, scan: Scan) -> None:
-    write_dicom_seg(tmp_path / "s.dcm", two_boxes(scan), source_headers(scan))
-    right, left = pydicom.dcmread(tmp_path / "s.dcm").SegmentSequence
-    assert [right.SegmentLabel, left.SegmentLabel] == [
-        "Right bony labyrinth",
-        "Left bony labyrinth",
-    ]
-    kind = left.SegmentedPropertyTypeCodeSequence[0]
+def test_segments_are_named_and_coded(series: Path, tmp_path: Path) -> None:
+    scan = load_scan(series)
+    write_dicom_seg(tmp_path / "a.dcm", labels_on(scan.grid, Side.LEFT), scan)
+    segment = pydicom.dcmread(tmp_path / "a.dcm").SegmentSequence[0]
+    assert segment.SegmentLabel == "Left bony labyrinth"
+    assert segment.SegmentAlgorithmType == "AUTOMATIC"
+    kind = segment.SegmentedPropertyTypeCodeSequence[0]
     assert (kind.CodeValue, kind.CodingSchemeDesignator) == ("279727008", "SCT")
     assert kind.SegmentedPropertyTypeModifierCodeSequence[0].CodeValue == "7771000"
-    assert left.SegmentAlgorithmType == "AUTOMATIC"
 
 
-def test_a_left_ear_alone_is_the_first_segment(tmp_path: Path, scan: Scan) -> None:
-    labels = two_boxes(scan)
-    only = LabelMap(np.where(labels.values == 2, labels.values, 0).astype(np.uint8), scan.grid)
-    written = write_dicom_seg(tmp_path / "s.dcm", only, source_headers(scan))
-    assert written.numbers == {Side.LEFT: 1}
-    seg = hd.seg.segread(tmp_path / "s.dcm")
-    assert [seg.get_segment_description(n).segment_label for n in seg.segment_numbers] == [
-        "Left bony labyrinth"
+def items(node: pydicom.Dataset) -> Iterator[pydicom.Dataset]:
+    """All content items below a node."""
+    for item in node.get("ContentSequence", ()):
+        yield item
+        yield from items(item)
+
+
+def test_points_and_measurements_come_back(series: Path, tmp_path: Path) -> None:
+    scan = load_scan(series)
+    told = [
+        Quantity("labyrinth_volume", 241.5, "mm3", (140.0, 265.0, "71 ears")),
+        Quantity("helicotrema_to_oval_window", 7.125, "mm"),
+        Quantity("turns", 2.6, ""),
     ]
-    empty = LabelMap(np.zeros(scan.grid.shape, np.uint8), scan.grid)
-    with pytest.raises(OutputError, match="no voxel"):
-        write_dicom_seg(tmp_path / "none.dcm", empty, source_headers(scan))
-    assert not (tmp_path / "none.dcm").exists()
-
-
-POINTS = np.array([[5.5, 6.25, 7.75], [-1.5, 2.0, 30.125], [np.nan] * 3])
-EAR = EarFindings(
-    Side.LEFT,
-    Landmarks(LANDMARK_NAMES, POINTS),
-    (
-        Quantity("labyrinth_volume", 212.5, "mm3", (140.0, 265.0, "71 ears")),
-        Quantity("helicotrema_to_oval_window", 4.5, "mm"),
-        Quantity("cochlear_turns", 2.6, ""),
-    ),
-)
-
-
-@pytest.mark.parametrize("with_segments", [True, False])
-def test_the_report_holds_points_and_measurements(
-    tmp_path: Path, scan: Scan, with_segments: bool
-) -> None:
-    headers = source_headers(scan)
-    segments = None
-    if with_segments:
-        segments = write_dicom_seg(tmp_path / "s.dcm", two_boxes(scan), headers)
-    write_dicom_sr(tmp_path / "r.dcm", [EAR], headers, segments=segments)
-    report = hd.sr.srread(tmp_path / "r.dcm")
-    assert isinstance(report, hd.sr.Comprehensive3DSR)
-    assert report.StudyInstanceUID == STUDY
-    content = report.content
-    assert isinstance(content, hd.sr.MeasurementReport)
-    points = content.get_planar_roi_measurement_groups()
-    assert [group.tracking_identifier for group in points] == [
-        "left/helicotrema",
-        "left/oval_window",
-    ]
-    for group, place in zip(points, POINTS, strict=False):
-        region = group.roi
-        assert isinstance(region, hd.sr.ImageRegion3D)
-        assert region.graphic_type == hd.sr.GraphicTypeValues3D.POINT
-        assert region.frame_of_reference_uid == FRAME
-        np.testing.assert_allclose(region.value[0], place)
-    kind, (site,) = points[1].finding_type, points[0].finding_sites
-    assert kind is not None
-    assert (kind.value, kind.scheme_designator) == ("56913", "FMA")
-    assert site.laterality is not None
-    assert site.laterality.meaning == "Left"
-    if segments is not None:
-        (whole,) = content.get_volumetric_roi_measurement_groups()
-        assert whole.referenced_segment is not None
-        assert whole.referenced_segment.referenced_segment_numbers == [2]
-        assert (
-            whole.referenced_segment.referenced_sop_instance_uid == segments.dataset.SOPInstanceUID
-        )
-    else:
-        (whole,) = content.get_image_measurement_groups()
-    told = {m.name.meaning: (m.value, m.unit.value) for m in whole.get_measurements()}
-    assert told == {
-        "Volume": (212.5, "mm3"),
-        "Helicotrema to oval window": (4.5, "mm"),
-        "Cochlear turns": (2.6, "1"),
+    path = tmp_path / "measurements.dcm"
+    write_dicom_sr(path, scan, landmarks={Side.RIGHT: POINTS}, quantities={Side.RIGHT: told})
+    report = hd.sr.srread(path)
+    assert report.SOPClassUID == pydicom.uid.Comprehensive3DSRStorage
+    assert report.ContentTemplateSequence[0].TemplateIdentifier == "1500"
+    points = report.content.get_planar_roi_measurement_groups()
+    placed = {group.tracking_identifier: group.roi.value[0].tolist() for group in points}
+    assert placed == {"right/helicotrema": [1.25, 2.5, 3.5], "right/oval_window": [4, 5, -6.5]}
+    frames = {group.roi.frame_of_reference_uid for group in points}
+    assert frames == {source_headers(scan)[0].FrameOfReferenceUID}
+    (group,) = report.content.get_image_measurement_groups()
+    values = {m.name.meaning: (m.value, m.unit.value) for m in group.get_measurements()}
+    assert values == {
+        "Volume": (241.5, "mm3"),
+        "helicotrema to oval window": (7.125, "mm"),
+        "turns": (2.6, "1"),
     }
-    text = str(pydicom.dcmread(tmp_path / "r.dcm"))
-    assert "71 ears" in text
-    assert "99OTOVOX" in text
+    codes = [item.ConceptNameCodeSequence[0] for item in items(pydicom.dcmread(path))]
+    private = [code for code in codes if code.CodingSchemeDesignator == PRIVATE_SCHEME]
+    assert {code.CodeValue for code in private} == {"turns", "helicotre-85128c"}
+    assert "71 ears" in str(pydicom.dcmread(path))
+    (site,) = group.finding_sites
+    (modifier,) = site.ContentSequence
+    assert modifier.ConceptCodeSequence[0].CodeValue == "24028007"
+
+
+def test_nothing_to_tell_and_other_scans_are_refused(series: Path, tmp_path: Path) -> None:
+    scan = load_scan(series)
+    with pytest.raises(OutputError, match="no labyrinth"):
+        write_dicom_seg(tmp_path / "a.dcm", labels_on(scan.grid), scan)
+    with pytest.raises(OutputError, match="nothing to report"):
+        write_dicom_sr(tmp_path / "a.dcm", scan, landmarks={}, quantities={})
+    plain = Scan(scan.values, scan.grid, "plain", "plain.nii.gz")
+    with pytest.raises(InputError, match="not read from a DICOM series"):
+        write_dicom_seg(tmp_path / "a.dcm", labels_on(scan.grid, Side.LEFT), plain)
+
+
+def test_results_of_a_dicom_scan_hold_dicom(
+    series: Path, tmp_path: Path, predict: Callable[..., Prediction], monkeypatch
+) -> None:
+    """With headers that lack something, everything else is written, and the lack is told."""
+    monkeypatch.setattr("otovox.pictures.overview", lambda _, path: path.write_bytes(b"png"))
+    scan = load_scan(series)
+    for folder, whole in ((tmp_path / "a", True), (tmp_path / "b", False)):
+        if not whole:
+            for path in series.iterdir():
+                data = pydicom.dcmread(path)
+                del data.FrameOfReferenceUID
+                data.save_as(path)
+        write_results(predict(scan, (Side.LEFT,)), folder)
+        result = read_result(folder / "result.json")
+        held = {path.name for path in folder.glob("*.dcm")}
+        assert held == ({FILES[name] for name in DICOM} if whole else set())
+        assert (set(DICOM) <= set(result.files)) == whole
+        assert any("no DICOM results" in text for text in result.warnings) != whole
+    report = hd.sr.srread(tmp_path / "a" / FILES["dicom_report"])
+    (group,) = report.content.get_volumetric_roi_measurement_groups()
+    assert group.get_measurements()[0].value == 200
+
+
+def test_headers_that_lack_something_are_told(series: Path, tmp_path: Path) -> None:
+    for path in series.iterdir():
+        data = pydicom.dcmread(path)
+        del data.FrameOfReferenceUID
+        data.save_as(path)
+    scan = load_scan(series)
+    with pytest.raises(InputError, match="lack FrameOfReferenceUID"):
+        write_dicom_seg(tmp_path / "a.dcm", labels_on(scan.grid, Side.LEFT), scan)
+    with pytest.raises(InputError, match="lack FrameOfReferenceUID"):
+        write_dicom_sr(tmp_path / "a.dcm", scan, landmarks={}, quantities={})
+    assert not list(tmp_path.glob("*.dcm"))
+
+
+def test_the_report_points_to_the_segment_of_its_ear(series: Path, tmp_path: Path) -> None:
+    scan = load_scan(series)
+    written = write_dicom_seg(tmp_path / "s.dcm", labels_on(scan.grid, *Side), scan)
+    told = [Quantity("helicotrema_to_oval_window", 7.125, "mm")]
+    path = tmp_path / "r.dcm"
+    quantities = {Side.LEFT: told}
+    write_dicom_sr(path, scan, landmarks={}, quantities=quantities, segmentation=written)
+    report = hd.sr.srread(path)
+    (group,) = report.content.get_volumetric_roi_measurement_groups()
+    segment = group.referenced_segment
+    assert segment.referenced_segment_numbers == [2]
+    file = pydicom.dcmread(tmp_path / "s.dcm")
+    assert segment.referenced_sop_instance_uid == file.SOPInstanceUID
+    assert group.get_measurements()[0].value == 7.125
+
+
+def test_a_changed_series_is_not_referred_to(series: Path, tmp_path: Path) -> None:
+    scan = load_scan(series)
+    for path in series.iterdir():
+        data = pydicom.dcmread(path)
+        data.ImagePositionPatient = [v + 1 for v in data.ImagePositionPatient]
+        data.save_as(path)
+    with pytest.raises(InputError, match="no longer holds"):
+        write_dicom_seg(tmp_path / "a.dcm", labels_on(scan.grid, Side.LEFT), scan)
 
 
 def test_private_codes_are_short_and_apart() -> None:
-    keys = ("cochlear_turns", "helicotrema_to_oval_window", "helicotrema_to_round_window")
-    codes = [quantity_code(key).value for key in keys]
-    assert codes[0] == "cochlear_turns"
-    assert len(set(codes)) == len(keys)
-    assert all(len(code) <= 16 for code in codes)
-
-
-def test_a_report_without_an_ear_is_refused(tmp_path: Path, scan: Scan) -> None:
-    with pytest.raises(OutputError, match="no ear"):
-        write_dicom_sr(tmp_path / "r.dcm", [], source_headers(scan))
+    names = ("turns", "helicotrema_to_oval_window", "helicotrema_to_round_window")
+    values = [private_code(name)[0] for name in names]
+    assert values[0] == "turns"
+    assert len(set(values)) == len(names)
+    assert all(len(value) <= 16 for value in values)

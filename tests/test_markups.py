@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from otovox.anatomy import Side
@@ -109,6 +109,7 @@ def test_curves_are_written_each_by_name(tmp_path: Path) -> None:
     assert first["display"]["color"] == [1, 0, 0.2]
 
 
+@settings(max_examples=20, deadline=None)
 @given(
     st.lists(st.floats(-1, 1), min_size=3, max_size=3).filter(lambda v: np.linalg.norm(v) > 0.01)
 )

@@ -94,14 +94,14 @@ def add_correction(dataset: Path, correction: Correction, *, replaced: bool = Fa
     Args:
         dataset: folder of the data set.
         correction: see `read_correction`.
-        replaced: whether a case of the same name may be replaced; its patient, scanner, diagnosis
-            and split stay.
+        replaced: whether a case of the same name may be replaced; its patient, scanner and
+            diagnosis stay.
 
     Returns:
         The row as written; a new case's patient has the case's name.
 
     Raises:
-        InputError: if a case of the name is there.
+        InputError: if a case of the name is there, or one to be replaced is no training case.
         OutputError: if it cannot be written; a half-written case is taken away again.
     """
     case = correction.case
@@ -112,7 +112,16 @@ def add_correction(dataset: Path, correction: Correction, *, replaced: bool = Fa
         raise InputError(
             f"{dataset}: holds a case called {name} already; give --replace to put this one there"
         )
-    entry = Entry(name, name, split="train") if before is None else replace(before, side="")
+    if before is not None and before.split in ("validation", "test"):
+        raise InputError(
+            f"{dataset}: its case {name} belongs to {before.split}; corrections become training "
+            "cases, and would leave a gap there"
+        )
+    entry = (
+        Entry(name, name, split="train")
+        if before is None
+        else replace(before, side="", split="train")
+    )
     try:
         return add_case(dataset, case, entry)
     except BaseException:
@@ -168,7 +177,7 @@ def _scan_of(result: ResultFile, folder: Path, scans: Path) -> Scan:
 
 def _labels(folder: Path, result: ResultFile, scan: Scan) -> LabelMap:
     """The corrected labyrinths on the scan's grid."""
-    plain, slicer = folder / FILES["segmentation"], folder / "segmentation.seg.nrrd"
+    plain, slicer = folder / FILES["segmentation"], folder / FILES["segments"]
     there = [path for path in (plain, slicer) if path.exists()]
     if not there:
         raise InputError(f"{folder}: holds neither {plain.name} nor {slicer.name}")

@@ -10,8 +10,11 @@ from otovox.anatomy import LANDMARKS, Side
 from otovox.case import Prediction
 from otovox.errors import InputError, OutputError
 from otovox.formats import (
+    Quantity,
     save_label_map,
     save_volume,
+    write_dicom_seg,
+    write_dicom_sr,
     write_glb,
     write_itksnap_labels,
     write_markups,
@@ -21,7 +24,17 @@ from otovox.formats import (
 )
 from otovox.formats.writing import replacing_folder
 from otovox.landmarks import Landmarks
-from otovox.result import DISTANCES, FILES, RESULT, SCHEMA_VERSION, ResultFile, describe, sides_of
+from otovox.result import (
+    DICOM,
+    DISTANCES,
+    FILES,
+    RESULT,
+    SCHEMA_VERSION,
+    Measurement,
+    ResultFile,
+    describe,
+    sides_of,
+)
 from otovox.surfaces import mesh, smooth_mesh
 from otovox.tables import long_table
 
@@ -128,11 +141,46 @@ def _write(prediction: Prediction, folder: Path) -> None:
     if surfaces:
         write_glb(folder / FILES["scene"], surfaces, _by_side(prediction))
     overview(prediction, folder / FILES["overview"])
-    result = describe(prediction)
+    result = _with_dicom(prediction, describe(prediction), folder)
     table = long_table({result.input.name: result})
     table.to_csv(folder / FILES["measurements"], index=False)
     write_page(prediction, result, folder / FILES["report"])
     (folder / RESULT).write_text(result.model_dump_json(indent=2) + "\n", "utf-8")
+
+
+def _with_dicom(prediction: Prediction, result: ResultFile, folder: Path) -> ResultFile:
+    """Write the DICOM objects that a result promises; where headers forbid them, it says so."""
+    if not set(DICOM) <= set(result.files):
+        return result
+    told = {
+        ear.side: [
+            Quantity(name, found.value, found.unit, _norm(found))
+            for name, found in ear.measurements.items()
+            if found.value is not None
+        ]
+        for ear in result.ears
+    }
+    scan, points = prediction.scan, _by_side(prediction)
+    try:
+        written = write_dicom_seg(folder / FILES["dicom_segmentation"], prediction.labels, scan)
+        write_dicom_sr(
+            folder / FILES["dicom_report"],
+            scan,
+            landmarks=points,
+            quantities=told,
+            segmentation=written,
+        )
+    except InputError as error:
+        for name in DICOM:
+            (folder / FILES[name]).unlink(missing_ok=True)
+        files = {name: file for name, file in result.files.items() if name not in DICOM}
+        warnings = [*result.warnings, f"no DICOM results: {error}"]
+        return result.model_copy(update={"files": files, "warnings": warnings})
+    return result
+
+
+def _norm(found: Measurement) -> tuple[float, float, str] | None:
+    return None if found.norm is None else (found.norm.low, found.norm.high, found.norm.source)
 
 
 def _by_side(prediction: Prediction) -> dict[Side, Landmarks]:

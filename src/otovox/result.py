@@ -17,7 +17,7 @@ from otovox.volume import Grid
 SCHEMA_VERSION = "1.0"
 DISCLAIMER = "Research use only. Not a medical device."
 
-#: What a result folder may hold; surfaces only of the ears found.
+#: What a result folder may hold; surfaces only of the ears found, DICOM only of DICOM scans.
 FILES = {
     "segmentation": "segmentation.nii.gz",
     "uncertainty": "uncertainty.nii.gz",
@@ -30,9 +30,13 @@ FILES = {
     "ply_right": "labyrinth_right.ply",
     "ply_left": "labyrinth_left.ply",
     "scene": "labyrinth.glb",
+    "dicom_segmentation": "segmentation.dcm",
+    "dicom_report": "measurements.dcm",
     "measurements": "measurements.csv",
     "report": "report.html",
 }
+#: Those that only a scan from a DICOM series has.
+DICOM = ("dicom_segmentation", "dicom_report")
 RESULT = "result.json"
 
 #: Distances between landmarks: name, ends, definition.
@@ -167,7 +171,8 @@ def describe(prediction: Prediction) -> ResultFile:
     scan, grid = prediction.scan, prediction.scan.grid
     absent = [side for side in Side if side not in sides_of(prediction)]
     left_out = {f"{kind}_{side}" for kind in ("labyrinth", "ply") for side in absent}
-    left_out |= {"scene"} if len(absent) == len(Side) else set()
+    left_out |= {"scene", *DICOM} if len(absent) == len(Side) else set()
+    left_out |= set() if scan.series else set(DICOM)
     return ResultFile(
         schema_version=SCHEMA_VERSION,
         disclaimer=DISCLAIMER,

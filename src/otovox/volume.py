@@ -108,7 +108,7 @@ class Scan:
         grid: where the voxels lie.
         name: short name for files and tables.
         source: path it was read from, empty if made in memory.
-        series: UID of the DICOM series that it was read from, empty for other files.
+        series: UID of the DICOM series it was read from; empty if it was none.
     """
 
     values: NDArray[np.float32]

@@ -4,6 +4,8 @@ from pathlib import Path
 
 from otovox.errors import InputError
 from otovox.formats.dicom import is_dicom_folder, load_dicom, series_of
+from otovox.formats.dicom_seg import write_dicom_seg
+from otovox.formats.dicom_sr import Quantity, write_dicom_sr
 from otovox.formats.fingerprint import fingerprint
 from otovox.formats.images import (
     is_image_file,
@@ -30,6 +32,7 @@ from otovox.volume import Scan
 __all__ = [
     "Curve",
     "Plane",
+    "Quantity",
     "find_scans",
     "fingerprint",
     "load_label_map",
@@ -41,6 +44,8 @@ __all__ = [
     "save_volume",
     "scan_name",
     "write_curves",
+    "write_dicom_seg",
+    "write_dicom_sr",
     "write_glb",
     "write_itksnap_labels",
     "write_markups",

@@ -1,109 +1,140 @@
-"""Labyrinths as a DICOM Segmentation that refers to the series it was made from.
+"""Label maps as DICOM Segmentation objects that refer to the scan's own series.
 
-Source: DICOM PS3.3, A.51, written by highdicom (Bridge et al. 2022, 10.1007/s10278-022-00683-y).
+Source: DICOM PS3.3 A.51 and C.8.20; written through highdicom (Bridge et al. 2022). Codes as in
+`anatomy.py`.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import highdicom as hd
 import numpy as np
 from pydicom.dataset import Dataset
 
 from otovox import __version__
-from otovox.anatomy import LABYRINTH, Side
-from otovox.errors import OutputError
-from otovox.formats import dicom_codes as codes
+from otovox.anatomy import LABYRINTH, Side, Structure
+from otovox.errors import InputError, OutputError
+from otovox.formats.dicom_source import source_headers
 from otovox.formats.writing import replacing
-from otovox.volume import LabelMap
+from otovox.volume import LabelMap, Scan
 
-#: Numbers of our series in the study: chosen, high, so that a scanner's series stay before them.
-SEG_SERIES, SR_SERIES = 9001, 9002
+# highdicom takes long to import, and most scans are no DICOM series.
+if TYPE_CHECKING:
+    from highdicom.sr import CodedConcept
+
 MANUFACTURER = "otovox"
+#: Numbers of our series beside the source's: chosen, high enough to be free.
+SEG_SERIES, SR_SERIES = 9601, 9602
+#: SNOMED CT: right and left.
+_LATERALITY = {Side.RIGHT: ("24028007", "Right"), Side.LEFT: ("7771000", "Left")}
 
 
-@dataclass(frozen=True, eq=False)
-class WrittenSegments:
-    """What a report needs to point to segments.
-
-    Attributes:
-        dataset: the segmentation as it was written.
-        numbers: of each side's segment.
-    """
-
-    dataset: Dataset
-    numbers: dict[Side, int]
-
-
-def write_dicom_seg(path: Path, labels: LabelMap, sources: Sequence[Dataset]) -> WrittenSegments:
-    """Write a label map as a binary DICOM Segmentation, a segment per side that has voxels.
-
-    Frames without a voxel are left out, as DICOM allows.
+def write_dicom_seg(path: Path, labels: LabelMap, scan: Scan) -> Dataset:
+    """Write the labyrinths as binary DICOM segments, one per side that was found.
 
     Args:
         path: file to write.
-        labels: label values are `Side.label`, on the grid of the series.
-        sources: headers of the series' slices in the order of the k axis, see `source_headers`.
+        labels: on the scan's grid; label values are `Side.label`.
+        scan: read from a DICOM series that is still there.
 
     Returns:
-        What a report needs to point to its segments.
+        What was written, for a report to point to.
 
     Raises:
-        OutputError: if no side has voxels, the headers do not suffice, or it cannot be written.
+        InputError: if the scan came from no DICOM series, or its headers lack what DICOM demands.
+        OutputError: if it cannot be written, or no labyrinth was found.
     """
+    import highdicom as hd
+    from pydicom.sr.codedict import codes
+
     sides = [side for side in Side if (labels.values == side.label).any()]
     if not sides:
-        raise OutputError(f"{path}: cannot be written (there is no voxel of a labyrinth)")
-    numbers = {side: number for number, side in enumerate(sides, start=1)}
-    # DICOM wants frames (k), rows (j) and columns (i), and segments counted from 1 without gaps.
-    frames = np.zeros(labels.grid.shape[::-1], np.uint8)
-    values = labels.values.T
-    for side, number in numbers.items():
-        frames[values == side.label] = number
-    try:
+        raise OutputError(f"{path}: cannot be written (no labyrinth was found)")
+    headers = source_headers(scan)
+    algorithm = hd.AlgorithmIdentificationSequence(
+        name=MANUFACTURER, version=__version__, family=codes.DCM.ArtificialIntelligence
+    )
+    segments = []
+    for number, side in enumerate(sides, start=1):
+        segment = hd.seg.SegmentDescription(
+            segment_number=number,
+            segment_label=LABYRINTH[side].title,
+            segmented_property_category=codes.SCT.AnatomicalStructure,
+            segmented_property_type=concept(LABYRINTH[side], "Bony labyrinth"),
+            algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
+            algorithm_identification=algorithm,
+            tracking_uid=hd.UID(),
+            tracking_id=f"{side}/labyrinth",
+            display_color=hd.color.CIELabColor.from_rgb(*LABYRINTH[side].rgb),
+        )
+        kind = segment.SegmentedPropertyTypeCodeSequence[0]
+        kind.SegmentedPropertyTypeModifierCodeSequence = [laterality(side)]
+        segments.append(segment)
+    masks = np.stack([labels.values == side.label for side in sides], axis=-1)
+    with complete(scan):
         segmentation = hd.seg.Segmentation(
-            source_images=list(sources),
-            pixel_array=frames,
+            source_images=headers,
+            pixel_array=masks.transpose(2, 1, 0, 3).astype(np.uint8),
             segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
-            segment_descriptions=[_description(side, number) for side, number in numbers.items()],
+            segment_descriptions=segments,
             series_instance_uid=hd.UID(),
             series_number=SEG_SERIES,
             sop_instance_uid=hd.UID(),
             instance_number=1,
             manufacturer=MANUFACTURER,
-            manufacturer_model_name="otovox",
+            manufacturer_model_name=MANUFACTURER,
             software_versions=__version__,
-            device_serial_number="none",
+            device_serial_number=__version__,
             content_label="LABYRINTH",
-            content_description="Bony labyrinth, research use only",
-            series_description="otovox labyrinth segmentation",
+            series_description="otovox: bony labyrinths",
         )
-    except (ValueError, TypeError, AttributeError, KeyError) as error:
-        raise OutputError(f"{path}: cannot be written (the series' headers: {error})") from error
-    with replacing(path) as beside:
-        segmentation.save_as(beside)
-    return WrittenSegments(segmentation, numbers)
+    save_dicom(path, segmentation)
+    return segmentation
 
 
-def _description(side: Side, number: int) -> hd.seg.SegmentDescription:
-    structure = LABYRINTH[side]
-    description = hd.seg.SegmentDescription(
-        segment_number=number,
-        segment_label=structure.title,
-        segmented_property_category=codes.ANATOMICAL_STRUCTURE,
-        segmented_property_type=codes.labyrinth_code(),
-        algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
-        algorithm_identification=hd.AlgorithmIdentificationSequence(
-            name="otovox", family=codes.ARTIFICIAL_INTELLIGENCE, version=__version__
-        ),
-        tracking_uid=hd.UID(),
-        tracking_id=structure.name,
-        anatomic_regions=[codes.TEMPORAL_BONE],
-        display_color=hd.color.CIELabColor.from_rgb(*structure.rgb),
-    )
-    # The side is a modifier of the type (PS3.3, table 10-7); highdicom has no argument for it.
-    kind = description.SegmentedPropertyTypeCodeSequence[0]
-    laterality = hd.sr.CodedConcept.from_code(codes.LATERALITY[side])
-    kind.SegmentedPropertyTypeModifierCodeSequence = [laterality]
-    return description
+@contextmanager
+def complete(scan: Scan) -> Iterator[None]:
+    """Tell in one sentence what the source's headers lack, and keep pydicom's remarks to itself.
+
+    Raises:
+        InputError: if something is lacking or makes no sense.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        why = str(error).strip().split("\n")[0].rstrip(".")
+        raise InputError(
+            f"{scan.source}: its headers do not allow for DICOM results ({why})"
+        ) from error
+
+
+def save_dicom(path: Path, dataset: Dataset) -> None:
+    """Write a DICOM file with its preamble.
+
+    Raises:
+        OutputError: if it cannot be written.
+    """
+    with replacing(path) as beside, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        dataset.save_as(beside, enforce_file_format=True)
+
+
+def concept(structure: Structure, meaning: str) -> "CodedConcept":
+    """A structure's code: SNOMED CT where it has one, else FMA."""
+    from highdicom.sr import CodedConcept
+
+    if structure.sct:
+        return CodedConcept(structure.sct, "SCT", meaning)
+    return CodedConcept(structure.fma, "FMA", meaning)
+
+
+def laterality(side: Side) -> "CodedConcept":
+    """SNOMED CT's code of a side."""
+    from highdicom.sr import CodedConcept
+
+    value, meaning = _LATERALITY[side]
+    return CodedConcept(value, "SCT", meaning)

@@ -18,7 +18,7 @@ _NEEDED = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "FrameOfReferenc
 _SAME_MM = 0.05
 
 
-def source_headers(scan: Scan) -> tuple[Dataset, ...]:
+def source_headers(scan: Scan) -> list[Dataset]:
     """Headers of a scan's slices, without pixels, in the order of its k axis.
 
     Args:
@@ -29,7 +29,7 @@ def source_headers(scan: Scan) -> tuple[Dataset, ...]:
             do not name study, frame of reference and image.
     """
     if not scan.series:
-        raise InputError(f"{scan.source or scan.name}: was read from no DICOM series")
+        raise InputError(f"{scan.source or scan.name}: was not read from a DICOM series")
     folder = Path(scan.source)
     try:
         paths = sorted(path for path in folder.iterdir() if path.is_file())
@@ -41,11 +41,11 @@ def source_headers(scan: Scan) -> tuple[Dataset, ...]:
     first_mm = scan.grid.to_mm((0, 0, 0))
     complete = len(found) == scan.grid.shape[2]
     if not complete or np.linalg.norm(_place(found[0]) - first_mm) > _SAME_MM:
-        raise InputError(f"{folder}: its DICOM series has changed since it was read")
+        raise InputError(f"{folder}: no longer holds the series that {scan.name} was read from")
     for tag in _NEEDED:
         if not all(header.get(tag) for header in found):
             raise InputError(f"{folder}: its headers lack {tag}, so nothing can refer to them")
-    return tuple(found)
+    return found
 
 
 def _header(path: Path) -> Dataset:

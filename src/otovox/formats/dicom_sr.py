@@ -1,34 +1,48 @@
-"""Landmarks and measurements as a DICOM Structured Report after TID 1500.
+"""Measurements and landmarks as a DICOM structured report, TID 1500, with points in space.
 
-Source: DICOM PS3.16, TID 1500 (report), 1410 (a point), 1411 (a segment), 1501 (measurements).
+Source: DICOM PS3.16 TID 1500 (report), 1410 (a point), 1411 (a segment), 1501 (measurements);
+written through highdicom (Bridge et al. 2022). Measurements that DICOM has no code for are coded
+under 99OTOVOX.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
-import highdicom as hd
 import numpy as np
 from pydicom.dataset import Dataset
-from pydicom.sr.codedict import codes as known
 from pydicom.uid import generate_uid
 
 from otovox import __version__
-from otovox.anatomy import LANDMARKS, Side
+from otovox.anatomy import LABYRINTH, LANDMARKS, Side
 from otovox.errors import OutputError
-from otovox.formats import dicom_codes as codes
-from otovox.formats.dicom_seg import MANUFACTURER, SR_SERIES, WrittenSegments
-from otovox.formats.writing import replacing
-from otovox.landmarks import Landmarks
-
-#: Measurement groups that a TID 1500 report may hold.
-Group = (
-    hd.sr.PlanarROIMeasurementsAndQualitativeEvaluations
-    | hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations
-    | hd.sr.MeasurementsAndQualitativeEvaluations
+from otovox.formats.dicom_seg import (
+    MANUFACTURER,
+    SR_SERIES,
+    complete,
+    concept,
+    laterality,
+    save_dicom,
 )
+from otovox.formats.dicom_source import source_headers
+from otovox.landmarks import Landmarks
+from otovox.volume import Scan
 
-_STRUCTURES = {structure.name: structure for structure in LANDMARKS}
+PRIVATE_SCHEME = "99OTOVOX"
+#: Codes of measurements that DICOM and SNOMED CT know, by our names.
+_KNOWN = {"labyrinth_volume": ("118565006", "SCT", "Volume")}
+#: UCUM codes of our units.
+_UCUM = {
+    "mm": ("mm", "millimeter"),
+    "mm3": ("mm3", "cubic millimeter"),
+    "deg": ("deg", "degree"),
+    "Hz": ("Hz", "hertz"),
+    "": ("1", "no units"),
+}
+#: Longest value and meaning of a code, characters (DICOM PS3.5, representations SH and LO).
+_SHORT, _LONGEST = 16, 64
 
 
 @dataclass(frozen=True)
@@ -36,158 +50,164 @@ class Quantity:
     """A measured value.
 
     Attributes:
-        key: short name, such as `labyrinth_volume`.
+        name: as in `result.json`.
         value: in `unit`.
         unit: mm, mm3, deg, Hz, or empty.
-        norm: lowest and highest usual value with their source; None where unknown.
+        norm: lowest and highest usual value, and their source; None where unknown.
     """
 
-    key: str
+    name: str
     value: float
     unit: str
     norm: tuple[float, float, str] | None = None
 
 
-@dataclass(frozen=True)
-class EarFindings:
-    """What is reported of one ear.
-
-    Attributes:
-        side: of the ear.
-        landmarks: LPS mm; those that are absent are left out.
-        quantities: measured values; withheld ones are left out by the caller.
-    """
-
-    side: Side
-    landmarks: Landmarks
-    quantities: tuple[Quantity, ...]
-
-
 def write_dicom_sr(
     path: Path,
-    ears: Sequence[EarFindings],
-    sources: Sequence[Dataset],
+    scan: Scan,
     *,
-    segments: WrittenSegments | None = None,
+    landmarks: Mapping[Side, Landmarks],
+    quantities: Mapping[Side, Sequence[Quantity]],
+    segmentation: Dataset | None = None,
 ) -> None:
-    """Write landmarks as SCOORD3D points and measurements as a Comprehensive 3D SR.
+    """Write landmarks and measurements as a TID 1500 report, a measurement group for each.
 
     Args:
         path: file to write.
-        ears: one or two.
-        sources: headers of the series' slices, see `source_headers`.
-        segments: the segmentation that the volumes were measured in.
+        scan: read from a DICOM series that is still there.
+        landmarks: LPS mm; those that are absent, or are no reported landmarks, are left out.
+        quantities: per ear.
+        segmentation: what `write_dicom_seg` wrote; the report then points to its segments.
 
     Raises:
-        OutputError: if there is no ear, the headers do not suffice, or it cannot be written.
+        InputError: if the scan came from no DICOM series, or its headers lack what DICOM demands.
+        OutputError: if it cannot be written, or there is nothing to report.
     """
-    if not ears:
-        raise OutputError(f"{path}: cannot be written (there is no ear)")
-    try:
-        groups = [group for ear in ears for group in _groups(ear, sources[0], segments)]
+    import highdicom as hd
+    from pydicom.sr.codedict import codes
+
+    headers = source_headers(scan)
+    groups: list[Any] = []
+    for side in Side:
+        if told := quantities.get(side, ()):
+            groups.append(_measured(side, told, _segment(side, segmentation, scan.series)))
+        if side in landmarks:
+            groups += _placed(side, landmarks[side], str(headers[0].FrameOfReferenceUID))
+    if not groups:
+        raise OutputError(f"{path}: cannot be written (there is nothing to report)")
+    device = hd.sr.DeviceObserverIdentifyingAttributes(
+        # The same in every report of a version.
+        uid=generate_uid(entropy_srcs=[MANUFACTURER, __version__]),
+        name=MANUFACTURER,
+        manufacturer_name=MANUFACTURER,
+        model_name=__version__,
+    )
+    observer = hd.sr.ObserverContext(codes.DCM.Device, device)
+    with complete(scan):
         report = hd.sr.MeasurementReport(
-            observation_context=_observer(),
-            procedure_reported=known.LN.CTUnspecifiedBodyRegion,
+            observation_context=hd.sr.ObservationContext(observer_device_context=observer),
+            procedure_reported=codes.LN.CTUnspecifiedBodyRegion,
             imaging_measurements=groups,
-            title=known.DCM.ImagingMeasurementReport,
         )
         document = hd.sr.Comprehensive3DSR(
-            evidence=[*sources, *([segments.dataset] if segments else [])],
+            evidence=headers if segmentation is None else [*headers, segmentation],
             content=report,
             series_instance_uid=hd.UID(),
             series_number=SR_SERIES,
             sop_instance_uid=hd.UID(),
             instance_number=1,
             manufacturer=MANUFACTURER,
-            is_complete=True,
-            series_description="otovox measurements, research use only",
+            series_description="otovox: inner ear measurements",
         )
-    except (ValueError, TypeError, AttributeError, KeyError) as error:
-        raise OutputError(f"{path}: cannot be written (the series' headers: {error})") from error
-    with replacing(path) as beside:
-        document.save_as(beside)
+    save_dicom(path, document)
 
 
-def _observer() -> hd.sr.ObservationContext:
-    """The program as the device that observed."""
-    device = hd.sr.DeviceObserverIdentifyingAttributes(
-        # The same for every report of a version.
-        uid=generate_uid(entropy_srcs=["otovox", __version__]),
-        name="otovox",
-        manufacturer_name=MANUFACTURER,
-        model_name=f"otovox {__version__}",
-    )
-    return hd.sr.ObservationContext(
-        observer_device_context=hd.sr.ObserverContext(
-            observer_type=known.DCM.Device, observer_identifying_attributes=device
-        )
-    )
+def _measured(side: Side, quantities: Sequence[Quantity], segment: Any) -> Any:
+    """All measurements of an ear, in the group of its segment if there is one."""
+    import highdicom as hd
 
-
-def _groups(ear: EarFindings, source: Dataset, segments: WrittenSegments | None) -> Iterator[Group]:
-    """Measurement groups of one ear: its labyrinth, then each landmark."""
-    site = hd.sr.FindingSite(
-        anatomic_location=codes.INNER_EAR, laterality=codes.LATERALITY[ear.side]
-    )
-    algorithm = hd.sr.AlgorithmIdentification(name="otovox", version=__version__)
-    shared = {"algorithm_id": algorithm, "finding_sites": [site]}
-    whole = shared | {
-        "tracking_identifier": _tracking(f"{ear.side} labyrinth"),
-        "finding_type": codes.labyrinth_code(),
-        "measurements": [_measurement(quantity) for quantity in ear.quantities],
+    labyrinth = concept(LABYRINTH[side], "Bony labyrinth")
+    content: dict[str, Any] = {
+        "tracking_identifier": hd.sr.TrackingIdentifier(hd.UID(), f"{side}/labyrinth"),
+        "finding_type": labyrinth,
+        "finding_sites": [hd.sr.FindingSite(labyrinth, laterality(side))],
+        "measurements": [_measurement(quantity) for quantity in quantities],
     }
-    if segments is not None and ear.side in segments.numbers:
-        yield hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
-            referenced_segment=hd.sr.ReferencedSegment(
-                sop_class_uid=str(segments.dataset.SOPClassUID),
-                sop_instance_uid=str(segments.dataset.SOPInstanceUID),
-                segment_number=segments.numbers[ear.side],
-                source_series=hd.sr.SourceSeriesForSegmentation(str(source.SeriesInstanceUID)),
-            ),
-            **whole,
-        )
-    elif ear.quantities:
-        yield hd.sr.MeasurementsAndQualitativeEvaluations(**whole)
-    for name in ear.landmarks.names:
-        if name in _STRUCTURES and ear.landmarks.has(name):
-            yield hd.sr.PlanarROIMeasurementsAndQualitativeEvaluations(
-                tracking_identifier=_tracking(f"{ear.side}/{name}"),
-                finding_type=codes.code_of(_STRUCTURES[name]),
-                referenced_region=hd.sr.ImageRegion3D(
-                    graphic_type=hd.sr.GraphicTypeValues3D.POINT,
-                    graphic_data=np.asarray(ear.landmarks[name], dtype=float)[None],
-                    frame_of_reference_uid=str(source.FrameOfReferenceUID),
-                ),
-                geometric_purpose=known.DCM.Center,
-                **shared,
+    if segment is None:
+        return hd.sr.MeasurementsAndQualitativeEvaluations(**content)
+    return hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
+        referenced_segment=segment, **content
+    )
+
+
+def _segment(side: Side, segmentation: Dataset | None, series: str) -> Any:
+    """A reference to the segment of a side; None if there is none."""
+    import highdicom as hd
+
+    for segment in segmentation.SegmentSequence if segmentation is not None else ():
+        if segment.TrackingID == f"{side}/labyrinth":
+            return hd.sr.ReferencedSegment(
+                sop_class_uid=str(segmentation.SOPClassUID),
+                sop_instance_uid=str(segmentation.SOPInstanceUID),
+                segment_number=int(segment.SegmentNumber),
+                source_series=hd.sr.SourceSeriesForSegmentation(series),
             )
+    return None
 
 
-def _tracking(name: str) -> hd.sr.TrackingIdentifier:
-    return hd.sr.TrackingIdentifier(uid=hd.UID(), identifier=name)
+def _measurement(quantity: Quantity) -> Any:
+    import highdicom as hd
+    from pydicom.sr.codedict import codes
 
-
-def _measurement(quantity: Quantity) -> hd.sr.Measurement:
-    unit = codes.UNITS[quantity.unit]
+    value, meaning = _UCUM[quantity.unit]
+    unit = hd.sr.CodedConcept(value, "UCUM", meaning)
     properties = None
     if quantity.norm is not None:
-        *limits, source = quantity.norm
-        names = (known.SCT.NormalRangeLowerLimit, known.SCT.NormalRangeUpperLimit)
-        values = [
+        low, high, source = quantity.norm
+        limits = [
             hd.sr.NumContentItem(
-                name=name,
-                value=limit,
-                unit=unit,
-                relationship_type=hd.sr.RelationshipTypeValues.HAS_PROPERTIES,
+                name, limit, unit, relationship_type=hd.sr.RelationshipTypeValues.HAS_PROPERTIES
             )
-            for name, limit in zip(names, limits, strict=True)
+            for name, limit in (
+                (codes.SCT.NormalRangeLowerLimit, low),
+                (codes.SCT.NormalRangeUpperLimit, high),
+            )
         ]
-        properties = hd.sr.MeasurementProperties(
-            normal_range_properties=hd.sr.NormalRangeProperties(values, authority=source)
+        normal = hd.sr.NormalRangeProperties(limits, authority=source)
+        properties = hd.sr.MeasurementProperties(normal_range_properties=normal)
+    name = hd.sr.CodedConcept(*_KNOWN.get(quantity.name, private_code(quantity.name)))
+    return hd.sr.Measurement(name, quantity.value, unit, properties=properties)
+
+
+def private_code(name: str) -> tuple[str, str, str]:
+    """Our own code of a measurement: value, scheme, meaning.
+
+    A value has at most 16 characters, as most readers expect (highdicom 0.28 cannot read segment
+    references beside longer ones): longer names are cut and a checksum keeps them apart. The
+    meaning has the name in full.
+    """
+    cut = f"{name[:9]}-{sha256(name.encode()).hexdigest()[:6]}"
+    meaning = name.replace("_", " ")[:_LONGEST]
+    return (name if len(name) <= _SHORT else cut, PRIVATE_SCHEME, meaning)
+
+
+def _placed(side: Side, landmarks: Landmarks, frame: str) -> list[Any]:
+    """A group per landmark that is there, with its point in the patient's coordinates."""
+    import highdicom as hd
+
+    return [
+        hd.sr.PlanarROIMeasurementsAndQualitativeEvaluations(
+            tracking_identifier=hd.sr.TrackingIdentifier(hd.UID(), f"{side}/{structure.name}"),
+            referenced_region=hd.sr.ImageRegion3D(
+                graphic_type=hd.sr.GraphicTypeValues3D.POINT,
+                graphic_data=np.asarray(landmarks[structure.name], dtype=float)[None],
+                frame_of_reference_uid=frame,
+            ),
+            finding_type=concept(structure, structure.title),
+            finding_sites=[
+                hd.sr.FindingSite(concept(structure, structure.title), laterality(side))
+            ],
         )
-    return hd.sr.Measurement(
-        name=codes.quantity_code(quantity.key),
-        value=quantity.value,
-        unit=unit,
-        properties=properties,
-    )
+        for structure in LANDMARKS
+        if landmarks.has(structure.name)
+    ]
