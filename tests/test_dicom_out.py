@@ -2,13 +2,19 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import highdicom as hd
 import numpy as np
 import pydicom
 import pytest
 from pydicom.dataset import FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import (
+    Comprehensive3DSRStorage,
+    CTImageStorage,
+    ExplicitVRLittleEndian,
+    generate_uid,
+)
 
 from otovox.anatomy import Side
 from otovox.case import Prediction
@@ -133,8 +139,8 @@ def test_points_and_measurements_come_back(series: Path, tmp_path: Path) -> None
     ]
     path = tmp_path / "measurements.dcm"
     write_dicom_sr(path, scan, landmarks={Side.RIGHT: POINTS}, quantities={Side.RIGHT: told})
-    report = hd.sr.srread(path)
-    assert report.SOPClassUID == pydicom.uid.Comprehensive3DSRStorage
+    report: Any = hd.sr.srread(path)
+    assert report.SOPClassUID == Comprehensive3DSRStorage
     assert report.ContentTemplateSequence[0].TemplateIdentifier == "1500"
     points = report.content.get_planar_roi_measurement_groups()
     placed = {group.tracking_identifier: group.roi.value[0].tolist() for group in points}
@@ -186,7 +192,7 @@ def test_results_of_a_dicom_scan_hold_dicom(
         assert held == ({FILES[name] for name in DICOM} if whole else set())
         assert (set(DICOM) <= set(result.files)) == whole
         assert any("no DICOM results" in text for text in result.warnings) != whole
-    report = hd.sr.srread(tmp_path / "a" / FILES["dicom_report"])
+    report: Any = hd.sr.srread(tmp_path / "a" / FILES["dicom_report"])
     (group,) = report.content.get_volumetric_roi_measurement_groups()
     assert group.get_measurements()[0].value == 200
 
@@ -211,7 +217,7 @@ def test_the_report_points_to_the_segment_of_its_ear(series: Path, tmp_path: Pat
     path = tmp_path / "r.dcm"
     quantities = {Side.LEFT: told}
     write_dicom_sr(path, scan, landmarks={}, quantities=quantities, segmentation=written)
-    report = hd.sr.srread(path)
+    report: Any = hd.sr.srread(path)
     (group,) = report.content.get_volumetric_roi_measurement_groups()
     segment = group.referenced_segment
     assert segment.referenced_segment_numbers == [2]

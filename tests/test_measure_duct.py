@@ -80,4 +80,4 @@ def test_nothing_is_told_outside_the_duct() -> None:
 @pytest.mark.parametrize("lengths", [[0.0], [0.0, 0.0], [1.0, 0.5]])
 def test_a_duct_that_does_not_rise_is_refused(lengths: list[float]) -> None:
     with pytest.raises(ValueError, match="duct"):
-        Duct(90.0 * np.arange(len(lengths)), np.array(lengths))
+        Duct(90 * np.arange(len(lengths), dtype=float), np.array(lengths))

@@ -13,28 +13,23 @@ from otovox.formats import (
     Quantity,
     save_label_map,
     save_volume,
+    write_curves,
     write_dicom_seg,
     write_dicom_sr,
     write_glb,
     write_itksnap_labels,
     write_markups,
+    write_planes,
     write_ply,
     write_segments,
     write_stl,
 )
 from otovox.formats.writing import replacing_folder
 from otovox.landmarks import Landmarks
-from otovox.result import (
-    DICOM,
-    DISTANCES,
-    FILES,
-    RESULT,
-    SCHEMA_VERSION,
-    Measurement,
-    ResultFile,
-    describe,
-    sides_of,
-)
+from otovox.measured_shapes import lines, parts_map, planes
+from otovox.measurements import Measurement, measure_ear
+from otovox.quantities import DISTANCES
+from otovox.result import DICOM, FILES, RESULT, SCHEMA_VERSION, ResultFile, describe, sides_of
 from otovox.surfaces import mesh, smooth_mesh
 from otovox.tables import long_table
 
@@ -42,7 +37,7 @@ from otovox.tables import long_table
 _UNCERTAINTY_STEPS = 255
 
 
-def write_results(prediction: Prediction, folder: Path) -> Path:
+def write_results(prediction: Prediction, folder: Path) -> ResultFile:
     """Write everything about one scan into a folder, whole or not at all.
 
     An earlier result folder is replaced when the new one is complete.
@@ -52,7 +47,7 @@ def write_results(prediction: Prediction, folder: Path) -> Path:
         folder: where its results go.
 
     Returns:
-        The folder.
+        What `result.json` holds.
 
     Raises:
         OutputError: if it cannot be written, or holds files that are no results of ours.
@@ -60,11 +55,10 @@ def write_results(prediction: Prediction, folder: Path) -> Path:
     _refuse_foreign(folder)
     with replacing_folder(folder) as beside:
         try:
-            _write(prediction, beside)
+            return _write(prediction, beside)
         except OutputError as error:
             # The user never sees the temporary folder.
             raise OutputError(str(error).replace(str(beside), str(folder))) from error
-    return folder
 
 
 def read_result(path: Path) -> ResultFile:
@@ -114,7 +108,7 @@ def summary_table(results: Sequence[ResultFile]) -> list[tuple[str, ...]]:
     return lines
 
 
-def _write(prediction: Prediction, folder: Path) -> None:
+def _write(prediction: Prediction, folder: Path) -> ResultFile:
     # Drawing takes long to import, and commands that write no results need none of it.
     from otovox.page import write_page
     from otovox.pictures import overview
@@ -141,11 +135,17 @@ def _write(prediction: Prediction, folder: Path) -> None:
     if surfaces:
         write_glb(folder / FILES["scene"], surfaces, _by_side(prediction))
     overview(prediction, folder / FILES["overview"])
-    result = _with_dicom(prediction, describe(prediction), folder)
+    measured = [measure_ear(ear, labels.grid) for ear in prediction.ears]
+    if any(known.canals for known in measured):
+        save_label_map(parts_map(labels, measured), folder / FILES["parts"])
+        write_curves(folder / FILES["lines"], lines(measured))
+        write_planes(folder / FILES["planes"], planes(measured))
+    result = _with_dicom(prediction, describe(prediction, measured), folder)
     table = long_table({result.input.name: result})
     table.to_csv(folder / FILES["measurements"], index=False)
     write_page(prediction, result, folder / FILES["report"])
     (folder / RESULT).write_text(result.model_dump_json(indent=2) + "\n", "utf-8")
+    return result
 
 
 def _with_dicom(prediction: Prediction, result: ResultFile, folder: Path) -> ResultFile:

@@ -26,6 +26,8 @@ _SEEN_SHARE = 0.9
 #: A narrower basal turn is malformed, or the segmentation broken. Source: A 7.9-10.8 mm in normal
 #: ears (Escude et al. 2006), widened by a fifth.
 _A_RANGE_MM = (6.3, 13.0)
+#: B over A beyond this is a cut or broken basal turn. Source: 0.752 +- 0.030 in 72 ears, 4 SD.
+_B_TO_A_RANGE = (0.63, 0.87)
 #: Fewer turns are a malformation or a broken segmentation. Source: 2.2-2.9 turns in normal ears
 #: (Erixon et al. 2009); drawn cochleae have 2.17 or more.
 _LEAST_TURNS = 1.75
@@ -54,7 +56,8 @@ class Cochlea:
         lumen_diameter_mm: mean diameter of the basal turn's lumen, of equal area.
         turns: from the round window to the duct's end.
         wall, centre, electrode_path: lengths along the lateral wall, the centre of the lumen, and
-            0.35 mm inside the wall.
+            0.35 mm inside the wall. The centre is rough past one turn and a half, where lumens
+            fuse, and too long by several per cent where slices are 0.5 mm thick.
         formulas: length in mm by the name of each of `duct.FORMULAS`.
         insertions: each electrode array in this cochlea.
     """
@@ -172,6 +175,9 @@ def _measured(
                 "broken segmentation, for which A and what follows from it mean nothing",
             ),
         )
+    if not _B_TO_A_RANGE[0] <= b / a <= _B_TO_A_RANGE[1]:
+        reason = f"a basal turn {a:.1f} by {b:.1f} mm: no cochlea's shape, cut or badly segmented"
+        return _with(known, problems=(reason,))
     basal = (theta >= _BASAL_DEG[0]) & (theta <= _BASAL_DEG[1])
     known = _with(
         known,

@@ -120,7 +120,6 @@ def fit_modiolus(
     if len(faces) < _LEAST_FACES:
         return None, "no surface: the segmentation is empty"
     centres, normals, areas = _elements(pose.to_canonical(vertices)[faces])
-
     apex = pose.to_canonical(landmarks["helicotrema"][None])[0]
     base = _base(landmarks, pose)
     expected = unit(MODIOLAR_AXIS)

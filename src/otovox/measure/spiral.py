@@ -43,7 +43,7 @@ _MEAN_EXTENT_MM = (-4.27, 0.19)
 
 #: A turn lies above the one before by at least this share of the mean cochlea's rise. Chosen on
 #: phantoms: less lets the last turn slip into the second.
-_RISE_SHARE = 0.8
+_RISE_SHARE = 0.85
 #: Least rise past half a turn, mm per degree; chosen, a third of the mean cochlea's.
 _LEAST_SLOPE = 0.0008
 #: Pull of heights past the first turn towards the mean cochlea, per round: chosen, weak.
