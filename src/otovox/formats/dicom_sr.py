@@ -144,7 +144,9 @@ def _segment(side: Side, segmentation: Dataset | None, series: str) -> Any:
     """A reference to the segment of a side; None if there is none."""
     import highdicom as hd
 
-    for segment in segmentation.SegmentSequence if segmentation is not None else ():
+    if segmentation is None:
+        return None
+    for segment in segmentation.SegmentSequence:
         if segment.TrackingID == f"{side}/labyrinth":
             return hd.sr.ReferencedSegment(
                 sop_class_uid=str(segmentation.SOPClassUID),
