@@ -1,11 +1,18 @@
 """Settings: presets load, nonsense is refused by the name of its key."""
 
+import math
+from importlib import resources
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from otovox.config import (
     BASE_SCHEDULE,
+    SCHEDULES,
+    AugmentationConfig,
+    LossConfig,
+    NetworkConfig,
     OptimiserConfig,
     heatmap_step,
     load_config,
@@ -16,13 +23,59 @@ from otovox.errors import ConfigError
 
 
 def test_every_preset_loads_under_its_own_name():
-    assert {"labyrinth", "locator", "stebani-base", "tiny"} <= set(preset_names())
+    papers = {"base", "gold", "segmentation-only", "landmarks-only"}
+    assert {"labyrinth", "locator", "tiny"} | papers <= set(preset_names())
     for name in preset_names():
         assert load_preset(name).name == name
 
 
+def test_the_gold_network_differs_from_the_base_in_what_the_paper_names():
+    base, gold = (load_preset(name).model_dump() for name in ("base", "gold"))
+    changed = {
+        f"{table}.{key}": value
+        for table in ("network", "loss", "optimiser", "augmentation", "data")
+        for key, value in gold[table].items()
+        if value != base[table][key]
+    }
+    assert changed == {
+        "network.activation": "mish",
+        "network.attention": "both",
+        "optimiser.accumulation": 15,
+        "augmentation.protocol": "beta",
+    }
+    assert load_preset("gold").heatmaps == SCHEDULES["gamma"]
+
+
+def test_every_value_of_a_preset_of_the_paper_names_its_origin():
+    for name in ("base", "gold", "segmentation-only", "landmarks-only"):
+        text = (resources.files("otovox") / "presets" / f"{name}.toml").read_text("utf-8")
+        values = [line for line in text.splitlines()[4:] if "=" in line]
+        assert all("#" in line for line in values), name
+        told = {line.split(" = ")[0] for line in values}
+        parts = (NetworkConfig, LossConfig, OptimiserConfig, AugmentationConfig)
+        for part in parts:
+            assert set(part.model_fields) - told <= {"in_channels", "momentum", "name"}
+
+
+def test_unknown_schedule_is_refused_by_name(tmp_path):
+    (tmp_path / "settings.toml").write_text('name = "x"\nheatmaps = "delta"')
+    with pytest.raises(ConfigError, match="base, fast, late, gamma, static"):
+        load_config(tmp_path / "settings.toml")
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_a_heatmap_always_outweighs_silence(name):
+    """The MSE of predicting nothing, a^2 (pi b^2)^1.5 / 128^3, never falls far below the first."""
+    silence = [
+        step.amplitude**2 * (math.pi * step.spread_voxels**2) ** 1.5 / 128**3
+        for step in SCHEDULES[name]
+    ]
+    assert min(silence) > 0.4
+    assert max(silence) / min(silence) < 2
+
+
 def test_unknown_preset_is_refused():
-    with pytest.raises(ConfigError, match="stebani-base"):
+    with pytest.raises(ConfigError, match="base"):
         load_preset("none such")
 
 

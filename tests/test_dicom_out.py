@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import highdicom as hd
 import numpy as np
@@ -139,15 +138,19 @@ def test_points_and_measurements_come_back(series: Path, tmp_path: Path) -> None
     ]
     path = tmp_path / "measurements.dcm"
     write_dicom_sr(path, scan, landmarks={Side.RIGHT: POINTS}, quantities={Side.RIGHT: told})
-    report: Any = hd.sr.srread(path)
+    report = hd.sr.srread(path)
     assert report.SOPClassUID == Comprehensive3DSRStorage
     assert report.ContentTemplateSequence[0].TemplateIdentifier == "1500"
-    points = report.content.get_planar_roi_measurement_groups()
-    placed = {group.tracking_identifier: group.roi.value[0].tolist() for group in points}
+    content = report.content
+    assert isinstance(content, hd.sr.MeasurementReport)
+    points = content.get_planar_roi_measurement_groups()
+    placed = {
+        group.tracking_identifier: group.roi.value[0].tolist() for group in points if group.roi
+    }
     assert placed == {"right/helicotrema": [1.25, 2.5, 3.5], "right/oval_window": [4, 5, -6.5]}
-    frames = {group.roi.frame_of_reference_uid for group in points}
+    frames = {group.roi.frame_of_reference_uid for group in points if group.roi}
     assert frames == {source_headers(scan)[0].FrameOfReferenceUID}
-    (group,) = report.content.get_image_measurement_groups()
+    (group,) = content.get_image_measurement_groups()
     values = {m.name.meaning: (m.value, m.unit.value) for m in group.get_measurements()}
     assert values == {
         "Volume": (241.5, "mm3"),
@@ -192,8 +195,10 @@ def test_results_of_a_dicom_scan_hold_dicom(
         assert held == ({FILES[name] for name in DICOM} if whole else set())
         assert (set(DICOM) <= set(result.files)) == whole
         assert any("no DICOM results" in text for text in result.warnings) != whole
-    report: Any = hd.sr.srread(tmp_path / "a" / FILES["dicom_report"])
-    (group,) = report.content.get_volumetric_roi_measurement_groups()
+    report = hd.sr.srread(tmp_path / "a" / FILES["dicom_report"])
+    content = report.content
+    assert isinstance(content, hd.sr.MeasurementReport)
+    (group,) = content.get_volumetric_roi_measurement_groups()
     assert group.get_measurements()[0].value == 200
 
 
@@ -217,9 +222,11 @@ def test_the_report_points_to_the_segment_of_its_ear(series: Path, tmp_path: Pat
     path = tmp_path / "r.dcm"
     quantities = {Side.LEFT: told}
     write_dicom_sr(path, scan, landmarks={}, quantities=quantities, segmentation=written)
-    report: Any = hd.sr.srread(path)
-    (group,) = report.content.get_volumetric_roi_measurement_groups()
+    content = hd.sr.srread(path).content
+    assert isinstance(content, hd.sr.MeasurementReport)
+    (group,) = content.get_volumetric_roi_measurement_groups()
     segment = group.referenced_segment
+    assert segment is not None
     assert segment.referenced_segment_numbers == [2]
     file = pydicom.dcmread(tmp_path / "s.dcm")
     assert segment.referenced_sop_instance_uid == file.SOPInstanceUID

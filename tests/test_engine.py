@@ -17,9 +17,11 @@ from otovox.networks import DualHeadUNet
 TOLERANCE = 1e-3
 
 
-def tiny(folder, shape: tuple[int, int, int]) -> Bundle:
+def tiny(folder, shape: tuple[int, int, int], heads: str = "both") -> Bundle:
     config = load_preset("tiny")
-    config = config.model_copy(update={"data": config.data.model_copy(update={"shape": shape})})
+    data = config.data.model_copy(update={"shape": shape})
+    network = config.network.model_copy(update={"heads": heads})
+    config = config.model_copy(update={"data": data, "network": network})
     torch.manual_seed(1)
     save_bundle(folder, DualHeadUNet(config.network), config, facts={})
     return load_bundle(folder)
@@ -38,6 +40,22 @@ def test_openvino_equals_torch(tmp_path, shape):
     assert found[1].shape == (2, 3, *shape)
     assert found[0].min() >= 0
     assert found[0].max() <= 1
+
+
+@pytest.mark.parametrize(("heads", "channels"), [("segmentation", (1, 0)), ("landmarks", (0, 3))])
+@pytest.mark.parametrize("device", ["cpu", "torch"])
+def test_a_network_of_one_head_answers_with_no_channels_for_the_other(
+    tmp_path, heads, channels, device
+):
+    bundle = tiny(tmp_path, (16, 16, 16), heads)
+    image = np.random.default_rng(0).normal(size=(2, 1, 16, 16, 16)).astype(np.float32)
+    found = open_engine(bundle, device=device, threads=1).run(image)
+    assert [part.shape for part in found] == [(2, n, 16, 16, 16) for n in channels]
+    there = found[channels.index(max(channels))]
+    with torch.inference_mode():
+        logits, heatmaps, _ = bundle.network()(torch.from_numpy(image))
+    expected = heatmaps if logits is None else torch.sigmoid(logits)
+    np.testing.assert_allclose(there, expected.numpy(), rtol=0, atol=TOLERANCE)
 
 
 def test_unknown_device_is_refused(tmp_path):

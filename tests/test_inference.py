@@ -14,7 +14,7 @@ from otovox.cli import app
 from otovox.dataset import write_case
 from otovox.formats import load_scan
 from otovox.geometry import random_rotation
-from otovox.inference import open_analyzer
+from otovox.inference import TTA, open_analyzer
 from otovox.metrics import dice
 from otovox.phantom import make_case
 from otovox.resample import resample
@@ -143,6 +143,28 @@ def test_test_time_samples_spread_and_a_plain_look_does_not(case, prediction):
     assert 0.05 < fast.uncertainty.max() < 0.6
     assert np.isfinite(fast.ears[0].landmark_sd_mm).all()
     assert prediction.uncertainty.max() == 0
+
+
+def test_the_papers_ten_looks_agree_with_a_plain_one(case, prediction):
+    (plain,) = prediction.ears
+    found = open_analyzer(tta="paper").predict(case.scan)
+    (ear,) = found.ears
+    assert len(ear.samples) == 10
+    assert all(np.isfinite(sample.probability.values).all() for sample in ear.samples)
+    assert ear.side is plain.side
+    assert ear.uncertainty > 0
+    gap = np.linalg.norm(ear.landmarks.points_mm - plain.landmarks.points_mm, axis=1)
+    assert np.nanmax(gap) < 1.5
+    assert dice(found.labels.values > 0, prediction.labels.values > 0) > 0.8
+
+
+@pytest.mark.parametrize(("name", "count"), [("none", 1), ("fast", 5), ("paper", 10), ("full", 24)])
+def test_test_time_samples_are_as_many_as_told(name, count):
+    assert len(TTA[name]) == count
+    assert TTA[name][0] == ((0, 0, 0), False)
+    angles = {round(float(np.linalg.norm(turn)), 3) for turn, _ in TTA[name]}
+    if name in ("paper", "full"):
+        assert angles == {0, 90, 180} | ({120} if name == "full" else set())
 
 
 def test_files_coincide_in_millimetres(case, tmp_path):

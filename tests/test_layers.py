@@ -37,6 +37,7 @@ PLAN = (
         (
             "resample",
             "intensity",
+            "augment",
             "chunks",
             "surfaces",
             "rendering",
@@ -58,8 +59,12 @@ PLAN = (
             "losses",
             "bundle",
             "engine",
+            "prepared",
             "training_data",
+            "volume_inference",
+            "validation",
             "training",
+            "cross_validation",
             "finding",
             "unusual",
             "trust",
@@ -95,7 +100,7 @@ PLAN = (
     ),
     Layer(
         "doors",
-        ("refusing", "cli_dataset", "cli_evaluate", "cli", "__main__", "__init__"),
+        ("refusing", "cli_dataset", "cli_evaluate", "cli_train", "cli", "__main__", "__init__"),
         frozenset({"typer", "rich"}),
     ),
 )

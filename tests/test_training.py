@@ -54,12 +54,12 @@ def datasets():
 
 
 def test_a_resumed_run_equals_an_unbroken_one(tmp_path, datasets):
-    from otovox.training import train
+    from otovox.training import Hardware, train
 
     config = short()
-    whole = train(config, tmp_path / "whole", datasets, accelerator="cpu")
-    train(config, tmp_path / "broken", datasets, accelerator="cpu", iterations=2)
-    resumed = train(config, tmp_path / "broken", datasets, accelerator="cpu")
+    whole = train(config, tmp_path / "whole", datasets, hardware=Hardware("cpu"))
+    train(config, tmp_path / "broken", datasets, hardware=Hardware("cpu"), iterations=2)
+    resumed = train(config, tmp_path / "broken", datasets, hardware=Hardware("cpu"))
     last = [
         torch.load(tmp_path / name / "last.ckpt", weights_only=False)["current_model_state"]
         for name in ("whole", "broken")
@@ -72,9 +72,9 @@ def test_a_resumed_run_equals_an_unbroken_one(tmp_path, datasets):
 
 
 def test_the_bundle_of_a_run_can_be_loaded(tmp_path, datasets):
-    from otovox.training import train
+    from otovox.training import Hardware, train
 
-    bundle = train(short(), tmp_path, datasets, accelerator="cpu", iterations=2)
+    bundle = train(short(), tmp_path, datasets, hardware=Hardware("cpu"), iterations=2)
     again = load_bundle(tmp_path / "model")
     assert again.sha256 == bundle.sha256
     assert again.facts["iteration"] == 2

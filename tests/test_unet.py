@@ -14,7 +14,7 @@ def parameters(network: torch.nn.Module) -> int:
 
 
 def test_the_papers_parameter_count():
-    config = load_preset("stebani-base").network.model_copy(update={"deep_supervision": False})
+    config = load_preset("base").network.model_copy(update={"deep_supervision": False})
     with torch.device("meta"):
         assert parameters(DualHeadUNet(config)) == pytest.approx(28.35e6, rel=0.01)
 
@@ -83,3 +83,24 @@ def test_training_and_evaluation_normalise_alike():
     with torch.no_grad():
         trained = network.train()(image)
         torch.testing.assert_close(trained.heatmaps, network.eval()(image).heatmaps)
+
+
+@pytest.mark.parametrize("name", ["he_uniform", "he_normal", "xavier_uniform", "xavier_normal"])
+def test_initialisation_is_drawn_as_named(name):
+    config = load_preset("tiny").network.model_copy(
+        update={"channels": (32, 64, 64), "initialisation": name}
+    )
+    torch.manual_seed(0)
+    weights = DualHeadUNet(config).state_dict()["encoder.blocks.1.1.weight"]
+    incoming, outgoing = 32 * 27, 64 * 27
+    variance = 2 / (1 + 0.025**2) / incoming if "he" in name else 2 / (incoming + outgoing)
+    assert float(weights.var()) == pytest.approx(variance, rel=0.05)
+    # A uniform distribution ends at sqrt(3) SDs; of 55,296 normal draws some lie beyond three.
+    spread = float(weights.abs().max()) / variance**0.5
+    assert spread <= 3**0.5 + 1e-3 if "uniform" in name else spread > 3
+
+
+@pytest.mark.parametrize("terminals", [1, 2, 3])
+def test_terminals_are_as_many_as_asked_for(terminals):
+    config = load_preset("base").network.model_copy(update={"terminals": terminals})
+    assert config.auxiliary_factors == (2, 4, 8)[:terminals]

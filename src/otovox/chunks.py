@@ -1,11 +1,12 @@
 """Sliding windows over a volume, and the weights with which their predictions are blended."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import product
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+Window = tuple[slice, slice, slice]
 Shape = tuple[int, int, int]
 
 
@@ -23,7 +24,7 @@ def starts(size: int, chunk: int, stride: int) -> list[int]:
     return [*regular, size - chunk]
 
 
-def windows(shape: Shape, chunk: Shape, stride: Shape) -> Iterator[tuple[slice, slice, slice]]:
+def windows(shape: Shape, chunk: Shape, stride: Shape) -> Iterator[Window]:
     """Windows that cover a volume, in order of i, j, k."""
     per_axis = [starts(n, c, s) for n, c, s in zip(shape, chunk, stride, strict=True)]
     for i, j, k in product(*per_axis):
@@ -46,3 +47,75 @@ def padded(values: NDArray[np.float32], chunk: Shape) -> tuple[NDArray[np.float3
     front = (missing[0] // 2, missing[1] // 2, missing[2] // 2)
     width = [(f, m - f) for f, m in zip(front, missing, strict=True)]
     return np.pad(values, width, mode="edge"), front
+
+
+def turned(values: NDArray, turn: ArrayLike) -> NDArray:
+    """A chunk turned by a rotation of the cube; its inverse is `turn` transposed.
+
+    Args:
+        values: (..., i, j, k).
+        turn: (3, 3) of 0 and +-1, from old to new voxel directions.
+
+    Returns:
+        A view, (..., i', j', k').
+    """
+    matrix = np.asarray(turn)
+    sources = [int(np.flatnonzero(row)[0]) for row in matrix]
+    lead = values.ndim - 3
+    flipped = [lead + n for n, source in enumerate(sources) if matrix[n, source] < 0]
+    order = [*range(lead), *(lead + source for source in sources)]
+    return np.flip(np.transpose(values, order), tuple(flipped))
+
+
+def holding(labels: NDArray, chunk: Shape, stride: Shape) -> NDArray[np.bool_]:
+    """Which of the `windows` of a volume hold anything, in the same order.
+
+    Args:
+        labels: (i, j, k), 0 for nothing.
+        chunk, stride: as of `windows`.
+    """
+    found = np.asarray(labels) > 0
+    for axis in range(3):
+        parts = [
+            found.take(range(start, start + chunk[axis]), axis=axis).any(axis=axis)
+            for start in starts(labels.shape[axis], chunk[axis], stride[axis])
+        ]
+        found = np.stack(parts, axis=axis)
+    return found.ravel()
+
+
+class Blend:
+    """Predictions of overlapping windows, summed by weight.
+
+    Args:
+        total: (c, i, j, k) zeros in which the sum is kept; may lie on disk.
+        weight: (i, j, k) zeros for the weights.
+        chunk: voxels of a window.
+    """
+
+    def __init__(self, total: NDArray, weight: NDArray, chunk: Shape) -> None:
+        self.total, self.weight = total, weight
+        self._weights = blend_weights(chunk)
+
+    def add(self, window: Window, values: NDArray) -> None:
+        """Add the (c, i, j, k) prediction of one window."""
+        self.total[(slice(None), *window)] += values * self._weights
+        self.weight[window] += self._weights
+
+    def finish(self) -> NDArray:
+        """Divide by the weights, slab by slab; the total, now the blended prediction."""
+        for i in range(self.total.shape[1]):
+            self.total[:, i] /= self.weight[i]
+        return self.total
+
+
+def batches(items: Iterator[Window], size: int) -> Iterator[Sequence[Window]]:
+    """The windows in groups of `size`, the last one smaller."""
+    group: list[Window] = []
+    for item in items:
+        group.append(item)
+        if len(group) == size:
+            yield group
+            group = []
+    if group:
+        yield group

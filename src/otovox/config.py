@@ -11,7 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from otovox.anatomy import LANDMARK_NAMES
 from otovox.errors import ConfigError
@@ -19,7 +19,9 @@ from otovox.errors import ConfigError
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
+Probability = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
+Initialisation = Literal["uniform", "he_uniform", "he_normal", "xavier_uniform", "xavier_normal"]
 
 
 class Settings(BaseModel):
@@ -38,11 +40,14 @@ class NetworkConfig(Settings):
         norm: normalisation before every convolution.
         activation: nonlinearity after every convolution.
         attention: which decoder's skips are gated; a single decoder knows "none" and "both" only.
-        deep_supervision: auxiliary heads at the coarser decoder levels, in training only.
+        deep_supervision: auxiliary heads at the coarser decoder levels, in training only (S12).
+        terminals: how many of these levels, t1 first (S12).
         decoders: 2 as in the paper, 1 for a trunk shared by both heads.
         heads: both tasks, or one alone (S21).
         stem: 2 runs the network at half the resolution of its input and output, with a learned
             folding of 2^3 voxels into channels at the entrance and its inverse at the exit.
+        initialisation: of the convolutions' weights (S14); "uniform" is uniform between
+            +-1 / sqrt(fan in), torch's own.
     """
 
     in_channels: Count = 1
@@ -52,9 +57,11 @@ class NetworkConfig(Settings):
     activation: Literal["leaky_relu", "relu", "prelu", "gelu", "silu", "mish"] = "leaky_relu"
     attention: Literal["none", "segmentation", "heatmap", "both"] = "none"
     deep_supervision: bool = True
+    terminals: Literal[1, 2, 3] = 3
     decoders: Literal[1, 2] = 2
     heads: Literal["both", "segmentation", "landmarks"] = "both"
     stem: Literal[1, 2] = 1
+    initialisation: Initialisation = "uniform"
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -86,7 +93,7 @@ class NetworkConfig(Settings):
     @property
     def auxiliary_factors(self) -> tuple[int, ...]:
         """Coarsening of each auxiliary output against the input (t1 to t3 of the paper)."""
-        levels = range(1, min(len(self.channels) - 1, 4))
+        levels = range(1, min(len(self.channels) - 1, self.terminals + 1))
         return tuple(self.stem * 2**level for level in levels) if self.deep_supervision else ()
 
 
@@ -98,17 +105,26 @@ class HeatmapStep(Settings):
     amplitude: Positive
 
 
-#: Base schedule. C: plain MSE needs amplitudes that grow as spread^-1.5, or silence pays.
-BASE_SCHEDULE = tuple(
-    HeatmapStep(iteration=iteration, spread_voxels=spread, amplitude=amplitude)
-    for iteration, spread, amplitude in (
-        (0, 12, 10),
-        (10_000, 8, 20),
-        (20_000, 6, 30),
-        (35_000, 4, 55),
-        (50_000, 3, 85),
+def _schedule(
+    iterations: tuple[int, ...], shapes: tuple[tuple[float, float], ...]
+) -> tuple[HeatmapStep, ...]:
+    return tuple(
+        HeatmapStep(iteration=iteration, spread_voxels=spread, amplitude=amplitude)
+        for iteration, (spread, amplitude) in zip(iterations, shapes, strict=True)
     )
-)
+
+
+_SHAPES = ((12, 10), (8, 20), (6, 30), (4, 55), (3, 85))
+_STEPS = (0, 10_000, 20_000, 35_000, 50_000)
+#: Schedules by name (S16). C: plain MSE needs amplitudes that grow as spread^-1.5, or silence pays.
+SCHEDULES = {
+    "base": _schedule(_STEPS, _SHAPES),
+    "fast": _schedule((0, 5_000, 10_000, 20_000, 30_000), _SHAPES),
+    "late": _schedule((0, 15_000, 30_000, 45_000, 60_000), _SHAPES),
+    "gamma": _schedule(_STEPS, ((12, 10), (8, 20), (5, 40), (3, 85), (2, 150))),
+    "static": _schedule((0,), ((5, 39),)),
+}
+BASE_SCHEDULE = SCHEDULES["base"]
 
 
 class LossConfig(Settings):
@@ -179,11 +195,41 @@ class OptimiserConfig(Settings):
         return self.peak_rate * (1.0 - (1.0 - final) * done)
 
 
-class DataConfig(Settings):
-    """Phantoms to train and validate on.
+class AugmentationConfig(Settings):
+    """What chunks of a data set suffer before the network sees them (S8).
+
+    Phantoms need none: every sample is drawn anew.
 
     Attributes:
-        source: what a chunk shows.
+        protocol: "alpha" turns by 90, 180 or 270 degrees about the first axis, then freely by up to
+            30 degrees; "beta" about any of the three axes, then freely by up to 45. T.
+        turn_probability: of the fixed and of the free turn, each. C.
+        probability: of contrast, Gaussian and Poisson noise, each. C.
+        contrast: least and greatest factor. C.
+        gaussian_sd: greatest SD of the noise, in SDs of the data set. C.
+        poisson_rate: greatest rate of the Poisson noise. C.
+        poisson_scale: what one count adds, in SDs of the data set. C.
+    """
+
+    protocol: Literal["none", "alpha", "beta"] = "none"
+    turn_probability: Probability = 0.5
+    probability: Probability = 0.1
+    contrast: tuple[Positive, Positive] = (0.5, 1.5)
+    gaussian_sd: NotNegative = 1.0
+    poisson_rate: NotNegative = 1.0
+    poisson_scale: NotNegative = 0.2
+
+    @property
+    def free_turn_deg(self) -> float:
+        """Greatest free turn. T."""
+        return {"none": 0.0, "alpha": 30.0, "beta": 45.0}[self.protocol]
+
+
+class DataConfig(Settings):
+    """What to train and validate on: phantoms, or chunks of a data set on disk.
+
+    Attributes:
+        source: what a chunk of a phantom shows.
         spacing_mm: isotropic voxel size.
         shape: voxels of a training chunk.
         anatomies: how many phantom anatomies are kept and seen again under new conditions.
@@ -192,6 +238,11 @@ class DataConfig(Settings):
         validation_cases: fixed chunks for validation.
         batch_size: chunks per iteration.
         workers: processes that prepare chunks; 0 for none.
+        stride_voxels: between the chunks of a data set (S7); 25 after the Methods of Stebani et
+            al., 103 for the 25 voxels of overlap in their Results.
+        near_labyrinth: share of a data set's chunks that hold labyrinth. C.
+        normalisation: of a data set's volumes: by quantiles, mean and SD of all training volumes
+            (S5), or of each chunk alone.
     """
 
     source: Literal["ear", "head"] = "ear"
@@ -203,6 +254,9 @@ class DataConfig(Settings):
     validation_cases: Count = 16
     batch_size: Count = 1
     workers: int = Field(default=2, ge=0)
+    stride_voxels: Count = 25
+    near_labyrinth: Probability = 2 / 3
+    normalisation: Literal["dataset", "chunk"] = "dataset"
 
 
 class TrainConfig(Settings):
@@ -211,7 +265,7 @@ class TrainConfig(Settings):
     Attributes:
         name: of the preset.
         description: one line.
-        heatmaps: schedule of the heatmap targets, from iteration 0 on.
+        heatmaps: schedule of the heatmap targets, from iteration 0 on; or the name of one.
         seed: of the initial weights.
         precision: arithmetic of training.
         validate_every: iterations between validations and checkpoints. T.
@@ -224,9 +278,19 @@ class TrainConfig(Settings):
     heatmaps: tuple[HeatmapStep, ...] = Field(default=BASE_SCHEDULE, min_length=1)
     optimiser: OptimiserConfig = OptimiserConfig()
     data: DataConfig = DataConfig()
+    augmentation: AugmentationConfig = AugmentationConfig()
     seed: int = Field(default=0, ge=0)
-    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
     validate_every: Count = 750
+
+    @field_validator("heatmaps", mode="before")
+    @classmethod
+    def _by_name(cls, given: Any) -> Any:
+        if not isinstance(given, str):
+            return given
+        if given not in SCHEDULES:
+            raise ValueError(f"there is no such schedule; choose one of {', '.join(SCHEDULES)}")
+        return SCHEDULES[given]
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

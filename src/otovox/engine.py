@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from otovox.bundle import Bundle
+from otovox.config import NetworkConfig
 from otovox.errors import ConfigError
 
 Batch = NDArray[np.float32]
@@ -20,7 +21,10 @@ class Engine(Protocol):
     """Runs a network."""
 
     def run(self, images: Batch) -> tuple[Batch, Batch]:
-        """(b, 1, i, j, k) images -> (b, 1, i, j, k) probabilities and (b, n, i, j, k) heatmaps."""
+        """(b, 1, i, j, k) images -> (b, 1, i, j, k) probabilities and (b, n, i, j, k) heatmaps.
+
+        A head that the network lacks gives an array of no channels, (b, 0, i, j, k).
+        """
         ...
 
 
@@ -67,8 +71,9 @@ class TorchEngine:
             raise ConfigError("device 'mps' was asked for, but torch sees none")
         if threads is not None:
             torch.set_num_threads(threads)
+        self._heads = bundle.config.network
         try:
-            self._network = bundle.network().to(device)
+            self._network = _plain(bundle).to(device)
         except RuntimeError as error:
             raise ConfigError(f"device {device!r} cannot be used ({error})") from error
         self._device = device
@@ -78,9 +83,8 @@ class TorchEngine:
         import torch
 
         with torch.inference_mode():
-            output = self._network(torch.from_numpy(images).to(self._device))
-            probability = torch.sigmoid(output.segmentation_logits)
-            return probability.float().cpu().numpy(), output.heatmaps.float().cpu().numpy()
+            answers = self._network(torch.from_numpy(images).to(self._device))
+        return _both(self._heads, [answer.float().cpu().numpy() for answer in answers], images)
 
 
 class OpenVinoEngine:
@@ -92,7 +96,7 @@ class OpenVinoEngine:
         import openvino
         import torch
 
-        network = bundle.config.network
+        network = self._heads = bundle.config.network
         shape = [1, network.in_channels, *bundle.config.data.shape]
         # Traced on the least volume that the network takes: faster than on a whole one.
         example = torch.rand(1, network.in_channels, *(2 * network.stride,) * 3)
@@ -107,12 +111,21 @@ class OpenVinoEngine:
     def run(self, images: Batch) -> tuple[Batch, Batch]:
         """See `Engine.run`; one case at a time, of the shape the model was trained on."""
         parts = [self._model(image[None]) for image in images]
-        probability, heatmaps = (np.concatenate([part[n] for part in parts]) for n in (0, 1))
-        return probability, heatmaps
+        count = self._heads.has_segmentation + self._heads.has_landmarks
+        answers = [np.concatenate([part[n] for part in parts]) for n in range(count)]
+        return _both(self._heads, answers, images)
+
+
+def _both(heads: NetworkConfig, answers: list[Batch], images: Batch) -> tuple[Batch, Batch]:
+    """Probabilities and heatmaps, no channels where a head is missing."""
+    none = np.zeros((len(images), 0, *images.shape[2:]), dtype=np.float32)
+    given = iter(answers)
+    probability = next(given) if heads.has_segmentation else none
+    return probability, next(given) if heads.has_landmarks else none
 
 
 def _plain(bundle: Bundle):
-    """The network with two plain tensors as its answer, sigmoid included."""
+    """The network with plain tensors as its answer, one per head, sigmoid included."""
     import torch
 
     network = bundle.network()
@@ -122,9 +135,10 @@ def _plain(bundle: Bundle):
             super().__init__()
             self.network = network
 
-        def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-            output = self.network(image, auxiliary=False)
-            return torch.sigmoid(output.segmentation_logits), output.heatmaps
+        def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            logits, heatmaps, _ = self.network(image, auxiliary=False)
+            probability = None if logits is None else torch.sigmoid(logits)
+            return tuple(answer for answer in (probability, heatmaps) if answer is not None)
 
     return Plain().eval()
 

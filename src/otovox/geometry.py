@@ -1,6 +1,8 @@
 """Affines, rigid transforms and frames. Points are rows, (n, 3), LPS mm unless a name says ijk."""
 
 from dataclasses import dataclass
+from itertools import permutations, product
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -56,6 +58,29 @@ def rotation_from_vector(vector_rad: ArrayLike) -> FloatArray:
     x, y, z = vector / angle
     cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
     return np.eye(3) + np.sin(angle) * cross + (1.0 - np.cos(angle)) * cross @ cross
+
+
+def cube_turns(name: Literal["none", "paper", "full"]) -> tuple[NDArray[np.int_], ...]:
+    """Turns of a cube onto itself, the identity first.
+
+    Args:
+        name: "paper" for 90, 180 and 270 degrees about each axis and the identity, 10 in all;
+            "full" for all 24.
+
+    Returns:
+        (3, 3) rotation matrices of 0 and +-1.
+
+    Source: Stebani et al. 2023 (S9); that the identity is the tenth is inferred.
+    """
+    turns = [
+        np.eye(3, dtype=int)[list(order)] * np.array(signs)[:, None]
+        for order, signs in product(permutations(range(3)), product((1, -1), repeat=3))
+    ]
+    proper = [turn for turn in turns if round(float(np.linalg.det(turn))) == 1]
+    # About an axis of the cube: that axis stays where it is.
+    about_axis = [turn for turn in proper if 1 in np.diag(turn)]
+    wanted = {"none": proper[:1], "paper": about_axis, "full": proper}[name]
+    return tuple(sorted(wanted, key=lambda turn: -int(np.trace(turn))))
 
 
 def random_rotation(rng: np.random.Generator) -> FloatArray:

@@ -6,14 +6,14 @@ mirrored to a right ear; so any orientation of file or patient gives the same an
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import permutations, product
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+from scipy.spatial.transform import Rotation
 from skimage import measure
 
 from otovox.anatomy import LANDMARK_NAMES, Side
@@ -22,7 +22,14 @@ from otovox.case import EarPrediction, Prediction, Sample
 from otovox.engine import Engine, open_engine
 from otovox.errors import ConfigError
 from otovox.finding import Candidate, find_candidates
-from otovox.geometry import FloatArray, Pose, fit_pose, mean_pose, rotation_from_vector
+from otovox.geometry import (
+    FloatArray,
+    Pose,
+    cube_turns,
+    fit_pose,
+    mean_pose,
+    rotation_from_vector,
+)
 from otovox.heatmaps import decode
 from otovox.intensity import normalise
 from otovox.landmarks import Landmarks
@@ -44,10 +51,20 @@ logger = logging.getLogger(__name__)
 MIDDLE_MM = np.array([-0.1, 0.5, 1.1])
 #: A landmark whose peak is below this share of a full heatmap counts as absent: chosen.
 LOWEST_PEAK = 0.25
-#: Turns (rotation vector, degrees; mirrored or not) of the test-time samples: chosen small, since
-#: the second look is already in the ear's own frame.
-TTA: dict[str, tuple[tuple[tuple[float, float, float], bool], ...]] = {
-    "none": (((0, 0, 0), False),),
+TtaName = Literal["none", "fast", "paper", "full"]
+Turn = tuple[tuple[float, float, float], bool]
+
+
+def _cube(name: Literal["none", "paper", "full"]) -> tuple[Turn, ...]:
+    vectors = Rotation.from_matrix(np.stack(cube_turns(name))).as_rotvec(degrees=True)
+    return tuple(((float(x), float(y), float(z)), False) for x, y, z in vectors)
+
+
+#: Turns (rotation vector, degrees; mirrored or not) of the test-time samples, in the ear's own
+#: frame. "fast": chosen small, since the second look is already in that frame; "paper" and "full":
+#: see `geometry.cube_turns`.
+TTA: dict[str, tuple[Turn, ...]] = {
+    "none": _cube("none"),
     "fast": (
         ((0, 0, 0), False),
         ((8, 0, 0), False),
@@ -55,8 +72,9 @@ TTA: dict[str, tuple[tuple[tuple[float, float, float], bool], ...]] = {
         ((-4, -7, 0), False),
         ((0, 0, 8), True),
     ),
+    "paper": _cube("paper"),
+    "full": _cube("full"),
 }
-TtaName = Literal["none", "fast"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -223,15 +241,8 @@ class Analyzer:
         names = self.labyrinth.config.network.landmarks
         looks = [self._look(scan, pose, turn_deg=t, mirrored=m) for t, m in TTA[self.tta]]
         grid = looks[0].grid
-        probabilities = np.stack(
-            [looks[0].probability]
-            + [
-                resample(look.probability, look.grid, grid, outside="edge", antialias=False)
-                for look in looks[1:]
-            ]
-        )
+        probabilities, spread = _together(looks)
         probability = probabilities.mean(axis=0)
-        spread = probabilities.std(axis=0)
         inside = probability > 0.5
         # What is not connected with the labyrinth is not it.
         probability = np.where(inside & ~_main_part(inside), 0.49, probability)
@@ -245,7 +256,7 @@ class Analyzer:
         inside = probability > 0.5
         volume = float(probability[inside].size) * grid.voxel_mm3
         middle = grid.to_mm(np.argwhere(inside).mean(axis=0))
-        near = ndimage.binary_dilation(inside, iterations=3)
+        near = np.asarray(ndimage.binary_dilation(inside, iterations=3), dtype=bool)
         overlap = _agreement(probabilities)
         landmarks = Landmarks(names, mean).only(LANDMARK_NAMES)
         order = [names.index(name) for name in LANDMARK_NAMES]
@@ -291,14 +302,15 @@ def open_analyzer(
     Args:
         device: see `engine.open_engine`.
         threads: CPU threads, None for the engine's choice.
-        tta: "none" or "fast".
+        tta: "none"; "fast", four small turns more; "paper", the 10 of Stebani et al. 2023 (S9);
+            or "full", all 24 of a cube.
         model: name of an embedded model, or a bundle's folder.
 
     Raises:
         ConfigError, ModelError: if a name or a model does not fit.
     """
     if tta not in TTA:
-        raise ConfigError(f"there is no test-time augmentation {tta!r}; choose {' or '.join(TTA)}")
+        raise ConfigError(f"there is no test-time augmentation {tta!r}; choose {', '.join(TTA)}")
     labyrinth, locator = load_bundle(model), embedded("locator")
     return Analyzer(
         labyrinth,
@@ -309,6 +321,21 @@ def open_analyzer(
     )
 
 
+def _together(looks: Sequence[Look]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Probabilities (s, i, j, k) on the first look's grid, and their spread.
+
+    Where a turned look does not reach, it takes the mean of those that do.
+    """
+    grid = looks[0].grid
+    others = [
+        resample(look.probability, look.grid, grid, outside=np.nan, antialias=False)
+        for look in looks[1:]
+    ]
+    seen = np.stack([looks[0].probability, *others])
+    mean = np.nanmean(seen, axis=0)
+    return np.where(np.isnan(seen), mean, seen), np.nanstd(seen, axis=0)
+
+
 def _first_views() -> Iterator[FloatArray]:
     """Frames of the first look: a mean right ear, a mean left ear, then all turns of a cube.
 
@@ -317,10 +344,8 @@ def _first_views() -> Iterator[FloatArray]:
     right, left = (mean_pose(side).matrix for side in (Side.RIGHT, Side.LEFT))
     yield right
     yield left
-    for order, signs in product(permutations(range(3)), product((1, -1), repeat=3)):
-        cube = np.eye(3)[list(order)] * np.array(signs)[:, None]
-        if np.linalg.det(cube) > 0 and not np.allclose(cube, np.eye(3)):
-            yield right @ cube
+    for turn in cube_turns("full")[1:]:
+        yield right @ turn
 
 
 def _within(field: Grid, grid: Grid) -> NDArray[np.bool_]:

@@ -1,6 +1,7 @@
 """How a command ends when something is refused: one sentence and an exit code, no traceback."""
 
 import functools
+import logging
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -28,3 +29,12 @@ def stop(message: str, code: int) -> NoReturn:
     """Print a message on stderr and end with a code."""
     typer.echo(f"otovox: {message}", err=True)
     raise typer.Exit(code)
+
+
+def set_up_logging(verbose: bool) -> None:
+    """Warnings of ours go to stderr; with `verbose` what is being done, and those of libraries."""
+    logging.captureWarnings(True)
+    logging.basicConfig(format="otovox: %(message)s", level=logging.WARNING)
+    logging.getLogger("otovox").setLevel(logging.INFO if verbose else logging.WARNING)
+    # Warnings of libraries are for developers.
+    logging.getLogger("py.warnings").setLevel(logging.WARNING if verbose else logging.ERROR)

@@ -7,7 +7,8 @@ at its end, and a killed run goes on from there.
 import csv
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +18,16 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar, WeightAveraging
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
-from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from otovox.bundle import Bundle, load_bundle, save_bundle
 from otovox.config import TrainConfig, heatmap_step
 from otovox.errors import ConfigError
-from otovox.heatmaps import decode, render
 from otovox.losses import total_loss
 from otovox.networks import DualHeadUNet
 from otovox.phantom.cache import VERSION as PHANTOM_VERSION
 from otovox.training_data import phantom_datasets
+from otovox.validation import scores
 
 logger = logging.getLogger(__name__)
 
@@ -66,32 +66,7 @@ class Training(pl.LightningModule):
 
     def validation_step(self, batch: dict[str, Tensor], _: int) -> None:
         step = heatmap_step(self.config.heatmaps, self.iteration)
-        output = self.network(batch["image"], auxiliary=False)
-        shape = (batch["image"].shape[2], batch["image"].shape[3], batch["image"].shape[4])
-        scores: dict[str, float] = {
-            "val_loss": float(
-                total_loss(
-                    output, batch["labels"], batch["points"], config=self.config.loss, step=step
-                ).total
-            )
-        }
-        if output.segmentation_logits is not None:
-            scores |= _overlap(output.segmentation_logits > 0, batch["labels"] > 0.5)
-        if output.heatmaps is not None:
-            truth = render(
-                batch["points"], shape, spread_voxels=step.spread_voxels, amplitude=step.amplitude
-            )
-            heatmaps = output.heatmaps.float()
-            scores["mse"] = float(functional.mse_loss(heatmaps, truth))
-            scores["mae"] = float(functional.l1_loss(heatmaps, truth))
-            scores["landmark_mm"] = self._landmark_error_mm(heatmaps, batch["points"])
-        self._scores.append(scores)
-
-    def _landmark_error_mm(self, heatmaps: Tensor, points: Tensor) -> float:
-        found = np.stack([decode(maps)[0] for maps in heatmaps])
-        gap = np.linalg.norm(found - points.cpu().numpy(), axis=2)
-        known = np.isfinite(gap)
-        return float(gap[known].mean() * self.config.data.spacing_mm) if known.any() else np.nan
+        self._scores.append(scores(self.network, batch, config=self.config, step=step))
 
     def on_validation_epoch_end(self) -> None:
         names = self._scores[0].keys()
@@ -100,7 +75,7 @@ class Training(pl.LightningModule):
         # One figure to choose the best by: Dice, and with equal Dice the heatmaps' error (S18).
         means["choice"] = means.get("dsc", 0.0) - 1e-4 * means.get("mse", 0.0)
         self.log_dict(means, prog_bar=False)
-        if not self.trainer.sanity_checking:
+        if not self.trainer.sanity_checking and self.trainer.is_global_zero:
             _append_row(
                 Path(self.trainer.default_root_dir) / "validation.csv", self.iteration, means
             )
@@ -127,8 +102,28 @@ class Training(pl.LightningModule):
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
+@dataclass(frozen=True)
+class Hardware:
+    """Where to train, in Lightning's words.
+
+    Attributes:
+        accelerator: "auto", "cpu" or "gpu".
+        devices: per node; "auto" for all, a number, or a list such as "0,1".
+        nodes: how many machines.
+        strategy: how several devices share the work, such as "ddp".
+    """
+
+    accelerator: str = "auto"
+    devices: str = "auto"
+    nodes: int = 1
+    strategy: str = "auto"
+
+
 class Intervals(Sampler[int]):
-    """The sample numbers of one interval after the other, the same whether resumed or not."""
+    """The sample numbers of one interval after the other, the same whether resumed or not.
+
+    With several processes each takes every n-th sample, so that none is seen twice.
+    """
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -139,7 +134,11 @@ class Intervals(Sampler[int]):
         self.epoch = epoch
 
     def __iter__(self) -> Iterator[int]:
-        return iter(range(self.epoch * self.size, (self.epoch + 1) * self.size))
+        rank, world = 0, 1
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            rank, world = torch.distributed.get_rank(), torch.distributed.get_world_size()
+        first = self.epoch * self.size * world
+        return iter(range(first + rank, first + self.size * world, world))
 
     def __len__(self) -> int:
         return self.size
@@ -151,8 +150,9 @@ def train(
     datasets: tuple[Samples, Samples],
     *,
     resume: bool = True,
-    accelerator: str = "auto",
+    hardware: Hardware | None = None,
     iterations: int | None = None,
+    origin: Mapping[str, Any] | None = None,
 ) -> Bundle:
     """Train a network.
 
@@ -161,17 +161,20 @@ def train(
         output: folder for checkpoints, curves, figures and the finished model (`model/`).
         datasets: training samples, indexed without end, and validation samples.
         resume: go on from the last checkpoint in `output`, if there is one.
-        accelerator: "auto", "cpu" or "gpu".
+        hardware: where to train; by default what there is.
         iterations: stop earlier than the settings say, after a whole interval.
+        origin: what the model's card says of the data, JSON values; of phantoms by default.
 
     Returns:
         The best model so far, also written to `output`/model.
     """
+    hardware = hardware or Hardware()
     pl.seed_everything(config.seed, workers=True, verbose=False)
     output.mkdir(parents=True, exist_ok=True)
     last = output / "last.ckpt"
     if not (resume and last.is_file()):
         (output / "validation.csv").unlink(missing_ok=True)
+    (output / "data.json").write_text(json.dumps(dict(origin or _phantoms(config)), indent=2))
     (output / "config.json").write_text(config.model_dump_json(indent=2) + "\n", "utf-8")
     training = Training(config)
     training.to(memory_format=torch.channels_last_3d)
@@ -184,7 +187,10 @@ def train(
         callbacks.append(WeightAveraging(avg_fn=_Average(config.optimiser.average_decay)))
     trainer = pl.Trainer(
         default_root_dir=output,
-        accelerator=accelerator,
+        accelerator=hardware.accelerator,
+        devices=hardware.devices,
+        num_nodes=hardware.nodes,
+        strategy=hardware.strategy,
         max_epochs=_intervals(config, iterations),
         limit_train_batches=config.validate_every,
         accumulate_grad_batches=config.optimiser.accumulation,
@@ -196,7 +202,7 @@ def train(
         log_every_n_steps=min(20, config.validate_every),
         enable_model_summary=False,
         use_distributed_sampler=False,
-        deterministic="warn" if accelerator == "gpu" else None,
+        deterministic="warn" if hardware.accelerator == "gpu" else None,
     )
     trainer.fit(
         training,
@@ -220,8 +226,7 @@ def export(output: Path, config: TrainConfig) -> Bundle:
     facts = {
         "iteration": reached,
         "validation": {k: float(v) for k, v in row.items() if k not in ("iteration", "choice")},
-        "validation_data": f"{config.data.validation_cases} unseen phantom samples",
-        "training_data": f"phantoms of version {PHANTOM_VERSION}, seeds from {config.data.seed}",
+        **json.loads((output / "data.json").read_text("utf-8")),
     }
     save_bundle(output / "model", training.network, config, facts=facts)
     logger.info("best at iteration %d: %s", reached, json.dumps(facts["validation"]))
@@ -234,13 +239,18 @@ def train_preset(
     *,
     resume: bool = True,
     iterations: int | None = None,
-    accelerator: str = "auto",
+    hardware: Hardware | None = None,
 ) -> Bundle:
     """Train on phantoms, as the settings say; anatomies are kept in `output`/anatomies."""
     datasets = phantom_datasets(config.data, output / "anatomies")
-    return train(
-        config, output, datasets, resume=resume, accelerator=accelerator, iterations=iterations
-    )
+    return train(config, output, datasets, resume=resume, hardware=hardware, iterations=iterations)
+
+
+def _phantoms(config: TrainConfig) -> dict[str, Any]:
+    return {
+        "validation_data": f"{config.data.validation_cases} unseen phantom samples",
+        "training_data": f"phantoms of version {PHANTOM_VERSION}, seeds from {config.data.seed}",
+    }
 
 
 def _intervals(config: TrainConfig, iterations: int | None) -> int:
@@ -278,16 +288,6 @@ def _single_threaded(_: int) -> None:
     torch.set_num_threads(1)
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
     threadpool_limits(1)
-
-
-def _overlap(found: Tensor, truth: Tensor) -> dict[str, float]:
-    both = float((found & truth).sum())
-    either = float((found | truth).sum())
-    total = float(found.sum() + truth.sum())
-    return {
-        "dsc": 2 * both / total if total else 1.0,
-        "iou": both / either if either else 1.0,
-    }
 
 
 class _Average:

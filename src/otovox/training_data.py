@@ -1,5 +1,6 @@
-"""Phantom samples as torch data sets: the same index always gives the same sample."""
+"""Phantom samples and chunks of a data set: the same index always gives the same sample."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -7,8 +8,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from otovox.config import DataConfig
+from otovox.augment import apply, draw
+from otovox.chunks import holding, windows
+from otovox.config import DataConfig, TrainConfig
+from otovox.errors import InputError
+from otovox.intensity import Statistics, normalise, standardise
 from otovox.phantom.samples import ear_sample, head_sample, lone_ear_sample
+from otovox.prepared import Prepared
 
 #: First anatomy of the validation samples: far from any that training draws.
 VALIDATION_SEED = 900_000
@@ -65,3 +71,96 @@ def _nearest(points: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
 def phantom_datasets(config: DataConfig, cache: Path) -> tuple[PhantomSamples, PhantomSamples]:
     """Training and validation samples."""
     return PhantomSamples(config, cache), PhantomSamples(config, cache, validation=True)
+
+
+class VolumeChunks(Dataset[dict[str, Tensor]]):
+    """Endless training chunks of a data set (S7), augmented (S8).
+
+    Args:
+        cases: at the working spacing.
+        config: chunks and augmentation.
+        statistics: of the training set, by which chunks are normalised; None for each chunk's own.
+
+    Raises:
+        InputError: if there is no case.
+    """
+
+    def __init__(
+        self, cases: Sequence[Prepared], config: TrainConfig, statistics: Statistics | None
+    ) -> None:
+        if not cases:
+            raise InputError("there is no case to train on")
+        self.cases = tuple(cases)
+        self.config = config
+        self.statistics = statistics
+        self._near: dict[int, np.ndarray] = {}
+
+    def __len__(self) -> int:
+        return 1 << 40
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        data = self.config.data
+        rng = np.random.default_rng([data.seed, index])
+        number = int(rng.integers(len(self.cases)))
+        case = self.cases[number]
+        window = self._window(number, rng)
+        image = normalised(np.array(case.image[window]), self.statistics)
+        labels = np.array(case.labels[window], dtype=np.float32)
+        points = _nearest_of_sides(case.points_ijk - [part.start for part in window], data.shape)
+        warp = draw(self.config.augmentation, rng)
+        return _tensors(*apply(warp, image, labels, points))
+
+    def _window(self, number: int, rng: np.random.Generator) -> tuple[slice, slice, slice]:
+        """One of the sliding windows; with the share asked for, one that holds labyrinth."""
+        data = self.config.data
+        case = self.cases[number]
+        stride = (data.stride_voxels, data.stride_voxels, data.stride_voxels)
+        places = list(windows(case.grid.shape, data.shape, stride))
+        if rng.random() < data.near_labyrinth:
+            if number not in self._near:
+                held = holding(case.labels, data.shape, stride)
+                self._near[number] = np.flatnonzero(held)
+            if len(self._near[number]):
+                return places[int(rng.choice(self._near[number]))]
+        return places[int(rng.integers(len(places)))]
+
+
+class Volumes(Dataset[dict[str, Tensor]]):
+    """Whole volumes for validation (S18)."""
+
+    def __init__(self, cases: Sequence[Prepared], statistics: Statistics | None) -> None:
+        self.cases = tuple(cases)
+        self.statistics = statistics
+
+    def __len__(self) -> int:
+        return len(self.cases)
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        case = self.cases[index]
+        # Chunks that are normalised one by one are so later, in the sliding window.
+        image = np.array(case.image)
+        if self.statistics is not None:
+            image = standardise(image, self.statistics)
+        labels = np.array(case.labels, dtype=np.float32)
+        return _tensors(image, labels, _nearest_of_sides(case.points_ijk, case.grid.shape))
+
+
+def normalised(values: np.ndarray, statistics: Statistics | None) -> np.ndarray:
+    """A chunk by the statistics of a data set, or by its own where there are none."""
+    return normalise(values) if statistics is None else standardise(values, statistics)
+
+
+def _tensors(image: np.ndarray, labels: np.ndarray, points: np.ndarray) -> dict[str, Tensor]:
+    return {
+        "image": torch.from_numpy(np.ascontiguousarray(image[None], dtype=np.float32)),
+        "labels": torch.from_numpy(np.ascontiguousarray(labels[None], dtype=np.float32)),
+        "points": torch.from_numpy(points.astype(np.float32)),
+    }
+
+
+def _nearest_of_sides(points: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+    """(sides, n, 3) to (n, 3): each landmark of the ear nearest the middle."""
+    if not len(points):
+        return np.full(points.shape[1:], np.nan)
+    columns = [_nearest(points[:, n], shape)[0] for n in range(points.shape[1])]
+    return np.stack(columns)

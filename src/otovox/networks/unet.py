@@ -148,6 +148,29 @@ class Heads(nn.Module):
         )
 
 
+def initialise(network: nn.Module, config: NetworkConfig) -> None:
+    """Draw the convolutions' weights as named, biases at nothing; "uniform" leaves torch's own.
+
+    Source: Glorot and Bengio 2010; He et al. 2015, with the leaky rectifier's slope where it is
+    the activation, and that of a rectifier elsewhere.
+    """
+    if config.initialisation == "uniform":
+        return
+    scheme, _, shape = config.initialisation.partition("_")
+    slope = LEAK if config.activation == "leaky_relu" else 0.0
+    for module in network.modules():
+        if not isinstance(module, nn.Conv3d | nn.ConvTranspose3d):
+            continue
+        if scheme == "he":
+            draw = nn.init.kaiming_uniform_ if shape == "uniform" else nn.init.kaiming_normal_
+            draw(module.weight, a=slope)
+        else:
+            draw = nn.init.xavier_uniform_ if shape == "uniform" else nn.init.xavier_normal_
+            draw(module.weight)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
 class DualHeadUNet(nn.Module):
     """Encoder, one or two decoders, segmentation and heatmap heads.
 
@@ -173,6 +196,7 @@ class DualHeadUNet(nn.Module):
         )
         self.segmentation = Heads(config, 1) if config.has_segmentation else None
         self.landmarks = Heads(config, len(config.landmarks)) if config.has_landmarks else None
+        initialise(self, config)
 
     def forward(self, x: Tensor, auxiliary: bool | None = None) -> Output:
         """Segment and locate.
