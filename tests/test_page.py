@@ -15,7 +15,7 @@ from otovox.case import Prediction
 from otovox.cohort_page import write_cohort_page
 from otovox.formats import load_scan
 from otovox.measurements import Measurement
-from otovox.page import number, verdict, write_page
+from otovox.page import key_figures, number, verdict, write_page
 from otovox.quantities import Norm
 from otovox.result import describe
 from otovox.tables import long_table
@@ -90,6 +90,7 @@ def test_a_scan_without_an_ear_says_so(
 def test_verdict_and_numbers(prediction: Prediction) -> None:
     told = verdict(describe(prediction).ears[0])
     assert told.startswith("labyrinth and 2 of 3 landmarks found, to be reviewed")
+    assert key_figures(describe(prediction).ears[0]) == "Labyrinth 200 mm³."
     assert [number(x) for x in (1234.4, 37.54, 0.0661, -94.02)] == ["1234", "37.5", "0.0661", "-94"]
 
 

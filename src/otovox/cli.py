@@ -150,6 +150,7 @@ def demo(output: Output, seed: Seed = 0) -> None:
     _tell(done)
     _print_distances(done[0], case)
     typer.echo(f"Picture: {jobs[0].folder / 'overview.png'}")
+    typer.echo(f"Page: {jobs[0].folder / 'report.html'}")
     raise typer.Exit(analysis.exit_code(done))
 
 
@@ -244,6 +245,11 @@ def _findings(outcome: "Outcome") -> Iterator[tuple[str, ...]]:
     for structure in LANDMARKS:
         cells = [[row[f"{structure.name}_{axis}_mm"] for axis in "xyz"] for row in outcome.rows]
         yield f"{structure.title}, LPS mm", *(" ".join(cell).strip() or "absent" for cell in cells)
+    ears = outcome.result.ears if outcome.result else []
+    for key, title in (("cochlea_a", "A, mm"), ("duct_length_lw", "duct along lateral wall, mm")):
+        known = [ear.measurements.get(key) for ear in ears]
+        values = [found.value if found else None for found in known]
+        yield title, *("withheld" if value is None else f"{value:.1f}" for value in values)
     yield "confidence", *(row["confidence"] for row in outcome.rows)
 
 

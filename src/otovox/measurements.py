@@ -155,6 +155,14 @@ def _reasons(cochlea: Cochlea, canals: Canals, completeness: Completeness) -> di
     if malformed:
         why = f"not to be used where parts are missing: {', '.join(completeness.missing)}"
     reasons = {group: why for group in COCHLEAR_GROUPS}
+    for insertion in cochlea.insertions:
+        array = key_of(insertion.array)
+        if np.isnan(insertion.angle_deg):
+            too_long = "the array is longer than the duct"
+            for what in ("insertion_angle", "coverage", "tip_frequency"):
+                reasons[f"{what}_{array}"] = too_long
+        elif np.isnan(insertion.tip_ganglion_hz):
+            reasons[f"tip_frequency_{array}"] = "the published map ends at 720 degrees"
     for name, canal in canals.canals.items():
         reasons |= {f"{name}_canal_{what}": canal.problem for what in CANAL_MEASURES}
     if malformed:
@@ -214,7 +222,7 @@ def _table(
             quantity,
             np.nan if malformed else found.get(name, np.nan),
             [sample[name] for sample in samples if name in sample],
-            reasons.get(name) or reasons.get(group, ""),
+            reasons.get(group, "") if malformed else reasons.get(name) or reasons.get(group, ""),
         )
     return table
 

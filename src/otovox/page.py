@@ -17,6 +17,15 @@ from otovox.quantities import Norm
 from otovox.result import EarResult, ResultFile
 from otovox.surfaces import mesh, smooth_mesh
 
+#: Told at the top of the page: measurement and how it is called there.
+_KEYS = {
+    "labyrinth_volume": "Labyrinth",
+    "cochlea_a": "A",
+    "cochlea_b": "B",
+    "duct_length_lw": "duct length along the lateral wall",
+    "cochlea_turns": "turns",
+}
+
 
 @dataclass(frozen=True)
 class Line:
@@ -59,6 +68,7 @@ def write_page(prediction: Prediction, result: ResultFile, path: Path) -> None:
     text = template("scan.html").render(
         result=result,
         verdicts=[verdict(ear) for ear in result.ears],
+        keys=[key_figures(ear) for ear in result.ears],
         groups=groups(result),
         pictures=pictures,
         top=TOP_SPREAD,
@@ -71,9 +81,23 @@ def write_page(prediction: Prediction, result: ResultFile, path: Path) -> None:
 def verdict(ear: EarResult) -> str:
     """An ear in one sentence."""
     missing = [name.replace("_", " ") for name, point in ear.landmarks.items() if not point.present]
-    trust = "to be reviewed" if ear.warnings else "nothing unusual"
+    outside = [_title(name) for name, found in ear.measurements.items() if found.unusual]
+    trust = f"outside the usual range: {', '.join(outside)}" if outside else "nothing unusual"
+    if ear.warnings:
+        trust = "to be reviewed"
     absent = f"; not found: {', '.join(missing)}" if missing else ""
     return f"labyrinth and {3 - len(missing)} of 3 landmarks found, {trust}{absent}"
+
+
+def key_figures(ear: EarResult) -> str:
+    """The numbers that most readers came for, as sentences; empty if there is none."""
+    known = [(name, ear.measurements.get(key)) for key, name in _KEYS.items()]
+    told = [
+        f"{name} {number(found.value)} {found.unit.replace('mm3', 'mm³')}".strip()
+        for name, found in known
+        if found is not None and found.value is not None
+    ]
+    return f"{', '.join(told)}." if told else ""
 
 
 def groups(result: ResultFile) -> dict[str, list[Line]]:
@@ -83,10 +107,13 @@ def groups(result: ResultFile) -> dict[str, list[Line]]:
     for name in names:
         cells = tuple(ear.measurements.get(name) for ear in result.ears)
         first = next(cell for cell in cells if cell)
-        title = name.replace("_", " ")
-        line = Line(title, first.definition, first.unit, first.norm, cells)
+        line = Line(_title(name), first.definition, first.unit, first.norm, cells)
         found.setdefault(first.group, []).append(line)
     return found
+
+
+def _title(name: str) -> str:
+    return name.replace("_", " ")
 
 
 def number(value: float) -> str:
