@@ -19,9 +19,9 @@ from otovox.anatomy import Side
 from otovox.case import Prediction
 from otovox.errors import InputError, OutputError
 from otovox.formats import load_scan
-from otovox.formats.dicom import source_headers
 from otovox.formats.dicom_seg import write_dicom_seg
-from otovox.formats.dicom_sr import PRIVATE_SCHEME, Quantity, write_dicom_sr
+from otovox.formats.dicom_source import source_headers
+from otovox.formats.dicom_sr import PRIVATE_SCHEME, Quantity, private_code, write_dicom_sr
 from otovox.geometry import rotation_from_vector
 from otovox.landmarks import Landmarks
 from otovox.report import read_result, write_results
@@ -132,7 +132,7 @@ def items(node: pydicom.Dataset) -> Iterator[pydicom.Dataset]:
 def test_points_and_measurements_come_back(series: Path, tmp_path: Path) -> None:
     scan = load_scan(series)
     told = [
-        Quantity("labyrinth_volume", 241.5, "mm3"),
+        Quantity("labyrinth_volume", 241.5, "mm3", (140.0, 265.0, "71 ears")),
         Quantity("helicotrema_to_oval_window", 7.125, "mm"),
         Quantity("turns", 2.6, ""),
     ]
@@ -159,10 +159,8 @@ def test_points_and_measurements_come_back(series: Path, tmp_path: Path) -> None
     }
     codes = [item.ConceptNameCodeSequence[0] for item in items(pydicom.dcmread(path))]
     private = [code for code in codes if code.CodingSchemeDesignator == PRIVATE_SCHEME]
-    assert {code.get("CodeValue") or code.LongCodeValue for code in private} == {
-        "turns",
-        "helicotrema_to_oval_window",
-    }
+    assert {code.CodeValue for code in private} == {"turns", "helicotre-85128c"}
+    assert "71 ears" in str(pydicom.dcmread(path))
     (site,) = group.finding_sites
     (modifier,) = site.ContentSequence
     assert modifier.ConceptCodeSequence[0].CodeValue == "24028007"
@@ -200,7 +198,7 @@ def test_results_of_a_dicom_scan_hold_dicom(
     report = hd.sr.srread(tmp_path / "a" / FILES["dicom_report"])
     content = report.content
     assert isinstance(content, hd.sr.MeasurementReport)
-    (group,) = content.get_image_measurement_groups()
+    (group,) = content.get_volumetric_roi_measurement_groups()
     assert group.get_measurements()[0].value == 200
 
 
@@ -210,8 +208,44 @@ def test_headers_that_lack_something_are_told(series: Path, tmp_path: Path) -> N
         del data.FrameOfReferenceUID
         data.save_as(path)
     scan = load_scan(series)
-    with pytest.raises(InputError, match="do not allow for DICOM results"):
+    with pytest.raises(InputError, match="lack FrameOfReferenceUID"):
         write_dicom_seg(tmp_path / "a.dcm", labels_on(scan.grid, Side.LEFT), scan)
-    with pytest.raises(InputError, match="no frame of reference"):
+    with pytest.raises(InputError, match="lack FrameOfReferenceUID"):
         write_dicom_sr(tmp_path / "a.dcm", scan, landmarks={}, quantities={})
     assert not list(tmp_path.glob("*.dcm"))
+
+
+def test_the_report_points_to_the_segment_of_its_ear(series: Path, tmp_path: Path) -> None:
+    scan = load_scan(series)
+    written = write_dicom_seg(tmp_path / "s.dcm", labels_on(scan.grid, *Side), scan)
+    told = [Quantity("helicotrema_to_oval_window", 7.125, "mm")]
+    path = tmp_path / "r.dcm"
+    quantities = {Side.LEFT: told}
+    write_dicom_sr(path, scan, landmarks={}, quantities=quantities, segmentation=written)
+    content = hd.sr.srread(path).content
+    assert isinstance(content, hd.sr.MeasurementReport)
+    (group,) = content.get_volumetric_roi_measurement_groups()
+    segment = group.referenced_segment
+    assert segment is not None
+    assert segment.referenced_segment_numbers == [2]
+    file = pydicom.dcmread(tmp_path / "s.dcm")
+    assert segment.referenced_sop_instance_uid == file.SOPInstanceUID
+    assert group.get_measurements()[0].value == 7.125
+
+
+def test_a_changed_series_is_not_referred_to(series: Path, tmp_path: Path) -> None:
+    scan = load_scan(series)
+    for path in series.iterdir():
+        data = pydicom.dcmread(path)
+        data.ImagePositionPatient = [v + 1 for v in data.ImagePositionPatient]
+        data.save_as(path)
+    with pytest.raises(InputError, match="no longer holds"):
+        write_dicom_seg(tmp_path / "a.dcm", labels_on(scan.grid, Side.LEFT), scan)
+
+
+def test_private_codes_are_short_and_apart() -> None:
+    names = ("turns", "helicotrema_to_oval_window", "helicotrema_to_round_window")
+    values = [private_code(name)[0] for name in names]
+    assert values[0] == "turns"
+    assert len(set(values)) == len(names)
+    assert all(len(value) <= 16 for value in values)

@@ -1,11 +1,11 @@
-"""`otovox dataset ...`: bring data sets in, check them, split them, sum them up."""
+"""`otovox dataset ...`: bring data sets in, check, split, add corrected results, sum up."""
 
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from otovox.errors import ConfigError
+from otovox.errors import ConfigError, OtovoxError
 from otovox.refusing import refusals
 
 app = typer.Typer(help="Data sets on disk: import, check, split, summary.", no_args_is_help=True)
@@ -19,6 +19,9 @@ Sides = Annotated[Path | None, typer.Option(help="CSV with the columns case and 
 Validation = Annotated[int, typer.Option(min=0, help="Patients for validation.")]
 Test = Annotated[int, typer.Option(min=0, help="Patients for test.")]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of the draw.")]
+Results = Annotated[list[Path], typer.Argument(help="Result folders, corrected in 3D Slicer.")]
+Scans = Annotated[Path, typer.Option(help="Where the scans are that the results are about.")]
+Replace = Annotated[bool, typer.Option(help="Replace cases of the same name.")]
 
 
 @app.command("import")
@@ -87,6 +90,34 @@ def split(folder: Folder, validation: Validation = 5, test: Test = 0, seed: Seed
         typer.echo(f"{name}: {len(cases)} cases of {len({e.patient for e in cases})} patients")
 
 
+@app.command("add-corrections")
+@refusals
+def add_corrections(
+    dataset: Folder,
+    results: Results,
+    scans: Scans,
+    replace: Replace = False,
+) -> None:
+    """Make training cases of results whose masks or points were corrected in 3D Slicer."""
+    from otovox.corrections import add_correction, read_correction
+
+    refused = 0
+    for folder in results:
+        try:
+            found = read_correction(folder, scans=scans)
+            entry = add_correction(dataset, found, replaced=replace)
+        except OtovoxError as error:
+            refused += 1
+            typer.echo(f"otovox: {error}", err=True)
+            continue
+        changes = found.changes or ("nothing was changed",)
+        typer.echo("\n  ".join([f"{entry.case}: added", *changes]))
+        for warning in found.warnings:
+            typer.echo(f"  note: {warning}")
+    typer.echo(f"{len(results) - refused} added, {refused} refused: {dataset}")
+    raise typer.Exit(2 if refused else 0)
+
+
 @app.command()
 @refusals
 def summary(folder: Folder, output: Output) -> None:
@@ -99,20 +130,3 @@ def summary(folder: Folder, output: Output) -> None:
     for name, value in normalisation(rows).items():
         typer.echo(f"{name}, training cases: {value:.1f}")
     typer.echo(f"{len(rows)} cases: {output}")
-
-
-@app.command("add-corrections")
-@refusals
-def add_corrections(
-    folder: Folder,
-    results: Annotated[list[Path], typer.Argument(metavar="RESULT...", help="Corrected results.")],
-    scans: Annotated[Path | None, typer.Option(help="Where the analysed scans are.")] = None,
-) -> None:
-    """Add results that were corrected by hand in 3D Slicer as training cases."""
-    from otovox.corrections import add_corrections as add
-
-    for one in add(folder, results, scans=scans):
-        changes = one.changes or ("nothing was changed",)
-        typer.echo("; ".join([f"{one.case.scan.name}: added", *changes]))
-        for warning in one.warnings:
-            typer.echo(f"note: {one.case.scan.name}: {warning}")

@@ -27,7 +27,7 @@ from otovox.formats import (
 from otovox.formats.writing import replacing_folder
 from otovox.landmarks import Landmarks
 from otovox.measured_shapes import lines, parts_map, planes
-from otovox.measurements import measure_ear
+from otovox.measurements import Measurement, measure_ear
 from otovox.quantities import DISTANCES
 from otovox.result import DICOM, FILES, RESULT, SCHEMA_VERSION, ResultFile, describe, sides_of
 from otovox.surfaces import mesh, smooth_mesh
@@ -154,7 +154,7 @@ def _with_dicom(prediction: Prediction, result: ResultFile, folder: Path) -> Res
         return result
     told = {
         ear.side: [
-            Quantity(name, found.value, found.unit)
+            Quantity(name, found.value, found.unit, _norm(found))
             for name, found in ear.measurements.items()
             if found.value is not None
         ]
@@ -162,8 +162,14 @@ def _with_dicom(prediction: Prediction, result: ResultFile, folder: Path) -> Res
     }
     scan, points = prediction.scan, _by_side(prediction)
     try:
-        write_dicom_seg(folder / FILES["dicom_segmentation"], prediction.labels, scan)
-        write_dicom_sr(folder / FILES["dicom_report"], scan, landmarks=points, quantities=told)
+        written = write_dicom_seg(folder / FILES["dicom_segmentation"], prediction.labels, scan)
+        write_dicom_sr(
+            folder / FILES["dicom_report"],
+            scan,
+            landmarks=points,
+            quantities=told,
+            segmentation=written,
+        )
     except InputError as error:
         for name in DICOM:
             (folder / FILES[name]).unlink(missing_ok=True)
@@ -171,6 +177,10 @@ def _with_dicom(prediction: Prediction, result: ResultFile, folder: Path) -> Res
         warnings = [*result.warnings, f"no DICOM results: {error}"]
         return result.model_copy(update={"files": files, "warnings": warnings})
     return result
+
+
+def _norm(found: Measurement) -> tuple[float, float, str] | None:
+    return None if found.norm is None else (found.norm.low, found.norm.high, found.norm.source)
 
 
 def _by_side(prediction: Prediction) -> dict[Side, Landmarks]:

@@ -120,31 +120,6 @@ def load_dicom(folder: Path, series: str | None = None) -> Scan:
     return Scan(values, grid, folder.resolve().name, str(folder), chosen.uid)
 
 
-def source_headers(scan: Scan) -> list[Dataset]:
-    """The whole headers of the series that a scan was read from, without pixels.
-
-    Args:
-        scan: its `series` and `source` tell where they are.
-
-    Returns:
-        One per slice, along the scan's third axis.
-
-    Raises:
-        InputError: if the scan came from no DICOM series, or the series has gone or changed.
-    """
-    if not scan.series:
-        raise InputError(f"{scan.name}: was not read from a DICOM series")
-    folder = Path(scan.source)
-    found = [series for series in _series(folder) if series.uid == scan.series]
-    if not found or len(found[0].headers) != scan.grid.shape[2]:
-        raise InputError(f"{folder}: no longer holds the series {scan.name} was read from")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return [
-            pydicom.dcmread(path, stop_before_pixels=True) for path, _ in _sorted(folder, found[0])
-        ]
-
-
 def _files(folder: Path) -> list[Path]:
     try:
         return sorted(path for path in folder.iterdir() if path.is_file())

@@ -16,7 +16,7 @@ from pydicom.dataset import Dataset
 from otovox import __version__
 from otovox.anatomy import LABYRINTH, Side, Structure
 from otovox.errors import InputError, OutputError
-from otovox.formats.dicom import source_headers
+from otovox.formats.dicom_source import source_headers
 from otovox.formats.writing import replacing
 from otovox.volume import LabelMap, Scan
 
@@ -31,13 +31,16 @@ SEG_SERIES, SR_SERIES = 9601, 9602
 _LATERALITY = {Side.RIGHT: ("24028007", "Right"), Side.LEFT: ("7771000", "Left")}
 
 
-def write_dicom_seg(path: Path, labels: LabelMap, scan: Scan) -> None:
+def write_dicom_seg(path: Path, labels: LabelMap, scan: Scan) -> Dataset:
     """Write the labyrinths as binary DICOM segments, one per side that was found.
 
     Args:
         path: file to write.
         labels: on the scan's grid; label values are `Side.label`.
         scan: read from a DICOM series that is still there.
+
+    Returns:
+        What was written, for a report to point to.
 
     Raises:
         InputError: if the scan came from no DICOM series, or its headers lack what DICOM demands.
@@ -88,6 +91,7 @@ def write_dicom_seg(path: Path, labels: LabelMap, scan: Scan) -> None:
             series_description="otovox: bony labyrinths",
         )
     save_dicom(path, segmentation)
+    return segmentation
 
 
 @contextmanager

@@ -1,20 +1,23 @@
 """Measurements and landmarks as a DICOM structured report, TID 1500, with points in space.
 
-Source: DICOM PS3.16 TID 1500, 1410 and 1501; written through highdicom (Bridge et al. 2022).
-Measurements that DICOM has no code for are coded by their names under 99OTOVOX.
+Source: DICOM PS3.16 TID 1500 (report), 1410 (a point), 1411 (a segment), 1501 (measurements);
+written through highdicom (Bridge et al. 2022). Measurements that DICOM has no code for are coded
+under 99OTOVOX.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydicom.dataset import Dataset
+from pydicom.uid import generate_uid
 
 from otovox import __version__
 from otovox.anatomy import LABYRINTH, LANDMARKS, Side
-from otovox.errors import InputError, OutputError
-from otovox.formats.dicom import source_headers
+from otovox.errors import OutputError
 from otovox.formats.dicom_seg import (
     MANUFACTURER,
     SR_SERIES,
@@ -23,6 +26,7 @@ from otovox.formats.dicom_seg import (
     laterality,
     save_dicom,
 )
+from otovox.formats.dicom_source import source_headers
 from otovox.landmarks import Landmarks
 from otovox.volume import Scan
 
@@ -37,17 +41,25 @@ _UCUM = {
     "Hz": ("Hz", "hertz"),
     "": ("1", "no units"),
 }
-#: Longest meaning of a code, characters (DICOM PS3.5, value representation LO).
-_LONGEST = 64
+#: Longest value and meaning of a code, characters (DICOM PS3.5, representations SH and LO).
+_SHORT, _LONGEST = 16, 64
 
 
 @dataclass(frozen=True)
 class Quantity:
-    """A measured value: its name as in `result.json`, its value, and its unit."""
+    """A measured value.
+
+    Attributes:
+        name: as in `result.json`.
+        value: in `unit`.
+        unit: mm, mm3, deg, Hz, or empty.
+        norm: lowest and highest usual value, and their source; None where unknown.
+    """
 
     name: str
     value: float
     unit: str
+    norm: tuple[float, float, str] | None = None
 
 
 def write_dicom_sr(
@@ -56,6 +68,7 @@ def write_dicom_sr(
     *,
     landmarks: Mapping[Side, Landmarks],
     quantities: Mapping[Side, Sequence[Quantity]],
+    segmentation: Dataset | None = None,
 ) -> None:
     """Write landmarks and measurements as a TID 1500 report, a measurement group for each.
 
@@ -64,6 +77,7 @@ def write_dicom_sr(
         scan: read from a DICOM series that is still there.
         landmarks: LPS mm; those that are absent, or are no reported landmarks, are left out.
         quantities: per ear.
+        segmentation: what `write_dicom_seg` wrote; the report then points to its segments.
 
     Raises:
         InputError: if the scan came from no DICOM series, or its headers lack what DICOM demands.
@@ -73,30 +87,30 @@ def write_dicom_sr(
     from pydicom.sr.codedict import codes
 
     headers = source_headers(scan)
-    frame = headers[0].get("FrameOfReferenceUID")
-    if not frame:
-        raise InputError(f"{scan.source}: its headers name no frame of reference for points")
     groups: list[Any] = []
     for side in Side:
-        told = quantities.get(side, ())
-        if told:
-            groups.append(_measured(side, told))
+        if told := quantities.get(side, ()):
+            groups.append(_measured(side, told, _segment(side, segmentation, scan.series)))
         if side in landmarks:
-            groups += _placed(side, landmarks[side], str(frame))
+            groups += _placed(side, landmarks[side], str(headers[0].FrameOfReferenceUID))
     if not groups:
         raise OutputError(f"{path}: cannot be written (there is nothing to report)")
     device = hd.sr.DeviceObserverIdentifyingAttributes(
-        uid=hd.UID(), name=MANUFACTURER, manufacturer_name=MANUFACTURER, model_name=__version__
+        # The same in every report of a version.
+        uid=generate_uid(entropy_srcs=[MANUFACTURER, __version__]),
+        name=MANUFACTURER,
+        manufacturer_name=MANUFACTURER,
+        model_name=__version__,
     )
     observer = hd.sr.ObserverContext(codes.DCM.Device, device)
     with complete(scan):
         report = hd.sr.MeasurementReport(
             observation_context=hd.sr.ObservationContext(observer_device_context=observer),
-            procedure_reported=hd.sr.CodedConcept("60911003", "SCT", "Temporal bone"),
+            procedure_reported=codes.LN.CTUnspecifiedBodyRegion,
             imaging_measurements=groups,
         )
         document = hd.sr.Comprehensive3DSR(
-            evidence=headers,
+            evidence=headers if segmentation is None else [*headers, segmentation],
             content=report,
             series_instance_uid=hd.UID(),
             series_number=SR_SERIES,
@@ -108,30 +122,75 @@ def write_dicom_sr(
     save_dicom(path, document)
 
 
-def _measured(side: Side, quantities: Sequence[Quantity]) -> Any:
-    """All measurements of an ear."""
+def _measured(side: Side, quantities: Sequence[Quantity], segment: Any) -> Any:
+    """All measurements of an ear, in the group of its segment if there is one."""
     import highdicom as hd
 
-    measurements = []
-    for quantity in quantities:
-        meaning = quantity.name.replace("_", " ")[:_LONGEST]
-        name = _KNOWN.get(quantity.name, (quantity.name, PRIVATE_SCHEME, meaning))
-        unit, unit_meaning = _UCUM[quantity.unit]
-        measurements.append(
-            hd.sr.Measurement(
-                name=hd.sr.CodedConcept(*name),
-                value=quantity.value,
-                unit=hd.sr.CodedConcept(unit, "UCUM", unit_meaning),
-            )
-        )
-    return hd.sr.MeasurementsAndQualitativeEvaluations(
-        tracking_identifier=hd.sr.TrackingIdentifier(hd.UID(), f"{side}/labyrinth"),
-        finding_type=concept(LABYRINTH[side], "Bony labyrinth"),
-        finding_sites=[
-            hd.sr.FindingSite(concept(LABYRINTH[side], "Bony labyrinth"), laterality(side))
-        ],
-        measurements=measurements,
+    labyrinth = concept(LABYRINTH[side], "Bony labyrinth")
+    content: dict[str, Any] = {
+        "tracking_identifier": hd.sr.TrackingIdentifier(hd.UID(), f"{side}/labyrinth"),
+        "finding_type": labyrinth,
+        "finding_sites": [hd.sr.FindingSite(labyrinth, laterality(side))],
+        "measurements": [_measurement(quantity) for quantity in quantities],
+    }
+    if segment is None:
+        return hd.sr.MeasurementsAndQualitativeEvaluations(**content)
+    return hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
+        referenced_segment=segment, **content
     )
+
+
+def _segment(side: Side, segmentation: Dataset | None, series: str) -> Any:
+    """A reference to the segment of a side; None if there is none."""
+    import highdicom as hd
+
+    if segmentation is None:
+        return None
+    for segment in segmentation.SegmentSequence:
+        if segment.TrackingID == f"{side}/labyrinth":
+            return hd.sr.ReferencedSegment(
+                sop_class_uid=str(segmentation.SOPClassUID),
+                sop_instance_uid=str(segmentation.SOPInstanceUID),
+                segment_number=int(segment.SegmentNumber),
+                source_series=hd.sr.SourceSeriesForSegmentation(series),
+            )
+    return None
+
+
+def _measurement(quantity: Quantity) -> Any:
+    import highdicom as hd
+    from pydicom.sr.codedict import codes
+
+    value, meaning = _UCUM[quantity.unit]
+    unit = hd.sr.CodedConcept(value, "UCUM", meaning)
+    properties = None
+    if quantity.norm is not None:
+        low, high, source = quantity.norm
+        limits = [
+            hd.sr.NumContentItem(
+                name, limit, unit, relationship_type=hd.sr.RelationshipTypeValues.HAS_PROPERTIES
+            )
+            for name, limit in (
+                (codes.SCT.NormalRangeLowerLimit, low),
+                (codes.SCT.NormalRangeUpperLimit, high),
+            )
+        ]
+        normal = hd.sr.NormalRangeProperties(limits, authority=source)
+        properties = hd.sr.MeasurementProperties(normal_range_properties=normal)
+    name = hd.sr.CodedConcept(*_KNOWN.get(quantity.name, private_code(quantity.name)))
+    return hd.sr.Measurement(name, quantity.value, unit, properties=properties)
+
+
+def private_code(name: str) -> tuple[str, str, str]:
+    """Our own code of a measurement: value, scheme, meaning.
+
+    A value has at most 16 characters, as most readers expect (highdicom 0.28 cannot read segment
+    references beside longer ones): longer names are cut and a checksum keeps them apart. The
+    meaning has the name in full.
+    """
+    cut = f"{name[:9]}-{sha256(name.encode()).hexdigest()[:6]}"
+    meaning = name.replace("_", " ")[:_LONGEST]
+    return (name if len(name) <= _SHORT else cut, PRIVATE_SCHEME, meaning)
 
 
 def _placed(side: Side, landmarks: Landmarks, frame: str) -> list[Any]:
