@@ -204,7 +204,7 @@ def test_ranges_tell_low_and_high() -> None:
     assert CUT_OFFS["vestibular_aqueduct_midpoint"].tells(0.2) == ""
 
 
-@pytest.mark.parametrize(("gap_mm", "fine"), [(2.2, False), (2.35, True), (3.7, True), (4, False)])
+@pytest.mark.parametrize(("gap_mm", "fine"), [(1.7, False), (2.3, True), (3.7, True), (4, False)])
 def test_windows_gate_the_landmarks(gap_mm: float, fine: bool) -> None:
     points = np.array([[0.0, 0.0, 0.0], [0.0, gap_mm, 0.0]])
     found = windows_problem(Landmarks(("oval_window", "round_window"), points))
