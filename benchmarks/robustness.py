@@ -46,13 +46,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", action="append", default=[])
     parser.add_argument("--cases", type=int, default=6)
+    parser.add_argument("--only", nargs="+", help="these sets alone; other rows are kept")
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results"))
     options = parser.parse_args()
     models = {name: open_analyzer(model=name) for name in options.model or ["labyrinth"]}
     sets = {name: (name, "healthy") for name in SCANNERS}
     sets |= {name: (DISEASED, name) for name in DIAGNOSES[1:]}
-    rows = []
+    path = options.output / "robustness.csv"
+    rows: list[dict[str, object]] = []
+    if options.only:
+        with path.open(newline="") as file:
+            rows = [dict(row) for row in csv.DictReader(file) if row["set"] not in options.only]
     for name, (scanner, diagnosis) in sets.items():
+        if options.only and name not in options.only:
+            continue
         scores: dict[str, list[EarScore]] = {model: [] for model in models}
         for seed in range(FIRST_SEED, FIRST_SEED + options.cases):
             case = make_case(seed, scanner=scanner, diagnosis=diagnosis)
@@ -62,7 +69,8 @@ def main() -> None:
             rows.append(row(name, Path(model).name, found))
             print("  ".join(str(cell) for cell in rows[-1].values()), flush=True)
     options.output.mkdir(parents=True, exist_ok=True)
-    with (options.output / "robustness.csv").open("w", newline="") as file:
+    rows.sort(key=lambda row: list(sets).index(str(row["set"])))
+    with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, rows[0])
         writer.writeheader()
         writer.writerows(rows)

@@ -18,6 +18,7 @@ from otovox.inference import TTA, open_analyzer
 from otovox.metrics import dice
 from otovox.phantom import make_case
 from otovox.resample import resample
+from otovox.trust import REVIEW_CONFIDENCE
 from otovox.volume import Grid, Scan
 
 #: Permutations and signs of the axes: the 48 ways in which a file may store the same scan.
@@ -207,3 +208,14 @@ def test_the_public_function_takes_a_path_and_a_scan(case, tmp_path):
     (other,) = otovox.analyze(load_scan(path), tta="none").ears
     assert one.side is other.side is next(iter(case.landmarks))
     assert Side(one.side) in case.landmarks
+
+
+def test_a_labyrinth_without_its_landmarks_is_found_and_doubted() -> None:
+    """A common cavity has too few landmarks for a pose: the header tells the side, with a word."""
+    case = make_case(7_003, scanner="cbct", diagnosis="common_cavity")
+    (ear,) = open_analyzer(tta="none").predict(case.scan).ears
+    assert {ear.side} == set(case.landmarks)
+    assert ear.confidence < REVIEW_CONFIDENCE
+    assert any("too few landmarks" in warning for warning in ear.warnings)
+    truth = float(np.count_nonzero(case.labels.values)) * case.scan.grid.voxel_mm3
+    assert ear.volume_mm3 == pytest.approx(truth, rel=0.1)

@@ -35,8 +35,10 @@ from otovox.intensity import normalise
 from otovox.landmarks import Landmarks
 from otovox.resample import corners, resample
 from otovox.trust import (
+    ASSUMED_CONFIDENCE,
     GOOD_FIT_MM,
     LOWEST_CONFIDENCE,
+    VOLUME_RANGE_MM3,
     confidence,
     ear_warnings,
     fit_quality,
@@ -60,6 +62,9 @@ def _cube(name: Literal["none", "paper", "full"]) -> tuple[Turn, ...]:
     return tuple(((float(x), float(y), float(z)), False) for x, y, z in vectors)
 
 
+#: A labyrinth whose pose must be assumed needs two landmarks higher than this, and no more stray
+#: voxels than this share: chosen, not measured.
+_CLEAR_PEAK, _STRAY = 0.5, 0.05
 #: Turns (rotation vector, degrees; mirrored or not) of the test-time samples, in the ear's own
 #: frame. "fast": chosen small, since the second look is already in that frame; "paper" and "full":
 #: see `geometry.cube_turns`.
@@ -178,8 +183,10 @@ class Analyzer:
     def _examine(self, scan: Scan, candidate: Candidate) -> Ear | None:
         """Two looks at a candidate; None if it is no ear."""
         best: tuple[float, Pose] | None = None
+        first: list[Look] = []
         for matrix in _first_views():
             look = self._look(scan, Pose(Side.RIGHT, matrix, candidate.center_mm), centred=True)
+            first = [*first, look][:2]
             fitted = self._fit(look)
             if fitted is not None:
                 worth = fit_quality(fitted.residual_mm) * float(np.clip(look.peaks, 0, 1).mean())
@@ -187,9 +194,13 @@ class Analyzer:
                     best = worth, fitted
                 if fitted.residual_mm < GOOD_FIT_MM and worth > 0.45:
                     break
-        if best is None:
-            return None
-        pose = best[1]
+        ear = None if best is None else self._looked_again(scan, best[1])
+        if ear is None and (assumed := _assumed_pose(first)) is not None:
+            ear = self._settle(scan, assumed, assumed=True)
+        return ear
+
+    def _looked_again(self, scan: Scan, pose: Pose) -> Ear | None:
+        """The ear in its own frame, found step by step; None if that leads nowhere."""
         for _ in range(2):
             again = self._fit(self._look(scan, pose))
             if again is None:
@@ -236,8 +247,11 @@ class Analyzer:
         points[peaks < LOWEST_PEAK] = np.nan
         return Look(probability[0, 0], grid, points, peaks)
 
-    def _settle(self, scan: Scan, pose: Pose) -> Ear | None:
-        """Means and spreads over the test-time samples, in the ear's own frame."""
+    def _settle(self, scan: Scan, pose: Pose, *, assumed: bool = False) -> Ear | None:
+        """Means and spreads over the test-time samples, in the ear's own frame.
+
+        An assumed pose stays as it is: too few landmarks are there to fit one.
+        """
         names = self.labyrinth.config.network.landmarks
         looks = [self._look(scan, pose, turn_deg=t, mirrored=m) for t, m in TTA[self.tta]]
         grid = looks[0].grid
@@ -249,11 +263,14 @@ class Analyzer:
         points = np.stack([look.points_mm for look in looks])
         mean, sd = _mean_points(points)
         peaks = np.stack([look.peaks for look in looks]).mean(axis=0)
-        if np.isfinite(mean[:, 0]).sum() < 4 or not (probability > 0.5).any():
-            return None
-        fitted = min((fit_pose(names, mean, side) for side in Side), key=lambda p: p.residual_mm)
-        other = fit_pose(names, mean, fitted.side.other)
         inside = probability > 0.5
+        enough = bool(np.isfinite(mean[:, 0]).sum() >= 4)
+        if not (enough or assumed) or not inside.any():
+            return None
+        fitted, other = pose, None
+        if enough:
+            poses = [fit_pose(names, mean, side) for side in Side]
+            fitted, other = sorted(poses, key=lambda pose: pose.residual_mm)
         volume = float(probability[inside].size) * grid.voxel_mm3
         middle = grid.to_mm(np.argwhere(inside).mean(axis=0))
         near = np.asarray(ndimage.binary_dilation(inside, iterations=3), dtype=bool)
@@ -263,7 +280,9 @@ class Analyzer:
         outside_field = ~scan.grid.contains(landmarks.points_mm)
         present = np.where(outside_field[:, None], np.nan, landmarks.points_mm)
         field = _within(scan.grid, grid)
-        score = confidence(peaks, fitted.residual_mm, volume, overlap)
+        score = ASSUMED_CONFIDENCE
+        if enough:
+            score = confidence(peaks, fitted.residual_mm, volume, overlap)
         if score < LOWEST_CONFIDENCE:
             logger.info("candidate at %s left out: confidence %.2f", middle.round(1), score)
             return None
@@ -346,6 +365,32 @@ def _first_views() -> Iterator[FloatArray]:
     yield left
     for turn in cube_turns("full")[1:]:
         yield right @ turn
+
+
+def _assumed_pose(looks: Sequence[Look]) -> Pose | None:
+    """The pose of a mean ear for a labyrinth without landmarks, such as a common cavity.
+
+    Args:
+        looks: in the frames of a mean right and of a mean left ear, so that the side is the one
+            that the file's own directions suggest.
+
+    Returns:
+        The side whose landmarks stand out more; None where nothing looks like a labyrinth.
+    """
+    look, side = max(
+        zip(looks, Side, strict=True), key=lambda pair: float(np.clip(pair[0].peaks, 0, 1).mean())
+    )
+    inside = look.probability > 0.5
+    whole = _main_part(inside)
+    volume = float(np.count_nonzero(whole)) * look.grid.voxel_mm3
+    low, high = VOLUME_RANGE_MM3
+    stray = np.count_nonzero(inside) - np.count_nonzero(whole)
+    if not low <= volume <= high or stray > _STRAY * np.count_nonzero(whole):
+        return None
+    if np.count_nonzero(look.peaks > _CLEAR_PEAK) < 2:
+        return None
+    pose = mean_pose(side, look.grid.to_mm(np.argwhere(whole).mean(axis=0)))
+    return replace(pose, origin_mm=pose.origin_mm - pose.matrix @ MIDDLE_MM)
 
 
 def _within(field: Grid, grid: Grid) -> NDArray[np.bool_]:

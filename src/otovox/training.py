@@ -73,7 +73,10 @@ class Training(pl.LightningModule):
         means = {n: float(np.nanmean([s.get(n, np.nan) for s in self._scores])) for n in names}
         self._scores = []
         # One figure to choose the best by: Dice, and with equal Dice the heatmaps' error (S18).
-        means["choice"] = means.get("dsc", 0.0) - 1e-4 * means.get("mse", 0.0)
+        # Without masks it is the landmarks' error: the heatmaps' depends on the schedule's step.
+        means["choice"] = -means.get("landmark_mm", 0.0)
+        if "dsc" in means:
+            means["choice"] = means["dsc"] - 1e-4 * means.get("mse", 0.0)
         self.log_dict(means, prog_bar=False)
         if not self.trainer.sanity_checking and self.trainer.is_global_zero:
             _append_row(

@@ -15,6 +15,8 @@ GOOD_FIT_MM = 1.6
 LOWEST_CONFIDENCE = 0.35
 #: Below this confidence the ear is reported with a warning: chosen.
 REVIEW_CONFIDENCE = 0.6
+#: Confidence in an ear whose pose and side were assumed: chosen, between the two above.
+ASSUMED_CONFIDENCE = 0.4
 #: Volume of a human labyrinth, mm3. Source: 140-265 in 71 ears, widened by a third.
 VOLUME_RANGE_MM3 = (95.0, 355.0)
 #: Tilt against a mean head that is worth a word, degrees. Source: at most 41 in 72 ears.
@@ -45,10 +47,15 @@ def fit_quality(residual_mm: float) -> float:
 
 
 def ear_warnings(
-    ear: EarPrediction, field: Grid, other: Pose, sd_mm: FloatArray
+    ear: EarPrediction, field: Grid, other: Pose | None, sd_mm: FloatArray
 ) -> tuple[str, ...]:
-    """Sentences about one ear."""
+    """Sentences about one ear; `other` is the other side's best pose, None if none was fitted."""
     warnings = []
+    if other is None:
+        warnings.append(
+            f"too few landmarks for a usual ear, as in a common cavity: that it is the {ear.side} "
+            "one is only what the directions stored in the file suggest"
+        )
     expected = ear.pose.to_lps(np.asarray(list(CANONICAL_MM.values())))
     cut = [
         name.replace("_", " ")
@@ -68,7 +75,7 @@ def ear_warnings(
         warnings.append(
             f"low confidence ({ear.confidence:.2f}) in the {ear.side} ear: please review"
         )
-    if other.residual_mm < 1.3 * ear.pose.residual_mm:
+    if other is not None and other.residual_mm < 1.3 * ear.pose.residual_mm:
         warnings.append(
             f"the side ({ear.side}) is not certain: the anatomy fits the other nearly as well"
         )

@@ -27,7 +27,7 @@ SYNERGISTIC = {
     "horizontal": ("lateral", "lateral"),
 }
 #: Least arc from which a plane and a circle can be told, degrees: chosen.
-LEAST_ARC_DEG = 120.0
+LEAST_ARC_DEG = 180.0
 #: Largest residual of a canal from its circle, root mean square, mm: chosen; in 72 ears the
 #: residuals out of plane are at most 0.57 mm and those in plane 0.2 +- 0.05.
 MOST_RESIDUAL_MM = 0.6
