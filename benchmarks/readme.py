@@ -61,6 +61,49 @@ def robustness() -> str:
     return "\n".join(lines)
 
 
+#: Measurements told in the README: file, row, how it is called there, digits.
+MEASURED = (
+    ("cochlea", "A mm", "A, mm", 2),
+    ("cochlea", "B mm", "B, mm", 2),
+    ("cochlea", "axis deg", "modiolar axis, degrees", 1),
+    ("cochlea", "length %", "duct length along the lateral wall, %", 1),
+    ("canals", "anterior normal deg", "anterior canal's normal, degrees", 1),
+    ("canals", "posterior normal deg", "posterior canal's normal, degrees", 1),
+    ("canals", "lateral normal deg", "lateral canal's normal, degrees", 1),
+    ("canals", "whole volume %", "labyrinth's volume, %", 1),
+    ("canals", "cochlea volume %", "cochlea's volume, %", 1),
+    ("canals", "vestibule volume %", "vestibule's volume, %", 1),
+    ("canals", "anterior volume %", "anterior canal's volume, %", 1),
+)
+
+
+def measured() -> str:
+    """Measurements against drawn truth: mean absolute error and the largest."""
+    columns = {
+        "true mask, 0.1 mm": ("truth", "0.1x0.1x0.1"),
+        "true mask, 0.25 x 0.25 x 0.5 mm": ("truth", "0.25x0.25x0.5"),
+        "as analysed, fpvct": ("fpvct", "fpvct"),
+        "as analysed, msct": ("msct", "msct"),
+    }
+    lines = [
+        "| error, mean (largest) | " + " | ".join(columns) + " |",
+        "|---|" + "---|" * len(columns),
+    ]
+    for part, quantity, title, digits in MEASURED:
+        cells = [title]
+        for file, data in columns.values():
+            with (RESULTS / f"measurements-{part}-{file}-statistics.csv").open(newline="") as table:
+                (row,) = [
+                    row
+                    for row in csv.DictReader(table)
+                    if row["data"] == data and row["quantity"] == quantity
+                ]
+            mean, largest = float(row["mean absolute"]), float(row["largest"])
+            cells.append(f"{mean:.{digits}f} ({largest:.{digits}f})")
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
 def head() -> str:
     """The real head's ears."""
     lines = [
@@ -105,6 +148,11 @@ def main() -> None:
         "Unseen phantoms again; before: the model trained on the first version of the phantom. "
         "Diseases are seen by a CBCT. `python benchmarks/robustness.py --cases 3 --model labyrinth "
         "--model OLDER`.",
+        measured(),
+        "Measurements of 8 unseen phantoms each, whose geometry is known: `python "
+        "benchmarks/measurements.py --cases 8`, `python benchmarks/measurements_canals.py --cases "
+        "8`, both again with `--predicted fpvct` and `--predicted msct`; all but the first with "
+        "`--first-seed 100`.",
         head(),
         "The Visible Human Female (real, no expert truth; places are known to ±1.5 mm): "
         "`python benchmarks/real_head.py --scan vhf_head_ct.nii.gz`.",
