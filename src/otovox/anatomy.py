@@ -50,6 +50,41 @@ HELICOTREMA = Structure("helicotrema", "Helicotrema", (213, 94, 0), "61275", "27
 OVAL_WINDOW = Structure("oval_window", "Oval window", (0, 158, 115), "56913")
 ROUND_WINDOW = Structure("round_window", "Round window", (204, 121, 167), "56932")
 
+class Part(StrEnum):
+    """A part of the labyrinth; each of its voxels belongs to one. Ampullae are their canals'."""
+
+    COCHLEA = "cochlea"
+    VESTIBULE = "vestibule"
+    ANTERIOR = "anterior_canal"
+    POSTERIOR = "posterior_canal"
+    LATERAL = "lateral_canal"
+    CRUS = "common_crus"
+
+    @property
+    def label(self) -> int:
+        """Value of this part in a label map of parts; 0 is background."""
+        return list(Part).index(self) + 1
+
+
+#: Canals in the order of their label values.
+CANALS = (Part.ANTERIOR, Part.POSTERIOR, Part.LATERAL)
+
+#: The FMA code of the common crus is not known to us: it bears that of semicircular canals.
+PARTS = {
+    Part.COCHLEA: Structure("cochlea", "Cochlea", (230, 159, 0), "60201", "181187008"),
+    Part.VESTIBULE: Structure("vestibule", "Vestibule", (240, 228, 66), "60183", "181188003"),
+    Part.ANTERIOR: Structure(
+        "anterior_canal", "Anterior semicircular canal", (86, 180, 233), "60187"
+    ),
+    Part.POSTERIOR: Structure(
+        "posterior_canal", "Posterior semicircular canal", (0, 114, 178), "60190"
+    ),
+    Part.LATERAL: Structure(
+        "lateral_canal", "Lateral semicircular canal", (0, 158, 115), "60193"
+    ),
+    Part.CRUS: Structure("common_crus", "Common crus", (204, 121, 167), "60186"),
+}
+
 #: Landmarks that are reported (Stebani et al. 2023, S3).
 LANDMARKS = (HELICOTREMA, OVAL_WINDOW, ROUND_WINDOW)
 LANDMARK_NAMES = tuple(structure.name for structure in LANDMARKS)
