@@ -50,6 +50,7 @@ HELICOTREMA = Structure("helicotrema", "Helicotrema", (213, 94, 0), "61275", "27
 OVAL_WINDOW = Structure("oval_window", "Oval window", (0, 158, 115), "56913")
 ROUND_WINDOW = Structure("round_window", "Round window", (204, 121, 167), "56932")
 
+
 class Part(StrEnum):
     """A part of the labyrinth; each of its voxels belongs to one. Ampullae are their canals'."""
 
@@ -67,7 +68,7 @@ class Part(StrEnum):
 
 
 #: Canals in the order of their label values.
-CANALS = (Part.ANTERIOR, Part.POSTERIOR, Part.LATERAL)
+CANALS: tuple[Part, ...] = (Part.ANTERIOR, Part.POSTERIOR, Part.LATERAL)
 
 #: The FMA code of the common crus is not known to us: it bears that of semicircular canals.
 PARTS = {
@@ -79,9 +80,7 @@ PARTS = {
     Part.POSTERIOR: Structure(
         "posterior_canal", "Posterior semicircular canal", (0, 114, 178), "60190"
     ),
-    Part.LATERAL: Structure(
-        "lateral_canal", "Lateral semicircular canal", (0, 158, 115), "60193"
-    ),
+    Part.LATERAL: Structure("lateral_canal", "Lateral semicircular canal", (0, 158, 115), "60193"),
     Part.CRUS: Structure("common_crus", "Common crus", (204, 121, 167), "60186"),
 }
 

@@ -1,6 +1,7 @@
 """Vestibule and canals in numbers: planes, radii, lengths, angles and the volume of every part."""
 
-from dataclasses import dataclass, field
+import dataclasses
+from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
@@ -10,7 +11,7 @@ from otovox.anatomy import CANALS, Part, Side
 from otovox.geometry import FloatArray, Pose, unit
 from otovox.landmarks import Landmarks
 from otovox.measure.circle import Circle, fit_circle
-from otovox.measure.lumen import canonical_lumen
+from otovox.measure.lumen import canonical_lumen, outside
 from otovox.measure.parts import lines_of, split
 from otovox.measure.template import along
 from otovox.measure.trace import Traced, trace
@@ -82,15 +83,19 @@ class Canals:
     """
 
     side: Side
-    canals: dict[Part, Canal] = field(default_factory=dict)
-    angles_deg: dict[tuple[Part, Part], float] = field(default_factory=dict)
-    volumes_mm3: dict[Part, float] = field(default_factory=dict)
-    parts: NDArray[np.uint8] = field(default_factory=lambda: np.zeros((1, 1, 1), np.uint8))
-    traced: dict[Part, Traced] = field(default_factory=dict)
+    canals: dict[Part, Canal] = dataclasses.field(default_factory=dict)
+    angles_deg: dict[tuple[Part, Part], float] = dataclasses.field(default_factory=dict)
+    volumes_mm3: dict[Part, float] = dataclasses.field(default_factory=dict)
+    parts: NDArray[np.uint8] = dataclasses.field(
+        default_factory=lambda: np.zeros((1, 1, 1), np.uint8)
+    )
+    traced: dict[Part, Traced] = dataclasses.field(default_factory=dict)
     problems: tuple[str, ...] = ()
 
 
-def measure_canals(values: NDArray, grid: Grid, landmarks: Landmarks, pose: Pose) -> Canals:
+def measure_canals(
+    values: NDArray, grid: Grid, landmarks: Landmarks, pose: Pose, *, field: Grid | None = None
+) -> Canals:
     """Measure canals and parts of one labyrinth.
 
     Args:
@@ -98,6 +103,7 @@ def measure_canals(values: NDArray, grid: Grid, landmarks: Landmarks, pose: Pose
         grid: where the voxels lie.
         landmarks: of the ear, LPS mm; nan where absent.
         pose: where the ear lies.
+        field: the scan's, where it is smaller than `grid`.
 
     Returns:
         What could be measured, and the reasons for what could not.
@@ -112,7 +118,8 @@ def measure_canals(values: NDArray, grid: Grid, landmarks: Landmarks, pose: Pose
     canals: dict[Part, Canal] = {}
     problems: list[str] = []
     for part in CANALS:
-        canal, problem = _canal(part, traced[part], pose)
+        cut = outside(traced[part].points_mm, pose, (grid,) if field is None else (grid, field))
+        canal, problem = _canal(part, traced[part], pose, float(cut.mean()))
         problems += [problem] if problem else []
         if canal is not None:
             canals[part] = canal
@@ -140,12 +147,13 @@ def plane_of(line: Traced) -> Circle:
     return fit_circle(line.points_mm[line.seen])
 
 
-def _canal(part: Part, line: Traced, pose: Pose) -> tuple[Canal | None, str]:
+def _canal(part: Part, line: Traced, pose: Pose, cut: float) -> tuple[Canal | None, str]:
     """A canal's numbers, or the reason why there are none; both if some are withheld."""
     name = part.replace("_", " ")
     coverage = float(line.seen.mean())
+    told = f", {cut:.0%} lies outside the field" if cut else ""
     if coverage < SEEN_FOR_PLANE:
-        return None, f"{name}: only {coverage:.0%} of its usual way is a lumen"
+        return None, f"{name}: only {coverage:.0%} of its usual way is a lumen{told}"
     circle = plane_of(line)
     if not _RADIUS_MM[0] < circle.radius_mm < _RADIUS_MM[1]:
         return None, f"{name}: a circle of radius {circle.radius_mm:.1f} mm is none of a canal"
@@ -172,7 +180,7 @@ def _canal(part: Part, line: Traced, pose: Pose) -> tuple[Canal | None, str]:
         out_of_plane_mm=float(np.sqrt(np.mean(height**2))),
         out_of_circle_mm=float(np.sqrt(np.mean(radial**2))),
     )
-    problem = f"{name}: its lumen is interrupted, its length is not told" if not whole else ""
+    problem = f"{name}: its lumen is interrupted, its length is not told{told}" if not whole else ""
     return canal, problem
 
 

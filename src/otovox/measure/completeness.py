@@ -17,7 +17,7 @@ from skimage.measure import euler_number
 from otovox.anatomy import CANALS, CANONICAL_MM, Part
 from otovox.geometry import FloatArray, Pose, affine_from
 from otovox.landmarks import Landmarks
-from otovox.measure.lumen import SPACING_MM, canonical_lumen
+from otovox.measure.lumen import SPACING_MM, canonical_lumen, outside
 from otovox.measure.parts import lines_of, split
 from otovox.measure.trace import LEAST_MM2, Traced, trace
 from otovox.volume import Grid
@@ -34,8 +34,6 @@ MISSING_MM3 = {Part.COCHLEA: 18.0, Part.VESTIBULE: 15.0}
 DISORGANISED_MM3 = {Part.COCHLEA: (42.0, np.inf), Part.VESTIBULE: (0.0, 103.0)}
 #: Half the slice that is taken out of a canal, in stations of its line: chosen, 1.25 mm in all.
 _SLICE = 2
-#: How near to the field's border a canal counts as cut, mm: chosen, a lumen's radius.
-_BORDER_MM = 0.5
 
 _ALL = ndimage.generate_binary_structure(3, 3)
 
@@ -131,7 +129,6 @@ def score_completeness(
     corner = here.to_mm([axis.start for axis in window])
     organ = _Organ(lumen.values[window], parts[window], corner, traced)
 
-    outside = {part: _is_cut(line.points_mm, pose, fields) for part, line in traced.items()}
     betti, loops = {}, {}
     closed = dict.fromkeys(CANALS, 0)
     for level in LEVELS:
@@ -142,12 +139,14 @@ def score_completeness(
     reasons: dict[Part, str] = {}
     for part in STRUCTURES:
         if part in CANALS:
-            state, reason = _canal(part, closed[part], traced[part], outside[part])
+            state, reason = _canal(
+                part, closed[part], traced[part], outside(traced[part].points_mm, pose, fields)
+            )
         else:
             volume = float(np.count_nonzero((parts == part.label) & (lumen.values > 0.5)))
             places = template.lines[Part.COCHLEA].points_mm
             places = places if part is Part.COCHLEA else template.place.shift[None]
-            cut = bool(_is_cut(places, pose, fields).any())
+            cut = bool(outside(places, pose, fields).any())
             state, reason = _body(part, volume * SPACING_MM**3, cut, landmarks, pose, fields)
         states[part] = state
         if reason:
@@ -156,7 +155,9 @@ def score_completeness(
     problems = []
     bridges = bool(np.median(list(loops.values())) > len(CANALS))
     if bridges:
-        problems.append("there are more loops than canals: something bridges them, or the mask is torn")
+        problems.append(
+            "there are more loops than canals: something bridges them, or the mask is torn"
+        )
     if State.CUT in states.values():
         problems.append("the score leaves out what the scan's field cuts")
     doubtful = tuple(part for part in CANALS if 0 < closed[part] < len(LEVELS))
@@ -180,8 +181,7 @@ class _Organ:
         raw = betti_numbers(mask)
         if raw.pieces == 0:
             return raw, 0, []
-        whole = ndimage.binary_fill_holes(_largest(mask))
-        assert whole is not None
+        whole = np.asarray(ndimage.binary_fill_holes(_largest(mask)), dtype=bool)
         count = betti_numbers(whole).loops
         return raw, count, [part for part in CANALS if self._opens(part, whole, count)]
 
@@ -204,31 +204,18 @@ class _Organ:
 
 
 def _largest(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    labels, _ = ndimage.label(mask, _ALL)
+    labels = np.asarray(ndimage.label(mask, _ALL)[0])  # pyright: ignore[reportIndexIssue]
     counts = np.bincount(labels.ravel())
     counts[0] = 0
     return labels == counts.argmax()
 
 
-def _is_cut(points: FloatArray, pose: Pose, fields: tuple[Grid, ...]) -> NDArray[np.bool_]:
-    """Which canonical points lie outside a field, or on its border."""
-    cut = np.zeros(len(points), dtype=bool)
-    for grid in fields:
-        ijk = grid.to_ijk(pose.to_lps(points))
-        margin = _BORDER_MM / grid.spacing_mm - 0.5
-        last = np.asarray(grid.shape) - 1
-        cut |= np.any((ijk < margin) | (ijk > last - margin), axis=1)
-    return cut
-
-
-def _canal(
-    part: Part, closed: int, line: Traced, outside: NDArray[np.bool_]
-) -> tuple[State, str]:
+def _canal(part: Part, closed: int, line: Traced, cut: NDArray[np.bool_]) -> tuple[State, str]:
     name = part.replace("_", " ")
     if closed > len(LEVELS) // 2:
         return State.PRESENT, ""
-    if outside.any():
-        return State.CUT, f"{np.mean(outside):.0%} of the {name} lies outside the field"
+    if cut.any():
+        return State.CUT, f"{np.mean(cut):.0%} of the {name} lies outside the field"
     seen = float(line.seen.mean())
     if seen < 0.2:
         return State.MISSING, f"nothing is found where the {name} usually lies"
@@ -249,7 +236,7 @@ def _body(
     own = ("helicotrema",) if part is Part.COCHLEA else ("oval_window", "round_window")
     absent = [name for name in own if name in landmarks.names and not landmarks.has(name)]
     inside = [
-        name for name in absent if not _is_cut(np.array([CANONICAL_MM[name]]), pose, fields).any()
+        name for name in absent if not outside(np.array([CANONICAL_MM[name]]), pose, fields).any()
     ]
     small = f"the {part} has {volume_mm3:.0f} mm3"
     if cut and (volume_mm3 < low or len(absent) > len(inside)):

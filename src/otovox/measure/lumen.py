@@ -18,6 +18,8 @@ BOX_MM = np.array([[-7.4, -10.4, -8.6], [7.2, 11.4, 10.8]])
 SAMPLE_MM = 0.1
 #: How far from its centre a section is sampled, mm: chosen, above an ampulla's radius of 1.0.
 REACH_MM = 1.5
+#: How near to the field's border a lumen's middle counts as cut, mm: chosen, a canal's radius.
+BORDER_MM = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,9 +37,9 @@ class Lumen:
     def at(self, points_mm: FloatArray) -> NDArray[np.float32]:
         """Values at (..., 3) canonical points, linear; 0 outside."""
         ijk = (np.asarray(points_mm) - self.low_mm) / SPACING_MM
-        return ndimage.map_coordinates(
-            self.values, np.moveaxis(ijk, -1, 0), order=1, output=np.float32, prefilter=False
-        )
+        at = np.moveaxis(ijk, -1, 0)
+        found = ndimage.map_coordinates(self.values, at, order=1, prefilter=False)
+        return np.asarray(found, dtype=np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,12 +69,23 @@ def canonical_lumen(values: NDArray, grid: Grid, pose: Pose) -> Lumen:
     return Lumen(resample(values.astype(np.float32, copy=False), grid, target), BOX_MM[0])
 
 
+def outside(canonical_mm: FloatArray, pose: Pose, fields: tuple[Grid, ...]) -> NDArray[np.bool_]:
+    """Which (n, 3) canonical points lie outside any of some fields, or on its border."""
+    cut = np.zeros(len(canonical_mm), dtype=bool)
+    for grid in fields:
+        ijk = grid.to_ijk(pose.to_lps(canonical_mm))
+        margin = BORDER_MM / grid.spacing_mm - 0.5
+        last = np.asarray(grid.shape) - 1
+        cut |= np.any((ijk < margin) | (ijk > last - margin), axis=1)
+    return cut
+
+
 def across(directions: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Two unit vectors (n, 3) at right angles to each direction and to each other."""
     helper = np.eye(3)[np.argmin(np.abs(directions), axis=1)]
-    first = np.cross(directions, helper)
+    first = np.asarray(np.cross(directions, helper), dtype=float)
     first /= np.linalg.norm(first, axis=1, keepdims=True)
-    return first, np.cross(directions, first)
+    return first, np.asarray(np.cross(directions, first), dtype=float)
 
 
 def drawn_in(
@@ -114,13 +127,11 @@ def sections(
     steps = np.arange(-REACH_MM, REACH_MM + 1e-9, SAMPLE_MM)
     u, v = np.meshgrid(steps, steps, indexing="ij")
     first, second = across(normals)
-    shifts = (
-        u[None, ..., None] * first[:, None, None] + v[None, ..., None] * second[:, None, None]
-    )
+    shifts = u[None, ..., None] * first[:, None, None] + v[None, ..., None] * second[:, None, None]
     inside = (lumen.at(points_mm[:, None, None] + shifts) > level) & (np.hypot(u, v) <= REACH_MM)
     in_plane = np.zeros((3, 3, 3), dtype=bool)
     in_plane[1] = ndimage.generate_binary_structure(2, 2)
-    labels, _ = ndimage.label(inside, in_plane)
+    labels = np.asarray(ndimage.label(inside, in_plane)[0])  # pyright: ignore[reportIndexIssue]
     distance = np.where(inside, np.hypot(u, v), np.inf).reshape(len(points_mm), -1)
     nearest = distance.argmin(axis=1)
     rows = np.arange(len(points_mm))

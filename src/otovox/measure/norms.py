@@ -12,7 +12,7 @@ from otovox.landmarks import Landmarks
 DELLA_SANTINA = "Della Santina 2005, doi 10.1007/s10162-005-0003-x"
 DARCO = "D'Arco 2017"
 EARS_72 = "72 labyrinths of Modelling the Human Semicircular Canals, measured anew"
-EARS_10 = "10 labyrinths segmented by hand in micro-CT"
+EARS_10 = "10 healthy labyrinths from public data, measured anew"
 
 
 @dataclass(frozen=True)

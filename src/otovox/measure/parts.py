@@ -7,7 +7,7 @@ are the mean ear's, put onto this ear by its canals and landmarks.
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from otovox.anatomy import CANALS, CANONICAL_MM, Part
 from otovox.geometry import FloatArray, Pose
@@ -106,7 +106,7 @@ def _crus(lumen: Lumen, template: Template, lines: dict[Part, Line]) -> Line:
 
 
 def _cochlea(template: Template, landmarks_mm: Landmarks) -> Line:
-    """The cochlea's line, its base moved with the round window and its apex with the helicotrema."""
+    """The cochlea's line, moved with the round window at its base, the helicotrema at its apex."""
     line = template.lines[Part.COCHLEA]
     rise = np.linspace(0, 1, len(line.points_mm))[:, None]
     points = line.points_mm
@@ -119,7 +119,7 @@ def _cochlea(template: Template, landmarks_mm: Landmarks) -> Line:
 
 def _from_tube(points: FloatArray, line: Line, open_ends: tuple[bool, bool]) -> FloatArray:
     """Distance of (n, 3) points from a tube's wall, negative inside; far beyond an open end."""
-    distance, nearest = cKDTree(line.points_mm).query(points)
+    distance, nearest = KDTree(line.points_mm).query(points)
     depth = distance - line.radii_mm[nearest]
     forward = tangents(line.points_mm)
     for end, sign, is_open in ((0, -1.0, open_ends[0]), (-1, 1.0, open_ends[1])):
