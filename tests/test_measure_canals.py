@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from drawn_ears import Ear, ear
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from drawn_ears import Ear, ear
 from otovox.anatomy import CANALS, Part, Side
 from otovox.geometry import Pose, rotation_from_vector
 from otovox.measure.canals import Canals, angles_between, measure_canals
@@ -13,6 +13,8 @@ from otovox.measure.circle import fit_circle
 from otovox.measure.template import along, resampled
 from otovox.phantom.canal_truth import canal_truth
 from otovox.volume import Grid
+
+COARSE = (0.25, 0.25, 0.25)
 
 
 def measured(drawn: Ear) -> Canals:
@@ -62,21 +64,23 @@ def test_canals_are_as_drawn(
 def test_turns_mirrors_and_voxels_change_nothing(
     turn_deg: tuple[float, float, float], side: Side, voxel: float
 ) -> None:
-    usual = measured(ear(2))
+    usual = measured(ear(2, voxel_mm=COARSE))
     other = measured(ear(2, side=side, turn_deg=turn_deg, voxel_mm=(voxel,) * 3))
     for part in CANALS:
-        assert other.canals[part].radius_mm == pytest.approx(
-            usual.canals[part].radius_mm, abs=0.05
-        )
+        assert other.canals[part].radius_mm == pytest.approx(usual.canals[part].radius_mm, abs=0.05)
         assert other.volumes_mm3[part] == pytest.approx(usual.volumes_mm3[part], rel=0.12)
     for pair, angle in usual.angles_deg.items():
         assert other.angles_deg[pair] == pytest.approx(angle, abs=2.0)
 
 
 def test_a_pose_that_is_off_changes_little() -> None:
-    drawn = ear(2)
+    drawn = ear(2, voxel_mm=COARSE)
     nudge = rotation_from_vector(np.radians([6.0, -5.0, 4.0]))
-    pose = Pose(drawn.pose.side, nudge @ drawn.pose.matrix, drawn.pose.origin_mm + [0.6, -0.5, 0.4])
+    pose = Pose(
+        drawn.pose.side,
+        nudge @ drawn.pose.matrix,
+        drawn.pose.origin_mm + np.array([0.6, -0.5, 0.4]),
+    )
     found = measure_canals(drawn.values, drawn.grid, drawn.landmarks, pose)
     assert max(off_deg(found, drawn)) < 2.0
     usual = measured(drawn)
@@ -118,7 +122,7 @@ def test_angles_of_the_published_normals() -> None:
 
 
 def test_nothing_gives_nothing() -> None:
-    drawn = ear(2)
+    drawn = ear(2, voxel_mm=COARSE)
     empty = np.zeros(drawn.grid.shape, np.float32)
     found = measure_canals(empty, drawn.grid, drawn.landmarks, drawn.pose)
     assert not found.canals
@@ -126,20 +130,20 @@ def test_nothing_gives_nothing() -> None:
 
 
 def test_a_cochlea_alone_has_no_canals() -> None:
-    drawn = ear(2)
+    drawn = ear(2, voxel_mm=COARSE)
     parts = measured(drawn).parts
     alone = (parts == Part.COCHLEA.label).astype(np.float32)
     found = measure_canals(alone, drawn.grid, drawn.landmarks, drawn.pose)
     assert not found.canals
     assert len(found.problems) == 3
-    assert found.volumes_mm3[Part.COCHLEA] > 0.9 * np.count_nonzero(alone) * 0.008
+    assert found.volumes_mm3[Part.COCHLEA] > 0.9 * np.count_nonzero(alone) * drawn.grid.voxel_mm3
     assert found.volumes_mm3[Part.ANTERIOR] == 0
 
 
 def test_a_canal_cut_by_the_field_is_told() -> None:
-    drawn = ear(2)
+    drawn = ear(2, voxel_mm=COARSE)
     top = drawn.pose.to_lps(drawn.shape.landmarks["anterior_arc"][None])[0, 2] - 2.2
-    count = int((top - drawn.grid.affine[2, 3]) / 0.2)
+    count = int((top - drawn.grid.affine[2, 3]) / COARSE[2])
     seen = drawn.values.copy()
     seen[:, :, count:] = 0
     i, j, _ = drawn.grid.shape
@@ -152,7 +156,7 @@ def test_a_canal_cut_by_the_field_is_told() -> None:
 
 
 def test_an_absent_canal_is_not_invented() -> None:
-    drawn = ear(3, diagnosis="absent_lateral_canal")
+    drawn = ear(3, diagnosis="absent_lateral_canal", voxel_mm=COARSE)
     found = measured(drawn)
     assert set(found.canals) == {Part.ANTERIOR, Part.POSTERIOR}
     assert set(found.angles_deg) == {(Part.ANTERIOR, Part.POSTERIOR)}

@@ -216,11 +216,10 @@ def _canal(part: Part, closed: int, line: Traced, cut: NDArray[np.bool_]) -> tup
         return State.PRESENT, ""
     if cut.any():
         return State.CUT, f"{np.mean(cut):.0%} of the {name} lies outside the field"
-    seen = float(line.seen.mean())
-    if seen < 0.2:
-        return State.MISSING, f"nothing is found where the {name} usually lies"
-    told = f"{seen:.0%} of its usual way is a lumen"
-    return State.MISSING, f"the loop of the {name} is not closed; {told}"
+    if line.middle_seen == 0:
+        return State.MISSING, f"nothing is found along the middle of the {name}'s usual way"
+    told = f"{line.middle_seen:.0%} of the middle half of its usual way is a lumen"
+    return State.MISSING, f"the loop of the {name} is not closed: {told}"
 
 
 def _body(

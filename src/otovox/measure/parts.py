@@ -17,8 +17,11 @@ from otovox.measure.template import Line, Template, tangents
 from otovox.measure.trace import Traced
 from otovox.volume import Grid
 
-#: Least share of a canal's line with lumen for the canal to have voxels: chosen.
-PRESENT = 0.2
+#: Least share of a canal's line that is a canal's lumen for the canal to have voxels: chosen.
+PRESENT = 0.15
+#: Such a lumen lies this far from the vestibule, mm, and is at most so large, mm2: chosen; an
+#: ampulla's section is 3.3 mm2 large.
+_APART_MM, _AMPULLA_MM2 = 0.5, 3.3
 #: Parts that end in a plane across their line, where they open into the vestibule: at which ends.
 _OPEN = {
     Part.COCHLEA: (True, False),
@@ -79,7 +82,9 @@ def lines_of(
     lines: dict[Part, Line] = {}
     for part in CANALS:
         line = traced[part]
-        if line.seen.mean() >= PRESENT:
+        own = line.seen & (line.areas_mm2 <= _AMPULLA_MM2)
+        own &= _from_vestibule(line.points_mm, template) > _APART_MM
+        if own.mean() >= PRESENT:
             radii = np.where(line.seen, np.sqrt(line.areas_mm2 / np.pi), 0.3)
             lines[part] = Line(line.points_mm, radii)
     if Part.ANTERIOR in lines or Part.POSTERIOR in lines:

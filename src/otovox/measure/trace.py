@@ -38,6 +38,8 @@ LEAST_MM2 = 0.13
 _MOST_MM2 = 5.7
 #: Share of an arc that must be seen for it to place the mean ear: chosen.
 _SEEN = 0.4
+#: A line this much longer than the mean ear's has strayed: chosen, 5 SD of 72 labyrinths.
+_STRAYED = 1.35
 #: Penalty of the smoothing spline over stations `STEP_MM` apart: chosen, takes out voxel steps.
 _SMOOTH = 3e-3
 
@@ -58,6 +60,12 @@ class Traced:
     def seen(self) -> NDArray[np.bool_]:
         """(n,) where there is lumen."""
         return self.areas_mm2 >= LEAST_MM2
+
+    @property
+    def middle_seen(self) -> float:
+        """Share of the line's middle half, far from the vestibule, that has lumen."""
+        quarter = len(self.points_mm) // 4
+        return float(self.seen[quarter : len(self.points_mm) - quarter].mean())
 
 
 def trace(lumen: Lumen, landmarks_mm: Landmarks) -> tuple[Template, dict[Part, Traced]]:
@@ -166,6 +174,8 @@ def _followed(lumen: Lumen, guess: FloatArray, arc: FloatArray) -> Traced:
     cut = sections(lumen, points, tangents(points))
     usual = (cut.areas_mm2 >= LEAST_MM2) & (cut.areas_mm2 <= _MOST_MM2)
     points = _smoothed(np.where(usual[:, None], cut.centres_mm, points), cut.areas_mm2 > 0)
+    if along(points)[-1] > _STRAYED * along(guess)[-1]:
+        points = guess
     cut = sections(lumen, points, tangents(points))
     return Traced(points, np.minimum(cut.areas_mm2, _MOST_MM2))
 
