@@ -147,7 +147,7 @@ def test_a_bridge_is_flagged_and_hides_nothing() -> None:
     way = a + np.linspace(0, 1, 200)[:, None] * (b - a)
     bridge = np.ones(drawn.grid.shape, dtype=bool)
     bridge[tuple(np.rint(drawn.grid.to_ijk(way)).astype(int).T)] = False
-    bridged = drawn.mask | (ndimage.distance_transform_edt(bridge) < 1.9)
+    bridged = drawn.mask | (np.asarray(ndimage.distance_transform_edt(bridge)) < 1.9)
     found = judged(drawn, bridged.astype(np.float32))
     assert found.bridges
     assert found.score == 1

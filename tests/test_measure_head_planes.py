@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from otovox.anatomy import CANALS, Part, Side
 from otovox.geometry import Pose, mean_pose, random_rotation, rotation_from_vector, unit
 from otovox.measure.canals import EXCITING, Canal, Canals
-from otovox.measure.head_planes import head_planes
+from otovox.measure.head_planes import HeadPlanes, head_planes
 
 LINE = np.zeros((2, 3))
 TILT = {Part.ANTERIOR: (0.1, 0, 0.05), Part.POSTERIOR: (0, -0.12, 0.02), Part.LATERAL: (0, 0, 0)}
@@ -37,6 +37,11 @@ def poses(turn: np.ndarray) -> tuple[Pose, Pose]:
     return tuple(Pose(p.side, turn @ p.matrix, turn @ p.origin_mm) for p in (right, left))  # type: ignore[return-value]
 
 
+def upright_head() -> HeadPlanes:
+    right, left = poses(np.eye(3))
+    return head_planes(canals(right), canals(left), right, left)
+
+
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 10**6))
 def test_a_symmetric_head_is_symmetric_however_turned(seed: int) -> None:
@@ -46,7 +51,7 @@ def test_a_symmetric_head_is_symmetric_however_turned(seed: int) -> None:
     assert max(found.symmetry_deg.values()) == pytest.approx(0, abs=1e-5)
     assert found.between_vestibules_mm == pytest.approx(76.0)
     assert set(found.radius_difference_mm.values()) == {0.0}
-    upright = head_planes(*map(canals, poses(np.eye(3))), *poses(np.eye(3)))
+    upright = upright_head()
     assert found.pair_deg == pytest.approx(upright.pair_deg, abs=1e-6)
     assert found.normals[Side.LEFT][Part.LATERAL] == pytest.approx(
         upright.normals[Side.LEFT][Part.LATERAL], abs=1e-9
@@ -55,7 +60,7 @@ def test_a_symmetric_head_is_symmetric_however_turned(seed: int) -> None:
 
 
 def test_axes_of_an_upright_head() -> None:
-    found = head_planes(*map(canals, poses(np.eye(3))), *poses(np.eye(3)))
+    found = upright_head()
     assert found.axes is not None
     assert found.axes[1] == pytest.approx([1, 0, 0])  # left, in LPS
     assert found.axes[0] @ [0, -1, 0] > 0.9  # forward

@@ -93,8 +93,8 @@ def betti_numbers(mask: NDArray[np.bool_]) -> Betti:
         mask: (i, j, k); beyond it is background.
     """
     padded = np.pad(mask, 1)
-    pieces = int(ndimage.label(padded, _ALL)[1])
-    cavities = int(ndimage.label(~padded)[1]) - 1
+    pieces = int(ndimage.label(padded, _ALL)[1])  # pyright: ignore[reportIndexIssue]
+    cavities = int(ndimage.label(~padded)[1]) - 1  # pyright: ignore[reportIndexIssue]
     return Betti(pieces, pieces + cavities - int(euler_number(padded, connectivity=3)), cavities)
 
 
