@@ -17,9 +17,11 @@ from otovox.networks import DualHeadUNet
 TOLERANCE = 1e-3
 
 
-def tiny(folder, shape: tuple[int, int, int]) -> Bundle:
+def tiny(folder, shape: tuple[int, int, int], heads: str = "both") -> Bundle:
     config = load_preset("tiny")
-    config = config.model_copy(update={"data": config.data.model_copy(update={"shape": shape})})
+    network = config.network.model_copy(update={"heads": heads})
+    data = config.data.model_copy(update={"shape": shape})
+    config = config.model_copy(update={"data": data, "network": network})
     torch.manual_seed(1)
     save_bundle(folder, DualHeadUNet(config.network), config, facts={})
     return load_bundle(folder)
@@ -38,6 +40,16 @@ def test_openvino_equals_torch(tmp_path, shape):
     assert found[1].shape == (2, 3, *shape)
     assert found[0].min() >= 0
     assert found[0].max() <= 1
+
+
+@pytest.mark.parametrize("device", ["cpu", "torch"])
+@pytest.mark.parametrize(("heads", "channels"), [("segmentation", (1, 0)), ("landmarks", (0, 3))])
+def test_a_missing_head_has_no_channels(tmp_path, device, heads, channels):
+    bundle = tiny(tmp_path, (16, 16, 16), heads)
+    images = np.random.default_rng(0).normal(size=(2, 1, 16, 16, 16)).astype(np.float32)
+    found = open_engine(bundle, device=device).run(images)
+    assert [part.shape for part in found] == [(2, n, 16, 16, 16) for n in channels]
+    assert all(np.ptp(part) > 0 for part in found if part.size)
 
 
 def test_unknown_device_is_refused(tmp_path):

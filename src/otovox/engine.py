@@ -20,7 +20,10 @@ class Engine(Protocol):
     """Runs a network."""
 
     def run(self, images: Batch) -> tuple[Batch, Batch]:
-        """(b, 1, i, j, k) images -> (b, 1, i, j, k) probabilities and (b, n, i, j, k) heatmaps."""
+        """(b, 1, i, j, k) images -> (b, 1, i, j, k) probabilities and (b, n, i, j, k) heatmaps.
+
+        Where the network has one head only, the other's answer has no channels.
+        """
         ...
 
 
@@ -68,19 +71,19 @@ class TorchEngine:
         if threads is not None:
             torch.set_num_threads(threads)
         try:
-            self._network = bundle.network().to(device)
+            self._network = _plain(bundle).to(device)
         except RuntimeError as error:
             raise ConfigError(f"device {device!r} cannot be used ({error})") from error
         self._device = device
+        self._heads = bundle.config.network.heads
 
     def run(self, images: Batch) -> tuple[Batch, Batch]:
         """See `Engine.run`."""
         import torch
 
         with torch.inference_mode():
-            output = self._network(torch.from_numpy(images).to(self._device))
-            probability = torch.sigmoid(output.segmentation_logits)
-            return probability.float().cpu().numpy(), output.heatmaps.float().cpu().numpy()
+            parts = self._network(torch.from_numpy(images).to(self._device))
+        return _both(self._heads, [part.float().cpu().numpy() for part in parts])
 
 
 class OpenVinoEngine:
@@ -103,16 +106,25 @@ class OpenVinoEngine:
         if threads is not None:
             settings["INFERENCE_NUM_THREADS"] = threads
         self._model = openvino.Core().compile_model(model, "CPU", settings)
+        self._heads = network.heads
 
     def run(self, images: Batch) -> tuple[Batch, Batch]:
         """See `Engine.run`; one case at a time, of the shape the model was trained on."""
         parts = [self._model(image[None]) for image in images]
-        probability, heatmaps = (np.concatenate([part[n] for part in parts]) for n in (0, 1))
-        return probability, heatmaps
+        there = range(len(self._model.outputs))
+        return _both(self._heads, [np.concatenate([part[n] for part in parts]) for n in there])
+
+
+def _both(heads: str, parts: list[Batch]) -> tuple[Batch, Batch]:
+    """Probabilities and heatmaps, without channels where there is no such head."""
+    if heads == "both":
+        return parts[0], parts[1]
+    nothing = parts[0][:, :0]
+    return (parts[0], nothing) if heads == "segmentation" else (nothing, parts[0])
 
 
 def _plain(bundle: Bundle):
-    """The network with two plain tensors as its answer, sigmoid included."""
+    """The network with one plain tensor per head as its answer, sigmoid included."""
     import torch
 
     network = bundle.network()
@@ -122,9 +134,11 @@ def _plain(bundle: Bundle):
             super().__init__()
             self.network = network
 
-        def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
             output = self.network(image, auxiliary=False)
-            return torch.sigmoid(output.segmentation_logits), output.heatmaps
+            logits, heatmaps = output.segmentation_logits, output.heatmaps
+            probability = None if logits is None else torch.sigmoid(logits)
+            return tuple(part for part in (probability, heatmaps) if part is not None)
 
     return Plain().eval()
 
