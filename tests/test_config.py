@@ -16,13 +16,21 @@ from otovox.errors import ConfigError
 
 
 def test_every_preset_loads_under_its_own_name():
-    assert {"labyrinth", "locator", "stebani-base", "tiny"} <= set(preset_names())
+    assert {
+        "labyrinth",
+        "locator",
+        "base",
+        "gold",
+        "segmentation-only",
+        "landmarks-only",
+        "tiny",
+    } <= set(preset_names())
     for name in preset_names():
         assert load_preset(name).name == name
 
 
 def test_unknown_preset_is_refused():
-    with pytest.raises(ConfigError, match="stebani-base"):
+    with pytest.raises(ConfigError, match="gold"):
         load_preset("none such")
 
 
@@ -71,3 +79,60 @@ def test_rate_is_a_trapezoid():
 def test_rate_stays_positive_and_below_the_peak(iteration):
     settings = OptimiserConfig()
     assert 0 < settings.rate(iteration) <= settings.peak_rate
+
+
+def test_the_papers_presets_differ_from_base_where_the_paper_says_so():
+    """S21 and S23 name the differences; everything else is the base's."""
+    base = load_preset("base").model_dump()
+
+    def changes(name):
+        other = load_preset(name).model_dump()
+        return {
+            f"{table}.{key}" if isinstance(value, dict) else table
+            for table, value in other.items()
+            for key in (value if isinstance(value, dict) else [table])
+            if (value[key] if isinstance(value, dict) else value)
+            != (base[table][key] if isinstance(value, dict) else base[table])
+        } - {"name", "description"}
+
+    assert changes("gold") == {
+        "network.attention",
+        "network.activation",
+        "augment.protocol",
+        "heatmaps",
+        "optimiser.accumulation",
+    }
+    for name in ("segmentation-only", "landmarks-only"):
+        assert changes(name) == {"network.heads", "network.decoders"}
+
+
+def test_the_base_preset_is_the_papers():
+    config = load_preset("base")
+    assert config.network.channels == (32, 64, 128, 256, 320)
+    assert config.network.auxiliary_factors == (2, 4, 8)
+    assert config.optimiser.total_iterations == 75_000
+    assert config.optimiser.accumulation == 10
+    assert config.optimiser.weight_decay == 0.025
+    assert (config.validate_every, config.data.shape) == (750, (128, 128, 128))
+    assert config.heatmaps == BASE_SCHEDULE
+
+
+def test_schedules_have_names(tmp_path):
+    path = tmp_path / "settings.toml"
+    path.write_text('name = "x"\nheatmaps = "gamma"')
+    assert load_config(path).heatmaps[-1].spread_voxels == 2
+    path.write_text('name = "x"\nheatmaps = "delta"')
+    with pytest.raises(ConfigError, match="gamma"):
+        load_config(path)
+
+
+def test_both_readings_of_the_papers_windows():
+    data = load_preset("base").data
+    assert data.window_stride == (25, 25, 25)
+    assert data.model_copy(update={"window": "overlap"}).window_stride == (103, 103, 103)
+
+
+@pytest.mark.parametrize(("terminals", "factors"), [((), ()), ((2,), (4,)), ((1, 3), (2, 8))])
+def test_terminals_are_a_setting(terminals, factors):
+    network = load_preset("base").network.model_copy(update={"terminals": terminals})
+    assert network.auxiliary_factors == factors

@@ -38,6 +38,7 @@ PLAN = (
             "resample",
             "intensity",
             "chunks",
+            "augment",
             "surfaces",
             "rendering",
             "planes",

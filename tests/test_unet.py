@@ -14,7 +14,7 @@ def parameters(network: torch.nn.Module) -> int:
 
 
 def test_the_papers_parameter_count():
-    config = load_preset("stebani-base").network.model_copy(update={"deep_supervision": False})
+    config = load_preset("base").network.model_copy(update={"deep_supervision": False})
     with torch.device("meta"):
         assert parameters(DualHeadUNet(config)) == pytest.approx(28.35e6, rel=0.01)
 
@@ -83,3 +83,24 @@ def test_training_and_evaluation_normalise_alike():
     with torch.no_grad():
         trained = network.train()(image)
         torch.testing.assert_close(trained.heatmaps, network.eval()(image).heatmaps)
+
+
+@pytest.mark.parametrize("terminals", [(1,), (2,), (1, 2)])
+def test_auxiliary_outputs_come_from_the_terminals_asked_for(terminals):
+    config = NetworkConfig(channels=(4, 4, 8, 8), terminals=terminals)
+    output = DualHeadUNet(config).train()(torch.zeros(1, 1, 16, 16, 16))
+    sides = [logits.shape[-1] for logits, _ in output.auxiliary if logits is not None]
+    assert sides == [16 // factor for factor in config.auxiliary_factors]
+
+
+@pytest.mark.parametrize("name", ["kaiming_uniform", "xavier_uniform", "kaiming_normal"])
+def test_initial_weights_are_drawn_by_name(name):
+    torch.manual_seed(0)
+    network = DualHeadUNet(NetworkConfig(channels=(16, 16), initialisation=name))
+    weight = network.encoder.blocks[0][4].weight
+    fan = 16 * 27
+    variance = 1 / fan if name.startswith("xavier") else 2 / (1 + 0.025**2) / fan
+    assert float(weight.detach().var()) == pytest.approx(variance, rel=0.05)
+    bound = (3 * variance) ** 0.5
+    assert (float(weight.detach().abs().max()) <= bound) == name.endswith("uniform")
+    assert not network.encoder.blocks[0][4].bias.any()

@@ -11,7 +11,14 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from otovox.anatomy import LANDMARK_NAMES
 from otovox.errors import ConfigError
@@ -20,6 +27,8 @@ Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Range = tuple[NotNegative, NotNegative]
 
 
 class Settings(BaseModel):
@@ -39,10 +48,13 @@ class NetworkConfig(Settings):
         activation: nonlinearity after every convolution.
         attention: which decoder's skips are gated; a single decoder knows "none" and "both" only.
         deep_supervision: auxiliary heads at the coarser decoder levels, in training only.
+        terminals: the levels that have them, t1 to t3; a level the network lacks is left out.
         decoders: 2 as in the paper, 1 for a trunk shared by both heads.
         heads: both tasks, or one alone (S21).
         stem: 2 runs the network at half the resolution of its input and output, with a learned
             folding of 2^3 voxels into channels at the entrance and its inverse at the exit.
+        initialisation: how the first weights are drawn; "torch" is torch's own, for convolutions
+            uniform with a bound of 1 / sqrt(inputs).
     """
 
     in_channels: Count = 1
@@ -52,9 +64,13 @@ class NetworkConfig(Settings):
     activation: Literal["leaky_relu", "relu", "prelu", "gelu", "silu", "mish"] = "leaky_relu"
     attention: Literal["none", "segmentation", "heatmap", "both"] = "none"
     deep_supervision: bool = True
+    terminals: tuple[Literal[1, 2, 3], ...] = (1, 2, 3)
     decoders: Literal[1, 2] = 2
     heads: Literal["both", "segmentation", "landmarks"] = "both"
     stem: Literal[1, 2] = 1
+    initialisation: Literal[
+        "torch", "kaiming_uniform", "kaiming_normal", "xavier_uniform", "xavier_normal"
+    ] = "torch"
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -62,6 +78,8 @@ class NetworkConfig(Settings):
             raise ValueError("landmarks: a name is given twice")
         if self.has_landmarks and not self.landmarks:
             raise ValueError("landmarks: at least one name is needed")
+        if list(self.terminals) != sorted(set(self.terminals)):
+            raise ValueError("terminals: must increase")
         if self.decoders == 2 and self.heads != "both":
             raise ValueError('decoders: 2 needs heads = "both"')
         if self.decoders == 1 and self.attention not in ("none", "both"):
@@ -84,10 +102,15 @@ class NetworkConfig(Settings):
         return self.stem * 2 ** (len(self.channels) - 1)
 
     @property
+    def auxiliary_levels(self) -> tuple[int, ...]:
+        """Decoder levels with an auxiliary output, finest first (t1 to t3 of the paper)."""
+        there = [level for level in self.terminals if level < len(self.channels) - 1]
+        return tuple(there) if self.deep_supervision else ()
+
+    @property
     def auxiliary_factors(self) -> tuple[int, ...]:
-        """Coarsening of each auxiliary output against the input (t1 to t3 of the paper)."""
-        levels = range(1, min(len(self.channels) - 1, 4))
-        return tuple(self.stem * 2**level for level in levels) if self.deep_supervision else ()
+        """Coarsening of each auxiliary output against the input."""
+        return tuple(self.stem * 2**level for level in self.auxiliary_levels)
 
 
 class HeatmapStep(Settings):
@@ -98,17 +121,36 @@ class HeatmapStep(Settings):
     amplitude: Positive
 
 
-#: Base schedule. C: plain MSE needs amplitudes that grow as spread^-1.5, or silence pays.
-BASE_SCHEDULE = tuple(
-    HeatmapStep(iteration=iteration, spread_voxels=spread, amplitude=amplitude)
-    for iteration, spread, amplitude in (
-        (0, 12, 10),
-        (10_000, 8, 20),
-        (20_000, 6, 30),
-        (35_000, 4, 55),
-        (50_000, 3, 85),
+def _schedule(iterations: tuple[int, ...], last: tuple[float, float]) -> tuple[HeatmapStep, ...]:
+    shapes = ((12, 10), (8, 20), (6, 30), (4, 55), last)
+    return tuple(
+        HeatmapStep(iteration=iteration, spread_voxels=spread, amplitude=amplitude)
+        for iteration, (spread, amplitude) in zip(iterations, shapes, strict=True)
     )
-)
+
+
+#: Heatmap schedules by name (S16). C: plain MSE needs amplitudes that grow as spread^-1.5, or
+#: silence pays; the paper names "gamma" and gives no values.
+SCHEDULES = {
+    "base": _schedule((0, 10_000, 20_000, 35_000, 50_000), (3, 85)),
+    "fast": _schedule((0, 5_000, 10_000, 20_000, 30_000), (3, 85)),
+    "late": _schedule((0, 15_000, 30_000, 45_000, 60_000), (3, 85)),
+    "gamma": _schedule((0, 10_000, 20_000, 35_000, 50_000), (2, 150)),
+    "static": (HeatmapStep(iteration=0, spread_voxels=5, amplitude=39),),
+}
+BASE_SCHEDULE = SCHEDULES["base"]
+
+
+def _named_schedule(value: Any) -> Any:
+    """The steps of a schedule that is given by its name."""
+    if isinstance(value, str):
+        if value not in SCHEDULES:
+            raise ValueError(f"no schedule of this name; choose one of {', '.join(SCHEDULES)}")
+        return SCHEDULES[value]
+    return value
+
+
+Schedule = Annotated[tuple[HeatmapStep, ...], BeforeValidator(_named_schedule), Field(min_length=1)]
 
 
 class LossConfig(Settings):
@@ -118,7 +160,7 @@ class LossConfig(Settings):
         segmentation: the segmentation term.
         segmentation_weight: its factor.
         heatmap_weight: factor of the heatmaps' mean squared error.
-        level_weights: t0 to t3, finest first; normalised to sum 1 over the levels in use. C.
+        level_weights: of the levels in use, finest first; normalised to sum 1 over them. C.
         smoothing: added to numerator and denominator of every Dice ratio, voxels. C.
     """
 
@@ -179,22 +221,54 @@ class OptimiserConfig(Settings):
         return self.peak_rate * (1.0 - (1.0 - final) * done)
 
 
-class DataConfig(Settings):
-    """Phantoms to train and validate on.
+class AugmentConfig(Settings):
+    """What is done to training chunks at random (S8); image values are in SDs.
 
     Attributes:
-        source: what a chunk shows.
+        protocol: "alpha" turns by 90, 180 or 270 degrees about the first axis and freely by up to
+            30 degrees; "beta" turns about all three and freely by up to 45. T.
+        turn_probability, tilt_probability: of the fixed and the free rotation. C.
+        intensity_probability: of contrast, Gaussian and Poisson noise, each by itself. C.
+        contrast: range of the factor. C.
+        gaussian_sd: range of the noise's SD. C.
+        poisson_rate: range of the mean count. C.
+        poisson_scale: largest height of one count. C.
+    """
+
+    protocol: Literal["none", "alpha", "beta"] = "none"
+    turn_probability: Share = 0.5
+    tilt_probability: Share = 0.5
+    intensity_probability: Share = 0.1
+    contrast: Range = (0.5, 1.5)
+    gaussian_sd: Range = (0.0, 1.0)
+    poisson_rate: Range = (0.0, 1.0)
+    poisson_scale: NotNegative = 0.2
+
+
+class DataConfig(Settings):
+    """What to train and validate on: phantoms drawn as they are needed, or a data set on disk.
+
+    Attributes:
+        source: what a chunk shows: a phantom ear or head, or a piece of a data set's case.
         spacing_mm: isotropic voxel size.
         shape: voxels of a training chunk.
         anatomies: how many phantom anatomies are kept and seen again under new conditions.
-        seed: first seed of the training phantoms.
+        seed: first seed of the training phantoms, and of the draw of chunks.
         cases_per_epoch: training chunks after which anatomies may be renewed.
-        validation_cases: fixed chunks for validation.
+        validation_cases: fixed chunks for validation on phantoms.
         batch_size: chunks per iteration.
         workers: processes that prepare chunks; 0 for none.
+        intensity: a data set's grey values are scaled by the training cases' statistics ("set",
+            S5) or each chunk by its own ("chunk"). Phantom chunks are always scaled by their own.
+        quantiles: fractions at which "set" clips (S5).
+        window: whether `window_voxels` is what windows are apart or what they overlap by: the
+            paper says both (S7).
+        window_voxels: 25 in the paper. T.
+        near_share: share of training chunks that are drawn around the labyrinth. C.
+        validation_overlap: share of a window by which those of whole volumes overlap. C.
     """
 
-    source: Literal["ear", "head"] = "ear"
+    source: Literal["ear", "head", "dataset"] = "ear"
     spacing_mm: Positive = 0.099
     shape: tuple[Count, Count, Count] = (128, 128, 128)
     anatomies: Count = 200
@@ -203,6 +277,29 @@ class DataConfig(Settings):
     validation_cases: Count = 16
     batch_size: Count = 1
     workers: int = Field(default=2, ge=0)
+    intensity: Literal["chunk", "set"] = "chunk"
+    quantiles: tuple[Fraction, Fraction] = (0.01, 0.99)
+    window: Literal["stride", "overlap"] = "stride"
+    window_voxels: Count = 25
+    near_share: Share = 2 / 3
+    validation_overlap: Fraction = 0.25
+
+    @model_validator(mode="after")
+    def _overlaps(self) -> Self:
+        if self.window == "overlap" and self.window_voxels >= min(self.shape):
+            raise ValueError("window_voxels: windows cannot overlap by more than their shape")
+        if self.quantiles[0] >= self.quantiles[1]:
+            raise ValueError("quantiles: must increase")
+        return self
+
+    @property
+    def window_stride(self) -> tuple[int, int, int]:
+        """Voxels between the windows of training along i, j, k."""
+        i, j, k = (
+            self.window_voxels if self.window == "stride" else side - self.window_voxels
+            for side in self.shape
+        )
+        return i, j, k
 
 
 class TrainConfig(Settings):
@@ -211,9 +308,10 @@ class TrainConfig(Settings):
     Attributes:
         name: of the preset.
         description: one line.
-        heatmaps: schedule of the heatmap targets, from iteration 0 on.
+        heatmaps: schedule of the heatmap targets, from iteration 0 on, or the name of one.
+        augment: what is done to the chunks of a data set; phantoms have their own variety.
         seed: of the initial weights.
-        precision: arithmetic of training.
+        precision: arithmetic of training, by Lightning's names.
         validate_every: iterations between validations and checkpoints. T.
     """
 
@@ -221,11 +319,12 @@ class TrainConfig(Settings):
     description: str = ""
     network: NetworkConfig = NetworkConfig()
     loss: LossConfig = LossConfig()
-    heatmaps: tuple[HeatmapStep, ...] = Field(default=BASE_SCHEDULE, min_length=1)
+    heatmaps: Schedule = BASE_SCHEDULE
     optimiser: OptimiserConfig = OptimiserConfig()
     data: DataConfig = DataConfig()
+    augment: AugmentConfig = AugmentConfig()
     seed: int = Field(default=0, ge=0)
-    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     validate_every: Count = 750
 
     @model_validator(mode="after")

@@ -39,6 +39,29 @@ def activation(name: str) -> nn.Module:
     return {"prelu": nn.PReLU, "gelu": nn.GELU, "silu": nn.SiLU, "mish": nn.Mish}[name]()
 
 
+def initialise(network: nn.Module, name: str) -> None:
+    """Draw the weights of all convolutions anew, from torch's generator; biases become 0.
+
+    Args:
+        network: changed in place.
+        name: "torch" leaves torch's own draw; else the scheme and its distribution.
+
+    Source: He et al. 2015 (kaiming, with the slope of `LEAK`), Glorot and Bengio 2010 (xavier).
+        Stebani et al. 2023 say that a uniform distribution was used, not which (S14).
+    """
+    if name == "torch":
+        return
+    for part in network.modules():
+        if isinstance(part, nn.Conv3d | nn.ConvTranspose3d):
+            if name.startswith("kaiming"):
+                draw = getattr(nn.init, f"{name}_")
+                draw(part.weight, a=LEAK, nonlinearity="leaky_relu")
+            else:
+                getattr(nn.init, f"{name}_")(part.weight)
+            if part.bias is not None:
+                nn.init.zeros_(part.bias)
+
+
 class InstanceNorm(nn.Module):
     """Zero mean, unit variance per case and channel; no learned scale: a convolution follows."""
 
@@ -142,9 +165,8 @@ class Heads(nn.Module):
             if config.stem == 1
             else nn.ConvTranspose3d(finest, outgoing, config.stem, stride=config.stem)
         )
-        levels = range(1, 1 + len(config.auxiliary_factors))
         self.auxiliary = nn.ModuleList(
-            nn.Conv3d(config.channels[level], outgoing, 1) for level in levels
+            nn.Conv3d(config.channels[level], outgoing, 1) for level in config.auxiliary_levels
         )
 
 
@@ -173,6 +195,7 @@ class DualHeadUNet(nn.Module):
         )
         self.segmentation = Heads(config, 1) if config.has_segmentation else None
         self.landmarks = Heads(config, len(config.landmarks)) if config.has_landmarks else None
+        initialise(self, config.initialisation)
 
     def forward(self, x: Tensor, auxiliary: bool | None = None) -> Output:
         """Segment and locate.
@@ -188,18 +211,17 @@ class DualHeadUNet(nn.Module):
             x = self.stem(x)
         features = self.encoder(x)
         decoded = [decoder(features) for decoder in self.decoders]
-        tasks = ((self.segmentation, decoded[0]), (self.landmarks, decoded[-1]))
+        first, second = decoded[0], decoded[-1]
+        tasks = ((self.segmentation, first), (self.landmarks, second))
         logits, heatmaps = (
             None if head is None else head.main(levels[0]) for head, levels in tasks
         )
         wanted = self.training if auxiliary is None else auxiliary
         coarser = tuple(
             (
-                None
-                if self.segmentation is None
-                else self.segmentation.auxiliary[n](decoded[0][n + 1]),
-                None if self.landmarks is None else self.landmarks.auxiliary[n](decoded[-1][n + 1]),
+                None if self.segmentation is None else self.segmentation.auxiliary[n](first[level]),
+                None if self.landmarks is None else self.landmarks.auxiliary[n](second[level]),
             )
-            for n in range(len(self.config.auxiliary_factors) if wanted else 0)
+            for n, level in enumerate(self.config.auxiliary_levels if wanted else ())
         )
         return Output(logits, heatmaps, coarser)
