@@ -11,6 +11,7 @@ from otovox.geometry import (
     Pose,
     affine_from,
     apply_affine,
+    cube_turns_deg,
     fit_pose,
     mean_pose,
     random_rotation,
@@ -84,3 +85,13 @@ def test_mean_poses_are_mirror_images_without_tilt():
     assert right.tilt_deg == pytest.approx(0, abs=1e-4)
     nod = rotation_from_vector((np.radians(30), 0, 0))
     assert Pose(Side.LEFT, nod @ left.matrix, np.zeros(3)).tilt_deg == pytest.approx(30)
+
+
+def test_cube_turns_are_the_24_rotations_of_a_cube():
+    matrices = [rotation_from_vector(np.radians(vector)) for vector in cube_turns_deg()]
+    whole = np.rint(matrices).astype(int)
+    np.testing.assert_allclose(matrices, whole, atol=1e-12)
+    assert len({matrix.tobytes() for matrix in whole}) == 24
+    assert all(round(float(np.linalg.det(matrix))) == 1 for matrix in matrices)
+    about_one_axis = [int(np.count_nonzero(np.diag(m)) in (1, 3)) for m in whole]
+    assert sum(about_one_axis[:10]) == 10

@@ -58,9 +58,11 @@ PLAN = (
             "losses",
             "bundle",
             "engine",
+            "volume_data",
             "training_data",
             "training",
             "finding",
+            "volume_inference",
             "unusual",
             "trust",
             "inference",
@@ -82,6 +84,7 @@ PLAN = (
             "figures",
             "error_pictures",
             "evaluation_report",
+            "cross_validation",
             "summary",
             "analysis",
             "cohort_page",
@@ -91,7 +94,7 @@ PLAN = (
     ),
     Layer(
         "doors",
-        ("refusing", "cli_dataset", "cli_evaluate", "cli", "__main__", "__init__"),
+        ("refusing", "cli_dataset", "cli_evaluate", "cli_train", "cli", "__main__", "__init__"),
         frozenset({"typer", "rich"}),
     ),
 )

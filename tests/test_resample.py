@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from otovox.geometry import random_rotation
-from otovox.resample import resample
+from otovox.errors import InputError
+from otovox.geometry import affine_from, random_rotation, rotation_from_vector
+from otovox.resample import resample, working_grid
 from otovox.volume import Grid
 
 SLOPE = np.array([1.0, -2.0, 0.5])
@@ -83,3 +84,30 @@ def test_outside_is_the_border_or_a_value() -> None:
     target = Grid.centred((1, 2, 60), (3, 3, 3), spacing_mm=1.0)
     assert np.all(resample(values, source, target, outside="edge") == 7)
     assert np.all(resample(values, source, target, outside=-5.0) == -5)
+
+
+def test_a_working_grid_covers_the_field_along_the_patients_axes():
+    """Stored k, -i, j: the working grid has i, j, k again, each in the direction of L, P, S."""
+    linear = np.zeros((3, 3))
+    linear[2, 0], linear[0, 1], linear[1, 2] = 0.3, -0.2, 0.25
+    stored = Grid((30, 50, 40), affine_from(linear, [5.0, -3.0, 8.0]))
+    found = working_grid(stored, 0.099)
+    assert found.shape == tuple(np.rint(np.array([10.0, 10.0, 9.0]) / 0.099).astype(int))
+    np.testing.assert_allclose(found.directions, np.eye(3), atol=1e-12)
+    np.testing.assert_allclose(found.center_mm, stored.center_mm)
+    np.testing.assert_allclose(found.spacing_mm, 0.099)
+
+
+def test_an_oblique_scan_keeps_its_axes():
+    turn = rotation_from_vector([0.1, -0.2, 0.3])
+    stored = Grid.centred([1, 2, 3], (10, 12, 14), spacing_mm=0.2, directions=turn)
+    found = working_grid(stored, 0.2)
+    assert found.same_as(stored)
+
+
+def test_a_micro_ct_with_a_wrong_voxel_size_is_refused_before_it_is_resampled():
+    grid = Grid((1500, 1500, 1500), affine_from(np.eye(3) * 0.16, np.zeros(3)))
+    with pytest.raises(InputError, match="voxel size"):
+        working_grid(grid, 0.099)
+    right = Grid((1500, 1500, 1500), affine_from(np.eye(3) * 0.016, np.zeros(3)))
+    assert working_grid(right, 0.099).shape == (242, 242, 242)

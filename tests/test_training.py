@@ -6,6 +6,8 @@ import torch
 
 from otovox.bundle import load_bundle
 from otovox.config import load_preset
+from otovox.training import Intervals, Machine, train
+from otovox.training_data import Datasets
 
 pytestmark = pytest.mark.filterwarnings("ignore::Warning:lightning", "ignore::UserWarning:torch")
 
@@ -30,6 +32,9 @@ class Noise(torch.utils.data.Dataset):
         }
 
 
+CPU = Machine("cpu", "1")
+
+
 def short(**changes):
     config = load_preset("tiny")
     optimiser = config.optimiser.model_copy(
@@ -50,16 +55,16 @@ def short(**changes):
 def datasets():
     config = short()
     count = len(config.network.landmarks)
-    return Noise(1 << 30, config.data.shape, count), Noise(2, config.data.shape, count)
+    return Datasets(
+        Noise(1 << 30, config.data.shape, count), Noise(2, config.data.shape, count), {"seen": 1}
+    )
 
 
 def test_a_resumed_run_equals_an_unbroken_one(tmp_path, datasets):
-    from otovox.training import train
-
     config = short()
-    whole = train(config, tmp_path / "whole", datasets, accelerator="cpu")
-    train(config, tmp_path / "broken", datasets, accelerator="cpu", iterations=2)
-    resumed = train(config, tmp_path / "broken", datasets, accelerator="cpu")
+    whole = train(config, tmp_path / "whole", datasets, machine=CPU)
+    train(config, tmp_path / "broken", datasets, machine=CPU, iterations=2)
+    resumed = train(config, tmp_path / "broken", datasets, machine=CPU)
     last = [
         torch.load(tmp_path / name / "last.ckpt", weights_only=False)["current_model_state"]
         for name in ("whole", "broken")
@@ -72,10 +77,32 @@ def test_a_resumed_run_equals_an_unbroken_one(tmp_path, datasets):
 
 
 def test_the_bundle_of_a_run_can_be_loaded(tmp_path, datasets):
-    from otovox.training import train
-
-    bundle = train(short(), tmp_path, datasets, accelerator="cpu", iterations=2)
+    bundle = train(short(), tmp_path, datasets, machine=CPU, iterations=2)
     again = load_bundle(tmp_path / "model")
     assert again.sha256 == bundle.sha256
     assert again.facts["iteration"] == 2
+    assert again.facts["seen"] == 1
     assert again.network()(torch.zeros(1, 1, 16, 16, 16)).heatmaps is not None
+
+
+@pytest.mark.parametrize("heads", ["segmentation", "landmarks"])
+def test_one_task_trains_alone(tmp_path, datasets, heads):
+    config = short(network=load_preset("tiny").network.model_copy(update={"heads": heads}))
+    bundle = train(config, tmp_path, datasets, machine=CPU, iterations=2)
+    known = set(bundle.facts["validation"])
+    assert ("dsc" in known, "landmark_mm" in known) == (heads != "landmarks", heads == "landmarks")
+
+
+def test_devices_share_the_samples_out(monkeypatch):
+    """Two devices, two intervals: every number once."""
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
+    seen = []
+    for rank in (0, 1):
+        monkeypatch.setattr(torch.distributed, "get_rank", lambda rank=rank: rank)
+        sampler = Intervals(3)
+        for epoch in (0, 1):
+            sampler.set_epoch(epoch)
+            assert len(list(sampler)) == len(sampler) == 3
+            seen += list(sampler)
+    assert sorted(seen) == list(range(12))

@@ -54,7 +54,7 @@ class Options:
         series: which DICOM series of a folder.
         device: auto, cpu, torch, cuda, cuda:N or mps.
         threads: CPU threads; None for all cores.
-        tta: test-time augmentation, none or fast.
+        tta: test-time augmentation: none, fast, paper or full.
         model: name of an embedded model, or the folder of another.
         fresh: analyse scans again whose results are there and up to date.
     """

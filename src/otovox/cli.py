@@ -12,13 +12,12 @@ import typer
 from otovox import __version__
 from otovox.cli_dataset import app as dataset_app
 from otovox.cli_evaluate import evaluate
-from otovox.errors import ConfigError
+from otovox.cli_train import cross_validate, train
 from otovox.refusing import refusals
 
 if TYPE_CHECKING:
     from otovox.analysis import Outcome
     from otovox.case import Case
-    from otovox.config import TrainConfig
 
 app = typer.Typer(
     help="From a CT scan to an analysed inner ear. Research use only, not a medical device.",
@@ -27,6 +26,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(dataset_app, name="dataset")
+app.command()(train)
+app.command()(cross_validate)
 app.command()(evaluate)
 
 Scans = Annotated[
@@ -41,7 +42,8 @@ Series = Annotated[str | None, typer.Option(help="Which DICOM series of a folder
 Device = Annotated[str, typer.Option(help="auto, cpu (OpenVINO), torch, cuda, cuda:N or mps.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; all cores if not given.")]
 Tta = Annotated[
-    Literal["none", "fast"], typer.Option(help="Test-time augmentation, for the uncertainty.")
+    Literal["none", "fast", "paper", "full"],
+    typer.Option(help="Test-time augmentation, for the uncertainty."),
 ]
 Model = Annotated[str, typer.Option(help="Trained model: an embedded one's name, or a folder.")]
 Fresh = Annotated[
@@ -56,11 +58,6 @@ Scheduler = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but refusals.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Print more, tracebacks too.")]
-Preset = Annotated[str | None, typer.Option(help="Settings that come with otovox, by name.")]
-Config = Annotated[Path | None, typer.Option(help="Settings from a TOML file.")]
-Resume = Annotated[bool, typer.Option("--resume/--fresh", help="Go on from the last checkpoint.")]
-Iterations = Annotated[int | None, typer.Option(min=1, help="Stop after so many iterations.")]
-Accelerator = Annotated[Literal["auto", "cpu", "gpu"], typer.Option(help="Where to train.")]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of the (first) phantom.")]
 Cases = Annotated[int, typer.Option(min=1, help="How many phantoms; seeds count up.")]
 Kind = Annotated[Literal["ear", "head"], typer.Option(help="One temporal bone or a whole head.")]
@@ -109,28 +106,6 @@ def analyze(
     done = _watched(outcomes, len(jobs), hidden=quiet or as_json)
     _tell(done, as_json=as_json, quiet=quiet)
     raise typer.Exit(analysis.exit_code(done))
-
-
-@app.command()
-@refusals
-def train(
-    output: Output,
-    preset: Preset = None,
-    config: Config = None,
-    resume: Resume = True,
-    iterations: Iterations = None,
-    accelerator: Accelerator = "auto",
-) -> None:
-    """Train a network on phantoms; go on where the last run stopped."""
-    settings = _train_settings(preset, config)
-    _set_up_logging(verbose=True)
-    try:
-        from otovox.training import train_preset
-    except ModuleNotFoundError as error:
-        raise ConfigError(
-            f"training needs {error.name}, which is not installed; pip install 'otovox[train]'"
-        ) from error
-    train_preset(settings, output, resume=resume, iterations=iterations, accelerator=accelerator)
 
 
 @app.command()
@@ -198,17 +173,6 @@ def _set_up_logging(verbose: bool) -> None:
     logging.getLogger("otovox").setLevel(logging.INFO if verbose else logging.WARNING)
     # Warnings of libraries are for developers.
     logging.getLogger("py.warnings").setLevel(logging.WARNING if verbose else logging.ERROR)
-
-
-def _train_settings(preset: str | None, config: Path | None) -> "TrainConfig":
-    from otovox.config import load_config, load_preset, preset_names
-
-    if preset is not None and config is None:
-        return load_preset(preset)
-    if config is not None and preset is None:
-        return load_config(config)
-    names = ", ".join(preset_names())
-    raise ConfigError(f"either --preset NAME or --config FILE is needed; presets: {names}")
 
 
 def _watched(outcomes: "Iterable[Outcome]", total: int, *, hidden: bool) -> "tuple[Outcome, ...]":

@@ -58,6 +58,25 @@ def rotation_from_vector(vector_rad: ArrayLike) -> FloatArray:
     return np.eye(3) + np.sin(angle) * cross + (1.0 - np.cos(angle)) * cross @ cross
 
 
+def cube_turns_deg() -> FloatArray:
+    """(24, 3) rotation vectors of a cube onto itself, degrees.
+
+    The first is no turn, and with the next nine, 90, 180 and 270 degrees about each axis, they are
+    the ten of Stebani et al. 2023 (S9); then 180 about the edges' and 120 about the corners' axes.
+    """
+    axes = [angle * axis for axis in np.eye(3) for angle in (90.0, 180.0, 270.0)]
+    edges = [
+        180.0 * unit(edge)
+        for edge in ((1, 1, 0), (1, -1, 0), (1, 0, 1), (1, 0, -1), (0, 1, 1), (0, 1, -1))
+    ]
+    corners = [
+        angle * unit(corner)
+        for corner in ((1, 1, 1), (1, 1, -1), (1, -1, 1), (-1, 1, 1))
+        for angle in (120.0, 240.0)
+    ]
+    return np.array([np.zeros(3), *axes, *edges, *corners])
+
+
 def random_rotation(rng: np.random.Generator) -> FloatArray:
     """A rotation drawn uniformly over all rotations (QR of a Gaussian matrix, signs fixed)."""
     q, r = np.linalg.qr(rng.standard_normal((3, 3)))

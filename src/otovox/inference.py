@@ -20,9 +20,16 @@ from otovox.anatomy import LANDMARK_NAMES, Side
 from otovox.bundle import Bundle, embedded, load_bundle
 from otovox.case import EarPrediction, Prediction, Sample
 from otovox.engine import Engine, open_engine
-from otovox.errors import ConfigError
+from otovox.errors import ConfigError, ModelError
 from otovox.finding import Candidate, find_candidates
-from otovox.geometry import FloatArray, Pose, fit_pose, mean_pose, rotation_from_vector
+from otovox.geometry import (
+    FloatArray,
+    Pose,
+    cube_turns_deg,
+    fit_pose,
+    mean_pose,
+    rotation_from_vector,
+)
 from otovox.heatmaps import decode
 from otovox.intensity import normalise
 from otovox.landmarks import Landmarks
@@ -44,9 +51,18 @@ logger = logging.getLogger(__name__)
 MIDDLE_MM = np.array([-0.1, 0.5, 1.1])
 #: A landmark whose peak is below this share of a full heatmap counts as absent: chosen.
 LOWEST_PEAK = 0.25
-#: Turns (rotation vector, degrees; mirrored or not) of the test-time samples: chosen small, since
-#: the second look is already in the ear's own frame.
-TTA: dict[str, tuple[tuple[tuple[float, float, float], bool], ...]] = {
+#: A turn (rotation vector, degrees) and whether the look is mirrored.
+Turn = tuple[tuple[float, float, float], bool]
+
+
+def _cube(count: int) -> tuple[Turn, ...]:
+    """The first turns of a cube."""
+    return tuple(((x, y, z), False) for x, y, z in cube_turns_deg()[:count].tolist())
+
+
+#: Turns of the test-time samples in the ear's own frame. "fast" is chosen small, since the second
+#: look is already in that frame; "paper" is S9 of Stebani et al. 2023, "full" all turns of a cube.
+TTA: dict[str, tuple[Turn, ...]] = {
     "none": (((0, 0, 0), False),),
     "fast": (
         ((0, 0, 0), False),
@@ -55,8 +71,10 @@ TTA: dict[str, tuple[tuple[tuple[float, float, float], bool], ...]] = {
         ((-4, -7, 0), False),
         ((0, 0, 8), True),
     ),
+    "paper": _cube(10),
+    "full": _cube(24),
 }
-TtaName = Literal["none", "fast"]
+TtaName = Literal["none", "fast", "paper", "full"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -230,6 +248,8 @@ class Analyzer:
                 for look in looks[1:]
             ]
         )
+        if self.tta in ("paper", "full"):
+            _fill_unseen(probabilities, looks)
         probability = probabilities.mean(axis=0)
         spread = probabilities.std(axis=0)
         inside = probability > 0.5
@@ -291,7 +311,7 @@ def open_analyzer(
     Args:
         device: see `engine.open_engine`.
         threads: CPU threads, None for the engine's choice.
-        tta: "none" or "fast".
+        tta: name of the test-time samples, see `TTA`.
         model: name of an embedded model, or a bundle's folder.
 
     Raises:
@@ -300,6 +320,12 @@ def open_analyzer(
     if tta not in TTA:
         raise ConfigError(f"there is no test-time augmentation {tta!r}; choose {' or '.join(TTA)}")
     labyrinth, locator = load_bundle(model), embedded("locator")
+    network = labyrinth.config.network
+    if network.heads != "both" or not set(LANDMARK_NAMES) < set(network.landmarks):
+        raise ModelError(
+            f"{model}: tells no ear's pose, which needs a segmentation and more landmarks than"
+            f" {', '.join(LANDMARK_NAMES)}; it can be run over whole volumes only"
+        )
     return Analyzer(
         labyrinth,
         locator,
@@ -321,6 +347,15 @@ def _first_views() -> Iterator[FloatArray]:
         cube = np.eye(3)[list(order)] * np.array(signs)[:, None]
         if np.linalg.det(cube) > 0 and not np.allclose(cube, np.eye(3)):
             yield right @ cube
+
+
+def _fill_unseen(probabilities: NDArray[np.float32], looks: list[Look]) -> None:
+    """Where a turned look does not reach, give it what the others say on average, in place."""
+    grid = looks[0].grid
+    unseen = np.stack([~_within(look.grid, grid) for look in looks])
+    seen = np.maximum(len(looks) - np.count_nonzero(unseen, axis=0), 1)
+    mean = np.where(unseen, 0, probabilities).sum(axis=0) / seen
+    np.copyto(probabilities, mean, where=unseen)
 
 
 def _within(field: Grid, grid: Grid) -> NDArray[np.bool_]:

@@ -7,7 +7,8 @@ at its end, and a killed run goes on from there.
 import csv
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +17,45 @@ import numpy as np
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar, WeightAveraging
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Sampler
 
 from otovox.bundle import Bundle, load_bundle, save_bundle
+from otovox.chunks import slabs
 from otovox.config import TrainConfig, heatmap_step
 from otovox.errors import ConfigError
 from otovox.heatmaps import decode, render
+from otovox.intensity import normalise
 from otovox.losses import total_loss
 from otovox.networks import DualHeadUNet
-from otovox.phantom.cache import VERSION as PHANTOM_VERSION
-from otovox.training_data import phantom_datasets
+from otovox.networks.unet import Output
+from otovox.training_data import Datasets, phantom_datasets
 
 logger = logging.getLogger(__name__)
 
-Samples = Dataset[dict[str, Tensor]]
+
+@dataclass(frozen=True)
+class Machine:
+    """Where to train, in Lightning's own words.
+
+    Attributes:
+        accelerator: "auto", "cpu" or "gpu".
+        devices: how many per node, which ("0,2"), or "auto".
+        nodes: how many machines.
+        strategy: such as "auto", "ddp", "fsdp"; every device then draws chunks of its own.
+    """
+
+    accelerator: str = "auto"
+    devices: str = "auto"
+    nodes: int = 1
+    strategy: str = "auto"
+
+
+#: This machine, as Lightning finds it.
+HERE = Machine()
 
 
 class Training(pl.LightningModule):
@@ -66,7 +90,10 @@ class Training(pl.LightningModule):
 
     def validation_step(self, batch: dict[str, Tensor], _: int) -> None:
         step = heatmap_step(self.config.heatmaps, self.iteration)
-        output = self.network(batch["image"], auxiliary=False)
+        output = self._output(batch["image"])
+        if self.config.data.source == "dataset":
+            # Whole volumes are put together in the machine's memory, not in the accelerator's.
+            batch = {key: values.cpu() for key, values in batch.items()}
         shape = (batch["image"].shape[2], batch["image"].shape[3], batch["image"].shape[4])
         scores: dict[str, float] = {
             "val_loss": float(
@@ -87,6 +114,32 @@ class Training(pl.LightningModule):
             scores["landmark_mm"] = self._landmark_error_mm(heatmaps, batch["points"])
         self._scores.append(scores)
 
+    def _output(self, image: Tensor) -> Output:
+        """Of one chunk at once; of a whole volume by sliding windows (S18)."""
+        config = self.config
+        if config.data.source != "dataset":
+            return self.network(image, auxiliary=False)
+
+        def run(images: NDArray[np.float32]) -> NDArray[np.float32]:
+            if config.data.intensity == "chunk":
+                images = np.stack([normalise(one[0])[None] for one in images])
+            output = self.network(torch.from_numpy(images).to(self.device), auxiliary=False)
+            parts = (output.segmentation_logits, output.heatmaps)
+            found = torch.cat([part.float() for part in parts if part is not None], dim=1)
+            return found.cpu().numpy()
+
+        i, j, k = (
+            max(1, round(side * (1 - config.data.validation_overlap))) for side in config.data.shape
+        )
+        volume = image[0, 0].cpu().numpy()
+        blended = slabs(volume, run, chunk=config.data.shape, stride=(i, j, k))
+        whole = torch.from_numpy(np.concatenate([values for _, values in blended], axis=1))[None]
+        first = 1 if config.network.has_segmentation else 0
+        return Output(
+            whole[:, :first] if config.network.has_segmentation else None,
+            whole[:, first:] if config.network.has_landmarks else None,
+        )
+
     def _landmark_error_mm(self, heatmaps: Tensor, points: Tensor) -> float:
         found = np.stack([decode(maps)[0] for maps in heatmaps])
         gap = np.linalg.norm(found - points.cpu().numpy(), axis=2)
@@ -95,12 +148,17 @@ class Training(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         names = self._scores[0].keys()
-        means = {n: float(np.nanmean([s.get(n, np.nan) for s in self._scores])) for n in names}
+        means = {n: _mean([s.get(n, np.nan) for s in self._scores]) for n in names}
         self._scores = []
         # One figure to choose the best by: Dice, and with equal Dice the heatmaps' error (S18).
-        means["choice"] = means.get("dsc", 0.0) - 1e-4 * means.get("mse", 0.0)
+        # Without a segmentation the landmarks' distance: a schedule's steps change the heatmaps'
+        # error, whatever the network does.
+        if "dsc" in means:
+            means["choice"] = means["dsc"] - 1e-4 * means.get("mse", 0.0)
+        else:
+            means["choice"] = -float(np.nan_to_num(means["landmark_mm"], nan=1e3))
         self.log_dict(means, prog_bar=False)
-        if not self.trainer.sanity_checking:
+        if not self.trainer.sanity_checking and self.trainer.is_global_zero:
             _append_row(
                 Path(self.trainer.default_root_dir) / "validation.csv", self.iteration, means
             )
@@ -128,7 +186,10 @@ class Training(pl.LightningModule):
 
 
 class Intervals(Sampler[int]):
-    """The sample numbers of one interval after the other, the same whether resumed or not."""
+    """The sample numbers of one interval after the other, the same whether resumed or not.
+
+    Of several devices each takes every other number, so that none sees what another does.
+    """
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -139,7 +200,11 @@ class Intervals(Sampler[int]):
         self.epoch = epoch
 
     def __iter__(self) -> Iterator[int]:
-        return iter(range(self.epoch * self.size, (self.epoch + 1) * self.size))
+        rank, devices = 0, 1
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            rank, devices = torch.distributed.get_rank(), torch.distributed.get_world_size()
+        first, last = (n * self.size * devices for n in (self.epoch, self.epoch + 1))
+        return iter(range(first + rank, last, devices))
 
     def __len__(self) -> int:
         return self.size
@@ -148,10 +213,10 @@ class Intervals(Sampler[int]):
 def train(
     config: TrainConfig,
     output: Path,
-    datasets: tuple[Samples, Samples],
+    datasets: Datasets,
     *,
     resume: bool = True,
-    accelerator: str = "auto",
+    machine: Machine = HERE,
     iterations: int | None = None,
 ) -> Bundle:
     """Train a network.
@@ -161,7 +226,7 @@ def train(
         output: folder for checkpoints, curves, figures and the finished model (`model/`).
         datasets: training samples, indexed without end, and validation samples.
         resume: go on from the last checkpoint in `output`, if there is one.
-        accelerator: "auto", "cpu" or "gpu".
+        machine: where to train.
         iterations: stop earlier than the settings say, after a whole interval.
 
     Returns:
@@ -170,9 +235,10 @@ def train(
     pl.seed_everything(config.seed, workers=True, verbose=False)
     output.mkdir(parents=True, exist_ok=True)
     last = output / "last.ckpt"
-    if not (resume and last.is_file()):
-        (output / "validation.csv").unlink(missing_ok=True)
-    (output / "config.json").write_text(config.model_dump_json(indent=2) + "\n", "utf-8")
+    if rank_zero_only.rank == 0:
+        if not (resume and last.is_file()):
+            (output / "validation.csv").unlink(missing_ok=True)
+        (output / "config.json").write_text(config.model_dump_json(indent=2) + "\n", "utf-8")
     training = Training(config)
     training.to(memory_format=torch.channels_last_3d)
     best = ModelCheckpoint(
@@ -184,7 +250,10 @@ def train(
         callbacks.append(WeightAveraging(avg_fn=_Average(config.optimiser.average_decay)))
     trainer = pl.Trainer(
         default_root_dir=output,
-        accelerator=accelerator,
+        accelerator=machine.accelerator,
+        devices=int(machine.devices) if machine.devices.isdigit() else machine.devices,
+        num_nodes=machine.nodes,
+        strategy=machine.strategy,
         max_epochs=_intervals(config, iterations),
         limit_train_batches=config.validate_every,
         accumulate_grad_batches=config.optimiser.accumulation,
@@ -196,7 +265,7 @@ def train(
         log_every_n_steps=min(20, config.validate_every),
         enable_model_summary=False,
         use_distributed_sampler=False,
-        deterministic="warn" if accelerator == "gpu" else None,
+        deterministic="warn" if machine.accelerator == "gpu" else None,
     )
     trainer.fit(
         training,
@@ -204,11 +273,20 @@ def train(
         ckpt_path=str(last) if resume and last.is_file() else None,
         weights_only=True,
     )
-    return export(output, config)
+    if trainer.is_global_zero:
+        export(output, config, facts=datasets.facts)
+    trainer.strategy.barrier("exported")
+    return load_bundle(output / "model")
 
 
-def export(output: Path, config: TrainConfig) -> Bundle:
-    """Write the best checkpoint of a run as a bundle to `output`/model."""
+def export(output: Path, config: TrainConfig, *, facts: dict[str, Any]) -> Bundle:
+    """Write the best checkpoint of a run as a bundle to `output`/model.
+
+    Args:
+        output: folder of the run.
+        config: of the run.
+        facts: about its data, for the model's card.
+    """
     kept = torch.load(output / "best.ckpt", map_location="cpu", weights_only=True)
     training = Training(config)
     training.load_state_dict(kept["state_dict"])
@@ -217,14 +295,11 @@ def export(output: Path, config: TrainConfig) -> Bundle:
     figures = {int(row["iteration"]): row for row in rows}
     reached = (kept["epoch"] + 1) * config.validate_every
     row = figures.get(reached, rows[-1])
-    facts = {
-        "iteration": reached,
-        "validation": {k: float(v) for k, v in row.items() if k not in ("iteration", "choice")},
-        "validation_data": f"{config.data.validation_cases} unseen phantom samples",
-        "training_data": f"phantoms of version {PHANTOM_VERSION}, seeds from {config.data.seed}",
-    }
-    save_bundle(output / "model", training.network, config, facts=facts)
-    logger.info("best at iteration %d: %s", reached, json.dumps(facts["validation"]))
+    measured = {k: float(v) for k, v in row.items() if k not in ("iteration", "choice")}
+    measured = {k: v for k, v in measured.items() if np.isfinite(v)}
+    card = {"iteration": reached, "validation": measured, **facts}
+    save_bundle(output / "model", training.network, config, facts=card)
+    logger.info("best at iteration %d: %s", reached, json.dumps(measured))
     return load_bundle(output / "model")
 
 
@@ -234,13 +309,11 @@ def train_preset(
     *,
     resume: bool = True,
     iterations: int | None = None,
-    accelerator: str = "auto",
+    machine: Machine = HERE,
 ) -> Bundle:
     """Train on phantoms, as the settings say; anatomies are kept in `output`/anatomies."""
     datasets = phantom_datasets(config.data, output / "anatomies")
-    return train(
-        config, output, datasets, resume=resume, accelerator=accelerator, iterations=iterations
-    )
+    return train(config, output, datasets, resume=resume, machine=machine, iterations=iterations)
 
 
 def _intervals(config: TrainConfig, iterations: int | None) -> int:
@@ -254,9 +327,7 @@ def _intervals(config: TrainConfig, iterations: int | None) -> int:
     return total // config.validate_every
 
 
-def _loaders(
-    config: TrainConfig, datasets: tuple[Samples, Samples]
-) -> tuple[DataLoader, DataLoader]:
+def _loaders(config: TrainConfig, datasets: Datasets) -> tuple[DataLoader, DataLoader]:
     data = config.data
     sampler = Intervals(config.validate_every * data.batch_size)
     workers: dict[str, Any] = {}
@@ -266,8 +337,8 @@ def _loaders(
             "worker_init_fn": _single_threaded,
             "persistent_workers": True,
         }
-    training = DataLoader(datasets[0], batch_size=data.batch_size, sampler=sampler, **workers)
-    return training, DataLoader(datasets[1], batch_size=1)
+    training = DataLoader(datasets.training, batch_size=data.batch_size, sampler=sampler, **workers)
+    return training, DataLoader(datasets.validation, batch_size=1)
 
 
 def _single_threaded(_: int) -> None:
@@ -278,6 +349,12 @@ def _single_threaded(_: int) -> None:
     torch.set_num_threads(1)
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
     threadpool_limits(1)
+
+
+def _mean(values: Sequence[float]) -> float:
+    """Of those that are known; nan if none is."""
+    known = [value for value in values if np.isfinite(value)]
+    return float(np.mean(known)) if known else float("nan")
 
 
 def _overlap(found: Tensor, truth: Tensor) -> dict[str, float]:

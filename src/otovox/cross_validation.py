@@ -1,0 +1,228 @@
+"""Cross-validation from a data set to results that `otovox evaluate` reads (S17-S20).
+
+Written to the output: `splits.json`; per fold `fold-N` with its run, its `model` and, under
+`results`, its validation cases; `folds.csv` and `learning-curves.png`. What is finished is not done
+again.
+"""
+
+import csv
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from otovox.anatomy import Side
+from otovox.bundle import Bundle, load_bundle
+from otovox.case import Prediction
+from otovox.config import TrainConfig
+from otovox.dataset import Entry, folds_by_patient, keep_folds, read_index
+from otovox.engine import open_engine
+from otovox.errors import ConfigError, InputError
+from otovox.figures import learning_curves
+from otovox.formats import load_scan, save_label_map, save_volume, write_markups
+from otovox.formats.writing import replacing, replacing_folder
+from otovox.intensity import Scaling, scaling_of, thinned
+from otovox.result import FILES, RESULT, describe
+from otovox.training import HERE, Machine, train
+from otovox.training_data import disk_datasets
+from otovox.volume_inference import PLAIN, VolumeOptions, as_prediction, predict_volume
+
+logger = logging.getLogger(__name__)
+
+#: Of the files of a result, those that an evaluation reads.
+_KEPT = ("segmentation", "uncertainty", "landmarks")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a cross-validation goes.
+
+    Attributes:
+        folds, validation, seed: see `dataset.folds_by_patient`. Source: Stebani et al. 2023, S19.
+        tests: further data sets, predicted by every fold's model into their own folders.
+        tta: test-time augmentation of these (S9); validation cases have none.
+        device: where to predict, see `engine.open_engine`.
+    """
+
+    folds: int = 3
+    validation: int = 5
+    seed: int = 0
+    tests: tuple[Path, ...] = ()
+    tta: str = "paper"
+    device: str = "auto"
+
+
+#: Three folds of 38 and 5, no test sets.
+PAPER = Plan()
+
+
+def cross_validate(
+    dataset: Path,
+    output: Path,
+    config: TrainConfig,
+    *,
+    plan: Plan = PAPER,
+    machine: Machine = HERE,
+) -> pd.DataFrame:
+    """Train every fold, predict what it has not seen, sum up.
+
+    Args:
+        dataset: folder of the data set.
+        output: folder for everything that is made; going on with what is there.
+        config: of every fold.
+        plan: folds and test sets.
+        machine: where to train.
+
+    Returns:
+        A row per fold with the figures of its best model, as in `folds.csv`.
+
+    Raises:
+        InputError: if the data set cannot be used.
+        ConfigError: if the output holds another cross-validation.
+    """
+    entries = read_index(dataset)
+    folds = folds_by_patient(entries, folds=plan.folds, validation=plan.validation, seed=plan.seed)
+    keep_folds(output / "splits.json", folds, seed=plan.seed)
+    runs = {f"fold-{number}": output / f"fold-{number}" for number in range(len(folds))}
+    for (name, run), fold in zip(runs.items(), folds, strict=True):
+        _check_settings(run, config)
+        if is_finished(run, config):
+            logger.info("%s is trained already", name)
+        else:
+            logger.info("training %s", name)
+            data = disk_datasets(config, dataset, fold, output / "volumes")
+            train(config, run, data, machine=machine)
+    for name, run in runs.items():
+        bundle = load_bundle(run / "model")
+        held_out = set(bundle.facts["validation_cases"])
+        mine = [entry for entry in entries if entry.case in held_out]
+        predict_cases(bundle, dataset, mine, run / "results", device=plan.device)
+        for test in plan.tests:
+            options = VolumeOptions(tta=plan.tta, scaling=own_scaling(test, config))  # pyright: ignore[reportArgumentType]
+            others = [entry for entry in read_index(test) if entry.image]
+            folder = output / "tests" / test.resolve().name / name / "results"
+            predict_cases(bundle, test, others, folder, options=options, device=plan.device)
+    table = _table(runs)
+    with replacing(output / "folds.csv") as beside:
+        table.to_csv(beside, index=False)
+    curves = {name: run / "validation.csv" for name, run in runs.items()}
+    learning_curves(curves, output / "learning-curves.png")
+    return table
+
+
+def is_finished(run: Path, config: TrainConfig) -> bool:
+    """Whether a run has reached its last iteration and its model is there."""
+    try:
+        with (run / "validation.csv").open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        load_bundle(run / "model")
+    except (OSError, InputError, ConfigError):
+        return False
+    return bool(rows) and int(rows[-1]["iteration"]) >= config.optimiser.total_iterations
+
+
+def predict_cases(
+    bundle: Bundle,
+    dataset: Path,
+    entries: Iterable[Entry],
+    output: Path,
+    *,
+    options: VolumeOptions = PLAIN,
+    device: str = "auto",
+) -> None:
+    """Predict the cases of a data set with one model, a folder each; those that are there are kept.
+
+    The side is the data set's: the paper's networks do not tell it. Cases of both ears are left
+    out, with a word in the log.
+
+    Args:
+        bundle: the model.
+        dataset: folder of the data set.
+        entries: the cases.
+        output: `output`/CASE gets `result.json`, label map, uncertainty and landmarks.
+        options: how to predict.
+        device: where.
+    """
+    engine = None
+    for entry in entries:
+        if (output / entry.case / RESULT).is_file():
+            continue
+        if entry.side not in set(Side):
+            logger.warning("%s: its side is %r, left out", entry.case, entry.side or "unknown")
+            continue
+        engine = engine or open_engine(bundle, device=device)
+        scan = replace(load_scan(dataset / entry.image), name=entry.case)
+        found = predict_volume(scan, bundle, engine, options=options)
+        facts = {
+            "models": {bundle.config.name: {"sha256": bundle.sha256}},
+            "settings": {
+                "tta": options.tta,
+                "overlap": round(options.overlap, 4),
+                "scaling": asdict(options.scaling) if options.scaling else None,
+                # S24: over the whole volume; in `uncertainty` of an ear it is near the labyrinth.
+                "volume_mean_sd": found.mean_spread,
+            },
+        }
+        prediction = as_prediction(found, scan, Side(entry.side), provenance=facts)
+        write_case_results(prediction, output / entry.case)
+
+
+def write_case_results(prediction: Prediction, folder: Path) -> None:
+    """Write what an evaluation reads of one case, without surfaces, pictures and page."""
+    result = describe(prediction)
+    result = result.model_copy(update={"files": {name: FILES[name] for name in _KEPT}})
+    with replacing_folder(folder) as beside:
+        save_label_map(prediction.labels, beside / FILES["segmentation"])
+        uncertainty = prediction.uncertainty
+        save_volume(uncertainty, prediction.labels.grid, beside / FILES["uncertainty"])
+        points = {ear.side: ear.landmarks for ear in prediction.ears}
+        write_markups(beside / FILES["landmarks"], points)
+        (beside / RESULT).write_text(result.model_dump_json(indent=2) + "\n", "utf-8")
+
+
+def own_scaling(dataset: Path, config: TrainConfig) -> Scaling | None:
+    """The scaling of a whole set by its own statistics (S5); None if chunks are scaled alone.
+
+    Args:
+        dataset: folder of the data set.
+        config: whether and where to clip.
+
+    Source: Stebani et al. 2023: "computed on the whole datasets respectively".
+    """
+    if config.data.intensity != "set":
+        return None
+    samples, sizes = [], []
+    for entry in read_index(dataset):
+        values = load_scan(dataset / entry.image).values
+        samples.append(thinned(values))
+        sizes.append(values.size)
+    return scaling_of(samples, sizes=sizes, fractions=config.data.quantiles)
+
+
+def _check_settings(run: Path, config: TrainConfig) -> None:
+    """Refuse to go on with a run of other settings."""
+    path = run / "config.json"
+    if path.is_file() and path.read_text("utf-8") != config.model_dump_json(indent=2) + "\n":
+        raise ConfigError(f"{run}: was trained with other settings; choose another --output")
+
+
+def _table(runs: dict[str, Path]) -> pd.DataFrame:
+    """The best models' figures, a row per fold."""
+    rows: list[dict[str, Any]] = []
+    for name, run in runs.items():
+        facts = load_bundle(run / "model").facts
+        rows.append({"fold": name, "iteration": facts["iteration"], **facts["validation"]})
+    return pd.DataFrame(rows)
+
+
+def mean_and_sd(table: pd.DataFrame, measures: Sequence[str]) -> dict[str, tuple[float, float]]:
+    """Mean and SD over the folds of those measures that there are."""
+    known = {name: table[name].to_numpy(dtype=float) for name in measures if name in table}
+    return {
+        name: (float(np.mean(v)), float(np.std(v, ddof=1)) if len(v) > 1 else 0.0)
+        for name, v in known.items()
+    }
