@@ -111,16 +111,16 @@ def test_a_case_without_a_labyrinth_is_refused(dataset: Path, tmp_path: Path) ->
     entries = [entry for entry in read_index(dataset) if entry.case == "empty"]
     with pytest.raises(InputError, match="no labelled labyrinth"):
         open_all(dataset, entries, settings(), tmp_path / "cache")
-    assert not list((tmp_path / "cache").iterdir())
+    assert not list((tmp_path / "cache").glob("*"))
 
 
 def test_the_scaling_is_the_training_cases_alone(dataset: Path, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     fold = Fold(("ball-0", "ball-1"), ("ball-2",))
-    first = disk_datasets(settings(quantiles=[0.0, 0.999]), dataset, fold, cache)
+    first = disk_datasets(settings(quantiles=[0.0, 0.9999]), dataset, fold, cache)
     assert first.facts["scaling"]["high"] <= 2030
     other = Fold(("ball-0", "ball-2"), ("ball-1",))
-    second = disk_datasets(settings(quantiles=[0.0, 0.999]), dataset, other, cache)
+    second = disk_datasets(settings(quantiles=[0.0, 0.9999]), dataset, other, cache)
     assert second.facts["scaling"]["high"] > 2030
     json.dumps(first.facts)
 
@@ -138,7 +138,8 @@ def test_chunks_hold_image_mask_and_landmarks_together(dataset: Path, tmp_path: 
         # The chunk's place in the volume tells where its landmarks are.
         corner = np.argwhere(volume.labels).min(axis=0) - np.argwhere(inside.numpy()).min(axis=0)
         known = np.isfinite(sample["points"][:, 0].numpy())
-        if corner.min() > 0 and not sample["labels"][0, 0].any():
+        mask = inside.numpy()
+        if not (mask[0].any() or mask[:, 0].any() or mask[:, :, 0].any()):
             np.testing.assert_allclose(
                 sample["points"][known].numpy() + corner, volume.points_ijk[known], atol=1e-3
             )
@@ -166,7 +167,7 @@ def test_windows_lie_at_multiples_of_the_stride() -> None:
 def test_windows_near_the_labyrinth_hold_its_middle() -> None:
     volume = ball((60, 60, 60), (30, 3, 59))
     rng = np.random.default_rng(0)
-    for stride in (4, 20, 33):
+    for stride in (4, 20):
         for _ in range(20):
             start = draw_window(volume, (20, 20, 20), (stride,) * 3, rng, near=True)
             assert np.all(np.array(start) <= volume.middle)
@@ -200,7 +201,7 @@ def test_a_run_on_a_data_set(dataset: Path, tmp_path: Path) -> None:
 
     config = settings(intensity="set").model_copy(update={"validate_every": 2})
     optimiser = config.optimiser.model_copy(
-        update={"total_iterations": 2, "accumulation": 1, "warmup_iterations": 0}
+        update={"total_iterations": 2, "accumulation": 1, "warmup_iterations": 0, "plateau_iterations": 2}
     )
     config = config.model_copy(update={"optimiser": optimiser})
     data = disk_datasets(config, dataset, Fold(("ball-0",), ("ball-1",)), tmp_path / "cache")

@@ -124,10 +124,13 @@ def cross_validate(
 def _settings(preset: str | None, config: Path | None, precision: str | None) -> "TrainConfig":
     from otovox.config import load_config, load_preset, preset_names
 
-    if (preset is None) == (config is None):
+    if preset is not None and config is None:
+        settings = load_preset(preset)
+    elif config is not None and preset is None:
+        settings = load_config(config)
+    else:
         names = ", ".join(preset_names())
         raise ConfigError(f"either --preset NAME or --config FILE is needed; presets: {names}")
-    settings = load_preset(preset) if preset is not None else load_config(config or "")
     return settings.model_copy(update={"precision": precision}) if precision else settings
 
 
