@@ -43,7 +43,7 @@ def test_small_volumes_are_filled_up_with_their_border():
     np.testing.assert_array_equal(filled[0], values[0])
 
 
-def counted(volume: np.ndarray, **changes):
+def counted(volume: np.ndarray, batch_size: int):
     """Windows run as they are, next to their number in a second channel; the sizes of batches."""
     sizes = []
 
@@ -51,8 +51,8 @@ def counted(volume: np.ndarray, **changes):
         sizes.append(len(images))
         return np.concatenate([images, np.full_like(images, 7.0)], axis=1)
 
-    settings = {"chunk": (8, 6, 4), "stride": (5, 4, 3)} | changes
-    return list(slabs(volume, run, **settings)), sizes
+    found = slabs(volume, run, chunk=(8, 6, 4), stride=(5, 4, 3), batch_size=batch_size)
+    return list(found), sizes
 
 
 @pytest.mark.parametrize("shape", [(8, 6, 4), (19, 13, 11), (13, 6, 9)])
@@ -76,7 +76,7 @@ def test_slabs_blend_as_all_windows_at_once_do():
     def place(images):  # what a window says depends on where in it a voxel lies
         return images * np.linspace(0, 1, chunk[0], dtype=np.float32)[:, None, None]
 
-    total, weight = np.zeros((2, *volume.shape), np.float32)
+    total, weight = np.zeros(volume.shape, np.float32), np.zeros(volume.shape, np.float32)
     for window in windows(volume.shape, chunk, stride):
         total[window] += blend_weights(chunk) * place(volume[window][None, None])[0, 0]
         weight[window] += blend_weights(chunk)

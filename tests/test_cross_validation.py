@@ -9,12 +9,14 @@ from typer.testing import CliRunner
 
 from otovox import cross_validation
 from otovox.anatomy import CANONICAL_MM, LANDMARK_NAMES, Side
+from otovox.bundle import Bundle, load_bundle
 from otovox.case import Case
 from otovox.cli import app
-from otovox.cross_validation import Plan, cross_validate, is_finished, own_scaling
+from otovox.cross_validation import Plan, cross_validate, is_finished, prepared
 from otovox.dataset import Entry, add_case, read_index, start_dataset
 from otovox.errors import ConfigError
 from otovox.geometry import affine_from, mean_pose
+from otovox.intensity import Scaling
 from otovox.landmarks import Landmarks
 from otovox.report import read_result
 from otovox.scored_runs import folds_of, score_runs
@@ -135,18 +137,28 @@ def test_finished_folds_are_not_trained_again(
         cross_validate(data, output, config, plan=Plan(2, 1, seed=5), machine=MACHINE)
 
 
-def test_a_test_set_is_scaled_by_its_own_statistics(done: tuple[Path, Path, Path]) -> None:
-    from otovox.config import load_config
-
-    data, settings, _ = done
-    config = load_config(settings)
-    scaling = own_scaling(data, config)
-    assert scaling is not None
-    assert 900 < scaling.high < 1100
-    alone = config.model_copy(
-        update={"data": config.data.model_copy(update={"intensity": "chunk"})}
-    )
-    assert own_scaling(data, alone) is None
+def test_test_sets_are_scaled_by_their_own_and_matched(
+    done: tuple[Path, Path, Path], tmp_path: Path
+) -> None:
+    data, _, output = done
+    bundle = load_bundle(output / "fold-0" / "model")
+    picture = tmp_path / "contrast.png"
+    own = prepared(bundle, data, by="", picture=picture)
+    assert not picture.exists()
+    matched = prepared(bundle, data, by="scanner", picture=picture)
+    assert picture.stat().st_size > 10_000
+    bright = np.array([900.0])
+    for entry, scaling in own.items():
+        assert isinstance(scaling, Scaling)
+        assert 900 < scaling.high < 1100
+        # The set is much like its own training cases: matching changes little.
+        other = matched[entry]
+        assert other is not None
+        assert other.apply(bright)[0] == pytest.approx(scaling.apply(bright)[0], rel=0.2)
+    alone = Bundle(bundle.config, bundle.weights, {"scaling": None}, "")
+    assert set(prepared(alone, data, by="", picture=picture).values()) == {None}
+    with pytest.raises(ConfigError, match="no range"):
+        prepared(alone, data, by="2", picture=picture)
 
 
 @pytest.mark.parametrize(
@@ -183,3 +195,23 @@ def test_one_fold_by_itself(done: tuple[Path, Path, Path], tmp_path: Path) -> No
     assert cards[0]["validation_cases"] == cards[1]["validation_cases"]
     assert cards[0]["scaling"] == cards[1]["scaling"]
     assert len(read_index(data)) == 4
+
+
+def test_the_protocol_learns(done: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    """Chunks, scaling, augmentation and whole-volume figures fit together: balls are learnt."""
+    from otovox.config import load_config
+    from otovox.dataset import Fold
+    from otovox.training import train
+    from otovox.training_data import disk_datasets
+
+    data, settings, output = done
+    config = load_config(settings)
+    optimiser = config.optimiser.model_copy(
+        update={"total_iterations": 120, "plateau_iterations": 80, "peak_rate": 1e-2}
+    )
+    chunk = config.data.model_copy(update={"shape": (12, 12, 12), "near_share": 1.0})
+    config = config.model_copy(update={"optimiser": optimiser, "data": chunk, "validate_every": 60})
+    fold = Fold(("ball-0", "ball-1"), ("ball-2",))
+    datasets = disk_datasets(config, data, fold, output / "volumes")
+    bundle = train(config, tmp_path, datasets, machine=MACHINE)
+    assert bundle.facts["validation"]["dsc"] > 0.8

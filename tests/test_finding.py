@@ -14,6 +14,8 @@ from otovox.volume import Grid, Scan
 class BrightSpots:
     """A network that sees an ear wherever the image is bright."""
 
+    batch_size = 1
+
     amplitude: float
 
     def run(self, images):

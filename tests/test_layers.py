@@ -49,7 +49,7 @@ PLAN = (
         ),
         frozenset({"scipy", "skimage", "SimpleITK"}),
     ),
-    Layer("files", ("formats", "dataset"), frozenset({"pydicom"})),
+    Layer("files", ("formats", "dataset", "contrast_sets"), frozenset({"pydicom"})),
     Layer(
         "learning",
         (
@@ -58,6 +58,7 @@ PLAN = (
             "losses",
             "bundle",
             "engine",
+            "learner",
             "volume_data",
             "training_data",
             "training",

@@ -97,10 +97,11 @@ def test_auxiliary_outputs_come_from_the_terminals_asked_for(terminals):
 def test_initial_weights_are_drawn_by_name(name):
     torch.manual_seed(0)
     network = DualHeadUNet(NetworkConfig(channels=(16, 16), initialisation=name))
-    weight = network.encoder.blocks[0][4].weight
+    layers = dict(network.encoder.blocks.named_parameters())
+    weight = layers["0.4.weight"]
     fan = 16 * 27
     variance = 1 / fan if name.startswith("xavier") else 2 / (1 + 0.025**2) / fan
     assert float(weight.detach().var()) == pytest.approx(variance, rel=0.05)
     bound = (3 * variance) ** 0.5
     assert (float(weight.detach().abs().max()) <= bound) == name.endswith("uniform")
-    assert not network.encoder.blocks[0][4].bias.any()
+    assert not layers["0.4.bias"].any()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 from dataclasses import replace
 from pathlib import Path
 
@@ -79,6 +80,9 @@ def test_a_case_is_brought_onto_the_working_grid(dataset: Path, tmp_path: Path) 
     expected = np.linalg.norm(np.diff(case.landmarks[Side.RIGHT].points_mm, axis=0), axis=1)
     np.testing.assert_allclose(gaps, expected, atol=1e-6)
     assert not list(dataset.rglob("*.npy"))
+    sent = pickle.dumps(volume)
+    assert len(sent) < 1000
+    assert isinstance(pickle.loads(sent).image, np.memmap)
 
 
 def test_what_is_kept_is_used_again_until_the_case_changes(dataset: Path, tmp_path: Path) -> None:
@@ -147,7 +151,7 @@ def test_chunks_hold_image_mask_and_landmarks_together(dataset: Path, tmp_path: 
     np.testing.assert_array_equal(again["image"], data.training[3]["image"])
     whole = data.validation[0]
     assert whole["image"].shape == (1, 40, 40, 36)
-    assert len(data.validation) == 1
+    assert data.facts["validation_data"] == "1 whole volumes of 1 cases"
 
 
 def ball(shape: tuple[int, int, int], middle: tuple[int, int, int]) -> Volume:
@@ -169,7 +173,7 @@ def test_windows_near_the_labyrinth_hold_its_middle() -> None:
     rng = np.random.default_rng(0)
     for stride in (4, 20):
         for _ in range(20):
-            start = draw_window(volume, (20, 20, 20), (stride,) * 3, rng, near=True)
+            start = draw_window(volume, (20, 20, 20), (stride, stride, stride), rng, near=True)
             assert np.all(np.array(start) <= volume.middle)
             assert np.all(volume.middle < np.array(start) + 20)
 
@@ -201,7 +205,12 @@ def test_a_run_on_a_data_set(dataset: Path, tmp_path: Path) -> None:
 
     config = settings(intensity="set").model_copy(update={"validate_every": 2})
     optimiser = config.optimiser.model_copy(
-        update={"total_iterations": 2, "accumulation": 1, "warmup_iterations": 0, "plateau_iterations": 2}
+        update={
+            "total_iterations": 2,
+            "accumulation": 1,
+            "warmup_iterations": 0,
+            "plateau_iterations": 2,
+        }
     )
     config = config.model_copy(update={"optimiser": optimiser})
     data = disk_datasets(config, dataset, Fold(("ball-0",), ("ball-1",)), tmp_path / "cache")

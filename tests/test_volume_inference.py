@@ -12,7 +12,13 @@ from otovox.config import config_from
 from otovox.errors import ConfigError, InputError
 from otovox.geometry import affine_from
 from otovox.volume import Grid, Scan
-from otovox.volume_inference import TURNS, VolumeOptions, as_prediction, predict_volume
+from otovox.volume_inference import (
+    TURNS,
+    VolumeOptions,
+    VolumePrediction,
+    as_prediction,
+    predict_volume,
+)
 
 SCALING = {"low": -1e6, "high": 1e6, "mean": 0.0, "sd": 1.0}
 SPACING = 0.5
@@ -54,6 +60,12 @@ class Uneven(Echo):
         return super().run(images * slope)
 
 
+def maps(found: VolumePrediction) -> tuple[np.ndarray, np.ndarray]:
+    assert found.probability is not None
+    assert found.spread is not None
+    return found.probability, found.spread
+
+
 @pytest.fixture
 def scan() -> Scan:
     """A bright blob off the middle, 0 to 1."""
@@ -69,8 +81,8 @@ def test_turns_come_back_to_where_they_started(scan, tta, shape):
     found = predict_volume(scan, bundle(shape), Echo(), options=options)
     assert found.samples == len(TURNS[tta])
     assert found.grid.same_as(GRID)
-    np.testing.assert_allclose(found.probability, scan.values, atol=1e-4)
-    assert found.spread.max() < 1e-3
+    np.testing.assert_allclose(maps(found)[0], scan.values, atol=1e-4)
+    assert maps(found)[1].max() < 1e-3
     expected = GRID.to_mm([25, 12, 8])
     np.testing.assert_allclose(found.landmarks.points_mm, [expected] * 3, atol=0.05)
     np.testing.assert_allclose(found.landmark_sd_mm, 0, atol=1e-9)
@@ -92,10 +104,10 @@ def test_mean_and_spread_are_those_of_the_turns(scan):
                 Scan(np.ascontiguousarray(turned), grid), bundle(), Uneven(),
                 options=VolumeOptions(overlap=0.3),
             )  # fmt: skip
-            back = np.rot90(plain.probability, -turns, axes=((1, 2), (2, 0), (0, 1))[axis])
+            back = np.rot90(maps(plain)[0], -turns, axes=((1, 2), (2, 0), (0, 1))[axis])
             alone.append(back)
-    np.testing.assert_allclose(found.probability, np.mean(alone, axis=0), atol=1e-4)
-    np.testing.assert_allclose(found.spread, np.std(alone, axis=0), atol=1e-4)
+    np.testing.assert_allclose(maps(found)[0], np.mean(alone, axis=0), atol=1e-4)
+    np.testing.assert_allclose(maps(found)[1], np.std(alone, axis=0), atol=1e-4)
     assert found.mean_spread == pytest.approx(np.std(alone, axis=0).mean(), rel=1e-3)
     assert found.mean_spread > 0.001
 
@@ -105,10 +117,10 @@ def test_sums_in_files_are_the_sums_in_memory(scan, monkeypatch):
     expected = predict_volume(scan, bundle(), Uneven(), options=options)
     monkeypatch.setattr(volume_inference, "IN_MEMORY", 0)
     found = predict_volume(scan, bundle(), Uneven(), options=options)
-    np.testing.assert_array_equal(found.probability, expected.probability)
-    np.testing.assert_array_equal(found.spread, expected.spread)
+    np.testing.assert_array_equal(maps(found)[0], maps(expected)[0])
+    np.testing.assert_array_equal(maps(found)[1], maps(expected)[1])
     np.testing.assert_array_equal(found.landmarks.points_mm, expected.landmarks.points_mm)
-    assert not isinstance(found.probability, np.memmap)
+    assert not isinstance(maps(found)[0], np.memmap)
 
 
 @pytest.mark.parametrize("heads", ["segmentation", "landmarks"])
@@ -126,17 +138,17 @@ def test_a_network_with_one_head(scan, heads):
 def test_the_training_sets_scaling_is_used(scan):
     shifted = SCALING | {"mean": 0.25, "sd": 0.5}
     found = predict_volume(scan, bundle(scaling=shifted), Echo())
-    np.testing.assert_allclose(found.probability, (scan.values - 0.25) / 0.5, atol=1e-3)
+    np.testing.assert_allclose(maps(found)[0], (scan.values - 0.25) / 0.5, atol=1e-3)
     own = volume_inference.Scaling(0.0, 1.0, 0.0, 0.1)
     found = predict_volume(scan, bundle(), Echo(), options=VolumeOptions(scaling=own))
-    np.testing.assert_allclose(found.probability, scan.values * 10, atol=1e-3)
+    np.testing.assert_allclose(maps(found)[0], scan.values * 10, atol=1e-3)
 
 
 def test_without_a_sets_scaling_every_window_has_its_own(scan):
     bright = replace(scan, values=scan.values * 700 - 300)
     plain = predict_volume(scan, bundle(scaling=None), Echo())
     other = predict_volume(bright, bundle(scaling=None), Echo())
-    np.testing.assert_allclose(other.probability, plain.probability, atol=1e-2)
+    np.testing.assert_allclose(maps(other)[0], maps(plain)[0], atol=1e-2)
 
 
 def test_windows_come_in_batches_that_suit_the_engine(scan):

@@ -4,6 +4,7 @@ Image, mask and landmarks move together; heatmaps are drawn later, from the move
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -108,14 +109,14 @@ def augment(
         points_ijk = (points_ijk - middle) @ rotation.T + middle
         inside = np.all((points_ijk >= -0.5) & (points_ijk <= 2 * middle + 0.5), axis=1)
         points_ijk = np.where(inside[:, None], points_ijk, np.nan)
-    image = image * np.float32(by.contrast)
+    image = (image * by.contrast).astype(np.float32)
     rng = np.random.default_rng(by.noise_seed)
     if by.gaussian_sd:
         noise = rng.standard_normal(image.shape, dtype=np.float32)
-        image = image + np.float32(by.gaussian_sd) * noise
+        image = (image + by.gaussian_sd * noise).astype(np.float32)
     if by.poisson_rate and by.poisson_scale:
-        counts = rng.poisson(by.poisson_rate, image.shape).astype(np.float32)
-        image = image + np.float32(by.poisson_scale) * (counts - np.float32(by.poisson_rate))
+        counts = rng.poisson(by.poisson_rate, image.shape) - by.poisson_rate
+        image = (image + by.poisson_scale * counts).astype(np.float32)
     return image, labels, points_ijk
 
 
@@ -127,6 +128,6 @@ def _rotated(values: NDArray[np.float32], by: Augmentation) -> NDArray[np.float3
         return np.ascontiguousarray(np.rot90(values, by.quarter_turns, axes))
     middle = (np.asarray(values.shape) - 1) / 2
     back = rotation.T
-    return ndimage.affine_transform(
-        values, back, offset=middle - back @ middle, order=1, mode="reflect"
-    )
+    offset: Any = middle - back @ middle  # scipy's own hints know a number only
+    turned = ndimage.affine_transform(values, back, offset=offset, order=1, mode="reflect")
+    return np.asarray(turned, dtype=np.float32)

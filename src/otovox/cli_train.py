@@ -34,6 +34,9 @@ Tta = Annotated[
     Literal["none", "fast", "paper", "full"],
     typer.Option(help="Test-time augmentation of the test sets."),
 ]
+Match = Annotated[
+    str, typer.Option(help="Match the test sets' contrast: how many clusters, or a column's name.")
+]
 Device = Annotated[str, typer.Option(help="Where to predict: auto, cpu, torch, cuda or cuda:N.")]
 Accelerator = Annotated[Literal["auto", "cpu", "gpu"], typer.Option(help="Where to train.")]
 Devices = Annotated[str, typer.Option(help="How many devices per node, which (0,2), or auto.")]
@@ -101,6 +104,7 @@ def cross_validate(
     seed: Seed = 0,
     test: Tests = [],  # noqa: B006 - typer reads it, nobody changes it
     tta: Tta = "paper",
+    match: Match = "",
     device: Device = "auto",
     accelerator: Accelerator = "auto",
     devices: Devices = "auto",
@@ -114,8 +118,10 @@ def cross_validate(
     from otovox.cross_validation import Plan, cross_validate, mean_and_sd
 
     machine = training.Machine(accelerator, devices, nodes, strategy)
-    plan = Plan(folds, validation, seed, tuple(test), tta, device)
+    plan = Plan(folds, validation, seed, tuple(test), tta, match, device)
     table = cross_validate(dataset, output, settings, plan=plan, machine=machine)
+    if not training.is_main():
+        return
     for name, (mean, sd) in mean_and_sd(table, ("dsc", "iou", "landmark_mm")).items():
         typer.echo(f"{name}: {mean:.3f}, SD over {len(table)} folds {sd:.3f}")
     typer.echo(f"next: otovox evaluate {output} --data {dataset} --output {output / 'scores'}")

@@ -7,8 +7,8 @@ again.
 
 import csv
 import logging
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +19,18 @@ from otovox.anatomy import Side
 from otovox.bundle import Bundle, load_bundle
 from otovox.case import Prediction
 from otovox.config import TrainConfig
+from otovox.contrast_sets import bring_into_range, own_scaling
 from otovox.dataset import Entry, folds_by_patient, keep_folds, read_index
 from otovox.engine import open_engine
 from otovox.errors import ConfigError, InputError
-from otovox.figures import learning_curves
+from otovox.figures import contrast_matching, learning_curves
 from otovox.formats import load_scan, save_label_map, save_volume, write_markups
 from otovox.formats.writing import replacing, replacing_folder
-from otovox.intensity import Scaling, scaling_of, thinned
+from otovox.intensity import Contrast, GreyMap
 from otovox.result import FILES, RESULT, describe
-from otovox.training import HERE, Machine, train
+from otovox.training import HERE, Machine, is_main, train
 from otovox.training_data import disk_datasets
-from otovox.volume_inference import PLAIN, VolumeOptions, as_prediction, predict_volume
+from otovox.volume_inference import PLAIN, TtaName, VolumeOptions, as_prediction, predict_volume
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +46,8 @@ class Plan:
         folds, validation, seed: see `dataset.folds_by_patient`. Source: Stebani et al. 2023, S19.
         tests: further data sets, predicted by every fold's model into their own folders.
         tta: test-time augmentation of these (S9); validation cases have none.
+        match: how these are clustered and matched to the training set (S6): a number, a column of
+            their index, or nothing.
         device: where to predict, see `engine.open_engine`.
     """
 
@@ -52,7 +55,8 @@ class Plan:
     validation: int = 5
     seed: int = 0
     tests: tuple[Path, ...] = ()
-    tta: str = "paper"
+    tta: TtaName = "paper"
+    match: str = ""
     device: str = "auto"
 
 
@@ -96,16 +100,19 @@ def cross_validate(
             logger.info("training %s", name)
             data = disk_datasets(config, dataset, fold, output / "volumes")
             train(config, run, data, machine=machine)
+    if not is_main():
+        return _table(runs)
     for name, run in runs.items():
         bundle = load_bundle(run / "model")
         held_out = set(bundle.facts["validation_cases"])
-        mine = [entry for entry in entries if entry.case in held_out]
+        mine = {entry: None for entry in entries if entry.case in held_out}
         predict_cases(bundle, dataset, mine, run / "results", device=plan.device)
         for test in plan.tests:
-            options = VolumeOptions(tta=plan.tta, scaling=own_scaling(test, config))  # pyright: ignore[reportArgumentType]
-            others = [entry for entry in read_index(test) if entry.image]
-            folder = output / "tests" / test.resolve().name / name / "results"
-            predict_cases(bundle, test, others, folder, options=options, device=plan.device)
+            folder = output / "tests" / test.resolve().name
+            cases = prepared(bundle, test, by=plan.match, picture=folder / f"contrast-{name}.png")
+            options = VolumeOptions(tta=plan.tta)
+            results = folder / name / "results"
+            predict_cases(bundle, test, cases, results, options=options, device=plan.device)
     table = _table(runs)
     with replacing(output / "folds.csv") as beside:
         table.to_csv(beside, index=False)
@@ -128,7 +135,7 @@ def is_finished(run: Path, config: TrainConfig) -> bool:
 def predict_cases(
     bundle: Bundle,
     dataset: Path,
-    entries: Iterable[Entry],
+    cases: Mapping[Entry, GreyMap | None],
     output: Path,
     *,
     options: VolumeOptions = PLAIN,
@@ -142,13 +149,13 @@ def predict_cases(
     Args:
         bundle: the model.
         dataset: folder of the data set.
-        entries: the cases.
+        cases: each with what is done to its grey values; None scales as the training set was.
         output: `output`/CASE gets `result.json`, label map, uncertainty and landmarks.
         options: how to predict.
         device: where.
     """
     engine = None
-    for entry in entries:
+    for entry, scaling in cases.items():
         if (output / entry.case / RESULT).is_file():
             continue
         if entry.side not in set(Side):
@@ -156,19 +163,50 @@ def predict_cases(
             continue
         engine = engine or open_engine(bundle, device=device)
         scan = replace(load_scan(dataset / entry.image), name=entry.case)
-        found = predict_volume(scan, bundle, engine, options=options)
+        found = predict_volume(scan, bundle, engine, options=replace(options, scaling=scaling))
         facts = {
             "models": {bundle.config.name: {"sha256": bundle.sha256}},
             "settings": {
                 "tta": options.tta,
                 "overlap": round(options.overlap, 4),
-                "scaling": asdict(options.scaling) if options.scaling else None,
+                "scaling": "of the training set" if scaling is None else "of its own set",
                 # S24: over the whole volume; in `uncertainty` of an ear it is near the labyrinth.
                 "volume_mean_sd": found.mean_spread,
             },
         }
         prediction = as_prediction(found, scan, Side(entry.side), provenance=facts)
         write_case_results(prediction, output / entry.case)
+
+
+def prepared(
+    bundle: Bundle, dataset: Path, *, by: str, picture: Path
+) -> dict[Entry, GreyMap | None]:
+    """The cases of a test set, each with what is done to its grey values (S5, S6).
+
+    Args:
+        bundle: the model that will see them; its card tells scaling and contrast of its training.
+        dataset: folder of the test set.
+        by: clusters that are matched to the training set, see `contrast_sets.bring_into_range`;
+            empty to scale the set as a whole and match nothing.
+        picture: contrast before and after matching.
+
+    Raises:
+        ConfigError: if the model has nothing to match to.
+    """
+    entries = [entry for entry in read_index(dataset) if entry.image]
+    if not bundle.facts.get("scaling"):
+        if by:
+            raise ConfigError("a model that scales every chunk by itself has no range to match to")
+        return dict.fromkeys(entries)
+    fractions = bundle.config.data.quantiles
+    if not by:
+        return dict.fromkeys(entries, own_scaling(dataset, entries, fractions))
+    known = bundle.facts["contrast"]
+    reference = Contrast(np.array(known["quantiles"]), known["fluid"], known["bone"])
+    found = bring_into_range(dataset, entries, reference, by=by, fractions=fractions)
+    inside = (known["labyrinth_mean"], known["labyrinth_sd"])
+    contrast_matching(found.before, found.after, picture, inside=inside)
+    return {entry: found.maps[entry.case] for entry in entries}
 
 
 def write_case_results(prediction: Prediction, folder: Path) -> None:
@@ -182,25 +220,6 @@ def write_case_results(prediction: Prediction, folder: Path) -> None:
         points = {ear.side: ear.landmarks for ear in prediction.ears}
         write_markups(beside / FILES["landmarks"], points)
         (beside / RESULT).write_text(result.model_dump_json(indent=2) + "\n", "utf-8")
-
-
-def own_scaling(dataset: Path, config: TrainConfig) -> Scaling | None:
-    """The scaling of a whole set by its own statistics (S5); None if chunks are scaled alone.
-
-    Args:
-        dataset: folder of the data set.
-        config: whether and where to clip.
-
-    Source: Stebani et al. 2023: "computed on the whole datasets respectively".
-    """
-    if config.data.intensity != "set":
-        return None
-    samples, sizes = [], []
-    for entry in read_index(dataset):
-        values = load_scan(dataset / entry.image).values
-        samples.append(thinned(values))
-        sizes.append(values.size)
-    return scaling_of(samples, sizes=sizes, fractions=config.data.quantiles)
 
 
 def _check_settings(run: Path, config: TrainConfig) -> None:

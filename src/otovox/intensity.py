@@ -7,6 +7,7 @@ limits, mean and SD; scans with another contrast are sorted into clusters by the
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +41,28 @@ def normalise(values: NDArray[np.floating]) -> NDArray[np.float32]:
     clipped = np.clip(values, low, high).astype(np.float32)
     centred = clipped - np.float32(clipped.mean())
     return centred / np.float32(max(float(centred.std()), 1e-6))
+
+
+class GreyMap(Protocol):
+    """Anything that maps grey values one by one."""
+
+    def apply(self, values: NDArray[np.floating]) -> NDArray[np.float32]:
+        """Map values; float32 of the same shape."""
+        ...
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Maps that follow one another."""
+
+    maps: tuple[GreyMap, ...]
+
+    def apply(self, values: NDArray[np.floating]) -> NDArray[np.float32]:
+        """Map values; float32 of the same shape."""
+        mapped = np.asarray(values, dtype=np.float32)
+        for one in self.maps:
+            mapped = one.apply(mapped)
+        return mapped
 
 
 @dataclass(frozen=True)
@@ -149,9 +172,21 @@ def tissue(values: NDArray[np.floating], spacing_mm: FloatArray) -> NDArray[np.b
         return np.ones(values.shape, bool)
     bright = values > threshold_otsu(thinned(values))
     # Closing by distances: within reach of the mask, and of nothing that is not.
-    near = ndimage.distance_transform_edt(~bright, sampling=spacing_mm) <= CLOSING_MM
+    near = np.asarray(ndimage.distance_transform_edt(~bright, sampling=spacing_mm)) <= CLOSING_MM
     away = ndimage.distance_transform_edt(np.pad(near, 1, mode="edge"), sampling=spacing_mm)
     return bright | (np.asarray(away)[1:-1, 1:-1, 1:-1] > CLOSING_MM)
+
+
+def tissue_sample(values: NDArray[np.floating], spacing_mm: FloatArray) -> NDArray[np.float32]:
+    """Evenly spread voxels of a volume's tissue, (n,).
+
+    Args:
+        values: (i, j, k).
+        spacing_mm: (3,).
+    """
+    step = max(1, int(np.ceil((values.size / SAMPLE) ** (1 / 3))))
+    coarse = np.asarray(values[::step, ::step, ::step], dtype=np.float32)
+    return coarse[tissue(coarse, np.asarray(spacing_mm) * step)]
 
 
 @dataclass(frozen=True, eq=False)

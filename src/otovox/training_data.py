@@ -14,7 +14,7 @@ from otovox.dataset import Fold, read_index
 from otovox.errors import ConfigError, InputError
 from otovox.phantom.cache import VERSION as PHANTOM_VERSION
 from otovox.phantom.samples import ear_sample, head_sample, lone_ear_sample
-from otovox.volume_data import VolumeChunks, WholeVolumes, open_all, set_scaling
+from otovox.volume_data import VolumeChunks, WholeVolumes, open_all, set_contrast, set_scaling
 
 #: First anatomy of the validation samples: far from any that training draws.
 VALIDATION_SEED = 900_000
@@ -94,8 +94,8 @@ def phantom_datasets(config: DataConfig, cache: Path) -> Datasets:
         "validation_data": f"{config.validation_cases} unseen phantom samples",
         "training_data": f"phantoms of version {PHANTOM_VERSION}, seeds from {config.seed}",
     }
-    phantoms = (PhantomSamples(config, cache, validation=which) for which in (False, True))
-    return Datasets(*phantoms, facts)
+    training, validation = (PhantomSamples(config, cache, validation=v) for v in (False, True))
+    return Datasets(training, validation, facts)
 
 
 def disk_datasets(config: TrainConfig, dataset: Path, fold: Fold, cache: Path) -> Datasets:
@@ -124,14 +124,23 @@ def disk_datasets(config: TrainConfig, dataset: Path, fold: Fold, cache: Path) -
         open_all(dataset, [entries[case] for case in cases], config, cache)
         for cases in (fold.train, fold.validation)
     )
-    scaling = None
+    scaling, contrast = None, None
     if config.data.intensity == "set":
         scaling = set_scaling(training, config.data.quantiles)
+        tissue, (mean, sd) = set_contrast(training, scaling, config.data.spacing_mm)
+        contrast = {
+            "quantiles": [round(float(value), 5) for value in tissue.quantiles],
+            "fluid": tissue.fluid,
+            "bone": tissue.bone,
+            "labyrinth_mean": mean,
+            "labyrinth_sd": sd,
+        }
     facts = {
         "validation_data": f"{len(validation)} whole volumes of {len(fold.validation)} cases",
         "training_data": f"{len(training)} volumes of {len(fold.train)} cases",
         "validation_cases": list(fold.validation),
         "scaling": asdict(scaling) if scaling else None,
+        "contrast": contrast,
     }
     return Datasets(
         VolumeChunks(training, config, scaling), WholeVolumes(validation, config, scaling), facts

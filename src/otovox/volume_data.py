@@ -10,6 +10,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,7 +27,15 @@ from otovox.dataset import Entry, load_case
 from otovox.errors import InputError
 from otovox.formats.writing import replacing_folder
 from otovox.geometry import FloatArray
-from otovox.intensity import Scaling, normalise, scaling_of, thinned
+from otovox.intensity import (
+    Contrast,
+    Scaling,
+    contrast_of,
+    normalise,
+    scaling_of,
+    thinned,
+    tissue_sample,
+)
 from otovox.resample import resample, working_grid
 from otovox.volume import Grid
 
@@ -49,6 +58,7 @@ class Volume:
         labels: (i, j, k) uint8, 1 in the labyrinth, memory-mapped.
         points_ijk: (n, 3) landmarks, voxel coordinates; nan where absent.
         middle: (3,) voxel in the middle of the labyrinth.
+        folder: where it is kept; None if made by hand.
     """
 
     name: str
@@ -56,6 +66,13 @@ class Volume:
     labels: NDArray[np.uint8]
     points_ijk: FloatArray
     middle: NDArray[np.int64]
+    folder: Path | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Worker processes open the files themselves: a copy of the voxels would be sent else."""
+        if self.folder is not None:
+            return _open, (self.folder,)
+        return Volume, (self.name, self.image, self.labels, self.points_ijk, self.middle)
 
 
 def keep_volumes(
@@ -99,6 +116,25 @@ def set_scaling(volumes: Sequence[Volume], fractions: tuple[float, float]) -> Sc
     """
     samples = [thinned(volume.image) for volume in volumes]
     return scaling_of(samples, sizes=[v.image.size for v in volumes], fractions=fractions)
+
+
+def set_contrast(
+    volumes: Sequence[Volume], scaling: Scaling, spacing_mm: float
+) -> tuple[Contrast, tuple[float, float]]:
+    """What other sets are matched to (S6): tissue, and mean and SD of the labyrinths' voxels.
+
+    Args:
+        volumes: of the training cases.
+        scaling: of the same.
+        spacing_mm: of their grids.
+    """
+    tissues = [tissue_sample(volume.image, np.full(3, spacing_mm)) for volume in volumes]
+    inside = np.concatenate([thinned(v.image[v.labels > 0], 100_000) for v in volumes])
+    scaled = scaling.apply(inside)
+    return contrast_of([scaling.apply(t) for t in tissues]), (
+        float(scaled.mean()),
+        float(scaled.std()),
+    )
 
 
 class VolumeChunks(Dataset[dict[str, Tensor]]):
@@ -246,7 +282,7 @@ def _open(folder: Path) -> Volume:
     image = np.load(folder / "image.npy", mmap_mode="r")
     labels = np.load(folder / "labels.npy", mmap_mode="r")
     points, middle = np.load(folder / "points.npy"), np.load(folder / "middle.npy")
-    return Volume(folder.name, image, labels, points, middle)
+    return Volume(folder.name, image, labels, points, middle, folder)
 
 
 def _key(dataset: Path, entry: Entry, landmarks: tuple[str, ...], spacing_mm: float) -> str:

@@ -22,7 +22,7 @@ from otovox.engine import Engine
 from otovox.errors import ConfigError
 from otovox.geometry import FloatArray, cube_turns_deg, mean_pose, rotation_from_vector
 from otovox.heatmaps import decode
-from otovox.intensity import Scaling, normalise
+from otovox.intensity import GreyMap, Scaling, normalise
 from otovox.landmarks import Landmarks
 from otovox.resample import MOST_VOXELS, resample, working_grid
 from otovox.volume import Grid, LabelMap, Probability, Scan
@@ -48,14 +48,14 @@ class VolumeOptions:
         tta: which turns.
         overlap: of neighbouring windows, share of their size. Source: 25 of 128 voxels in the
             paper's results (S7).
-        scaling: of the scan's set, if not that of the model's training set.
+        scaling: of the scan's grey values, if not that of the model's training set.
         subvoxel: refine the heatmaps' highest voxel, which is what the paper takes (S20).
         most_voxels: a working grid larger than this is refused.
     """
 
     tta: TtaName = "none"
     overlap: float = 25 / 128
-    scaling: Scaling | None = None
+    scaling: GreyMap | None = None
     subvoxel: bool = True
     most_voxels: int = MOST_VOXELS
 
