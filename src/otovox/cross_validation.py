@@ -109,9 +109,11 @@ def cross_validate(
         predict_cases(bundle, dataset, mine, run / "results", device=plan.device)
         for test in plan.tests:
             folder = output / "tests" / test.resolve().name
+            results = folder / name / "results"
+            if all((results / entry.case / RESULT).is_file() for entry in read_index(test)):
+                continue
             cases = prepared(bundle, test, by=plan.match, picture=folder / f"contrast-{name}.png")
             options = VolumeOptions(tta=plan.tta)
-            results = folder / name / "results"
             predict_cases(bundle, test, cases, results, options=options, device=plan.device)
     table = _table(runs)
     with replacing(output / "folds.csv") as beside:
