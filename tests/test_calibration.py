@@ -80,25 +80,28 @@ def test_near_is_measured_in_mm_from_either_mask() -> None:
     assert not near_labyrinth(empty, empty, spacing_mm=1.0).any()
 
 
-def test_an_ears_probabilities_against_labels_on_another_grid() -> None:
-    """A finer grid that reaches beyond the scan; 0.9 within the truth, 0.2 around it."""
-    scan = Grid.centred((0, 0, 0), (12, 12, 12), spacing_mm=0.5)
+def test_an_ears_probabilities_against_labels_by_hand() -> None:
+    """0.9 claimed for x < 0, true for -2 mm < x < 1 mm, on a grid that starts within the scan."""
+    scan = Grid.centred((0, 0, 0), (16, 8, 8), spacing_mm=0.5)
     labels = np.zeros(scan.shape, np.uint8)
-    labels[:6, 4:8, 4:8] = Side.LEFT.label
-    grid = Grid.centred((0, 0, 0), (40, 40, 40), spacing_mm=0.25)
+    labels[4:10, 2:6, 2:6] = Side.LEFT.label
+    grid = scan.crop((2, 0, 0), (20, 8, 8))
     points = grid.to_mm(np.moveaxis(np.indices(grid.shape), 0, -1))
     inside = (points[..., 0] < 0) & (np.abs(points[..., 1:]) < 1).all(axis=-1)
     claimed = Probability(np.where(inside, 0.9, 0.2).astype(np.float32), grid)
     found = ear_reliability(claimed, LabelMap(labels, scan), Side.LEFT)
-    high, low = found.count[8:].sum(), found.count[2]
-    # Of the claimed labyrinth, x < 0, only the part in the field from -3 mm on counts.
-    assert high == 12 * 8 * 8
-    assert found.frequency[2] == 0
+    high, low = found.count[8:].sum(), found.count[1:3].sum()
+    # Claimed are i = 2 to 7, of which 4 to 7 are true; of the rest only i = 8 and 9.
+    assert high == 6 * 4 * 4
+    assert np.nansum(found.frequency[8:] * found.count[8:]) == 4 * 4 * 4
+    assert np.nansum(found.frequency[1:3] * found.count[1:3]) == 2 * 4 * 4
+    assert np.nanmax(found.probability) == pytest.approx(0.9, abs=1e-4)
     assert found.count.sum() == high + low
-    # Linear interpolation takes off the box's four corners within the field: 0.75^3 is below 1/2.
-    assert np.nanmax(found.frequency) == pytest.approx((768 - 4) / 768)
     wrong = ear_reliability(claimed, LabelMap(labels, scan), Side.RIGHT)
     assert np.nanmax(wrong.frequency) == 0
+    far = Grid.centred((99, 0, 0), (4, 4, 4), spacing_mm=0.5)
+    nothing = Probability(np.zeros(far.shape, np.float32), far)
+    assert ear_reliability(nothing, LabelMap(labels, scan), Side.LEFT).count.sum() == 0
 
 
 def test_roc_by_hand() -> None:

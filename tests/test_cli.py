@@ -16,7 +16,7 @@ from otovox import cli
 from otovox.anatomy import Side
 from otovox.case import Prediction
 from otovox.errors import ModelError, OutputError
-from otovox.result import describe
+from otovox.result import ResultFile, describe
 from otovox.volume import Scan
 
 SUMMARY = "summary.csv"
@@ -45,9 +45,11 @@ def analyzer(monkeypatch: pytest.MonkeyPatch, predict: Any) -> FakeAnalyzer:
     """The fake in place of the networks; results are a result.json alone, for speed."""
     fake = FakeAnalyzer(predict)
 
-    def write_results(prediction: Prediction, folder: Path) -> None:
+    def write_results(prediction: Prediction, folder: Path) -> ResultFile:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "result.json").write_text(describe(prediction).model_dump_json())
+        result = describe(prediction)
+        (folder / "result.json").write_text(result.model_dump_json())
+        return result
 
     monkeypatch.setattr("otovox.analysis._analyzer", lambda _: fake)
     monkeypatch.setattr("otovox.analysis.write_results", write_results)

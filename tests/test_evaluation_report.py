@@ -1,5 +1,6 @@
 """`otovox evaluate` from end to end on a tiny data set, with errors known."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from typer.testing import CliRunner
 
 from otovox import cli
 from otovox.case import Prediction
+from otovox.dataset import read_index, write_index
 from otovox.error_pictures import Panel
 from otovox.evaluation_report import compare_systems, evaluate
 
@@ -86,6 +88,28 @@ def test_systems_side_by_side(
     tests = pd.read_csv(output / "comparison.csv").to_dict("records")
     assert (tests[0]["measure"], tests[0]["n"], tests[0]["p"]) == ("dice", 1, 1)
     assert (tests[0]["first"], tests[0]["second"]) == ("multi-task", "single-task")
+
+
+def test_training_cases_are_told_and_can_be_left_out(
+    tiny_results: tuple[Path, Prediction], tiny_dataset: Path, tmp_path: Path
+) -> None:
+    splits = {"one": "train", "two": "test", "three": "test"}
+    entries = [replace(e, split=splits[e.case]) for e in read_index(tiny_dataset)]
+    write_index(tiny_dataset, entries)
+    output = tmp_path / "scores"
+    _, out, _ = otovox_command("evaluate", tiny_results[0], "-d", tiny_dataset, "-o", output)
+    assert "2 of these ears are in the data set's training split" in out
+    _, out, _ = otovox_command(
+        "evaluate", tiny_results[0], "-d", tiny_dataset, "-o", output, "--split", "test"
+    )
+    assert "1 ears scored" in out
+    assert "training split" not in out
+    assert pd.read_csv(output / "ears.csv")["case"].tolist() == ["two"]
+    code, _, err = otovox_command(
+        "evaluate", tiny_results[0], "-d", tiny_dataset, "-o", output, "--split", "validation"
+    )
+    assert code == 2
+    assert "no labelled case of the split validation" in err
 
 
 def test_systems_are_compared_on_common_ears_folds_averaged() -> None:

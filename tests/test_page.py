@@ -14,8 +14,10 @@ from otovox.analysis import Job, Outcome, Status
 from otovox.case import Prediction
 from otovox.cohort_page import write_cohort_page
 from otovox.formats import load_scan
+from otovox.measurements import Measurement
 from otovox.page import number, verdict, write_page
-from otovox.result import Measurement, Norm, describe
+from otovox.quantities import Norm
+from otovox.result import describe
 from otovox.tables import long_table
 
 BROWSER = next(

@@ -83,7 +83,7 @@ def test_statistics_by_hand(table: pd.DataFrame) -> None:
 
 def test_figure_3_by_hand(table: pd.DataFrame) -> None:
     """Each fold's means over sets, then over folds; a system without landmarks has no such row."""
-    wide = pd.concat([table, table.assign(set="W", dice=0.5)])
+    wide = pd.concat([table, *(table.assign(set=name, dice=0.5) for name in "WOG")])
     single = table.assign(landmark_mean_voxels=np.inf, set="A")
     rows = figure_3_table({"multi-task": wide, "single-task": single}).to_dict("records")
     found = {(row["system"], row["set"], row["measure"]): row for row in rows}
@@ -99,10 +99,16 @@ def test_figure_3_by_hand(table: pd.DataFrame) -> None:
         found["multi-task", "test average", "dice"],
     )
     assert clinical["mean"] == pytest.approx((0.85 + 0.4) / 2)
-    assert average["mean"] == pytest.approx(((0.85 + 0.5) / 2 + (0.4 + 0.5) / 2) / 2)
-    assert average["sd"] == pytest.approx(np.std([0.675, 0.45], ddof=1))
+    assert average["mean"] == pytest.approx(((0.85 + 1.5) / 4 + (0.4 + 1.5) / 4) / 2)
+    assert average["sd"] == pytest.approx(np.std([0.5875, 0.475], ddof=1))
     assert (clinical["published"], average["published"]) == (0.93, 0.90)
     assert found["single-task", "validation", "dice"]["published"] == 0.96
+
+
+def test_an_average_over_few_sets_says_so(table: pd.DataFrame) -> None:
+    rows = figure_3_table({"multi-task": table}).to_dict("records")
+    assert [row["set"] for row in rows][:2] == ["B", "test average (B)"]
+    assert np.isnan(rows[1]["published"])
 
 
 def test_written_and_read_back(table: pd.DataFrame, tmp_path: Path) -> None:

@@ -61,7 +61,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_everything_is_written_and_named(prediction: Prediction, tmp_path: Path) -> None:
-    folder = write_results(prediction, tmp_path / "deep" / "oblique")
+    folder = tmp_path / "deep" / "oblique"
+    write_results(prediction, folder)
     assert {path.name for path in folder.iterdir()} == {"result.json", *FILES.values()}
     assert [path.name for path in folder.parent.iterdir()] == ["oblique"]
     result = read_result(folder / "result.json")
@@ -72,7 +73,8 @@ def test_everything_is_written_and_named(prediction: Prediction, tmp_path: Path)
 @pytest.mark.usefixtures("quick")
 def test_mask_points_and_surface_coincide(prediction: Prediction, tmp_path: Path) -> None:
     """Read back by SimpleITK, the landmarks' voxels are those of result.json, in mm and ijk."""
-    folder = write_results(prediction, tmp_path / "out")
+    folder = tmp_path / "out"
+    write_results(prediction, folder)
     image = sitk.ReadImage(str(folder / "segmentation.nii.gz"))
     assert np.array_equal(sitk.GetArrayFromImage(image).T, prediction.labels.values)
     points = read_markups(folder / "landmarks.mrk.json")
@@ -94,7 +96,8 @@ def test_mask_points_and_surface_coincide(prediction: Prediction, tmp_path: Path
 
 @pytest.mark.usefixtures("quick")
 def test_uncertainty_is_kept_in_steps(prediction: Prediction, tmp_path: Path) -> None:
-    folder = write_results(prediction, tmp_path / "out")
+    folder = tmp_path / "out"
+    write_results(prediction, folder)
     image = sitk.ReadImage(str(folder / "uncertainty.nii.gz"))
     values = sitk.GetArrayFromImage(image).T
     assert values.dtype == np.float32
@@ -136,7 +139,8 @@ def test_result_tells_what_is_known(prediction: Prediction) -> None:
 
 @pytest.mark.usefixtures("quick")
 def test_no_ear_is_written_too(scan: Scan, predict: Any, tmp_path: Path) -> None:
-    folder = write_results(predict(scan, ()), tmp_path / "out")
+    folder = tmp_path / "out"
+    write_results(predict(scan, ()), folder)
     result = read_result(folder / "result.json")
     assert result.ears == []
     assert result.warnings == ["no inner ear found"]

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from otovox.formats import load_scan
-from otovox.result import Measurement, Norm, ResultFile, describe
+from otovox.measurements import Measurement
+from otovox.quantities import Norm
+from otovox.result import ResultFile, describe
 from otovox.tables import LEAST_EARS, LONG, long_table, outliers, wide_table
 
 

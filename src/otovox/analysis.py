@@ -23,7 +23,7 @@ from otovox.errors import InputError, OtovoxError
 from otovox.formats import find_scans, fingerprint, load_scan, scan_name
 from otovox.formats.writing import make_folder
 from otovox.report import read_result, write_results
-from otovox.result import RESULT, ResultFile, describe
+from otovox.result import RESULT, ResultFile
 from otovox.summary import Row, rows_of
 from otovox.volume import Scan
 
@@ -188,8 +188,7 @@ def examine(job: Job, options: Options) -> Outcome:
     try:
         found = analyzer.predict(scan)
         prediction = replace(found, provenance=found.provenance | {"key": key})
-        write_results(prediction, job.folder)
-        return _success(job, describe(prediction))
+        return _success(job, write_results(prediction, job.folder))
     except Exception as error:
         return _failure(job, error)
 

@@ -8,16 +8,20 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import ndimage, stats
+from scipy import ndimage, special, stats
 
 from otovox.anatomy import Side
 from otovox.geometry import FloatArray
 from otovox.metrics import Mask
-from otovox.resample import resample
+from otovox.resample import corners, resample
 from otovox.volume import LabelMap, Probability
 
 #: Bins of a reliability curve. Source: Guo et al. 2017 use 15; chosen 10, for fewer voxels.
 BINS = 10
+#: Probabilities are kept this far from 0 and 1 while their logits are interpolated: chosen.
+_LEAST = 1e-4
+#: Logit outside the working grid; voxels there are left out afterwards.
+_OUTSIDE = -9.0
 #: How far from the labyrinth voxels still count, mm: chosen, its own half width. Far bone is easy,
 #: and would make any model look well calibrated.
 NEAR_MM = 1.5
@@ -116,20 +120,32 @@ def near_labyrinth(
 
 
 def ear_reliability(claimed: Probability, truth: LabelMap, side: Side) -> Reliability:
-    """How honest the probabilities of one ear are, over voxels near its labyrinth.
+    """How honest the probabilities of one ear are, over the scan's voxels near its labyrinth.
+
+    The probability is brought onto the scan's own grid, where the truth is known, as the label map
+    is: by its logits.
 
     Args:
-        claimed: on a working grid; what lies outside the scan's field is left out.
+        claimed: on a working grid; voxels outside that grid are left out.
         truth: labels on the scan's grid.
         side: the true one.
     """
-    true = (truth.values == side.label).astype(np.float32)
-    there = resample(true, truth.grid, claimed.grid, outside=0.0) > 0.5
-    near = near_labyrinth(there, claimed.values > 0.5, spacing_mm=claimed.grid.spacing_mm)
+    ijk = truth.grid.to_ijk(corners(claimed.grid))
+    start = np.clip(np.ceil(ijk.min(axis=0)), 0, truth.grid.shape).astype(int)
+    stop = np.clip(np.floor(ijk.max(axis=0)) + 1, start, truth.grid.shape).astype(int)
+    if not (stop > start).all():
+        return reliability([], [])
+    i, j, k = (int(n) for n in stop - start)
+    part = truth.grid.crop(start, (i, j, k))
+    p = np.clip(claimed.values, _LEAST, 1 - _LEAST)
+    seen = special.expit(resample(special.logit(p), claimed.grid, part, outside=_OUTSIDE))
+    window = tuple(slice(low, high) for low, high in zip(start, stop, strict=True))
+    true = truth.values[window] == side.label
+    near = near_labyrinth(true, seen > 0.5, spacing_mm=part.spacing_mm)
     ijk = np.argwhere(near)
-    ijk = ijk[truth.grid.contains(claimed.grid.to_mm(ijk))]
-    inside = tuple(ijk.T)
-    return reliability(np.clip(claimed.values[inside], 0, 1), there[inside])
+    within = claimed.grid.contains(part.to_mm(ijk)) if len(ijk) else np.zeros(0, dtype=bool)
+    chosen = tuple(ijk[within].T)
+    return reliability(seen[chosen], true[chosen])
 
 
 @dataclass(frozen=True, eq=False)

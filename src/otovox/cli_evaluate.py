@@ -1,7 +1,7 @@
 """`otovox evaluate`: results against a data set's truth."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -16,6 +16,9 @@ Results = Annotated[
 ]
 Data = Annotated[Path, typer.Option("--data", "-d", help="Data set with the truth.")]
 Output = Annotated[Path, typer.Option("--output", "-o", help="Folder for tables and figures.")]
+Split = Annotated[
+    Literal["train", "validation", "test"] | None, typer.Option(help="Only cases of this split.")
+]
 Name = Annotated[str, typer.Option(help="What this system is called beside others.")]
 Beside = Annotated[
     list[str], typer.Option(metavar="NAME=EARS.CSV", help="Another system's scores.")
@@ -27,6 +30,7 @@ def evaluate(
     results: Results,
     data: Data,
     output: Output,
+    split: Split = None,
     name: Name = "otovox",
     beside: Beside = [],  # noqa: B006 - typer reads it, nobody changes it
 ) -> None:
@@ -34,11 +38,16 @@ def evaluate(
     from otovox import evaluation_report
 
     others = dict(_named(text) for text in beside)
-    done = evaluation_report.evaluate(results, data, output, name=name, beside=others)
+    done = evaluation_report.evaluate(
+        results, data, output, split=split or "", name=name, beside=others
+    )
     found = sum(done.table["found"].to_list())
     typer.echo(f"{len(done.table)} ears scored, {found} found")
     for kind, rows in done.table.groupby("set", sort=False):
         typer.echo(f"{kind}: DSC {rows['dice'].mean():.3f}, n {len(rows)}")
+    trained = sum(done.table["split"].eq("train").to_list())
+    if trained:
+        typer.echo(f"note: {trained} of these ears are in the data set's training split")
     if done.missing:
         typer.echo(f"note: {len(done.missing)} cases have no results: {', '.join(done.missing)}")
     typer.echo("\n".join(str(file) for file in done.files))

@@ -49,6 +49,7 @@ def evaluate(
     dataset: Path,
     output: Path,
     *,
+    split: str = "",
     name: str = "otovox",
     beside: Mapping[str, Path] | None = None,
 ) -> Evaluation:
@@ -58,6 +59,7 @@ def evaluate(
         results: folders of results or of cross-validations, see `scored_runs.folds_of`.
         dataset: folder of the data set.
         output: folder for what is written.
+        split: only cases of this split of the data set; all of them if empty.
         name: of this system, in the comparison with others.
         beside: other systems' `ears.csv` by name, from earlier evaluations.
 
@@ -67,9 +69,10 @@ def evaluate(
     """
     others = {other: read_scores(path) for other, path in (beside or {}).items()}
     folds = folds_of(results)
-    table, missing = score_runs(folds, dataset)
+    table, missing = score_runs(folds, dataset, split=split)
     if table.empty:
-        raise InputError(f"{dataset}: no labelled case has results in {', '.join(folds)}")
+        which = f"labelled case of the split {split}" if split else "labelled case"
+        raise InputError(f"{dataset}: no {which} has results in {', '.join(folds)}")
     files = [output / "ears.csv", output / "statistics.csv"]
     for file, rows in zip(files, (table, statistics_table(table)), strict=True):
         with replacing(file) as temporary:

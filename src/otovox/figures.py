@@ -30,7 +30,7 @@ _MARKS, _LINES, _HATCHES = "osD^vPX*", ("-", "--", "-.", ":"), ("", "//", "..", 
 _PANEL, _DPI = (3.4, 2.9), 200
 
 #: What the lines across the bars of Figure 3 are.
-PUBLISHED = "Stebani et al. 2023"
+PUBLISHED = "Stebani et al. 2023, on their scans"
 #: Columns of `validation.csv` that are drawn, with their titles.
 CURVES = {
     "val_loss": "validation loss",

@@ -11,8 +11,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 
 from otovox.anatomy import LABYRINTH, LANDMARKS, Structure
 from otovox.case import EarPrediction, Prediction
+from otovox.measurements import Measurement
 from otovox.pictures import TOP_SPREAD, planes_picture
-from otovox.result import EarResult, Measurement, Norm, ResultFile
+from otovox.quantities import Norm
+from otovox.result import EarResult, ResultFile
 from otovox.surfaces import mesh, smooth_mesh
 
 

@@ -121,8 +121,9 @@ def figure_3_table(systems: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
     Returns:
         Columns `system`, `set`, `measure`, `mean`, `sd` (over folds; nan with one), `published`.
-        Validation is set A; the test average is the mean over the means of B, W, O and G, as far
-        as there are scores of them, each fold for itself.
+        Validation is set A; the test average is the mean over the means of B, W, O and G, each
+        fold for itself. If some of these were not scored, its name tells which were, and nothing
+        published stands beside it.
     """
     known = {
         (row["system"], row["set"], row["measure"]): row["mean"]
@@ -142,8 +143,10 @@ def figure_3_table(systems: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
                 if not len(folds):
                     continue
                 sd = float(folds.std(ddof=1)) if len(folds) > 1 else np.nan
-                told = known.get((system, group, measure), np.nan)
-                rows.append((system, group, measure, float(folds.mean()), sd, told))
+                there = [name for name in members if name in inside.index.get_level_values("set")]
+                shown = group if len(there) == len(members) else f"{group} ({', '.join(there)})"
+                told = known.get((system, shown, measure), np.nan)
+                rows.append((system, shown, measure, float(folds.mean()), sd, told))
     return pd.DataFrame(rows, columns=["system", "set", "measure", "mean", "sd", "published"])
 
 

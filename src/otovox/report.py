@@ -12,7 +12,8 @@ from otovox.errors import InputError, OutputError
 from otovox.formats import save_label_map, save_volume, write_markups, write_stl
 from otovox.formats.writing import replacing_folder
 from otovox.landmarks import Landmarks
-from otovox.result import DISTANCES, FILES, RESULT, SCHEMA_VERSION, ResultFile, describe, sides_of
+from otovox.quantities import DISTANCES
+from otovox.result import FILES, RESULT, SCHEMA_VERSION, ResultFile, describe, sides_of
 from otovox.surfaces import mesh, smooth_mesh
 from otovox.tables import long_table
 
@@ -20,7 +21,7 @@ from otovox.tables import long_table
 _UNCERTAINTY_STEPS = 255
 
 
-def write_results(prediction: Prediction, folder: Path) -> Path:
+def write_results(prediction: Prediction, folder: Path) -> ResultFile:
     """Write everything about one scan into a folder, whole or not at all.
 
     An earlier result folder is replaced when the new one is complete.
@@ -30,7 +31,7 @@ def write_results(prediction: Prediction, folder: Path) -> Path:
         folder: where its results go.
 
     Returns:
-        The folder.
+        What `result.json` holds.
 
     Raises:
         OutputError: if it cannot be written, or holds files that are no results of ours.
@@ -38,11 +39,10 @@ def write_results(prediction: Prediction, folder: Path) -> Path:
     _refuse_foreign(folder)
     with replacing_folder(folder) as beside:
         try:
-            _write(prediction, beside)
+            return _write(prediction, beside)
         except OutputError as error:
             # The user never sees the temporary folder.
             raise OutputError(str(error).replace(str(beside), str(folder))) from error
-    return folder
 
 
 def read_result(path: Path) -> ResultFile:
@@ -92,7 +92,7 @@ def summary_table(results: Sequence[ResultFile]) -> list[tuple[str, ...]]:
     return lines
 
 
-def _write(prediction: Prediction, folder: Path) -> None:
+def _write(prediction: Prediction, folder: Path) -> ResultFile:
     # Drawing takes long to import, and commands that write no results need none of it.
     from otovox.page import write_page
     from otovox.pictures import overview
@@ -117,6 +117,7 @@ def _write(prediction: Prediction, folder: Path) -> None:
     table.to_csv(folder / FILES["measurements"], index=False)
     write_page(prediction, result, folder / FILES["report"])
     (folder / RESULT).write_text(result.model_dump_json(indent=2) + "\n", "utf-8")
+    return result
 
 
 def _by_side(prediction: Prediction) -> dict[Side, Landmarks]:

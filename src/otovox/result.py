@@ -1,6 +1,7 @@
 """What `result.json` holds: its schema, and a Prediction told in it."""
 
 import platform
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -12,6 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from otovox import __version__
 from otovox.anatomy import CANONICAL_MM, Side
 from otovox.case import EarPrediction, Prediction
+from otovox.measure import head_planes
+from otovox.measure.parts import STRUCTURES
+from otovox.measurements import EarMeasurements, Measurement, measure_ear
 from otovox.volume import Grid
 
 SCHEMA_VERSION = "1.0"
@@ -29,13 +33,6 @@ FILES = {
     "report": "report.html",
 }
 RESULT = "result.json"
-
-#: Distances between landmarks: name, ends, definition.
-DISTANCES = (
-    ("helicotrema_to_oval_window", "helicotrema", "oval_window"),
-    ("helicotrema_to_round_window", "helicotrema", "round_window"),
-    ("oval_to_round_window", "oval_window", "round_window"),
-)
 
 Triple = Annotated[list[float], Field(min_length=3, max_length=3)]
 
@@ -73,36 +70,45 @@ class LandmarkInfo(_Model):
     inside_field: bool
 
 
-class Norm(_Model):
-    """What is usual in healthy ears, and where that was published."""
+class StructureInfo(_Model):
+    """Whether a part of the inner ear is there, and why it is thought not to be."""
 
-    low: float
-    high: float
-    source: str
+    state: Literal["present", "missing", "disorganised", "cut by the field"]
+    reason: str
 
 
-class Measurement(_Model):
-    """A value with its unit and definition; null where it cannot be measured, with the reason.
+class CanalInfo(_Model):
+    """The circle fitted to a canal: LPS mm, its normal signed by what excites the canal."""
 
-    `interval` holds 95 of 100 values if the scan's test-time samples are what it varies by.
+    center_mm: Triple
+    normal: Triple
+    radius_mm: float
+
+
+class GeometryInfo(_Model):
+    """Axes and planes that the measurements rest on, LPS mm; null where not known.
+
+    `cochlear_origin_mm` is the origin of the cochlear coordinates (Verbist et al. 2010): on the
+    modiolar axis at the height of the helicotrema; 0 degrees is at the round window.
     """
 
-    value: float | None
-    unit: Literal["mm", "mm3", "deg", "Hz", ""]
-    definition: str
-    group: str = "labyrinth"
-    interval: Annotated[list[float], Field(min_length=2, max_length=2)] | None = None
-    norm: Norm | None = None
-    withheld: str = ""
+    modiolar_axis: Triple | None
+    cochlear_origin_mm: Triple | None
+    canals: dict[str, CanalInfo]
 
-    @property
-    def unusual(self) -> Literal["", "low", "high"]:
-        """Whether the value lies outside the norm, and on which side."""
-        if self.value is None or self.norm is None:
-            return ""
-        if self.value < self.norm.low:
-            return "low"
-        return "high" if self.value > self.norm.high else ""
+
+class HeadInfo(_Model):
+    """Both ears' canals in one head frame, degrees and mm; null where not known.
+
+    `axes` are its rows X (forward), Y (left), Z (up) in LPS; `pairs_deg` the angles between the
+    planes of synergistic canals; `sides_deg` and `sides_mm` what the right ear differs from the
+    mirrored left one in normals and radii.
+    """
+
+    axes: list[Triple] | None
+    pairs_deg: dict[str, float | None]
+    sides_deg: dict[str, float | None]
+    sides_mm: dict[str, float | None]
 
 
 class UncertaintyInfo(_Model):
@@ -121,6 +127,8 @@ class EarResult(_Model):
     pose: PoseInfo
     landmarks: dict[str, LandmarkInfo]
     measurements: dict[str, Measurement]
+    structures: dict[str, StructureInfo]
+    geometry: GeometryInfo
     uncertainty: UncertaintyInfo
     touches_border: bool
     warnings: list[str]
@@ -152,14 +160,24 @@ class ResultFile(_Model):
     coordinate_system: Literal["LPS"]
     input: InputInfo
     ears: list[EarResult]
+    head: HeadInfo | None = None
     warnings: list[str]
     provenance: Provenance
     files: dict[str, str]
 
 
-def describe(prediction: Prediction) -> ResultFile:
-    """A prediction as `result.json` tells it."""
+def describe(
+    prediction: Prediction, measured: Sequence[EarMeasurements] | None = None
+) -> ResultFile:
+    """A prediction as `result.json` tells it.
+
+    Args:
+        prediction: of one scan.
+        measured: what was measured of each of its ears, if that is known already.
+    """
     scan, grid = prediction.scan, prediction.scan.grid
+    if measured is None:
+        measured = [measure_ear(ear, grid) for ear in prediction.ears]
     kept = set(FILES) - {f"labyrinth_{side}" for side in set(Side) - set(sides_of(prediction))}
     return ResultFile(
         schema_version=SCHEMA_VERSION,
@@ -172,7 +190,8 @@ def describe(prediction: Prediction) -> ResultFile:
             spacing_mm=_rounded(grid.spacing_mm, 5),
             field_mm=_rounded(grid.extent_mm, 3),
         ),
-        ears=[_ear(ear, grid) for ear in prediction.ears],
+        ears=[_ear(ear, grid, known) for ear, known in zip(prediction.ears, measured, strict=True)],
+        head=_head(measured),
         warnings=list(prediction.warnings),
         provenance=Provenance(
             software=SoftwareInfo(name="otovox", version=__version__),
@@ -192,7 +211,7 @@ def sides_of(prediction: Prediction) -> list[Side]:
     return [side for side in named if (prediction.labels.values == side.label).any()]
 
 
-def _ear(ear: EarPrediction, grid: Grid) -> EarResult:
+def _ear(ear: EarPrediction, grid: Grid, measured: EarMeasurements) -> EarResult:
     spreads = ear.landmark_sd_mm[np.isfinite(ear.landmark_sd_mm)]
     return EarResult(
         side=ear.side,
@@ -205,13 +224,75 @@ def _ear(ear: EarPrediction, grid: Grid) -> EarResult:
             fit_residual_mm=round(ear.pose.residual_mm, 4),
         ),
         landmarks={name: _landmark(ear, name, grid) for name in ear.landmarks.names},
-        measurements=_measurements(ear),
+        measurements=measured.table,
+        structures=_structures(measured),
+        geometry=_geometry(measured),
         uncertainty=UncertaintyInfo(
             mean_voxel_sd=_number(ear.uncertainty, 6),
             largest_landmark_sd_mm=_number(spreads.max(), 4) if len(spreads) else None,
         ),
         touches_border=bool(ear.touches_border),
-        warnings=list(ear.warnings),
+        warnings=[*ear.warnings, *_doubts(ear, measured)],
+    )
+
+
+def _structures(measured: EarMeasurements) -> dict[str, StructureInfo]:
+    known = measured.completeness
+    if known is None:
+        return {}
+    return {
+        STRUCTURES[part].name: StructureInfo(state=state.value, reason=known.reasons.get(part, ""))
+        for part, state in known.states.items()
+    }
+
+
+def _geometry(measured: EarMeasurements) -> GeometryInfo:
+    cochlea, canals = measured.cochlea, measured.canals
+    axis = None if cochlea is None or cochlea.axis is None else _rounded(cochlea.axis, 6)
+    apex = None if cochlea is None or cochlea.apex_mm is None else _rounded(cochlea.apex_mm, 4)
+    found = {} if canals is None else canals.canals
+    return GeometryInfo(
+        modiolar_axis=axis,
+        cochlear_origin_mm=apex,
+        canals={
+            name: CanalInfo(
+                center_mm=_rounded(canal.center_mm, 4),
+                normal=_rounded(canal.normal, 6),
+                radius_mm=round(canal.radius_mm, 4),
+            )
+            for name, canal in found.items()
+            if np.isfinite([*canal.center_mm, *canal.normal, canal.radius_mm]).all()
+        },
+    )
+
+
+def _doubts(ear: EarPrediction, measured: EarMeasurements) -> list[str]:
+    """What the measurements say against an ear: parts missing, bridges."""
+    known = measured.completeness
+    if known is None:
+        return []
+    doubts = [f"{ear.side} ear: {reason}" for reason in known.reasons.values()]
+    if known.bridges:
+        doubts.append(f"{ear.side} ear: parts touch that should not, there are too many loops")
+    return doubts
+
+
+def _head(measured: Sequence[EarMeasurements]) -> HeadInfo | None:
+    """The head frame of two ears of different sides."""
+    canals = {known.canals.side: known.canals for known in measured if known.canals is not None}
+    if len(canals) < 2:
+        return None
+    head = head_planes(canals[Side.RIGHT], canals[Side.LEFT])
+    known = bool(np.isfinite(head.axes).all())
+
+    def plain(values: dict[str, float]) -> dict[str, float | None]:
+        return {name: _number(value, 4) for name, value in values.items()}
+
+    return HeadInfo(
+        axes=[_rounded(row, 6) for row in head.axes] if known else None,
+        pairs_deg=plain(head.pairs_deg),
+        sides_deg=plain(head.sides_deg),
+        sides_mm=plain(head.sides_mm),
     )
 
 
@@ -226,25 +307,6 @@ def _landmark(ear: EarPrediction, name: str, grid: Grid) -> LandmarkInfo:
         present=present,
         inside_field=bool(grid.contains(place)),
     )
-
-
-def _measurements(ear: EarPrediction) -> dict[str, Measurement]:
-    found = {
-        "labyrinth_volume": Measurement(
-            value=_number(ear.volume_mm3, 3),
-            unit="mm3",
-            definition="volume of the voxels labelled as this labyrinth in segmentation.nii.gz",
-        )
-    }
-    for key, first, second in DISTANCES:
-        known = ear.landmarks.has(first) and ear.landmarks.has(second)
-        ends = f"{first.replace('_', ' ')} and {second.replace('_', ' ')}"
-        found[key] = Measurement(
-            value=_number(ear.landmarks.distance_mm(first, second), 4) if known else None,
-            unit="mm",
-            definition=f"straight distance between the landmarks {ends}",
-        )
-    return found
 
 
 def _rounded(values: ArrayLike, digits: int) -> list[float]:

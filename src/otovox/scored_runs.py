@@ -86,12 +86,15 @@ def folds_of(results: Sequence[Path]) -> dict[str, Path]:
     return folds
 
 
-def score_runs(folds: Mapping[str, Path], dataset: Path) -> tuple[pd.DataFrame, list[str]]:
+def score_runs(
+    folds: Mapping[str, Path], dataset: Path, *, split: str = ""
+) -> tuple[pd.DataFrame, list[str]]:
     """Score every labelled case of a data set in every fold that has results of it.
 
     Args:
         folds: name to folder, `folder/CASE/result.json` within.
         dataset: folder of the data set.
+        split: only cases of this split; all of them if empty.
 
     Returns:
         The table of `scores_table`, and the names of labelled cases without any result.
@@ -103,7 +106,7 @@ def score_runs(folds: Mapping[str, Path], dataset: Path) -> tuple[pd.DataFrame, 
     for entry in read_index(dataset):
         there = {name: path / entry.case for name, path in folds.items()}
         there = {name: path for name, path in there.items() if (path / RESULT).is_file()}
-        if not entry.labels:
+        if not entry.labels or split not in ("", entry.split):
             continue
         if not there:
             missing.append(entry.case)

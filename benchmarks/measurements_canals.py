@@ -1,0 +1,328 @@
+"""Bias and spread of the measurements of vestibule and canals on drawn ears, whose truth is known.
+
+    python benchmarks/measurements_canals.py --cases 20
+    python benchmarks/measurements_canals.py --cases 10 --predicted fpvct
+    python benchmarks/measurements_canals.py --cases 20 --diseases
+
+The first measures truth masks at several voxels; the second renders, scans and analyses each ear
+with the embedded model, and measures what it found; the third scores how complete ears of every
+diagnosis are. Writes a CSV with one row per ear and one with the statistics. The seeds are none
+that training draws.
+
+Truth: a drawn canal runs between the ends that the 72 measured ears have on average, moved with the
+drawn ear; its plane and circle are those fitted to its own centreline. A voxel belongs to the
+primitive in which it lies deepest; the cochlea begins at the half-plane of its first section.
+"""
+
+import argparse
+import csv
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from otovox.analysis import analyze
+from otovox.anatomy import LANDMARK_NAMES, Side
+from otovox.geometry import FloatArray, Pose, fit_pose
+from otovox.landmarks import Landmarks
+from otovox.measure.canals import PAIRS, Canals, excitation_normal, measure_canals
+from otovox.measure.completeness import Completeness, State, score_completeness
+from otovox.measure.parts import Part, split
+from otovox.measure.tori import CANALS, ENDS_MM, USUAL, fit_torus
+from otovox.phantom.bone import render
+from otovox.phantom.cache import MIDDLE_MM
+from otovox.phantom.canvas import Canvas, occupancy
+from otovox.phantom.disease import malformed, ossified
+from otovox.phantom.head import draw_pose
+from otovox.phantom.labyrinth import Labyrinth, draw_labyrinth, paint
+from otovox.phantom.scanner import SCANNERS, draw_protocol, scan, scanned_shape
+from otovox.phantom.tissues import draw_tissues
+from otovox.volume import Grid, Scan
+
+#: Seeds of this benchmark's ears never meet those of training or of whole cases.
+STREAM = 29
+VOXELS_MM = ((0.1, 0.1, 0.1), (0.2, 0.2, 0.2), (0.3, 0.3, 0.3), (0.25, 0.25, 0.5))
+#: Voxel of the true parts, mm.
+FINE_MM = 0.1
+#: Field of a truth mask and of a scan, mm: chosen, a labyrinth at any angle, and bone around it.
+FIELD_MM, SCAN_MM = 23.0, 26.0
+
+COLUMNS = (
+    *(f"{name} {what}" for name in CANALS
+      for what in ("normal deg", "radius mm", "centre mm", "arc %", "coverage deg", "lumen mm")),
+    *(f"{first}-{second} deg" for first, second in PAIRS),
+    *(f"{part.name.lower()} volume %" for part in Part),
+    "canals volume %", "vestibule and canals volume %", "whole volume %", "CPU seconds",
+)  # fmt: skip
+
+DISEASES = (
+    "healthy", "absent_lateral_canal", "incomplete_partition", "hypoplasia", "common_cavity",
+    "ossificans", "cut_field",
+)  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--cases", type=int, default=20)
+    parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--predicted", metavar="SCANNER", choices=sorted(SCANNERS))
+    parser.add_argument("--diseases", action="store_true")
+    parser.add_argument("--output", type=Path, default=Path("benchmarks/results"))
+    options = parser.parse_args()
+    seeds = range(options.first_seed, options.first_seed + options.cases)
+    options.output.mkdir(parents=True, exist_ok=True)
+    if options.diseases:
+        score_diseases(seeds, options.output)
+        return
+    rows: list[tuple[str, int, FloatArray]] = []
+    withheld: list[str] = []
+    for seed in seeds:
+        found = predicted(seed, options.predicted) if options.predicted else truth_masks(seed)
+        for kind, canals, truth, seconds in found:
+            withheld += [f"{kind}, seed {seed}: {problem}" for problem in canals.problems]
+            errors = compare(canals, truth, seconds)
+            rows.append((kind, seed, errors))
+            print(f"{kind:14s}{seed:4d}" + "".join(f"{e:7.2f}" for e in errors), flush=True)
+    write(rows, options.output, f"measurements-canals-{options.predicted or 'truth'}")
+    print("\n".join(["", f"withheld: {len(withheld)}", *withheld]))
+
+
+def drawn(seed: int, diagnosis: str = "healthy") -> tuple[Labyrinth, Pose, np.random.Generator]:
+    """An ear, where it lies in a scan, and the generator for the rest."""
+    rng = np.random.default_rng([STREAM, seed])
+    side = Side.RIGHT if rng.random() < 0.5 else Side.LEFT
+    shape = malformed(draw_labyrinth(rng, spread=1.0), diagnosis, rng)
+    return shape, draw_pose(side, rng, rng.uniform(-40, 40, 3)), rng
+
+
+def grid_at(pose: Pose, voxel_mm: tuple[float, float, float]) -> Grid:
+    """The field of a truth mask."""
+    i, j, k = (int(n) for n in np.ceil(FIELD_MM / np.asarray(voxel_mm)))
+    return Grid.centred(pose.to_lps(MIDDLE_MM), (i, j, k), spacing_mm=voxel_mm)
+
+
+def truth_masks(seed: int) -> Iterator[tuple[str, Canals, dict[str, FloatArray], float]]:
+    """Binary masks of one ear at every voxel, with the true landmarks."""
+    shape, pose, _ = drawn(seed)
+    truth = true_numbers(shape, pose)
+    landmarks = Landmarks(shape.landmarks.names, pose.to_lps(shape.landmarks.points_mm))
+    fitted = fit_pose(landmarks.names, landmarks.points_mm, pose.side)
+    for voxel in VOXELS_MM:
+        grid = grid_at(pose, voxel)
+        mask = (paint(shape, Canvas(grid, pose)) < 0).astype(np.float32)
+        start = time.process_time()
+        found = measure_canals(mask, grid, landmarks.only(LANDMARK_NAMES), fitted)
+        seconds = time.process_time() - start
+        yield "x".join(f"{edge:g}" for edge in voxel), found, truth, seconds
+
+
+def predicted(
+    seed: int, scanner: str
+) -> Iterator[tuple[str, Canals, dict[str, FloatArray], float]]:
+    """One ear as the embedded model finds it in a simulated scan."""
+    shape, pose, rng = drawn(seed)
+    kind, protocol = SCANNERS[scanner], draw_protocol(rng, scanner)
+    step = 0.1 if min(protocol.voxel_mm) < 0.15 else 0.15
+    count = round(SCAN_MM / step)
+    fine = Grid.centred(pose.to_lps(MIDDLE_MM), (count, count, count), spacing_mm=step)
+    hu, _ = render(shape, Canvas(fine, pose), draw_tissues(rng, kind.specimen), rng)
+    i, j, k = scanned_shape(hu.shape, fine.spacing_mm, protocol)
+    grid = Grid.centred(fine.center_mm, (i, j, k), spacing_mm=protocol.voxel_mm)
+    prediction = analyze(Scan(scan(hu, fine.spacing_mm, protocol, rng), grid))
+    truth = true_numbers(shape, pose)
+    if not prediction.ears:
+        print(f"seed {seed}: no ear found", flush=True)
+    for ear in prediction.ears:
+        assert ear.probability is not None
+        start = time.process_time()
+        found = measure_canals(
+            ear.probability.values, ear.probability.grid, ear.landmarks, ear.pose
+        )
+        yield scanner, found, truth, time.process_time() - start
+
+
+def course(shape: Labyrinth, name: str) -> slice:
+    """The canal proper within its tube, whose tails reach into vestibule and crus."""
+    line = shape.canals[name].points_mm
+    ends = np.asarray(ENDS_MM[name]) * shape.facts["scale"]
+    first, last = sorted(int(np.argmin(np.linalg.norm(line - end, axis=1))) for end in ends)
+    return slice(first, last + 1)
+
+
+def true_numbers(shape: Labyrinth, pose: Pose) -> dict[str, FloatArray]:
+    """What a drawn ear measures: per canal normal, centre and numbers; volumes of the parts."""
+    truth: dict[str, FloatArray] = {}
+    for name in CANALS:
+        proper = course(shape, name)
+        line = shape.canals[name].points_mm[proper]
+        torus = fit_torus(line, USUAL[name])
+        steps = np.linalg.norm(np.diff(line, axis=0), axis=1)
+        angle = np.unwrap(np.radians(torus.angles_deg(line)))
+        inner = slice(len(line) // 4, 3 * len(line) // 4)
+        radii = shape.canals[name].radii_mm[proper][inner]
+        lumen = float(np.mean(np.sqrt(radii[:, 0] * radii[:, 1])))
+        truth[f"{name} normal"] = excitation_normal(name, torus.normal, pose)
+        truth[f"{name} centre"] = np.asarray(pose.to_lps(torus.center_mm), dtype=float)
+        truth[name] = np.array([torus.radius_mm, steps.sum(), np.degrees(np.ptp(angle)), lumen])
+    grid = grid_at(pose, (FINE_MM, FINE_MM, FINE_MM))
+    labels = true_parts(shape, Canvas(grid, pose))
+    truth["volumes"] = np.bincount(labels.ravel(), minlength=7)[1:].astype(float) * grid.voxel_mm3
+    return truth
+
+
+def true_parts(shape: Labyrinth, canvas: Canvas) -> NDArray[np.uint8]:
+    """Label map of the parts of a drawn ear."""
+    groups = {
+        Part.COCHLEA: shape.cochlea,
+        **{Part[name.upper()]: shape.canals[name] for name in shape.canals},
+        Part.CRUS: shape.crus,
+    }
+    depths = np.full((7, *canvas.grid.shape), np.inf, dtype=np.float32)
+    for part, tube in groups.items():
+        name = part.name.lower()
+        kept = course(shape, name) if name in shape.canals else slice(None)
+        depths[part] = canvas.blank()
+        canvas.paint_ellipsoids(
+            depths[part], tube.points_mm[kept], tube.axes[kept], tube.radii_mm[kept], 0.8
+        )
+    depths[Part.VESTIBULE] = canvas.blank()
+    canvas.paint_ellipsoids(
+        depths[Part.VESTIBULE],
+        shape.vestibule_mm,
+        shape.vestibule_axes,
+        shape.vestibule_radii_mm,
+        0.8,
+    )
+    inside = paint(shape, canvas) < 0
+    labels = np.where(inside, np.argmin(depths, axis=0), 0).astype(np.uint8)
+    cochlear = np.argwhere(labels == Part.COCHLEA)
+    points = canvas.pose.to_canonical(canvas.grid.to_mm(cochlear))
+    out = shape.cochlea.points_mm[0] - shape.apex_mm
+    out = out - (out @ shape.axis) * shape.axis
+    ahead = np.cross(shape.axis, out / np.linalg.norm(out))
+    moved = points - shape.apex_mm
+    behind = (moved @ ahead < 0) & (moved @ out > 0.6 * out @ out)
+    labels[tuple(cochlear[behind].T)] = Part.VESTIBULE
+    return labels
+
+
+def compare(canals: Canals, truth: dict[str, FloatArray], seconds: float) -> FloatArray:
+    """Errors in the order of `COLUMNS`; nan where something was withheld."""
+    errors: list[float] = []
+    for name in CANALS:
+        canal, (radius, arc, coverage, lumen) = canals.canals[name], truth[name]
+        errors += [
+            between_deg(canal.normal, truth[f"{name} normal"]),
+            canal.radius_mm - radius,
+            float(np.linalg.norm(canal.center_mm - truth[f"{name} centre"])),
+            100 * (canal.arc_mm / arc - 1),
+            canal.coverage_deg - coverage,
+            canal.lumen_radius_mm - lumen,
+        ]
+    for first, second in PAIRS:
+        true = between_deg(truth[f"{first} normal"], truth[f"{second} normal"])
+        errors.append(canals.angles_deg[f"{first}_{second}"] - true)
+    found = np.array([canals.volumes_mm3[part] for part in Part])
+    true = truth["volumes"]
+    errors += list(100 * (found / true - 1))
+    canal_parts, vestibular = slice(2, 6), slice(1, 6)
+    for part in (canal_parts, vestibular, slice(0, 6)):
+        errors.append(100 * float(found[part].sum() / true[part].sum() - 1))
+    return np.array([*errors, seconds])
+
+
+def between_deg(first: FloatArray, second: FloatArray) -> float:
+    """Angle between two unit vectors."""
+    return float(np.degrees(np.arccos(np.clip(first @ second, -1, 1))))
+
+
+def write(rows: list[tuple[str, int, FloatArray]], folder: Path, name: str) -> None:
+    """Every ear, and per kind the bias, SD and largest error of each quantity."""
+    with (folder / f"{name}.csv").open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(("data", "seed", *COLUMNS))
+        table.writerows((kind, seed, *(f"{e:.4f}" for e in errors)) for kind, seed, errors in rows)
+    with (folder / f"{name}-statistics.csv").open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(("data", "quantity", "ears", "bias", "SD", "mean absolute", "largest"))
+        for kind in dict.fromkeys(row[0] for row in rows):
+            errors = np.array([row[2] for row in rows if row[0] == kind])
+            print(f"\n{kind}: ears, bias, SD, mean absolute, largest")
+            for quantity, column in zip(COLUMNS, errors.T, strict=True):
+                known = column[np.isfinite(column)]
+                if len(known) < 2:
+                    continue
+                sizes = np.abs(known)
+                numbers = (known.mean(), known.std(ddof=1), sizes.mean(), sizes.max())
+                cells = [f"{n:.3f}" for n in numbers]
+                table.writerow((kind, quantity, len(known), *cells))
+                print(f"{quantity:30s}{len(known):5d}" + "".join(f"{c:>9s}" for c in cells))
+
+
+def score_diseases(seeds: range, folder: Path) -> None:
+    """What the score says of every diagnosis: structures that truly lack, and those it names."""
+    with (folder / "completeness.csv").open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(
+            ("diagnosis", "seed", "canals lacking", "likert", "missing", "cut", "loops", "bridges")
+        )
+        for diagnosis in DISEASES:
+            right = 0
+            scores = np.zeros(5, dtype=int)
+            for seed in seeds:
+                lacking, found = scored(seed, diagnosis)
+                named = [
+                    name for name in CANALS if found.states[Part[name.upper()]] is State.MISSING
+                ]
+                right += named == lacking
+                scores[found.likert] += 1
+                table.writerow(
+                    (
+                        diagnosis,
+                        seed,
+                        " ".join(lacking),
+                        found.likert,
+                        " ".join(found.missing),
+                        " ".join(found.cut),
+                        found.betti.loops,
+                        found.bridges,
+                    )
+                )
+            print(
+                f"{diagnosis:22s}canals named rightly {right} of {len(seeds)}; ears with Likert "
+                + ", ".join(f"{level}: {scores[level]}" for level in (1, 2, 3, 4)),
+                flush=True,
+            )
+
+
+def scored(seed: int, diagnosis: str) -> tuple[list[str], Completeness]:
+    """Canals that a drawn ear lacks or that bone interrupts, and what the score says."""
+    shape, pose, rng = drawn(seed, diagnosis)
+    grid = grid_at(pose, (0.2, 0.2, 0.2))
+    canvas = Canvas(grid, pose)
+    values = occupancy(paint(shape, canvas), canvas.spacing_mm)
+    lacking = [name for name in CANALS if name not in shape.canals]
+    bone = ossified(shape, canvas, diagnosis, rng)
+    if isinstance(bone, np.ndarray):
+        values = values * (1 - bone)
+        for name, tube in shape.canals.items():
+            at = np.rint(canvas.ijk(tube.points_mm[course(shape, name)])).astype(int)
+            if (bone[tuple(at.T)] > 0.9).any():
+                lacking.append(name)
+    field = np.ones(grid.shape, dtype=bool)
+    if diagnosis == "cut_field":  # the scan ends below the top of the superior canal
+        up = np.moveaxis(np.indices(grid.shape), 0, -1) @ grid.affine[:3, :3].T[:, 2]
+        top = pose.to_lps(shape.landmarks["anterior_arc"])[2] - rng.uniform(0.3, 2.0)
+        field = up + grid.affine[2, 3] < top
+        values = values * field
+    landmarks = Landmarks(shape.landmarks.names, pose.to_lps(shape.landmarks.points_mm))
+    known = landmarks.only(LANDMARK_NAMES)
+    parts = split(values, grid, known, pose)
+    found = score_completeness(values, grid, known, pose, field=field, parts=parts)
+    return sorted(lacking, key=CANALS.index), found
+
+
+if __name__ == "__main__":
+    main()

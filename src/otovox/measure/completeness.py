@@ -1,0 +1,339 @@
+"""Is the inner ear whole? The Likert score of Lim et al. 2024, computed, with its reasons.
+
+Five structures count: cochlea, vestibule, three canals. Loops of vestibule and canals are counted
+by topology (first Betti number), and each canal is followed from opening to opening, at several
+probability levels. "Missing" says what the mask lacks, be it by malformation or by segmentation.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from otovox.anatomy import CANONICAL_MM
+from otovox.geometry import FloatArray, Pose
+from otovox.landmarks import Landmarks
+from otovox.measure.parts import MODIOLUS, PART_OF, STRUCTURES, Part, Parts, split
+from otovox.measure.tori import CANALS, STEP_DEG, USUAL, Torus, usual_range
+from otovox.measure.voxels import Box, box_around, depth_mm, largest, nearest, pieces
+from otovox.volume import Grid
+
+#: Neighbours across faces.
+FACE_NEIGHBOURS = np.abs(np.indices((3, 3, 3)) - 1).sum(axis=0) <= 1
+#: Probability levels at which loops are counted; a canal counts as closed if it is so at most of
+#: them. Chosen.
+LEVELS = (0.3, 0.4, 0.5, 0.6, 0.7)
+#: Least volume of a cochlea and a vestibule that are there, mm3: chosen, a third of the mean less
+#: two SD of 72 ears (73 +- 10.5 and 59 +- 9).
+LEAST_MM3 = {Part.COCHLEA: 17.0, Part.VESTIBULE: 14.0}
+#: Share of its usual place that must be seen for a structure to be missed there: chosen.
+LEAST_SEEN = 0.98
+#: Largest ball, radius in mm, that fits into a cochlea with turns: chosen, between the hook's
+#: lumen (1.3) and the cysts of malformed cochleae.
+CYST_MM = 1.75
+#: The same near the modiolar axis, where the helicotrema was not found either, and how near, mm:
+#: chosen; on drawn ears at 0.2 to 0.5 mm voxels whole cochleae reach 0.93, cystic ones from 1.08.
+CORE_MM, CORE_REACH_MM = 1.0, 1.5
+#: Least volume of a cochlea with all its turns, mm3: chosen, the mean less 2.6 SD of 72 ears.
+SMALL_MM3 = 46.0
+#: Volume that may lie apart without the cochlea being interrupted, mm3: chosen.
+PIECE_MM3 = 3.0
+#: Largest ball, radius in mm, that fits into a vestibule: chosen; drawn ones reach 1.65, wide ones
+#: 1.9, common cavities from 2.4.
+CAVITY_MM = 2.2
+#: Half of the arc that is cut out to see whether a canal is part of a loop, degrees: chosen.
+SLAB_DEG = 12.0
+
+
+class State(StrEnum):
+    """What became of a structure."""
+
+    PRESENT = "present"
+    MISSING = "missing"
+    DISORGANISED = "disorganised"
+    CUT = "cut by the field"
+
+
+@dataclass(frozen=True)
+class Betti:
+    """Betti numbers of vestibule and canals: pieces, loops, cavities."""
+
+    pieces: int
+    loops: int
+    cavities: int
+
+
+@dataclass(frozen=True, eq=False)
+class Completeness:
+    """How complete an inner ear is.
+
+    Attributes:
+        likert: 1 complete; 2, 3, 4 for one, two, three or more of the five structures missing or
+            disorganised (Lim et al. 2024). Structures cut by the field do not count.
+        states: of cochlea, vestibule and the three canals.
+        reasons: why each is not simply present, as sentences.
+        betti: of vestibule and canals at level 0.5.
+        loops_by_level: first Betti number at each of `LEVELS`.
+        bridges: more loops than three canals have: parts that should not touch do.
+        problems: what makes the score doubtful.
+    """
+
+    likert: int
+    states: dict[Part, State]
+    reasons: dict[Part, str]
+    betti: Betti
+    loops_by_level: dict[float, int]
+    bridges: bool
+    problems: tuple[str, ...]
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Names of the structures that are missing or disorganised."""
+        bad = (State.MISSING, State.DISORGANISED)
+        return tuple(STRUCTURES[part].name for part, state in self.states.items() if state in bad)
+
+    @property
+    def cut(self) -> tuple[str, ...]:
+        """Names of the structures that the field of view cuts."""
+        return tuple(
+            STRUCTURES[part].name for part, state in self.states.items() if state is State.CUT
+        )
+
+
+def betti_numbers(mask: NDArray[np.bool_]) -> Betti:
+    """Betti numbers of a mask, foreground 26-, background 6-connected.
+
+    Args:
+        mask: (i, j, k).
+
+    Source: Euler characteristic chi = b0 - b1 + b2, as in scikit-image.
+    """
+    from skimage.measure import euler_number
+
+    padded = np.pad(mask, 1)
+    count = pieces(padded)[1]
+    cavities = pieces(~padded, FACE_NEIGHBOURS)[1] - 1
+    chi = int(euler_number(padded, connectivity=3))
+    return Betti(count, count + cavities - chi, cavities)
+
+
+def score_completeness(
+    values: NDArray,
+    grid: Grid,
+    landmarks: Landmarks,
+    pose: Pose,
+    *,
+    field: NDArray[np.bool_] | None = None,
+    parts: Parts | None = None,
+) -> Completeness:
+    """Score the completeness of one labyrinth.
+
+    Args:
+        values: (i, j, k) mask or probability of the labyrinth, 0..1.
+        grid: where the voxels lie.
+        landmarks: LPS.
+        pose: of the ear.
+        field: (i, j, k) the voxels inside the scan's field; None if all are.
+        parts: of the same field, if `split` was called already.
+
+    Source: Lim et al. 2024, Table 1 (levels); Betti numbers by the Euler characteristic.
+    """
+    values = np.asarray(values)
+    parts = split(values, grid, landmarks, pose) if parts is None else parts
+    near, box = _nearest_parts(parts, grid.spacing_mm)
+    local = values[box]
+    ijk = np.argwhere(np.ones(local.shape, dtype=bool)) + [axis.start for axis in box]
+    angles = {
+        name: trace.torus.angles_deg(pose.to_canonical(grid.to_mm(ijk))).reshape(local.shape)
+        for name, trace in parts.traces.items()
+        if trace is not None
+    }
+    loops: dict[float, int] = {}
+    closed: dict[str, int] = dict.fromkeys(CANALS, 0)
+    betti = Betti(0, 0, 0)
+    for level in LEVELS:
+        inside = local > level
+        vestibular = inside & (near != Part.COCHLEA)
+        numbers = betti_numbers(largest(vestibular))
+        loops[level] = numbers.loops
+        betti = numbers if level == 0.5 else betti
+        for name, angle in angles.items():
+            trace = parts.traces[name]
+            if trace is not None:
+                lumen = inside & (near == PART_OF[name])
+                middle = float(np.mean(usual_range(trace.torus, name)))
+                closed[name] += _is_loop(vestibular, lumen, angle - middle)
+
+    see = _Sight(grid, pose, field)
+    judged = {
+        Part.COCHLEA: _cochlea(parts, landmarks, see),
+        Part.VESTIBULE: _vestibule(parts, see),
+    }
+    for name in CANALS:
+        judged[PART_OF[name]] = _canal(name, parts, see, closed[name])
+    states = {part: state for part, (state, _) in judged.items()}
+    reasons = {part: reason for part, (_, reason) in judged.items() if reason}
+    bad = sum(state in (State.MISSING, State.DISORGANISED) for state in states.values())
+    present = sum(states[PART_OF[name]] is State.PRESENT for name in CANALS)
+    return Completeness(
+        likert=min(bad, 3) + 1,
+        states=states,
+        reasons=reasons,
+        betti=betti,
+        loops_by_level=loops,
+        bridges=betti.loops > 3,
+        problems=_problems(betti, loops, present),
+    )
+
+
+class _Sight:
+    """What share of some points lies within the scan's field."""
+
+    def __init__(self, grid: Grid, pose: Pose, field: NDArray[np.bool_] | None) -> None:
+        self.grid, self.pose, self.field = grid, pose, field
+
+    def share(self, canonical_mm: FloatArray) -> float:
+        points = self.pose.to_lps(canonical_mm)
+        inside = self.grid.contains(points)
+        if self.field is not None:
+            ijk = np.rint(self.grid.to_ijk(points)).astype(int)
+            ijk = np.clip(ijk, 0, np.asarray(self.grid.shape) - 1)
+            inside &= self.field[tuple(ijk.T)]
+        return float(inside.mean())
+
+
+def _nearest_parts(parts: Parts, spacing_mm: FloatArray) -> tuple[NDArray, Box]:
+    """Part of the nearest labelled voxel, in a box around the labyrinth, and the box."""
+    ijk = np.argwhere(parts.labels)
+    if not len(ijk):
+        return np.zeros((1, 1, 1), np.uint8), (slice(0, 1), slice(0, 1), slice(0, 1))
+    box = box_around(ijk, 3)
+    labels = parts.labels[box]
+    return labels[nearest(labels > 0, spacing_mm)], box
+
+
+def _is_loop(mask: NDArray, lumen: NDArray, angle_deg: FloatArray) -> bool:
+    """Whether a canal, cut through in its middle, still hangs together by its two openings."""
+    cut = lumen & (np.abs(angle_deg) < SLAB_DEG)
+    if not cut.any():
+        return False
+    numbers, _ = pieces(mask & ~cut)
+    before = lumen & (angle_deg <= -SLAB_DEG) & (angle_deg > -3 * SLAB_DEG)
+    after = lumen & (angle_deg >= SLAB_DEG) & (angle_deg < 3 * SLAB_DEG)
+    if not before.any() or not after.any():
+        return False
+    ends = [int(np.bincount(numbers[side]).argmax()) for side in (before, after)]
+    return ends[0] == ends[1]
+
+
+def _arc(torus: Torus, name: str) -> FloatArray:
+    """Points of a canal's usual course."""
+    low, high = usual_range(torus, name)
+    return torus.at(np.linspace(low, high, 60))
+
+
+def _canal(name: str, parts: Parts, see: _Sight, levels: int) -> tuple[State, str]:
+    """State of a canal that is part of a loop at so many levels, and why."""
+    if levels > len(LEVELS) // 2:
+        return State.PRESENT, ""
+    trace = parts.traces[name]
+    seen = see.share(_arc(USUAL[name] if trace is None else trace.torus, name))
+    if seen < LEAST_SEEN:
+        return State.CUT, f"{seen:.0%} of the {name} canal's usual course lies in the field"
+    if trace is None:
+        return State.MISSING, f"no tube was found where the {name} canal should run"
+    if levels:
+        return State.MISSING, (
+            f"the loop of the {name} canal is closed only at {levels} of {len(LEVELS)} "
+            "probability levels"
+        )
+    found = len(trace.angle_deg) * STEP_DEG
+    return State.MISSING, (
+        f"the loop of the {name} canal is not closed: {found:.0f} degrees of it were found"
+    )
+
+
+def _cochlea(parts: Parts, landmarks: Landmarks, see: _Sight) -> tuple[State, str]:
+    """State of the cochlea, and why."""
+    angle = np.radians(np.arange(0, 360, 20))
+    # Around the middle of the cochlea of 72 ears, as far as its basal turn reaches.
+    ring = np.stack([np.full(18, 2.3), 5.2 + 3.6 * np.cos(angle), -2.8 + 3.0 * np.sin(angle)], 1)
+    seen = see.share(ring)
+    volume = parts.volumes_mm3[Part.COCHLEA]
+    if seen < LEAST_SEEN:
+        return State.CUT, f"{seen:.0%} of the cochlea's usual outline lies in the field"
+    if volume < LEAST_MM3[Part.COCHLEA]:
+        return State.MISSING, f"voxels of the cochlea: {volume:.0f} mm3"
+    deepest, core = _depths_mm(parts, see.pose)
+    lost = not landmarks.has("helicotrema")
+    if deepest > CYST_MM or (lost and core > CORE_MM):
+        also = "the helicotrema was not found, and " if lost else ""
+        width = deepest if deepest > CYST_MM else core
+        return State.DISORGANISED, f"{also}a ball of {width:.1f} mm radius fits into the cochlea"
+    if volume < SMALL_MM3:
+        return State.DISORGANISED, f"the cochlea is small: {volume:.0f} mm3"
+    apart = _pieces_mm3(parts, (Part.COCHLEA, Part.VESTIBULE))
+    if len(apart) > 1 and apart[1] > PIECE_MM3:
+        return State.DISORGANISED, (
+            f"the cochlea is interrupted: {apart[1]:.0f} mm3 of it or of the vestibule lie apart"
+        )
+    return State.PRESENT, ""
+
+
+def _vestibule(parts: Parts, see: _Sight) -> tuple[State, str]:
+    """State of the vestibule, and why."""
+    volume = parts.volumes_mm3[Part.VESTIBULE]
+    seen = see.share(np.concatenate([2.0 * np.eye(3), -2.0 * np.eye(3)]))
+    if seen < LEAST_SEEN:
+        return State.CUT, f"{seen:.0%} of the vestibule's usual outline lies in the field"
+    if volume < LEAST_MM3[Part.VESTIBULE]:
+        return State.MISSING, f"voxels of the vestibule: {volume:.0f} mm3"
+    ijk, depth = _depth_mm(parts, Part.VESTIBULE)
+    if len(ijk) and depth.max() > CAVITY_MM:
+        reason = f"a ball of {depth.max():.1f} mm radius fits into the vestibule"
+        return State.DISORGANISED, reason
+    return State.PRESENT, ""
+
+
+def _depths_mm(parts: Parts, pose: Pose) -> tuple[float, float]:
+    """Largest balls within the lumen with their middles in the cochlea: anywhere, near its axis."""
+    ijk, depth = _depth_mm(parts, Part.COCHLEA)
+    moved = pose.to_canonical(parts.grid.to_mm(ijk)) - np.asarray(CANONICAL_MM["helicotrema"])
+    aside = np.linalg.norm(np.cross(moved, MODIOLUS), axis=1)
+    core = depth[aside < CORE_REACH_MM]
+    return float(depth.max(initial=0.0)), float(core.max(initial=0.0))
+
+
+def _depth_mm(parts: Parts, part: Part) -> tuple[NDArray, FloatArray]:
+    """Voxels of a part, and how far each lies from the labyrinth's wall."""
+    ijk = np.argwhere(parts.labels == part)
+    if not len(ijk):
+        return ijk, np.empty(0)
+    box, spacing = box_around(ijk, 2), parts.grid.spacing_mm
+    depth = depth_mm(parts.labels[box] > 0, spacing)
+    return ijk, depth[tuple((ijk - [side.start for side in box]).T)] - 0.5 * spacing.mean()
+
+
+def _pieces_mm3(parts: Parts, of: tuple[Part, ...]) -> list[float]:
+    """Volumes of the pieces into which some parts fall together, the largest first."""
+    numbers, _ = pieces(np.isin(parts.labels, of))
+    sizes = np.sort(np.bincount(numbers.ravel())[1:])[::-1]
+    return [float(size) * parts.grid.voxel_mm3 for size in sizes]
+
+
+def _problems(betti: Betti, loops: dict[float, int], closed: int) -> tuple[str, ...]:
+    problems = []
+    if betti.loops > 3:
+        problems.append(
+            f"vestibule and canals have {betti.loops} loops, not 3: parts touch that should not"
+        )
+    elif betti.loops != closed:
+        problems.append(
+            f"{closed} canals were followed from opening to opening, but vestibule and canals "
+            f"have {betti.loops} loops"
+        )
+    if len(set(loops.values())) > 1:
+        told = ", ".join(f"{count} at {level:g}" for level, count in loops.items())
+        problems.append(f"the number of loops depends on the probability level: {told}")
+    return tuple(problems)

@@ -1,0 +1,272 @@
+"""The cochlea in its own coordinates: its lateral wall and lumen, followed about the modiolus.
+
+The field is sampled on half planes about the axis. In each, the outer border of a turn is a bulge;
+the bulges are followed from the round window upward, each turn above the one before it, where the
+septa between the turns are lost as well.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.interpolate import make_smoothing_spline
+from scipy.ndimage import map_coordinates
+from scipy.optimize import isotonic_regression
+
+from otovox.geometry import FloatArray, Pose
+from otovox.measure.frame import CochlearFrame
+from otovox.volume import Grid
+
+#: Half planes about the axis, and samples in each: chosen, finer than the 0.2 mm working grid.
+STEP_DEG, SAMPLE_MM = 7.5, 0.1
+_TURN = round(360 / STEP_DEG)
+#: Radii and heights that a half plane covers, mm; heights from the helicotrema. Chosen around
+#: cochleae of any size: basal radius up to 6.5 mm, height 2.8-6.9 mm.
+_RADII_MM, _HEIGHTS_MM = (0.0, 7.6), (-7.5, 2.5)
+#: Where the duct is looked for, degrees after the round window. Source: it ends at 780-1010.
+_LAST_DEG = 1080.0
+
+#: The mean cochlea over 72 labyrinths, where to begin to look: radius of the lateral wall and
+#: height from the helicotrema, mm, every 45 degrees from 0 to 945.
+_MEAN_MM = np.array(
+    [
+        (5.96, -3.09), (4.48, -3.23), (3.80, -3.25), (3.49, -3.01), (3.34, -2.80), (3.16, -2.72),
+        (2.98, -2.62), (2.69, -2.41), (2.28, -2.22), (2.17, -2.09), (2.16, -1.92), (2.10, -1.62),
+        (1.91, -1.36), (1.67, -1.19), (1.54, -1.06), (1.53, -0.96), (1.61, -0.86), (1.73, -0.76),
+        (1.78, -0.61), (1.62, -0.40), (1.22, -0.18), (0.73, -0.08),
+    ]
+)  # fmt: skip
+_MEAN_DEG = 45.0 * np.arange(len(_MEAN_MM))
+#: Its lowest and highest lumen, mm from the helicotrema; from the same table.
+_MEAN_EXTENT_MM = (-4.27, 0.19)
+
+#: A turn lies above the one before by at least this share of the mean cochlea's rise. Chosen on
+#: phantoms: less lets the last turn slip into the second.
+_RISE_SHARE = 0.85
+#: Least rise past half a turn, mm per degree; chosen, a third of the mean cochlea's.
+_LEAST_SLOPE = 0.0008
+#: Pull of heights past the first turn towards the mean cochlea, per round: chosen, weak.
+_PULL = 0.1
+#: Rounds of following the bulges: chosen; the last ones move them by hundredths of a millimetre.
+_ROUNDS = 12
+#: How far above and below a turn's middle its bulge is looked at, mm: chosen, half a lumen.
+_WINDOW_MM, _WINDOW_SD_MM = 0.6, 0.35
+#: How far inside and outside its place in the last round a wall may be found, mm; in the first
+#: turn farther outside, for cochleae are wider or narrower than the mean one there. Chosen.
+_INWARD_MM, _OUTWARD_MM, _OUTWARD_FIRST_MM = 1.6, 0.5, 1.0
+#: Stiffness of the splines of height and wall, in units of 45 degrees: chosen.
+_STIFF_HEIGHT, _STIFF_WALL = 0.3, 0.01
+#: Before this angle the duct does not end unless it is malformed: chosen, below the 780 measured.
+_EARLIEST_END_DEG = 400.0
+#: A wall nearer to the axis than this belongs to the duct's end, mm. Source: mean wall at 945
+#: degrees, where less than two thirds of ears still have a lumen.
+END_MM = 0.75
+
+
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """The duct as followed, in the coordinates of its `CochlearFrame`; rows every `STEP_DEG`.
+
+    Attributes:
+        theta_deg: (n,) from 0 to the last angle at which a wall was found.
+        wall_mm: (n,) radius of the lateral wall.
+        height_mm: (n,) height of the turn's middle, where the wall is outermost.
+        centre_mm: (n,) radius of the lumen's centre.
+        lumen_mm: (n,) radius of the lumen's section, of equal area.
+        found: (n,) whether the wall was seen there, or only carried on by the spline.
+        bottom_mm, top_mm: lowest and highest lumen.
+        end_found: whether the duct's end was seen; if not, it was lost at the last angle.
+    """
+
+    theta_deg: FloatArray
+    wall_mm: FloatArray
+    height_mm: FloatArray
+    centre_mm: FloatArray
+    lumen_mm: FloatArray
+    found: NDArray[np.bool_]
+    bottom_mm: float
+    top_mm: float
+    end_found: bool
+
+    @property
+    def end_deg(self) -> float:
+        """Total angle of the duct."""
+        return float(self.theta_deg[-1])
+
+
+class _Planes(NamedTuple):
+    """Half planes about the axis.
+
+    values: (azimuth, radius, height); outward: (azimuth, radius, height) radius of each crossing
+    from lumen to bone, inf where there is none; radii_mm, heights_mm: (n,).
+    """
+
+    values: NDArray[np.float32]
+    outward: FloatArray
+    radii_mm: FloatArray
+    heights_mm: FloatArray
+
+
+def trace_cochlea(
+    values: NDArray, grid: Grid, pose: Pose, frame: CochlearFrame
+) -> tuple[Trace | None, str]:
+    """Follow the lateral wall and the lumen from the round window to the apex.
+
+    Args:
+        values: (i, j, k) probability of the labyrinth on `grid`, 0 to 1.
+        grid: where the voxels lie.
+        pose: where the ear lies.
+        frame: the cochlea's own coordinates.
+
+    Returns:
+        The trace and an empty reason; or None and why.
+    """
+    planes = _half_planes(values, grid, pose, frame)
+    extent = _extent(planes)
+    if extent is None:
+        return None, "no turns around the modiolar axis"
+    theta = np.arange(0.0, _LAST_DEG + STEP_DEG / 2, STEP_DEG)
+    low, high = _MEAN_EXTENT_MM
+    stretch = (extent[1] - extent[0]) / (high - low)
+    expected = extent[1] + (np.interp(theta, _MEAN_DEG, _MEAN_MM[:, 1]) - high) * stretch
+    rise = _RISE_SHARE * (expected - np.interp(theta - 360, theta, expected))
+    rise[theta > _MEAN_DEG[-1]] = rise[theta <= _MEAN_DEG[-1]][-1]
+    wall, height = np.interp(theta, _MEAN_DEG, _MEAN_MM[:, 0]), expected
+    for number in range(_ROUNDS):
+        seen, step = _look(planes, theta, wall, height)
+        step = step + np.where(theta > 360, _PULL * (expected - height), 0.0)
+        height = _ordered(theta, height + 0.7 * step, rise)
+        stiff = 1.0 if number < _ROUNDS // 2 else _STIFF_WALL
+        wall = _smooth_wall(theta, seen, wall, stiff)
+    seen, _ = _look(planes, theta, wall, height)
+    count, end_found = _end(theta, seen)
+    if count < 2:
+        return None, "no lateral wall beyond the round window"
+    theta, seen, wall, height = (array[:count] for array in (theta, seen, wall, height))
+    wall = _smooth_wall(theta, seen, wall, _STIFF_WALL)
+    centre, lumen = _lumen(planes, theta, wall, height)
+    return Trace(
+        theta_deg=theta,
+        wall_mm=wall,
+        height_mm=height,
+        centre_mm=centre,
+        lumen_mm=lumen,
+        found=np.isfinite(seen),
+        bottom_mm=extent[0],
+        top_mm=extent[1],
+        end_found=end_found,
+    ), ""
+
+
+def _half_planes(values: NDArray, grid: Grid, pose: Pose, frame: CochlearFrame) -> _Planes:
+    azimuth = STEP_DEG * np.arange(_TURN, dtype=float)
+    radii = np.arange(*_RADII_MM, SAMPLE_MM)
+    heights = np.arange(*_HEIGHTS_MM, SAMPLE_MM)
+    theta, radius, height = np.meshgrid(azimuth, radii, heights, indexing="ij")
+    points = frame.to_canonical(theta, radius, height)
+    ijk = np.moveaxis(grid.to_ijk(pose.to_lps(points)), -1, 0)
+    sampled = np.empty(theta.shape, dtype=np.float32)
+    map_coordinates(values, ijk, order=1, mode="constant", output=sampled)
+    inner, outer = sampled[:, :-1], sampled[:, 1:]
+    leaving = (inner >= 0.5) & (outer < 0.5)
+    share = (inner - 0.5) / np.where(leaving, inner - outer, 1)
+    outward = np.where(leaving, radii[:-1, None] + SAMPLE_MM * share, np.inf)
+    return _Planes(sampled, outward, radii, heights)
+
+
+def _extent(planes: _Planes) -> tuple[float, float] | None:
+    """Lowest lumen of the basal turn, and highest lumen near the axis; None where there is none."""
+    inside = planes.values >= 0.5
+    # Within 1.8 mm of the axis lie the upper turns alone; past 45 degrees no vestibule reaches the
+    # basal turn, nor past 4.6 mm from the axis.
+    core = inside[:, planes.radii_mm < 1.8].any(axis=1)
+    basal = slice(round(45 / STEP_DEG), round(225 / STEP_DEG))
+    ring = inside[basal][:, (planes.radii_mm > 1.5) & (planes.radii_mm < 4.6)].any(axis=1)
+    upper, lower = np.flatnonzero(core.max(axis=0)), np.flatnonzero(ring.max(axis=0))
+    if not len(upper) or not len(lower):
+        return None
+    half = SAMPLE_MM / 2
+    return float(planes.heights_mm[lower[0]]) - half, float(planes.heights_mm[upper[-1]]) + half
+
+
+def _look(
+    planes: _Planes, theta: FloatArray, wall: FloatArray, height: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """The wall at each turn's height, nan where there is none, and how far off its bulge lies."""
+    up = np.arange(-_WINDOW_MM, _WINDOW_MM + SAMPLE_MM / 2, SAMPLE_MM)
+    half = len(up) // 2
+    at = (height[:, None] + up - planes.heights_mm[0]) / SAMPLE_MM
+    at = np.clip(at, 0, len(planes.heights_mm) - 1.001)
+    below, share = at.astype(int), at % 1
+    plane = np.arange(len(theta))[:, None] % _TURN
+    outside = np.where(theta < 360, _OUTWARD_FIRST_MM, _OUTWARD_MM)[:, None]
+
+    def nearest(level: NDArray[np.int64]) -> FloatArray:
+        crossings = planes.outward[plane, :, level]
+        which = np.abs(crossings - wall[:, None, None]).argmin(axis=2)
+        found = np.take_along_axis(crossings, which[..., None], axis=2)[..., 0]
+        near = (found > wall[:, None] - _INWARD_MM) & (found < wall[:, None] + outside)
+        return np.where(near, found, np.nan)
+
+    border = nearest(below) * (1 - share) + nearest(below + 1) * share
+    seen = border[:, half]
+    relative = border - np.where(np.isfinite(seen), seen, wall)[:, None]
+    relative = np.clip(np.where(np.isfinite(relative), relative, -0.5), -0.5, 0.25)
+    # Past the notch between two turns the border belongs to the other: it may not rise again.
+    relative[:, half:] = np.minimum.accumulate(relative[:, half:], axis=1)
+    relative[:, half::-1] = np.minimum.accumulate(relative[:, half::-1], axis=1)
+    weight = np.exp(-0.5 * (up / _WINDOW_SD_MM) ** 2)
+    # A bulge's border falls by u^2 / 2 R from its top; lumens have R of about 1 mm.
+    step = (relative * weight * up).sum(axis=1) / (weight * up**2).sum()
+    return seen, np.where(np.isfinite(seen), np.clip(step, -0.3, 0.3), 0.0)
+
+
+def _ordered(theta: FloatArray, height: FloatArray, rise: FloatArray) -> FloatArray:
+    """Smooth heights that rise past half a turn, each turn above the one before."""
+    late, slope = theta >= 180, _LEAST_SLOPE * theta
+    rising = isotonic_regression((height - slope)[late]).x + slope[late]
+    height = np.concatenate([height[~late], rising])
+    height = make_smoothing_spline(theta / 45, height, lam=_STIFF_HEIGHT)(theta / 45)
+    for n in range(_TURN, len(height)):
+        height[n] = max(height[n], height[n - _TURN] + rise[n])
+    return height
+
+
+def _smooth_wall(theta: FloatArray, seen: FloatArray, wall: FloatArray, stiff: float) -> FloatArray:
+    known = np.isfinite(seen)
+    if len(theta) < 5:
+        return np.where(known, seen, wall)
+    weights = np.where(known, 1.0, 1e-3)
+    spline = make_smoothing_spline(theta / 45, np.where(known, seen, wall), w=weights, lam=stiff)
+    return spline(theta / 45)
+
+
+def _end(theta: FloatArray, seen: FloatArray) -> tuple[int, bool]:
+    """Rows up to the duct's end, and whether it was seen within reach."""
+    ended = (theta > _EARLIEST_END_DEG) & ~(seen > END_MM)
+    if ended.any():
+        return int(np.argmax(ended)), True
+    return len(theta), False
+
+
+def _lumen(
+    planes: _Planes, theta: FloatArray, wall: FloatArray, height: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Radius of the lumen's centre, and of its section, from the axis and of itself."""
+    centres, sections = np.empty(len(theta)), np.empty(len(theta))
+    for n in range(len(theta)):
+        plane = planes.values[n % _TURN]
+        level = round((height[n] - planes.heights_mm[0]) / SAMPLE_MM)
+        row = plane[:, min(max(level, 0), plane.shape[1] - 1)]
+        outer = min(int(wall[n] / SAMPLE_MM), len(row) - 1)
+        bone = np.flatnonzero(row[:outer] < 0.5)
+        inner_mm = (bone[-1] + 0.5) * SAMPLE_MM if len(bone) else 0.0
+        wide = max((wall[n] - inner_mm) / 2, SAMPLE_MM)
+        column = plane[round(max(wall[n] - min(wide, 1.0), 0.0) / SAMPLE_MM)]
+        bone = np.flatnonzero(column < 0.5) * SAMPLE_MM + planes.heights_mm[0] - height[n]
+        tall = max(float(np.abs(bone).min(initial=_WINDOW_MM * 3)) - SAMPLE_MM / 2, SAMPLE_MM)
+        # Where the section reaches the axis its width is not its own: then it is taken as round.
+        wide = wide if inner_mm > 0 else min(wide, tall)
+        centres[n], sections[n] = max(wall[n] - wide, 0.0), np.sqrt(wide * tall)
+    return centres, sections

@@ -1,0 +1,290 @@
+"""Semicircular canals as bent tori: found near their usual place, traced section by section.
+
+A canal is unrolled about its axis: half-planes every few degrees, each cut into the sections of
+what lies there. Sections that are tubes (small, and whole within the window) are chained along
+the angle; the torus is fitted to their middles, and the canal unrolled anew about the better torus.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import ndimage
+from scipy.optimize import least_squares
+
+from otovox.geometry import FloatArray, Pose, unit
+from otovox.measure.voxels import pieces
+from otovox.volume import Grid
+
+Sampler = Callable[[FloatArray], FloatArray]
+
+#: Canals in the order of every table.
+CANALS = ("anterior", "posterior", "lateral")
+
+#: Degrees between neighbouring half-planes: chosen, 0.2 mm along a canal.
+STEP_DEG = 4.0
+#: Half-width of the unrolled window, mm: chosen, an ampulla (1.03 mm) that lies 1 mm off.
+WINDOW_MM = 2.1
+#: Distance of samples within a half-plane, mm: chosen, below the working voxel.
+SAMPLE_MM = 0.15
+#: Section areas of a tube, mm2: chosen; mean lumen radii are 0.44-0.54 mm, least of single ears
+#: 0.25 mm, and an ampulla of mean and largest radius has 3.3 and 4.2 mm2.
+AREA_MM2 = (0.12, 5.2)
+#: Fewest degrees of a chain that counts as a piece of a canal: chosen.
+LEAST_PIECE_DEG = 24.0
+#: How short of its usual end a canal may end without being open there, degrees: chosen.
+SHORT_DEG = 16.0
+#: How far beyond its usual ends a canal is looked for, degrees: chosen, three SD of its arc.
+BEYOND_DEG = 20.0
+
+
+@dataclass(frozen=True, eq=False)
+class Torus:
+    """Circle in space, canonical mm.
+
+    Attributes:
+        center_mm: (3,).
+        normal: (3,) unit.
+        radius_mm: of the circle of the lumen's middles.
+        reference: (3,) unit, in the plane: from the centre away from the vestibule, angle 0.
+    """
+
+    center_mm: FloatArray
+    normal: FloatArray
+    radius_mm: float
+    reference: FloatArray
+
+    @property
+    def across(self) -> FloatArray:
+        """(3,) unit in the plane, at angle 90 degrees."""
+        return np.cross(self.normal, self.reference)
+
+    def at(self, angle_deg: ArrayLike, out_mm: ArrayLike = 0.0, up_mm: ArrayLike = 0.0):
+        """Canonical points (..., 3) from angle, distance outward of the circle, and height."""
+        angle, out, up = np.broadcast_arrays(np.radians(angle_deg), out_mm, up_mm)
+        radial = np.cos(angle)[..., None] * self.reference + np.sin(angle)[..., None] * self.across
+        return (
+            self.center_mm
+            + (self.radius_mm + out)[..., None] * radial
+            + up[..., None] * (self.normal)
+        )
+
+    def angles_deg(self, points_mm: FloatArray) -> FloatArray:
+        """Angle of (n, 3) canonical points about the axis, -180 to 180."""
+        moved = points_mm - self.center_mm
+        return np.degrees(np.arctan2(moved @ self.across, moved @ self.reference))
+
+
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """What was found of one canal, canonical mm; sections in the order of the angle.
+
+    Attributes:
+        torus: fitted circle.
+        angle_deg: (n,) angles of the sections.
+        points_mm: (n, 3) their middles.
+        radius_mm: (n,) radius of the circle with the section's area.
+        closed: one unbroken chain leads from the vestibule to the vestibule or the common crus.
+        gap_deg: angles without a tube between the first and last section.
+    """
+
+    torus: Torus
+    angle_deg: FloatArray
+    points_mm: FloatArray
+    radius_mm: FloatArray
+    closed: bool
+    gap_deg: float
+
+
+def _usual(center: ArrayLike, normal: ArrayLike, radius_mm: float) -> Torus:
+    center_mm, axis = np.asarray(center, dtype=float), unit(normal)
+    away = center_mm - (center_mm @ axis) * axis
+    return Torus(center_mm, axis, radius_mm, unit(away))
+
+
+#: Usual circles in the canonical right-ear frame. Source: 72 labyrinths fitted to clinical CT.
+USUAL = {
+    "anterior": _usual((0.46, -0.80, 4.52), (0.101, 0.994, 0.046), 3.29),
+    "posterior": _usual((-3.57, -3.58, 1.25), (0.993, -0.117, 0.016), 3.31),
+    "lateral": _usual((0.64, -3.38, 1.11), (0.0, 0.0, 1.0), 2.60),
+}
+#: Where a canal usually begins (at the ampulla) and ends, canonical mm. Source: ends of the mean
+#: centrelines of the same 72 labyrinths.
+ENDS_MM = {
+    "anterior": ((2.599, -0.438, 2.307), (-3.022, -1.011, 4.448)),
+    "posterior": ((-2.790, -0.798, -1.151), (-3.544, -1.839, 3.929)),
+    "lateral": ((2.476, -1.414, 0.992), (-2.014, -2.047, 0.833)),
+}
+
+
+def sampler(values: NDArray, grid: Grid, pose: Pose) -> Sampler:
+    """Reads a field at canonical points, trilinearly; 0 outside its grid."""
+    linear = np.linalg.inv(grid.affine[:3, :3])
+    step = linear @ pose.matrix
+    start = linear @ (pose.origin_mm - grid.affine[:3, 3])
+    field = np.ascontiguousarray(values, dtype=np.float32)
+
+    def read(points_mm: FloatArray) -> FloatArray:
+        where = np.moveaxis(points_mm @ step.T + start, -1, 0)
+        return ndimage.map_coordinates(field, where, order=1, mode="constant", cval=0.0)
+
+    return read
+
+
+def trace_canal(read: Sampler, name: str) -> Trace | None:
+    """Trace one canal.
+
+    Args:
+        read: field 0..1 at canonical points; see `sampler`.
+        name: of the canal, one of `CANALS`.
+
+    Returns:
+        The trace; None if no tube is found where the canal should be.
+    """
+    torus, trace = USUAL[name], None
+    for _ in range(3):
+        found = _chain(read, torus, name)
+        if found is None:
+            return trace
+        trace = found
+        torus = found.torus
+    return trace
+
+
+def fit_torus(points_mm: FloatArray, like: Torus) -> Torus:
+    """Robust circle in space through points: least squares with soft-L1 from a start by SVD.
+
+    Args:
+        points_mm: (n, 3), n >= 5.
+        like: gives the normal's sign and the reference direction.
+
+    Returns:
+        The circle whose distance to the points, in and out of its plane, is least.
+    """
+    middle = points_mm.mean(axis=0)
+    normal = np.linalg.svd(points_mm - middle)[2][2]
+    normal = normal if normal @ like.normal > 0 else -normal
+    first = unit(like.reference - (like.reference @ normal) * normal)
+    second = np.cross(normal, first)
+    flat = (points_mm - middle) @ np.stack([first, second]).T
+    # Kasa's circle, linear, as a start.
+    rows = np.column_stack([2 * flat, np.ones(len(flat))])
+    a, b, c = np.linalg.lstsq(rows, (flat**2).sum(axis=1), rcond=None)[0]
+    start = np.array([a, b, 0.0, 0.0, 0.0, np.sqrt(max(c + a * a + b * b, 0.01))])
+
+    def placed(p: FloatArray) -> tuple[FloatArray, FloatArray]:
+        center = middle + p[0] * first + p[1] * second + p[2] * normal
+        return center, unit(normal + p[3] * first + p[4] * second)
+
+    def residuals(p: FloatArray) -> FloatArray:
+        center, axis = placed(p)
+        moved = points_mm - center
+        up = moved @ axis
+        out = np.linalg.norm(moved - up[:, None] * axis, axis=1) - p[5]
+        return np.concatenate([up, out])
+
+    best = least_squares(residuals, start, loss="soft_l1", f_scale=0.3).x
+    center, axis = placed(best)
+    reference = unit(like.reference - (like.reference @ axis) * axis)
+    return Torus(center, axis, float(best[5]), reference)
+
+
+def _chain(read: Sampler, torus: Torus, name: str) -> Trace | None:
+    angles = np.arange(-180.0, 180.0, STEP_DEG)
+    steps = np.arange(-WINDOW_MM, WINDOW_MM + SAMPLE_MM / 2, SAMPLE_MM)
+    angle, out, up = np.meshgrid(angles, steps, steps, indexing="ij")
+    values = read(torus.at(angle, out, up))
+    flat = np.zeros((3, 3, 3), dtype=bool)
+    flat[1] = True
+    sections, count = pieces(values > 0.5, flat)
+    if count == 0:
+        return None
+    area = np.bincount(sections.ravel(), minlength=count + 1)[1:] * SAMPLE_MM**2
+    border = np.ones(values.shape[1:], dtype=bool)
+    border[1:-1, 1:-1] = False
+    touching = np.bincount(sections[:, border].ravel(), minlength=count + 1)[1:] > 0
+    tube = (area > AREA_MM2[0]) & (area < AREA_MM2[1]) & ~touching
+    keep = np.concatenate([[False], tube])[sections]
+    chains = pieces(keep)[0]
+    piece_of = np.zeros(count, dtype=int)
+    flat_ids = sections.ravel()
+    piece_of[flat_ids[flat_ids > 0] - 1] = chains.ravel()[flat_ids > 0]
+    weights = values.astype(float)
+    total = np.bincount(sections.ravel(), weights.ravel())[1:]
+    out_mm = np.bincount(sections.ravel(), (weights * out).ravel())[1:] / total
+    up_mm = np.bincount(sections.ravel(), (weights * up).ravel())[1:] / total
+    at = np.zeros(count, dtype=int)
+    at[flat_ids[flat_ids > 0] - 1] = np.repeat(np.arange(len(angles)), steps.size**2)[flat_ids > 0]
+    low, high = usual_range(torus, name)
+    chosen = _chosen(piece_of * tube, at, np.hypot(out_mm, up_mm), (angles, low, high))
+    if chosen is None:
+        return None
+    order = chosen[np.argsort(at[chosen])]
+    where = at[order]
+    points = torus.at(angles[where], out_mm[order], up_mm[order])
+    radius = np.sqrt(area[order] / np.pi)
+    gaps = np.diff(where) - 1
+    reached = [angles[where[0]] - low < SHORT_DEG, high - angles[where[-1]] < SHORT_DEG]
+    ends = [
+        _beyond(sections, tube, int(index) + shift, (float(out_mm[i]), float(up_mm[i])))
+        for index, shift, i in ((where[0], -1, order[0]), (where[-1], 1, order[-1]))
+    ]
+    gap_deg = float(gaps.sum() * STEP_DEG)
+    return Trace(
+        torus=fit_torus(points, torus),
+        angle_deg=angles[where],
+        points_mm=points,
+        radius_mm=radius,
+        closed=gap_deg == 0 and all(np.logical_or(ends, reached)),
+        gap_deg=gap_deg,
+    )
+
+
+def usual_range(torus: Torus, name: str) -> tuple[float, float]:
+    """Angles about a torus between which the canal usually runs, degrees, the lower first.
+
+    Args:
+        torus: fitted or usual circle.
+        name: of the canal.
+    """
+    first, second = torus.angles_deg(np.asarray(ENDS_MM[name]))
+    return float(min(first, second)), float(max(first, second))
+
+
+def _chosen(
+    piece: NDArray, at: NDArray, off_mm: FloatArray, spans: tuple[FloatArray, float, float]
+) -> NDArray | None:
+    """Sections of the canal: those of its pieces, one per angle, the nearest to the circle."""
+    angles, low, high = spans
+    within = (angles[at] > low - BEYOND_DEG) & (angles[at] < high + BEYOND_DEG)
+    kept: list[int] = []
+    taken: set[int] = set()
+    numbers = [int(n) for n in np.unique(piece[piece > 0])]
+    scored = []
+    for number in numbers:
+        members = np.flatnonzero((piece == number) & within)
+        span = len(np.unique(at[members])) * STEP_DEG
+        if span < LEAST_PIECE_DEG:
+            continue
+        scored.append((span - 30 * float(np.median(off_mm[members])), number, members))
+    for _, _, members in sorted(scored, key=lambda item: -item[0]):
+        here = set(at[members].tolist())
+        if len(here & taken) > 0.25 * len(here) or float(np.median(off_mm[members])) > 1.4:
+            continue
+        for index in here - taken:
+            same = members[at[members] == index]
+            kept.append(int(same[np.argmin(off_mm[same])]))
+        taken |= here
+    return np.array(kept, dtype=int) if len(kept) >= 6 else None
+
+
+def _beyond(sections: NDArray, tube: NDArray, index: int, near: tuple[float, float]) -> bool:
+    """Whether the next half-plane shows a wider space where the chain ends."""
+    if not 0 <= index < len(sections):
+        return True
+    plane = sections[index]
+    i, j = (round((float(v) + WINDOW_MM) / SAMPLE_MM) for v in near)
+    spot = plane[max(i - 3, 0) : i + 4, max(j - 3, 0) : j + 4]
+    found = np.unique(spot[spot > 0])
+    return bool(len(found)) and not tube[found - 1].all()
