@@ -42,7 +42,7 @@ def dataset(tmp_path: Path) -> Path:
 @pytest.fixture
 def reference() -> Contrast:
     rng = np.random.default_rng(9)
-    parts = [rng.normal(-0.5, 0.05, 130), rng.normal(1.2, 0.05, 5700)]
+    parts = [rng.normal(0.5, 0.05, 130), rng.normal(2.0, 0.05, 5700)]
     return contrast_of([np.concatenate(parts)])
 
 
@@ -57,9 +57,9 @@ def test_found_or_named_clusters_come_into_range(
     assert len(set(found.groups.values())) == len(found.before) == 2
     for number, kind in enumerate(("dried", "fixed")):
         bone = found.maps[f"w-{number}"].apply(np.array([KINDS[kind][1]]))
-        assert bone[0] == pytest.approx(1.2, abs=0.1)
+        assert bone[0] == pytest.approx(2.0, abs=0.1)
     for group, values in found.after.items():
-        gap = [abs(np.median(v) - 1.2) for v in (found.before[group], values)]
+        gap = [abs(np.median(v) - 2.0) for v in (found.before[group], values)]
         assert gap[1] < 0.05
         assert gap[1] < gap[0]
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from otovox.dataset import Entry, folds_by_patient, keep_folds, marked_fold
@@ -21,6 +21,7 @@ def test_the_papers_folds() -> None:
     assert folds != folds_by_patient(SET_A, seed=1)
 
 
+@settings(deadline=None, max_examples=40)
 @given(
     st.lists(st.integers(0, 9), min_size=10, max_size=30),
     st.integers(1, 3),

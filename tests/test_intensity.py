@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from otovox.intensity import (
@@ -81,6 +81,7 @@ def test_nothing_has_no_scaling() -> None:
         scaling_of([])
 
 
+@settings(deadline=None, max_examples=40)
 @given(st.floats(0.01, 100), st.floats(-1e3, 1e3))
 def test_scaling_is_free_of_units(factor: float, shift: float) -> None:
     values = np.random.default_rng(0).normal(300, 500, 500)
@@ -143,6 +144,7 @@ def test_matching_with_itself_changes_nothing() -> None:
     np.testing.assert_allclose(match(own, own).apply(values), values, atol=1.0)
 
 
+@settings(deadline=None, max_examples=40)
 @given(st.lists(st.floats(-2000, 4000), min_size=2, max_size=30))
 def test_matching_keeps_the_order(values: list[float]) -> None:
     rng = np.random.default_rng(0)
