@@ -116,6 +116,9 @@ def test_cavities_are_tissue_and_the_air_outside_is_not() -> None:
     assert mask[10, 10, 10]
     assert not mask[1, 1, 1]
     assert not mask[2, 20, 20]
+    # The same in a field whose border is near the bone: air there is outside all the same.
+    near = tissue(values[6:34, 6:34, 6:34], np.full(3, 0.5))
+    np.testing.assert_array_equal(near, mask[6:34, 6:34, 6:34])
 
 
 def sample(fluid: float, bone: float, rng: np.random.Generator) -> np.ndarray:

@@ -171,10 +171,13 @@ def tissue(values: NDArray[np.floating], spacing_mm: FloatArray) -> NDArray[np.b
     if float(values.max()) == float(values.min()):
         return np.ones(values.shape, bool)
     bright = values > threshold_otsu(thinned(values))
-    # Closing by distances: within reach of the mask, and of nothing that is not.
-    near = np.asarray(ndimage.distance_transform_edt(~bright, sampling=spacing_mm)) <= CLOSING_MM
-    away = ndimage.distance_transform_edt(np.pad(near, 1, mode="edge"), sampling=spacing_mm)
-    return bright | (np.asarray(away)[1:-1, 1:-1, 1:-1] > CLOSING_MM)
+    # Closing by distances, with room for it around the field: air at the border stays outside.
+    room = [(int(np.ceil(CLOSING_MM / step)) + 1,) * 2 for step in spacing_mm]
+    far = ~np.pad(bright, room)
+    near = np.asarray(ndimage.distance_transform_edt(far, sampling=spacing_mm)) <= CLOSING_MM
+    closed = np.asarray(ndimage.distance_transform_edt(near, sampling=spacing_mm)) > CLOSING_MM
+    inner = tuple(slice(before, -after) for before, after in room)
+    return bright | closed[inner]
 
 
 def tissue_sample(values: NDArray[np.floating], spacing_mm: FloatArray) -> NDArray[np.float32]:
