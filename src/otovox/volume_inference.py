@@ -171,8 +171,8 @@ def as_prediction(
         probability = Probability(found.probability, found.grid)
         # Logits are closer to linear across a wall than probabilities are.
         p = np.clip(found.probability, 0.01, 0.99)
-        inside = resample(np.log(p / (1 - p)), found.grid, scan.grid, outside=-5.0) > 0
-        labels.values[inside] = side.label
+        logits = resample(np.log(p / (1 - p)), found.grid, scan.grid, outside=-5.0)
+        np.putmask(labels.values, logits > 0, side.label)
         uncertainty = resample(found.spread, found.grid, scan.grid, outside=0.0)
         core = found.probability > 0.5
         if core.any():
