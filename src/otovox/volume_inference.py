@@ -177,7 +177,8 @@ def as_prediction(
         core = found.probability > 0.5
         if core.any():
             middle = found.grid.to_mm(np.argwhere(core).mean(axis=0))
-            near_sd = float(found.spread[ndimage.binary_dilation(core, iterations=3)].mean())
+            near = np.asarray(ndimage.binary_dilation(core, iterations=3), dtype=bool)
+            near_sd = float(found.spread[near].mean())
             sure = float(found.probability[core].mean())
     if found.peaks.size:
         sure = float(np.clip(found.peaks, 0, 1).mean())
