@@ -149,8 +149,9 @@ def main() -> None:
         "Diseases are seen by a CBCT. `python benchmarks/robustness.py --cases 3 --model labyrinth "
         "--model OLDER`.",
         measured(),
-        "Measurements of 8 unseen phantoms each, whose geometry is known: `python "
-        "benchmarks/measurements.py --cases 8`, `python benchmarks/measurements_canals.py --cases "
+        "Measurements of unseen phantoms whose geometry is known (20 each for the cochlea, its last "
+        "column and the canals 8): `python "
+        "benchmarks/measurements.py --cases 20`, `python benchmarks/measurements_canals.py --cases "
         "8`, both again with `--predicted fpvct` and `--predicted msct`; all but the first with "
         "`--first-seed 100`.",
         head(),
