@@ -149,8 +149,8 @@ def main() -> None:
         "Diseases are seen by a CBCT. `python benchmarks/robustness.py --cases 3 --model labyrinth "
         "--model OLDER`.",
         measured(),
-        "Measurements of unseen phantoms whose geometry is known (20 each for the cochlea, its last "
-        "column and the canals 8): `python "
+        "Measurements of unseen phantoms whose geometry is known, 20 each for the cochlea (8 in "
+        "the last column), 8 for the canals: `python "
         "benchmarks/measurements.py --cases 20`, `python benchmarks/measurements_canals.py --cases "
         "8`, both again with `--predicted fpvct` and `--predicted msct`; all but the first with "
         "`--first-seed 100`.",
