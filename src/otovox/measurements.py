@@ -115,12 +115,7 @@ def measure_ear(ear: EarPrediction, field: Grid) -> EarMeasurements:
 
 def _plain(volume_mm3: float, landmarks: Landmarks) -> dict[str, float]:
     """What needs no shape."""
-    distances = {
-        name: landmarks.distance_mm(first, second)
-        if landmarks.has(first) and landmarks.has(second)
-        else np.nan
-        for name, first, second in DISTANCES
-    }
+    distances = {name: landmarks.distance_mm(one, other) for name, one, other in DISTANCES}
     return {"labyrinth_volume": volume_mm3} | distances
 
 

@@ -15,7 +15,7 @@ from otovox.measurements import Measurement
 from otovox.pictures import TOP_SPREAD, planes_picture
 from otovox.quantities import Norm
 from otovox.result import EarResult, ResultFile
-from otovox.surfaces import mesh, smooth_mesh
+from otovox.surfaces import ear_surface
 
 #: Told at the top of the page: measurement and how it is called there.
 _KEYS = {
@@ -151,11 +151,7 @@ def _add_ear(figure: Any, prediction: Prediction, ear: EarPrediction, column: in
     import plotly.graph_objects as go
 
     structure = LABYRINTH[ear.side]
-    if ear.probability is None:
-        mask = prediction.labels.values == ear.side.label
-        points, faces = smooth_mesh(mask, prediction.labels.grid)
-    else:
-        points, faces = mesh(ear.probability.values, ear.probability.grid)
+    points, faces = ear_surface(ear, prediction.labels)
     x, y, z = points.astype(np.float32).T
     i, j, k = faces.astype(np.int32).T
     figure.add_trace(

@@ -30,7 +30,7 @@ from otovox.measured_shapes import lines, parts_map, planes
 from otovox.measurements import Measurement, measure_ear
 from otovox.quantities import DISTANCES
 from otovox.result import DICOM, FILES, RESULT, SCHEMA_VERSION, ResultFile, describe, sides_of
-from otovox.surfaces import mesh, smooth_mesh
+from otovox.surfaces import ear_surface
 from otovox.tables import long_table
 
 #: Steps of the uncertainty as it is written: chosen, far below its own error, to compress well.
@@ -122,14 +122,9 @@ def _write(prediction: Prediction, folder: Path) -> ResultFile:
     write_itksnap_labels(folder / FILES["labels"])
     write_markups(folder / FILES["landmarks"], _by_side(prediction))
     surfaces = {}
-    fine = {ear.side: ear.probability for ear in prediction.ears}
+    ears = {ear.side: ear for ear in prediction.ears}
     for side in sides_of(prediction):
-        probability = fine[side]
-        if probability is None:
-            surface = smooth_mesh(labels.values == side.label, labels.grid)
-        else:
-            surface = mesh(probability.values, probability.grid)
-        surfaces[side] = surface
+        surface = surfaces[side] = ear_surface(ears[side], labels)
         write_stl(folder / FILES[f"labyrinth_{side}"], *surface)
         write_ply(folder / FILES[f"ply_{side}"], *surface, side)
     if surfaces:

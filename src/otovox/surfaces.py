@@ -4,8 +4,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from otovox.case import EarPrediction
 from otovox.geometry import FloatArray
-from otovox.volume import Grid
+from otovox.volume import Grid, LabelMap
 
 FaceArray = NDArray[np.int64]
 
@@ -123,6 +124,21 @@ def smooth_mesh(mask: NDArray[np.bool_], grid: Grid) -> tuple[FloatArray, FaceAr
         level = (low + high) / 2
         surface = mesh(field, crop, level)
     return surface
+
+
+def ear_surface(ear: EarPrediction, labels: LabelMap) -> tuple[FloatArray, FaceArray]:
+    """The surface of a found labyrinth: of its probability, or of its voxels if there is none.
+
+    Args:
+        ear: as found.
+        labels: 1 right, 2 left labyrinth, on the scan's grid.
+
+    Returns:
+        As `mesh`.
+    """
+    if ear.probability is None:
+        return smooth_mesh(labels.values == ear.side.label, labels.grid)
+    return mesh(ear.probability.values, ear.probability.grid)
 
 
 def signed_volume_mm3(vertices_mm: FloatArray, faces: FaceArray) -> float:
