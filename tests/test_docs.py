@@ -55,7 +55,7 @@ def test_python_runs(
     grid = Grid((24, 22, 20), affine_from(np.eye(3) * 0.5, np.zeros(3)))
     scan = Scan(np.zeros(grid.shape, np.float32), grid)
     monkeypatch.setattr("otovox.analysis.load_scan", lambda path, series=None: scan)
-    monkeypatch.setattr("otovox.inference.open_analyzer", lambda **_: FakeAnalyzer())
+    monkeypatch.setattr("otovox.single_ear.open_any", lambda **_: FakeAnalyzer())
     monkeypatch.chdir(tmp_path)
     exec(compile(code, page.name, "exec"), {})
 

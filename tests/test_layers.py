@@ -50,7 +50,11 @@ PLAN = (
         ),
         frozenset({"scipy", "skimage", "SimpleITK"}),
     ),
-    Layer("files", ("formats", "dataset"), frozenset({"pydicom", "highdicom", "trimesh"})),
+    Layer(
+        "files",
+        ("formats", "dataset", "contrast_sets"),
+        frozenset({"pydicom", "highdicom", "trimesh"}),
+    ),
     Layer(
         "learning",
         (
@@ -69,6 +73,7 @@ PLAN = (
             "unusual",
             "trust",
             "inference",
+            "single_ear",
         ),
         frozenset({"torch", "lightning", "safetensors", "openvino", "threadpoolctl"}),
     ),
@@ -89,6 +94,7 @@ PLAN = (
             "scored_runs",
             "paper_tables",
             "figures",
+            "case_results",
             "error_pictures",
             "evaluation_report",
             "summary",

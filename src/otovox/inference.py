@@ -53,6 +53,8 @@ logger = logging.getLogger(__name__)
 MIDDLE_MM = np.array([-0.1, 0.5, 1.1])
 #: A landmark whose peak is below this share of a full heatmap counts as absent: chosen.
 LOWEST_PEAK = 0.25
+#: Landmarks that a pose needs: three lie in a plane, and a plane has no handedness.
+POSE_LANDMARKS = 4
 TtaName = Literal["none", "fast", "paper", "full"]
 Turn = tuple[tuple[float, float, float], bool]
 
@@ -210,7 +212,7 @@ class Analyzer:
 
     def _fit(self, look: Look) -> Pose | None:
         """The pose that the found landmarks tell, and with it the side; None with too few."""
-        if np.isfinite(look.points_mm[:, 0]).sum() < 4:
+        if np.isfinite(look.points_mm[:, 0]).sum() < POSE_LANDMARKS:
             return None
         names = self.labyrinth.config.network.landmarks
         return min(
@@ -264,7 +266,7 @@ class Analyzer:
         mean, sd = _mean_points(points)
         peaks = np.stack([look.peaks for look in looks]).mean(axis=0)
         inside = probability > 0.5
-        enough = bool(np.isfinite(mean[:, 0]).sum() >= 4)
+        enough = bool(np.isfinite(mean[:, 0]).sum() >= POSE_LANDMARKS)
         if not (enough or assumed) or not inside.any():
             return None
         fitted, other = pose, None

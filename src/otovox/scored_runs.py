@@ -34,6 +34,23 @@ IN_VOXELS = {
     **{f"{name}_mm": f"{name}_voxels" for name in LANDMARK_NAMES},
 }
 
+#: What a model of one task does not tell (S21), by its heads: no score, rather than a bad one.
+LACKING = {
+    "segmentation": [
+        "landmark_mean_mm",
+        "landmark_mean_voxels",
+        "landmarks_absent",
+        *(f"{name}_mm" for name in LANDMARK_NAMES),
+        *(f"{name}_voxels" for name in LANDMARK_NAMES),
+    ],
+    "landmarks": [
+        *("dice", "iou", "vs", "precision", "recall", "specificity", "accuracy", "surface_dice"),
+        *("hd_mm", "hd95_mm", "avg_hd_mm", "assd_mm", "components", "volume_mm3"),
+        *("hd_voxels", "hd95_voxels", "avg_hd_voxels", "assd_voxels"),
+        *("uncertainty", "volume_uncertainty"),
+    ],
+}
+
 
 def load_prediction(folder: Path, scan: Scan) -> Prediction:
     """A prediction as its result folder tells it.
@@ -58,7 +75,10 @@ def load_prediction(folder: Path, scan: Scan) -> Prediction:
         labels=labels,
         uncertainty=_uncertainty(folder / FILES["uncertainty"], scan),
         warnings=tuple(result.warnings),
-        provenance={"models": dict(result.provenance.models)},
+        provenance={
+            "models": dict(result.provenance.models),
+            "settings": dict(result.provenance.settings),
+        },
     )
 
 
@@ -129,6 +149,9 @@ def score_entry(prediction: Prediction, case: Case, entry: Entry, *, fold: str) 
         fold: name of the fold that predicted it.
     """
     table = scores_table(score_case(prediction, case))
+    heads = prediction.provenance.get("settings", {}).get("heads", "both")
+    lacking = LACKING.get(str(heads), ())
+    table[[name for name in lacking if name in table]] = np.nan
     facts = asdict(entry) | {"set": set_name(entry), "fold": fold}
     for place, name in enumerate(FACTS):
         if name not in ("case", "side"):
