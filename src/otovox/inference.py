@@ -44,6 +44,7 @@ from otovox.trust import (
     fit_quality,
     scan_warnings,
 )
+from otovox.unusual import Flag, is_unusual, load_flag, sentence
 from otovox.volume import Grid, LabelMap, Probability, Scan
 
 logger = logging.getLogger(__name__)
@@ -119,6 +120,8 @@ class Analyzer:
         labyrinth, locator: the trained models.
         labyrinth_engine, locator_engine: ready to run.
         tta: name of the test-time samples.
+        flag: threshold beyond which an ear is unlike healthy ones; None where none was found for
+            this model and these samples.
     """
 
     labyrinth: Bundle
@@ -126,6 +129,7 @@ class Analyzer:
     labyrinth_engine: Engine
     locator_engine: Engine
     tta: TtaName
+    flag: Flag | None = None
 
     def predict(self, scan: Scan) -> Prediction:
         """Analyse one scan.
@@ -307,7 +311,12 @@ class Analyzer:
                 for p, look in zip(probabilities, looks, strict=True)
             ),
         )
-        ear = replace(ear, warnings=ear_warnings(ear, scan.grid, other, sd[order]))
+        warnings = ear_warnings(ear, scan.grid, other, sd[order])
+        if self.flag is not None:
+            unusual = is_unusual(ear, self.flag)
+            warnings += (sentence(ear, self.flag),) if unusual else ()
+            ear = replace(ear, unusual=unusual)
+        ear = replace(ear, warnings=warnings)
         return Ear(ear, probability, spread, grid)
 
 
@@ -339,6 +348,7 @@ def open_analyzer(
         open_engine(labyrinth, device=device, threads=threads),
         open_engine(locator, device=device, threads=threads),
         tta,  # pyright: ignore[reportArgumentType]
+        load_flag(model, sha256=labyrinth.sha256, tta=tta),
     )
 
 
