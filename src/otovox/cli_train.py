@@ -111,10 +111,8 @@ def cross_validate(
 
     for fold in range(folds):
         predict_fold(dataset, output, fold, how=Plan(tuple(test), tta, match, device))
-    typer.echo(f"Next: otovox evaluate {output} --data {dataset} --output {output / 'scores'}")
-    for path in test:
-        place = output / "tests" / path.resolve().name
-        typer.echo(f"      otovox evaluate {place} --data {path} --output {place / 'scores'}")
+    sets = " ".join(f"--data {path}" for path in (dataset, *test))
+    typer.echo(f"Next: otovox evaluate {output} {sets} --output {output / 'scores'}")
 
 
 def _settings(preset: str | None, config: Path | None, precision: str | None) -> "TrainConfig":

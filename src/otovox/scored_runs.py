@@ -82,14 +82,16 @@ def load_prediction(folder: Path, scan: Scan) -> Prediction:
     )
 
 
-def folds_of(results: Sequence[Path]) -> dict[str, Path]:
+def folds_of(results: Sequence[Path], dataset: Path | None = None) -> dict[str, Path]:
     """The folds that result folders stand for, by name.
 
     A folder that holds `fold-*` folders stands for these, each with its results within or in a
-    folder `results` of its own. Any other folder is one fold.
+    folder `results` of its own; a cross-validation that had the data set as a test set stands for
+    `tests/NAME` in it. Any other folder is one fold.
 
     Args:
         results: output folders of `otovox analyze`, or of a cross-validation.
+        dataset: folder of the data set that the results are wanted of.
 
     Raises:
         InputError: if a folder is not there, or two folds have the same name.
@@ -98,6 +100,8 @@ def folds_of(results: Sequence[Path]) -> dict[str, Path]:
     for folder in results:
         if not folder.is_dir():
             raise InputError(f"{folder}: is no folder of results")
+        if dataset is not None and (tests := folder / "tests" / dataset.resolve().name).is_dir():
+            folder = tests
         inner = sorted(path for path in folder.glob("fold-*") if path.is_dir())
         for fold in inner or [folder]:
             if fold.name in folds:
@@ -136,7 +140,8 @@ def score_runs(
             score_entry(load_prediction(path, case.scan), case, entry, fold=fold)
             for fold, path in there.items()
         ]
-    return (pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()), missing
+    table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+    return table.assign(data=dataset.resolve().name), missing
 
 
 def score_entry(prediction: Prediction, case: Case, entry: Entry, *, fold: str) -> pd.DataFrame:
