@@ -20,7 +20,7 @@ from otovox.geometry import Pose
 from otovox.inference import MIDDLE_MM, POSE_LANDMARKS, Analyzer, open_analyzer
 from otovox.landmarks import Landmarks
 from otovox.resample import resample
-from otovox.trust import scan_warnings
+from otovox.trust import low_confidence, scan_warnings
 from otovox.volume import Grid, LabelMap, Probability, Scan
 from otovox.volume_inference import (
     Sweep,
@@ -146,6 +146,7 @@ def one_ear(found: VolumePrediction, scan: Scan, pose: Pose) -> Prediction:
         confidence=sure,
         uncertainty=spread,
     )
+    ear = replace(ear, warnings=low_confidence(ear))
     return Prediction(scan, (ear,), labels, uncertainty)
 
 
