@@ -6,6 +6,8 @@ Source: Zhang et al. 2020, Medical Image Analysis 60:101621. Blocks, widths and 
 our dual-headed U-Net (chosen, not measured), so that the two differ in nothing but their design.
 """
 
+from typing import Self
+
 import torch
 from torch import Tensor, nn
 
@@ -79,6 +81,13 @@ class JSDNet(nn.Module):
         self.displacement = DisplacementUNet(inner)
         self.joint = JointUNet(inner)
         initialise(self, inner)
+
+    def train(self, mode: bool = True) -> Self:
+        """Training mode, but for a first network that is frozen."""
+        super().train(mode)
+        if not any(values.requires_grad for values in self.displacement.parameters()):
+            self.displacement.eval()
+        return self
 
     def forward(self, x: Tensor, auxiliary: bool | None = None) -> Output:
         """Segment and locate.

@@ -3,6 +3,8 @@
 slice and masks -> encoder with max pooling -> bottleneck, dropout -> decoder with skips -> logits
 """
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
@@ -73,7 +75,7 @@ class SliceUNet(nn.Module):
     def __init__(self, config: SliceCascadeConfig, incoming: int) -> None:
         super().__init__()
         filters = config.filters
-        pairs = list(zip(filters[:-1], filters[1:], strict=True))
+        pairs = list(pairwise(filters))
         self.downs = nn.ModuleList(
             Block(config.backbone, before, after)
             for before, after in zip((incoming, *filters[:-1]), filters, strict=True)
