@@ -31,23 +31,24 @@ from otovox.volume_inference import Sweep, VolumePrediction
 
 pytestmark = pytest.mark.filterwarnings("ignore::Warning:lightning", "ignore::UserWarning:torch")
 
-SIDE = 32
+SIDE = 16
 #: Axes (superior, left, anterior): neither the order nor the sense of LPS.
 TURNED = np.array([[0.0, 1.0, 0.0], [0.0, 0.0, -1.0], [1.0, 0.0, 0.0]])
-GRID = Grid.centred((4, -7, 2), (SIDE, SIDE, SIDE), spacing_mm=0.5, directions=TURNED)
+SHAPE = (SIDE, SIDE, SIDE)
+GRID = Grid.centred((4, -7, 2), SHAPE, spacing_mm=0.5, directions=TURNED)
 
 
 def a_case(name: str = "one", seed: int = 0) -> Prepared:
     """A bright ball in noise away from the middle, a point at its middle and two beside it."""
     rng = np.random.default_rng(seed)
-    middle = np.array([18.0, 13.0, 16.0]) + rng.integers(-2, 3, 3)
+    middle = np.array([9.0, 6.0, 8.0]) + rng.integers(-1, 2, 3)
     away = np.linalg.norm(np.moveaxis(np.indices(GRID.shape), 0, -1) - middle, axis=-1)
-    image = rng.normal(0, 30, GRID.shape) + 1000 * (away < 7)
-    points = middle + np.array([[0.0, 0, 0], [5, 0, 0], [0, 0, 6]])
+    image = rng.normal(0, 30, GRID.shape) + 1000 * (away < 4)
+    points = middle + np.array([[0.0, 0, 0], [4, 0, 0], [0, 0, 4]])
     return Prepared(
         Entry(name, name),
         image.astype(np.float32),
-        (away < 7).astype(np.uint8),
+        (away < 4).astype(np.uint8),
         points[None],
         GRID,
     )
@@ -63,7 +64,7 @@ def settings(system: dict[str, Any], iterations: int, **optimiser: Any) -> Train
             "heatmaps": [{"iteration": 0, "spread_voxels": 2.0, "amplitude": 10.0}],
             "loss": {"segmentation": "bce"},
             "optimiser": {
-                "peak_rate": 5e-3,
+                "peak_rate": 1e-2,
                 "weight_decay": 0.0,
                 "warmup_iterations": 0,
                 "plateau_iterations": iterations // 2,
@@ -85,7 +86,7 @@ def settings(system: dict[str, Any], iterations: int, **optimiser: Any) -> Train
 
 
 CASCADE = {"kind": "slice-cascade", "order": ["coronal", "axial"], "filters": [4, 8]}
-JSDNET = {"kind": "jsdnet", "channels": [4, 8], "displacement_unit_voxels": 16}
+JSDNET = {"kind": "jsdnet", "channels": [4, 8], "displacement_unit_voxels": 8}
 
 
 def trained(config: TrainConfig, output: Path, cases: list[Prepared], **how: Any):
