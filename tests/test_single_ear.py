@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ from otovox.inference import Analyzer
 from otovox.landmarks import Landmarks
 from otovox.single_ear import SingleEarAnalyzer, one_ear, open_any
 from otovox.volume import Grid, LabelMap, Scan
-from otovox.volume_inference import Sweep, VolumePrediction
+from otovox.volume_inference import Sweep, VolumePrediction, predict_volume
 from test_volume_inference import Copying, bundle
 
 GRID = Grid.centred((0.0, 0.0, 0.0), (150, 40, 40), spacing_mm=0.7)
@@ -51,9 +51,12 @@ def scan() -> Scan:
 
 
 def analyzer(tmp_path: Path, *sides: Side) -> SingleEarAnalyzer:
-    own: Any = Copying()
-    guide: Any = Guide(*sides)
-    return SingleEarAnalyzer(bundle(tmp_path / "model"), own, guide, Sweep(overlap_voxels=4))
+    model, guide = bundle(tmp_path / "model"), cast("Any", Guide(*sides))
+
+    def look(scan: Scan, workspace: Path, *, sweep: Sweep | None = None) -> VolumePrediction:
+        return predict_volume(scan, model, Copying(), workspace, sweep=sweep)
+
+    return SingleEarAnalyzer(model, look, guide, Sweep(overlap_voxels=4))
 
 
 def test_two_ears_are_looked_at_each_in_its_own_field(tmp_path, scan):

@@ -13,7 +13,6 @@ from otovox.bundle import Bundle, load_bundle
 from otovox.case import Prediction
 from otovox.contrast_sets import bring_into_range, own_scaling
 from otovox.dataset import Entry, read_index
-from otovox.engine import open_engine
 from otovox.errors import ConfigError
 from otovox.figures import contrast_matching
 from otovox.formats import load_scan, save_label_map, save_volume, write_markups
@@ -22,7 +21,8 @@ from otovox.geometry import mean_pose
 from otovox.intensity import Histogram, Scaling, Statistics
 from otovox.result import FILES, RESULT, describe
 from otovox.single_ear import one_ear
-from otovox.volume_inference import Sweep, Turns, predict_volume
+from otovox.systems import system_of
+from otovox.volume_inference import Sweep, Turns, VolumePrediction
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +36,8 @@ class Plan:
 
     Attributes:
         tests: folders of data sets.
-        tta: test-time augmentation of these (S9); validation cases have none.
+        tta: test-time augmentation of these (S9), by systems that have it; validation cases have
+            none.
         match: clusters that are matched to the training set (S6): a number, a column, or nothing.
         device: where, see `engine.open_engine`.
     """
@@ -70,27 +71,27 @@ def predict_cases(
         sweep: how; its scaling is that of each case.
         device: where, see `engine.open_engine`.
     """
-    sweep, engine = sweep or Sweep(), None
+    sweep, look = sweep or Sweep(), None
     for entry, scaling in scalings.items():
         if (output / entry.case / RESULT).is_file():
             continue
         if entry.side not in set(Side):
             logger.warning("%s: its side is %r, left out", entry.case, entry.side or "unknown")
             continue
-        engine = engine or open_engine(bundle, device=device)
+        look = look or system_of(bundle.config).opened(bundle, device=device)
         scan = replace(load_scan(dataset / entry.image), name=entry.case)
         pose = mean_pose(Side(entry.side), scan.grid.center_mm)
         make_folder(output)
         with tempfile.TemporaryDirectory(prefix=".case-", dir=output) as folder:
             how = replace(sweep, scaling=scaling)
-            found = predict_volume(scan, bundle, engine, Path(folder), sweep=how)
+            found = look(scan, Path(folder), sweep=how)
             prediction = replace(
                 one_ear(found, scan, pose),
                 provenance={
                     "models": {bundle.config.name: {"sha256": bundle.sha256}},
                     "settings": {
                         "single_ear": True,
-                        "heads": bundle.config.network.heads,
+                        "heads": _heads(found),
                         "tta": sweep.tta,
                         # S24: over the whole volume; an ear's is that of its labyrinth.
                         "volume_mean_sd": found.mean_uncertainty,
@@ -124,7 +125,7 @@ def predict_fold(dataset: Path, output: Path, number: int, *, how: Plan) -> None
         make_folder(place)
         picture = place / f"contrast-fold-{number}.png"
         scalings = scalings_of(bundle, test, by=how.match, picture=picture)
-        sweep = Sweep(tta=how.tta)
+        sweep = Sweep(tta=how.tta if system_of(bundle.config).turns else "none")
         predict_cases(bundle, test, scalings, results, sweep=sweep, device=how.device)
 
 
@@ -158,6 +159,13 @@ def scalings_of(
     mean, sd = known["labyrinth"]
     contrast_matching(brought.before, brought.after, picture, inside=(mean, sd))
     return {entry: brought.scalings[entry.case] for entry in entries}
+
+
+def _heads(found: VolumePrediction) -> str:
+    """What a model tells, in the words of `config.NetworkConfig.heads`."""
+    if found.probability is None:
+        return "landmarks"
+    return "segmentation" if found.landmarks is None else "both"
 
 
 def training_scaling(bundle: Bundle) -> Scaling | None:

@@ -15,11 +15,11 @@ from otovox.anatomy import LANDMARK_NAMES
 from otovox.bundle import Bundle, load_bundle
 from otovox.case import EarPrediction, Prediction
 from otovox.chunks import Window
-from otovox.engine import Engine, open_engine
 from otovox.geometry import Pose
 from otovox.inference import MIDDLE_MM, POSE_LANDMARKS, Analyzer, open_analyzer
 from otovox.landmarks import Landmarks
 from otovox.resample import resample
+from otovox.systems import Predict, system_of
 from otovox.trust import low_confidence, scan_warnings
 from otovox.volume import Grid, LabelMap, Probability, Scan
 from otovox.volume_inference import (
@@ -27,7 +27,6 @@ from otovox.volume_inference import (
     Turns,
     VolumePrediction,
     on_grid,
-    predict_volume,
     sd_on_grid,
 )
 
@@ -40,13 +39,13 @@ class SingleEarAnalyzer:
     """A model that knows no pose, beside the embedded ones that do.
 
     Attributes:
-        bundle, engine: the model, and the same ready to run.
+        bundle, look: the model, and the same ready to look at scans.
         guide: finds the ears and tells their sides and poses; nothing else of it is used.
         sweep: how a scan is gone through.
     """
 
     bundle: Bundle
-    engine: Engine
+    look: Predict
     guide: Analyzer
     sweep: Sweep
 
@@ -72,7 +71,7 @@ class SingleEarAnalyzer:
 
     def _predict(self, scan: Scan, pose: Pose) -> Prediction:
         with tempfile.TemporaryDirectory(prefix="otovox-") as folder:
-            found = predict_volume(scan, self.bundle, self.engine, Path(folder), sweep=self.sweep)
+            found = self.look(scan, Path(folder), sweep=self.sweep)
             shown = one_ear(found, scan, pose)
             if found.probability is None or not shown.ears:
                 return shown
@@ -95,14 +94,15 @@ def open_any(
         ConfigError, ModelError: if a name or a model does not fit.
     """
     bundle = load_bundle(model)
-    heads = bundle.config.network
-    if heads.heads == "both" and len(heads.landmarks) >= POSE_LANDMARKS:
+    system, heads = system_of(bundle.config), bundle.config.network
+    posed = heads.heads == "both" and len(heads.landmarks) >= POSE_LANDMARKS
+    if posed and bundle.config.system.kind == "dual-head":
         return open_analyzer(device=device, threads=threads, tta=tta, model=str(model))
-    engine = open_engine(bundle, device=device, threads=threads)
+    look = system.opened(bundle, device=device, threads=threads)
     guide = open_analyzer(device=device, threads=threads, tta="none")
     # The small turns of "fast" are taken in the ear's own frame, which this model does not know.
     turns = cast("Turns", "none" if tta == "fast" else tta)
-    return SingleEarAnalyzer(bundle, engine, guide, Sweep(tta=turns))
+    return SingleEarAnalyzer(bundle, look, guide, Sweep(tta=turns))
 
 
 def one_ear(found: VolumePrediction, scan: Scan, pose: Pose) -> Prediction:
