@@ -6,6 +6,7 @@ import torch
 
 from otovox.bundle import load_bundle
 from otovox.config import load_preset
+from otovox.errors import ConfigError
 
 pytestmark = pytest.mark.filterwarnings("ignore::Warning:lightning", "ignore::UserWarning:torch")
 
@@ -79,3 +80,8 @@ def test_the_bundle_of_a_run_can_be_loaded(tmp_path, datasets):
     assert again.sha256 == bundle.sha256
     assert again.facts["iteration"] == 2
     assert again.network()(torch.zeros(1, 1, 16, 16, 16)).heatmaps is not None
+
+
+def test_other_systems_need_a_data_set(tmp_path):
+    with pytest.raises(ConfigError, match="--data"):
+        train_preset(load_preset("autocasnet-unet"), tmp_path / "run")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from otovox.bundle import Bundle, load_bundle
-from otovox.config import TrainConfig
+from otovox.config import TrainConfig, config_from
 from otovox.dataset import Entry, read_index, read_info
 from otovox.errors import ConfigError, InputError
 from otovox.formats.writing import make_folder, replacing
@@ -115,7 +115,8 @@ def train_fold(
     place = output / f"fold-{number}"
     settings = place / "config.json"
     if resume and settings.is_file():
-        if json.loads(settings.read_text("utf-8")) != config.model_dump(mode="json"):
+        begun = config_from(json.loads(settings.read_text("utf-8")), origin=str(settings))
+        if begun != config:
             raise ConfigError(f"{place}: was begun with other settings; choose another --output")
         if (place / "finished").is_file():
             return load_bundle(place / "model")

@@ -376,7 +376,13 @@ def train_preset(
     iterations: int | None = None,
     hardware: Hardware | None = None,
 ) -> Bundle:
-    """Train on phantoms, as the settings say; anatomies are kept in `output`/anatomies."""
+    """Train on phantoms, as the settings say; anatomies are kept in `output`/anatomies.
+
+    Raises:
+        ConfigError: if the system is not the dual-headed U-Net, which alone learns from these.
+    """
+    if config.system.kind != "dual-head":
+        raise ConfigError(f"{config.name}: a {config.system.kind} system learns from --data alone")
     datasets = phantom_datasets(config.data, output / "anatomies")
     return train(config, output, datasets, resume=resume, hardware=hardware, iterations=iterations)
 

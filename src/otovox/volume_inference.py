@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from otovox.bundle import Bundle
 from otovox.chunks import Blend, Shape, Window, batches, turned, usual_stride, windows
+from otovox.config import TrainConfig
 from otovox.engine import Engine
 from otovox.errors import ConfigError, InputError
 from otovox.formats.writing import make_folder
@@ -104,7 +105,7 @@ def predict_volume(
     sweep = sweep or Sweep()
     config = bundle.config
     chunk = config.data.shape
-    grid = _grid(scan, bundle, sweep.largest_voxels)
+    grid = field_grid(scan, config, sweep.largest_voxels)
     if sweep.tta != "none" and len(set(chunk)) > 1:
         raise ConfigError(f"chunks of {chunk} voxels are no cubes and cannot be turned as such")
     if not 0 <= (sweep.overlap_voxels or 0) < min(chunk):
@@ -168,8 +169,18 @@ def sd_on_grid(prediction: VolumePrediction, grid: Grid) -> NDArray[np.float32]:
     return values
 
 
-def _grid(scan: Scan, bundle: Bundle, largest: int) -> Grid:
-    spacing_mm, chunk = bundle.config.data.spacing_mm, bundle.config.data.shape
+def field_grid(scan: Scan, config: TrainConfig, largest: int = LARGEST_VOXELS) -> Grid:
+    """The whole field of a scan in a model's voxels.
+
+    Args:
+        scan: of one ear.
+        config: of the model.
+        largest: a field with more voxels is refused.
+
+    Raises:
+        InputError: if it has.
+    """
+    spacing_mm, chunk = config.data.spacing_mm, config.data.shape
     # In floats: the count of a mistaken header may exceed any integer.
     voxels = float(np.prod(np.maximum(scan.grid.extent_mm / spacing_mm, chunk)))
     if voxels > largest:

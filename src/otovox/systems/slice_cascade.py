@@ -24,7 +24,6 @@ from otovox.intensity import Scaling, Statistics
 from otovox.losses import segmentation_loss
 from otovox.networks import SliceCascade, build
 from otovox.networks.slices import SliceUNet
-from otovox.prepared import working_grid
 from otovox.resample import resample
 from otovox.systems.stacks import (
     Image,
@@ -41,8 +40,8 @@ from otovox.systems.stacks import (
     unstack,
 )
 from otovox.systems.system import Cases, Predict
-from otovox.volume import Grid, Scan
-from otovox.volume_inference import SLAB, Sweep, VolumePrediction
+from otovox.volume import Scan
+from otovox.volume_inference import SLAB, Sweep, VolumePrediction, field_grid
 
 if TYPE_CHECKING:
     from otovox.training import Hardware, Run
@@ -289,7 +288,7 @@ def _predict(
     if sweep.tta != "none":
         raise ConfigError("a cascade of slices has no test-time augmentation; choose none")
     config, system = bundle.config, settings_of(bundle.config)
-    grid = _grid(scan, config, sweep.largest_voxels)
+    grid = field_grid(scan, config, sweep.largest_voxels)
     canonical = canonical_grid(grid, config.data.shape)
     image = resample(scan.values, scan.grid, grid, outside="edge")
     image = resample(image, grid, canonical, order="cubic", outside="edge")
@@ -307,15 +306,3 @@ def _predict(
         probability[start : start + SLAB] = values
     none = np.zeros(0)
     return VolumePrediction(probability, uncertainty, None, none, none, grid)
-
-
-def _grid(scan: Scan, config: TrainConfig, largest: int) -> Grid:
-    spacing_mm = config.data.spacing_mm
-    # In floats: the count of a mistaken header may exceed any integer.
-    voxels = float(np.prod(np.maximum(scan.grid.extent_mm / spacing_mm, config.data.shape)))
-    if voxels > largest:
-        raise InputError(
-            f"{scan.name}: its field has {voxels:.2g} voxels of {spacing_mm:g} mm, more than "
-            f"{largest:.2g}; cut it to the temporal bone"
-        )
-    return working_grid(scan.grid, spacing_mm, config.data.shape)
