@@ -41,7 +41,7 @@ def test_views_are_axes_far_apart():
         assert np.allclose(np.linalg.norm(views, axis=1), 1)
         assert (views[:, 2] >= 0).all()
         least.append(angles_deg(views).min())
-    # Six axes drawn freely come within 22 degrees in half of the draws.
+    # Six axes drawn freely: median 17 degrees; so: 40 (2000 and 500 draws).
     assert np.median(least) > 35
 
 
@@ -95,8 +95,8 @@ def test_sampled_and_mapped_back_is_the_same_volume(view):
     planes = stack(GRID, np.array(view), spacing_mm=0.4)
     back = map_back(sample_planes(volume, GRID, planes, outside=0), planes, GRID)
     assert back.shape == GRID.shape
-    # Twice linear, a curvature of at most 2 per mm2: 2 x 3 axes x 0.4^2 / 8 of it, rounded up.
-    assert np.abs(back - volume).max() < 0.12
+    # Linear twice, at 0.4 mm and an SD of 1 mm: at most 7.3 % of the peak over 60 views.
+    assert np.abs(back - volume).max() < 0.09 * volume.max()
     assert np.corrcoef(back.ravel(), volume.ravel())[0, 1] > 0.995
 
 
