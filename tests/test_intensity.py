@@ -5,6 +5,8 @@ import pytest
 
 from otovox.errors import InputError
 from otovox.intensity import (
+    Matching,
+    Scaling,
     Statistics,
     find_clusters,
     histogram,
@@ -13,6 +15,8 @@ from otovox.intensity import (
     profile,
     standardise,
     statistics,
+    tissue,
+    tissue_sample,
 )
 
 VALUES = np.random.default_rng(0).normal(300, 500, (20, 21, 22)).astype(np.float32)
@@ -84,29 +88,55 @@ def test_kinds_of_contrast_are_told_apart():
         find_clusters([profile(one) for one in volumes[:3]], count=4)
 
 
+def test_tissue_takes_in_what_bone_encloses():
+    away = np.linalg.norm(np.moveaxis(np.indices((40, 40, 40)), 0, -1) - 19.5, axis=-1)
+    found = tissue(specimen(0, -950, 2600), 0.4)
+    assert found[away < 16].all()
+    assert found[away > 19].mean() < 1e-3
+    assert tissue(np.full((5, 5, 5), 7.0), 0.4).all()
+
+
 def test_dried_bone_is_brought_into_the_range_of_frozen_bone():
     """Fluid spaces of dried specimens are air; after matching they are fluid again."""
-    frozen = histogram([specimen(n, 40, 1500) for n in range(2)])
+    frozen = histogram([tissue_sample(specimen(n, 40, 1500), 0.4) for n in range(2)])
     dried = [specimen(n, -950, 2600) for n in range(5, 7)]
-    matched = match(dried[0], histogram(dried), frozen)
+    matching = match(histogram([tissue_sample(one, 0.4) for one in dried]), frozen)
+    matched = matching.apply(dried[0])
     assert frozen.modes[1] == pytest.approx(1500, abs=30)
     away = np.linalg.norm(np.moveaxis(np.indices((40, 40, 40)), 0, -1) - 19.5, axis=-1)
     assert np.median(matched[(away > 7) & (away < 16)]) == pytest.approx(1500, abs=40)
-    own = match(specimen(0, 40, 1500), frozen, frozen)
-    inside = (away > 7) & (away < 16)
-    np.testing.assert_allclose(
-        np.median(own[inside]), np.median(specimen(0, 40, 1500)[inside]), atol=20
-    )
+    own = match(frozen, frozen).apply(specimen(0, 40, 1500))
+    np.testing.assert_allclose(own, specimen(0, 40, 1500), atol=1)
 
 
 def test_matching_undoes_another_scale():
-    """The same specimens in another unit give back what they were."""
+    """The same specimens in another unit give back what they were, beyond the ends, too."""
     volumes = [specimen(n, 40, 1500) for n in range(2)]
-    wanted = histogram(volumes)
+    wanted = histogram([tissue_sample(one, 0.4) for one in volumes])
     other = [0.3 * one + 700 for one in volumes]
-    back = match(other[1], histogram(other), wanted)
+    matching = match(histogram([tissue_sample(one, 0.4) for one in other]), wanted)
+    back = matching.apply(other[1])
     low, high = wanted.quantiles[[0, -1]]
-    np.testing.assert_allclose(back, np.clip(volumes[1], low, high), atol=2)
+    inside = (volumes[1] > low) & (volumes[1] < high)
+    np.testing.assert_allclose(back[inside], volumes[1][inside], atol=2)
+    assert back.min() < low - 100
+
+
+def test_a_flat_cluster_can_be_matched():
+    wanted = histogram([tissue_sample(specimen(0, 40, 1500), 0.4)])
+    assert np.isfinite(match(histogram([np.full(50, 3.0)]), wanted).apply(np.arange(6.0))).all()
+    with pytest.raises(InputError, match="no volume"):
+        histogram([])
+
+
+def test_scaling_standardises_then_matches():
+    given = statistics([specimen(0, 40, 1500)])
+    plain = Scaling(given).apply(specimen(0, 40, 1500))
+    np.testing.assert_array_equal(plain, standardise(specimen(0, 40, 1500), given))
+    line = Matching(np.array([-1.0, 1.0]), np.array([-1.0, 1.0]), 2.0, 0.5)
+    np.testing.assert_allclose(
+        Scaling(given, line).apply(specimen(0, 40, 1500)), 2 * plain + 0.5, atol=1e-5
+    )
 
 
 def test_statistics_hold_plain_numbers():

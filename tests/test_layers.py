@@ -29,7 +29,16 @@ class Layer:
 PLAN = (
     Layer(
         "words",
-        ("errors", "anatomy", "config", "geometry", "volume", "landmarks", "case"),
+        (
+            "errors",
+            "anatomy",
+            "config_systems",
+            "config",
+            "geometry",
+            "volume",
+            "landmarks",
+            "case",
+        ),
         frozenset({"numpy", "pydantic"}),
     ),
     Layer(
@@ -64,6 +73,7 @@ PLAN = (
             "volume_inference",
             "validation",
             "training",
+            "systems",
             "cross_validation",
             "finding",
             "unusual",

@@ -10,13 +10,13 @@ from otovox.config import load_preset
 from otovox.engine import open_engine
 from otovox.errors import ConfigError, InputError
 from otovox.geometry import cube_turns
-from otovox.intensity import Statistics
+from otovox.intensity import Scaling, Statistics
 from otovox.networks import DualHeadUNet
 from otovox.volume import Grid, Scan
 from otovox.volume_inference import Sweep, on_grid, predict_volume
 
 GRID = Grid.centred((5, -8, 3), (30, 26, 20), spacing_mm=0.5)
-UNCHANGED = Statistics(0, 1, 0, 1)
+UNCHANGED = Scaling(Statistics(0, 1, 0, 1))
 
 
 class Copying:
@@ -58,7 +58,7 @@ def scan() -> Scan:
 
 @pytest.mark.parametrize("tta", ["none", "paper"])
 def test_a_copying_network_gives_back_the_scan(tmp_path, scan, tta):
-    sweep = Sweep(tta, overlap_voxels=5, batch_size=3, statistics=UNCHANGED)
+    sweep = Sweep(tta, overlap_voxels=5, batch_size=3, scaling=UNCHANGED)
     engine = Copying()
     found = predict_volume(scan, bundle(tmp_path / "m"), engine, tmp_path / "w", sweep=sweep)
     assert found.probability is not None
@@ -83,7 +83,7 @@ def test_mean_and_spread_are_those_of_the_turned_samples(tmp_path, tta, count):
     """On a scan of one chunk they can be computed by numpy from all samples at once."""
     grid = Grid.centred((0, 0, 0), (16, 16, 16), spacing_mm=0.5)
     scan = Scan(np.random.default_rng(0).random(grid.shape, dtype=np.float32), grid)
-    sweep = Sweep(tta, overlap_voxels=5, statistics=UNCHANGED)
+    sweep = Sweep(tta, overlap_voxels=5, scaling=UNCHANGED)
     found = predict_volume(scan, bundle(tmp_path / "m"), Lopsided(), tmp_path / "w", sweep=sweep)
     ramp = np.broadcast_to(np.linspace(0, 1, 16)[:, None, None], (16, 16, 16))
     samples = np.stack([turned(ramp, turn.T) for turn in cube_turns(tta)])

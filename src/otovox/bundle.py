@@ -17,7 +17,7 @@ from otovox.config import TrainConfig, config_from
 from otovox.errors import ModelError
 
 if TYPE_CHECKING:
-    from otovox.networks.unet import DualHeadUNet
+    from torch import nn
 
 WEIGHTS = "weights.safetensors"
 CARD = "model.json"
@@ -41,13 +41,13 @@ class Bundle:
     facts: dict[str, Any]
     sha256: str
 
-    def network(self) -> "DualHeadUNet":
+    def network(self) -> "nn.Module":
         """The torch network with these weights, ready to predict."""
         import torch
 
-        from otovox.networks import DualHeadUNet
+        from otovox.networks import build
 
-        network = DualHeadUNet(self.config.network)
+        network = build(self.config)
         tensors = {name: torch.from_numpy(values) for name, values in self.weights.items()}
         try:
             network.load_state_dict(tensors)
@@ -57,7 +57,7 @@ class Bundle:
 
 
 def save_bundle(
-    folder: Path, network: "DualHeadUNet", config: TrainConfig, *, facts: dict[str, Any]
+    folder: Path, network: "nn.Module", config: TrainConfig, *, facts: dict[str, Any]
 ) -> None:
     """Write a model; the weights in half precision, whose rounding is far below the model's error.
 
@@ -68,8 +68,10 @@ def save_bundle(
         facts: figures and whatever else its reader should know; JSON values.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    # Only a normalisation's count of batches exceeds this range; no prediction depends on it.
+    most = float(np.finfo(np.float16).max)
     arrays = {
-        name: tensor.detach().cpu().float().numpy().astype(np.float16)
+        name: tensor.detach().cpu().float().clamp(-most, most).numpy().astype(np.float16)
         for name, tensor in network.state_dict().items()
     }
     data = save(arrays)

@@ -9,25 +9,24 @@ import tomllib
 from importlib import resources
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from otovox.anatomy import LANDMARK_NAMES
+from otovox.config_systems import (
+    Count,
+    DualHeadConfig,
+    Fraction,
+    NotNegative,
+    Positive,
+    Probability,
+    Settings,
+    SystemConfig,
+)
 from otovox.errors import ConfigError
 
-Positive = Annotated[float, Field(gt=0)]
-NotNegative = Annotated[float, Field(ge=0)]
-Fraction = Annotated[float, Field(ge=0, lt=1)]
-Probability = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=1)]
 Initialisation = Literal["uniform", "he_uniform", "he_normal", "xavier_uniform", "xavier_normal"]
-
-
-class Settings(BaseModel):
-    """Frozen; a key that is not known is an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class NetworkConfig(Settings):
@@ -260,11 +259,12 @@ class DataConfig(Settings):
 
 
 class TrainConfig(Settings):
-    """Everything that decides how a network is trained.
+    """Everything that decides how a system is trained.
 
     Attributes:
         name: of the preset.
         description: one line.
+        system: what is trained; `network` is that of "dual-head" alone, but for its landmarks.
         heatmaps: schedule of the heatmap targets, from iteration 0 on; or the name of one.
         seed: of the initial weights.
         precision: arithmetic of training.
@@ -273,6 +273,7 @@ class TrainConfig(Settings):
 
     name: str
     description: str = ""
+    system: SystemConfig = DualHeadConfig()
     network: NetworkConfig = NetworkConfig()
     loss: LossConfig = LossConfig()
     heatmaps: tuple[HeatmapStep, ...] = Field(default=BASE_SCHEDULE, min_length=1)
@@ -297,7 +298,7 @@ class TrainConfig(Settings):
         starts = [step.iteration for step in self.heatmaps]
         if starts[0] != 0 or any(a >= b for a, b in pairwise(starts)):
             raise ValueError("heatmaps: iterations must start at 0 and increase")
-        stride = self.network.stride
+        stride = self.stride
         if any(side % stride for side in self.data.shape):
             raise ValueError(f"data.shape: every side must be a multiple of {stride} voxels")
         if self.validate_every % self.optimiser.accumulation:
@@ -305,6 +306,13 @@ class TrainConfig(Settings):
         if self.optimiser.total_iterations % self.validate_every:
             raise ValueError("optimiser.total_iterations: must be a multiple of validate_every")
         return self
+
+    @property
+    def stride(self) -> int:
+        """Every side of a chunk, or of the volume that is cut into slices, is a multiple of it."""
+        if isinstance(self.system, DualHeadConfig):
+            return self.network.stride
+        return self.system.stride
 
 
 def heatmap_step(schedule: tuple[HeatmapStep, ...], iteration: int) -> HeatmapStep:

@@ -13,8 +13,8 @@ from otovox.config import TrainConfig
 from otovox.dataset import Entry, read_index, read_info
 from otovox.errors import ConfigError, InputError
 from otovox.formats.writing import make_folder, replacing
-from otovox.intensity import statistics
-from otovox.prepared import prepare
+from otovox.intensity import Statistics, histogram, standardise, statistics, tissue_sample
+from otovox.prepared import Prepared, prepare
 from otovox.training import Hardware, train
 from otovox.training_data import VolumeChunks, Volumes
 
@@ -141,7 +141,23 @@ def train_fold(
     if config.data.normalisation == "dataset":
         given = statistics(case.image for case in training)
         origin["intensity"] = asdict(given)
+        origin["contrast"] = _contrast(training, given)
     datasets = VolumeChunks(training, config, given), Volumes(validation, given)
     bundle = train(config, place, datasets, resume=resume, hardware=hardware, origin=origin)
     (place / "finished").touch()
     return bundle
+
+
+def _contrast(cases: Sequence[Prepared], given: Statistics) -> dict[str, Any]:
+    """What other sets are matched to (S6): tissue of the training set, and its labyrinths."""
+    tissues, inside = [], []
+    for case in cases:
+        scaled = standardise(case.image, given)
+        tissues.append(tissue_sample(scaled, case.grid.spacing_mm))
+        inside.append(scaled[case.labels > 0])
+    found, labyrinths = histogram(tissues), np.concatenate(inside)
+    return {
+        "quantiles": found.quantiles.tolist(),
+        "modes": list(found.modes),
+        "labyrinth": [float(labyrinths.mean()), float(labyrinths.std())],
+    }

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 from scipy.cluster import vq
 from skimage import filters
@@ -18,10 +18,12 @@ LOW, HIGH = 0.01, 0.99
 SAMPLE = 200_000
 #: Fractions at which histograms are described and matched. Chosen, not measured.
 LEVELS = np.linspace(0.005, 0.995, 100)
+#: Voxels of a volume among which tissue is looked for. Chosen, not measured.
+TISSUE_SAMPLE = 1_000_000
 #: Clusters of contrast in the open data sets. Source: Stebani et al. 2023, Figure 1 (S6).
 CLUSTERS = 4
-#: Voxels by which the mask of tissue is widened, so that it takes in what bone encloses. Chosen.
-TISSUE_MARGIN = 3
+#: Cavities up to twice this wide count as tissue, mm: chosen, the vestibule is some 6 mm wide.
+CLOSING_MM = 3.0
 
 
 @dataclass(frozen=True)
@@ -107,56 +109,125 @@ def find_clusters(
     return vq.vq(points, middles[order])[0].astype(np.intp)
 
 
-def histogram(volumes: Iterable[NDArray]) -> Histogram:
-    """The histogram of tissue over volumes of one kind, and its two modes.
+def tissue(values: NDArray, spacing_mm: ArrayLike) -> NDArray[np.bool_]:
+    """What is no air outside: brighter than Otsu's threshold, cavities within closed.
+
+    In dried bone the fluid spaces hold air: they count, the air around the specimen does not.
 
     Args:
-        volumes: (i, j, k) each; the training set, or one cluster.
+        values: (i, j, k).
+        spacing_mm: (3,), or one for all axes.
+
+    Source: Otsu 1979; a dilated mask of the tissue is what requirement S6 proposes.
+    """
+    if float(values.max()) == float(values.min()):
+        return np.ones(values.shape, dtype=bool)
+    steps = np.broadcast_to(np.asarray(spacing_mm, dtype=float), 3)
+    bright = values > filters.threshold_otsu(_sampled(values))
+    # Closing by distances, with room for it around the field: air at the border stays outside.
+    room = [(int(np.ceil(CLOSING_MM / step)) + 1,) * 2 for step in steps]
+    away = np.asarray(ndimage.distance_transform_edt(~np.pad(bright, room), sampling=steps))
+    near = away <= CLOSING_MM
+    closed = np.asarray(ndimage.distance_transform_edt(near, sampling=steps)) > CLOSING_MM
+    return bright | closed[tuple(slice(before, -after) for before, after in room)]
+
+
+def tissue_sample(values: NDArray, spacing_mm: ArrayLike) -> NDArray[np.float32]:
+    """Evenly spread voxels of a volume's tissue, (n,).
+
+    Args:
+        values: (i, j, k).
+        spacing_mm: (3,), or one for all axes.
+    """
+    step = max(1, int(np.ceil((values.size / TISSUE_SAMPLE) ** (1 / 3))))
+    coarse = np.asarray(values[::step, ::step, ::step], dtype=np.float32)
+    return coarse[tissue(coarse, np.asarray(spacing_mm) * step)]
+
+
+def histogram(samples: Sequence[NDArray]) -> Histogram:
+    """The histogram of tissue over volumes of one kind, and its two modes; all count alike.
+
+    Args:
+        samples: of each volume's tissue; of the training set, or of one cluster.
 
     Raises:
-        InputError: if there is no volume.
+        InputError: if there is none.
     """
-    values = _pooled(one[tissue(one)] for one in volumes)
-    return Histogram(np.quantile(values, LEVELS), _modes(values))
+    if not samples:
+        raise InputError("there is no volume to take a histogram of")
+    quantiles = np.mean([np.quantile(sample, LEVELS) for sample in samples], axis=0)
+    return Histogram(quantiles, _modes(quantiles))
 
 
-def tissue(values: NDArray) -> NDArray[np.bool_]:
-    """Mask of bone and what it encloses: brighter than Otsu's threshold, then widened."""
-    bright = values > filters.threshold_otsu(_sampled(values))
-    return np.asarray(ndimage.binary_dilation(bright, iterations=TISSUE_MARGIN), dtype=bool)
+@dataclass(frozen=True, eq=False)
+class Matching:
+    """A rising map of grey values: straight pieces, then a line.
+
+    Attributes:
+        source, target: (n,) ends of the pieces; what lies beyond goes on with the mean slope.
+        slope, offset: of the line that follows.
+    """
+
+    source: NDArray[np.float64]
+    target: NDArray[np.float64]
+    slope: float = 1.0
+    offset: float = 0.0
+
+    def apply(self, values: NDArray) -> NDArray[np.float32]:
+        """Map values; float32 of the same shape."""
+        mapped = np.interp(values, self.source, self.target)
+        steep = np.ptp(self.target) / max(float(np.ptp(self.source)), 1e-6)
+        mapped += steep * np.minimum(values - self.source[0], 0)
+        mapped += steep * np.maximum(values - self.source[-1], 0)
+        return (self.slope * mapped + self.offset).astype(np.float32)
 
 
-def match(values: NDArray, own: Histogram, wanted: Histogram) -> NDArray[np.float32]:
-    """Bring a volume's grey values into the range of another data set (S6).
+def match(own: Histogram, wanted: Histogram) -> Matching:
+    """Bring a cluster's grey values into the range of another data set (S6).
 
     First its quantiles onto the wanted ones, then fluid and bone onto the wanted modes by a line.
 
     Args:
-        values: (i, j, k).
-        own: histogram of its cluster.
-        wanted: histogram of the training set.
-
-    Returns:
-        (i, j, k) float32, in the unit of `wanted`.
+        own: of the cluster.
+        wanted: of the training set.
 
     Source: Stebani et al. 2023, "histogram and contrast matching scheme"; the algorithm is in
     their supplement, this one is chosen.
     """
-    rising = np.maximum.accumulate(own.quantiles)
-    levels, first = np.unique(rising, return_index=True)
-    targets = wanted.quantiles[first]
-    fluid, bone = np.interp(own.modes, levels, targets)
-    matched = np.interp(values, levels, targets)
-    if bone - fluid < 1e-9:
-        return matched.astype(np.float32)
+    # Doubled values (a flat stretch, such as padding) would make the map ambiguous.
+    source, first = np.unique(np.maximum.accumulate(own.quantiles), return_index=True)
+    pieces = Matching(source, wanted.quantiles[first])
+    fluid, bone = pieces.apply(np.array(own.modes)).astype(float)
+    if bone - fluid < 1e-6:
+        return pieces
     slope = (wanted.modes[1] - wanted.modes[0]) / (bone - fluid)
-    return (wanted.modes[0] + slope * (matched - fluid)).astype(np.float32)
+    return Matching(source, pieces.target, float(slope), float(wanted.modes[0] - slope * fluid))
 
 
-def _modes(values: NDArray) -> tuple[float, float]:
-    threshold = filters.threshold_otsu(values)
-    bright = values > threshold
-    return float(np.median(values[~bright])), float(np.median(values[bright]))
+@dataclass(frozen=True)
+class Scaling:
+    """What is done to the grey values of a scan before a network that was trained on another set.
+
+    Attributes:
+        statistics: of the scan's own set or cluster (S5).
+        matching: of the cluster to the training set (S6), both standardised; None for none.
+    """
+
+    statistics: Statistics
+    matching: Matching | None = None
+
+    def apply(self, values: NDArray) -> NDArray[np.float32]:
+        """Scale values; float32 of the same shape."""
+        scaled = standardise(values, self.statistics)
+        return scaled if self.matching is None else self.matching.apply(scaled)
+
+
+def _modes(quantiles: NDArray) -> tuple[float, float]:
+    threshold = filters.threshold_otsu(quantiles) if np.ptp(quantiles) > 0 else np.inf
+    bright = quantiles > threshold
+    if bright.all() or not bright.any():
+        return float(np.median(quantiles)), float(np.median(quantiles))
+    return float(np.median(quantiles[~bright])), float(np.median(quantiles[bright]))
 
 
 def _sampled(values: NDArray) -> NDArray:

@@ -10,21 +10,21 @@ import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import lightning.pytorch as pl
 import numpy as np
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar, WeightAveraging
 from lightning.pytorch.loggers import TensorBoardLogger
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from otovox.bundle import Bundle, load_bundle, save_bundle
 from otovox.config import TrainConfig, heatmap_step
 from otovox.errors import ConfigError
 from otovox.losses import total_loss
-from otovox.networks import DualHeadUNet
+from otovox.networks import build
 from otovox.phantom.cache import VERSION as PHANTOM_VERSION
 from otovox.training_data import phantom_datasets
 from otovox.validation import scores
@@ -34,13 +34,83 @@ logger = logging.getLogger(__name__)
 Samples = Dataset[dict[str, Tensor]]
 
 
-class Training(pl.LightningModule):
-    """The network with its losses, its optimiser and its validation figures."""
+class Task(Protocol):
+    """What is learnt: a network, its losses and its figures.
 
-    def __init__(self, config: TrainConfig) -> None:
+    Attributes:
+        network: all that is trained; what is frozen requires no gradient.
+        memory_format: in which the network and its images lie.
+    """
+
+    network: nn.Module
+    memory_format: torch.memory_format
+
+    def losses(self, batch: dict[str, Tensor], iteration: int) -> dict[str, Tensor]:
+        """Scalars of one batch, from iteration 0 on; "loss" is minimised."""
+        ...
+
+    def scores(self, batch: dict[str, Tensor], iteration: int) -> dict[str, float]:
+        """Figures of one validation batch after so many iterations."""
+        ...
+
+    def choice(self, figures: Mapping[str, float]) -> float:
+        """The figure by which the best is chosen, the larger the better.
+
+        Args:
+            figures: means over validation, and the mean "train_loss" since the last one.
+        """
+        ...
+
+
+class DualHead:
+    """The dual-headed U-Net, or another network that answers like it, on all its tasks."""
+
+    memory_format = torch.channels_last_3d
+
+    def __init__(self, config: TrainConfig, network: nn.Module | None = None) -> None:
+        self.config = config
+        self.network = build(config) if network is None else network
+
+    def losses(self, batch: dict[str, Tensor], iteration: int) -> dict[str, Tensor]:
+        """See `Task.losses`."""
+        loss = total_loss(
+            self.network(batch["image"]),
+            batch["labels"],
+            batch["points"],
+            config=self.config.loss,
+            step=heatmap_step(self.config.heatmaps, iteration),
+            auxiliary_factors=self.config.network.auxiliary_factors,
+        )
+        return {
+            "loss": loss.total,
+            "loss_segmentation": loss.segmentation,
+            "loss_heatmap": loss.heatmap,
+        }
+
+    def scores(self, batch: dict[str, Tensor], iteration: int) -> dict[str, float]:
+        """See `Task.scores`."""
+        step = heatmap_step(self.config.heatmaps, iteration)
+        return scores(self.network, batch, config=self.config, step=step)
+
+    def choice(self, figures: Mapping[str, float]) -> float:
+        """Dice, and with equal Dice the heatmaps' error (S18).
+
+        Without masks it is the landmarks' error: the heatmaps' depends on the schedule's step.
+        """
+        if "dsc" in figures:
+            return figures["dsc"] - 1e-4 * figures.get("mse", 0.0)
+        return -figures.get("landmark_mm", 0.0)
+
+
+class Training(pl.LightningModule):
+    """A task with its optimiser, its network under the name that checkpoints know."""
+
+    def __init__(self, config: TrainConfig, task: Task) -> None:
         super().__init__()
         self.config = config
-        self.network = DualHeadUNet(config.network)
+        self.task = task
+        self.network = task.network
+        self._losses: list[Tensor] = []
         self._scores: list[dict[str, float]] = []
 
     @property
@@ -48,35 +118,27 @@ class Training(pl.LightningModule):
         """Forward passes of a batch so far, the present one among them."""
         return self.trainer.fit_loop.epoch_loop.total_batch_idx + 1
 
+    def on_train_epoch_start(self) -> None:
+        # What is drawn inside a network, such as dropout, is the same whether resumed or not.
+        torch.manual_seed(self.config.seed + self.current_epoch)
+
     def training_step(self, batch: dict[str, Tensor], _: int) -> Tensor:
-        step = heatmap_step(self.config.heatmaps, self.iteration - 1)
-        image = batch["image"].contiguous(memory_format=torch.channels_last_3d)
-        loss = total_loss(
-            self.network(image),
-            batch["labels"],
-            batch["points"],
-            config=self.config.loss,
-            step=step,
-            auxiliary_factors=self.config.network.auxiliary_factors,
-        )
-        self.log("loss", loss.total, prog_bar=True)
-        self.log("loss_segmentation", loss.segmentation)
-        self.log("loss_heatmap", loss.heatmap)
-        return loss.total
+        image = batch["image"].contiguous(memory_format=self.task.memory_format)
+        found = self.task.losses(batch | {"image": image}, self.iteration - 1)
+        for name, value in found.items():
+            self.log(name, value, prog_bar=name == "loss")
+        self._losses.append(found["loss"].detach())
+        return found["loss"]
 
     def validation_step(self, batch: dict[str, Tensor], _: int) -> None:
-        step = heatmap_step(self.config.heatmaps, self.iteration)
-        self._scores.append(scores(self.network, batch, config=self.config, step=step))
+        self._scores.append(self.task.scores(batch, self.iteration))
 
     def on_validation_epoch_end(self) -> None:
         names = self._scores[0].keys()
         means = {n: float(np.nanmean([s.get(n, np.nan) for s in self._scores])) for n in names}
-        self._scores = []
-        # One figure to choose the best by: Dice, and with equal Dice the heatmaps' error (S18).
-        # Without masks it is the landmarks' error: the heatmaps' depends on the schedule's step.
-        means["choice"] = -means.get("landmark_mm", 0.0)
-        if "dsc" in means:
-            means["choice"] = means["dsc"] - 1e-4 * means.get("mse", 0.0)
+        trained = float(torch.stack(self._losses).mean()) if self._losses else float("nan")
+        self._losses, self._scores = [], []
+        means["choice"] = self.task.choice(means | {"train_loss": trained})
         self.log_dict(means, prog_bar=False)
         if not self.trainer.sanity_checking and self.trainer.is_global_zero:
             _append_row(
@@ -85,16 +147,17 @@ class Training(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         settings = self.config.optimiser
+        trained = [one for one in self.parameters() if one.requires_grad]
         if settings.name == "sgd":
             optimiser: torch.optim.Optimizer = torch.optim.SGD(
-                self.parameters(),
+                trained,
                 settings.peak_rate,
                 momentum=settings.momentum,
                 weight_decay=settings.weight_decay,
             )
         else:
             optimiser = torch.optim.AdamW(
-                self.parameters(),
+                trained,
                 settings.peak_rate,
                 betas=settings.betas,
                 weight_decay=settings.weight_decay,
@@ -147,6 +210,21 @@ class Intervals(Sampler[int]):
         return self.size
 
 
+@dataclass(frozen=True)
+class Run:
+    """How a training is run.
+
+    Attributes:
+        resume: go on from the last checkpoint, if there is one.
+        hardware: where.
+        iterations: stop earlier than the settings say, after a whole interval.
+    """
+
+    resume: bool = True
+    hardware: Hardware = Hardware()
+    iterations: int | None = None
+
+
 def train(
     config: TrainConfig,
     output: Path,
@@ -157,7 +235,7 @@ def train(
     iterations: int | None = None,
     origin: Mapping[str, Any] | None = None,
 ) -> Bundle:
-    """Train a network.
+    """Train a network that answers like the dual-headed U-Net.
 
     Args:
         config: everything that is set.
@@ -171,16 +249,49 @@ def train(
     Returns:
         The best model so far, also written to `output`/model.
     """
-    hardware = hardware or Hardware()
+    begin(config, output, origin or _phantoms(config))
+    task = DualHead(config)
+    run = Run(resume, hardware or Hardware(), iterations)
+    facts = fit(task, output, datasets, config=config, run=run)
+    return finish(task.network, output, config, facts)
+
+
+def begin(config: TrainConfig, output: Path, origin: Mapping[str, Any]) -> None:
+    """Write down what is trained and on what data, and seed everything that draws weights.
+
+    Args:
+        config: everything that is set; to `output`/config.json.
+        output: folder of the run; made if absent.
+        origin: what the model's card will say of the data, JSON values; to `output`/data.json.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    (output / "data.json").write_text(json.dumps(dict(origin), indent=2))
+    (output / "config.json").write_text(config.model_dump_json(indent=2) + "\n", "utf-8")
     pl.seed_everything(config.seed, workers=True, verbose=False)
+
+
+def fit(
+    task: Task, output: Path, datasets: tuple[Samples, Samples], *, config: TrainConfig, run: Run
+) -> dict[str, Any]:
+    """Train a task's network, or go on with it; a finished one is only read.
+
+    Args:
+        task: its network ends with the best weights.
+        output: folder for checkpoints, curves and figures, of this task alone.
+        datasets: training samples, indexed without end, and validation samples.
+        config: everything that is set.
+        run: how.
+
+    Returns:
+        Of the best: its "iteration", and its "validation" figures.
+    """
     output.mkdir(parents=True, exist_ok=True)
     last = output / "last.ckpt"
-    if not (resume and last.is_file()):
+    resumed = run.resume and last.is_file()
+    if not resumed:
         (output / "validation.csv").unlink(missing_ok=True)
-    (output / "data.json").write_text(json.dumps(dict(origin or _phantoms(config)), indent=2))
-    (output / "config.json").write_text(config.model_dump_json(indent=2) + "\n", "utf-8")
-    training = Training(config)
-    training.to(memory_format=torch.channels_last_3d)
+    training = Training(config, task)
+    training.to(memory_format=task.memory_format)
     best = ModelCheckpoint(
         output, "best", monitor="choice", mode="max", save_last=True, save_on_train_epoch_end=True,
         enable_version_counter=False,
@@ -188,13 +299,14 @@ def train(
     callbacks: list[Any] = [best, TQDMProgressBar(refresh_rate=10)]
     if config.optimiser.average_decay:
         callbacks.append(WeightAveraging(avg_fn=_Average(config.optimiser.average_decay)))
+    hardware = run.hardware
     trainer = pl.Trainer(
         default_root_dir=output,
         accelerator=hardware.accelerator,
         devices=hardware.devices,
         num_nodes=hardware.nodes,
         strategy=hardware.strategy,
-        max_epochs=_intervals(config, iterations),
+        max_epochs=_intervals(config, run.iterations),
         limit_train_batches=config.validate_every,
         accumulate_grad_batches=config.optimiser.accumulation,
         gradient_clip_val=config.optimiser.gradient_clip or None,
@@ -210,30 +322,50 @@ def train(
     trainer.fit(
         training,
         *_loaders(config, datasets),
-        ckpt_path=str(last) if resume and last.is_file() else None,
+        ckpt_path=str(last) if resumed else None,
         weights_only=True,
     )
-    return export(output, config)
+    return _best(task, output, config)
+
+
+def finish(
+    network: nn.Module, output: Path, config: TrainConfig, facts: Mapping[str, Any]
+) -> Bundle:
+    """Write a trained network as a bundle to `output`/model.
+
+    Args:
+        network: of the whole system, with its best weights.
+        output: folder of the run, in which `begin` wrote down the data.
+        config: everything that is set.
+        facts: for the card, JSON values; those of the data are added.
+    """
+    known = {**facts, **json.loads((output / "data.json").read_text("utf-8"))}
+    save_bundle(output / "model", network, config, facts=known)
+    logger.info("best at iteration %d: %s", known["iteration"], json.dumps(known["validation"]))
+    return load_bundle(output / "model")
 
 
 def export(output: Path, config: TrainConfig) -> Bundle:
-    """Write the best checkpoint of a run as a bundle to `output`/model."""
+    """Write the best checkpoint of a dual-headed U-Net's run as a bundle to `output`/model."""
+    task = DualHead(config)
+    return finish(task.network, output, config, _best(task, output, config))
+
+
+def _best(task: Task, output: Path, config: TrainConfig) -> dict[str, Any]:
+    """Give the task's network its best weights; iteration and figures at which it had them."""
     kept = torch.load(output / "best.ckpt", map_location="cpu", weights_only=True)
-    training = Training(config)
+    training = Training(config, task)
     training.load_state_dict(kept["state_dict"])
+    training.cpu()
     with (output / "validation.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     figures = {int(row["iteration"]): row for row in rows}
     reached = (kept["epoch"] + 1) * config.validate_every
     row = figures.get(reached, rows[-1])
-    facts = {
+    return {
         "iteration": reached,
         "validation": {k: float(v) for k, v in row.items() if k not in ("iteration", "choice")},
-        **json.loads((output / "data.json").read_text("utf-8")),
     }
-    save_bundle(output / "model", training.network, config, facts=facts)
-    logger.info("best at iteration %d: %s", reached, json.dumps(facts["validation"]))
-    return load_bundle(output / "model")
 
 
 def train_preset(

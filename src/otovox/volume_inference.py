@@ -22,7 +22,7 @@ from otovox.errors import ConfigError, InputError
 from otovox.formats.writing import make_folder
 from otovox.geometry import FloatArray, cube_turns
 from otovox.heatmaps import decode
-from otovox.intensity import Statistics, normalise, standardise, statistics
+from otovox.intensity import Scaling, normalise, statistics
 from otovox.landmarks import Landmarks
 from otovox.prepared import working_grid
 from otovox.resample import resample
@@ -72,15 +72,14 @@ class Sweep:
         tta: turns of every chunk: "none", the paper's 10, or all 24 of a cube.
         overlap_voxels: of neighbouring chunks.
         batch_size: chunks per forward pass.
-        statistics: by which grey values are normalised; None for those of the scan itself, taken
-            as a data set of one.
+        scaling: of grey values; None for that of the scan itself, taken as a data set of one.
         largest_voxels: a volume with more is refused.
     """
 
     tta: Turns = "none"
     overlap_voxels: int = OVERLAP_VOXELS
     batch_size: int = 1
-    statistics: Statistics | None = None
+    scaling: Scaling | None = None
     largest_voxels: int = LARGEST_VOXELS
 
 
@@ -118,7 +117,7 @@ def predict_volume(
     with tempfile.TemporaryDirectory(prefix=".sweep-", dir=workspace) as name:
         scratch = Path(name)
         image = _resampled(scan, grid, scratch / "image.npy")
-        given = _normalisation(image, bundle, sweep)
+        given = _scaling(image, bundle, sweep)
         mean = _array(scratch / "mean.npy", (count, *grid.shape))
         path = workspace / "uncertainty.npy" if heads.has_segmentation else scratch / "sd.npy"
         squares = _array(path, grid.shape)
@@ -190,11 +189,11 @@ def _resampled(scan: Scan, grid: Grid, path: Path) -> NDArray[np.float32]:
     return image
 
 
-def _normalisation(image: NDArray, bundle: Bundle, sweep: Sweep) -> Statistics | None:
+def _scaling(image: NDArray, bundle: Bundle, sweep: Sweep) -> Scaling | None:
     """None where every chunk is normalised by itself, as in the model's training."""
     if bundle.config.data.normalisation == "chunk":
         return None
-    return sweep.statistics or statistics([image])
+    return sweep.scaling or Scaling(statistics([image]))
 
 
 def _windows(
@@ -202,7 +201,7 @@ def _windows(
     engine: Engine,
     sweep: Sweep,
     turn: NDArray,
-    how: tuple[Shape, Statistics | None],
+    how: tuple[Shape, Scaling | None],
 ) -> Iterator[tuple[Window, NDArray]]:
     """Windows and what the network says of them, turned there and back."""
     chunk, given = how
@@ -210,7 +209,7 @@ def _windows(
     shape: Shape = image.shape  # pyright: ignore[reportAssignmentType]
     for group in batches(windows(shape, chunk, stride), sweep.batch_size):
         parts = [image[window] for window in group]
-        parts = [normalise(p) if given is None else standardise(p, given) for p in parts]
+        parts = [normalise(p) if given is None else given.apply(p) for p in parts]
         images = np.stack([np.ascontiguousarray(turned(part, turn))[None] for part in parts])
         both = np.concatenate(engine.run(images), axis=1)
         yield from zip(group, turned(both, turn.T), strict=True)

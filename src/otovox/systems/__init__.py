@@ -1,1 +1,29 @@
-"""Systems that are trained and asked like the project's own (see `multi_planar`)."""
+"""What can be trained: otovox's own network, and the systems that it is compared with.
+
+A system takes three places: its settings in `config_systems`, its network in `networks.BUILDERS`,
+and its entry in `SYSTEMS` below, which says how it is trained and how it looks at a scan.
+"""
+
+from otovox.config import TrainConfig
+from otovox.errors import ConfigError
+from otovox.systems import dual_head
+from otovox.systems.system import Predict, System
+
+__all__ = ["SYSTEMS", "Predict", "System", "system_of"]
+
+#: Systems by the `kind` of their settings.
+SYSTEMS = {
+    "dual-head": System(dual_head.train, dual_head.opened),
+}
+
+
+def system_of(config: TrainConfig) -> System:
+    """The system that settings are of.
+
+    Raises:
+        ConfigError: if it cannot be trained.
+    """
+    if config.system.kind not in SYSTEMS:
+        names = ", ".join(SYSTEMS)
+        raise ConfigError(f"system {config.system.kind!r} cannot be trained; choose one of {names}")
+    return SYSTEMS[config.system.kind]

@@ -1,0 +1,109 @@
+"""The seam: what every system can do."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from otovox.bundle import Bundle
+from otovox.config import TrainConfig
+from otovox.intensity import Statistics
+from otovox.prepared import Prepared
+from otovox.volume import Scan
+from otovox.volume_inference import Sweep, VolumePrediction
+
+if TYPE_CHECKING:
+    from otovox.training import Hardware
+
+#: Cases that train, and cases that validate.
+Cases = tuple[list[Prepared], list[Prepared]]
+
+
+class Train(Protocol):
+    """Trains a system on cases of a data set."""
+
+    def __call__(
+        self,
+        config: TrainConfig,
+        output: Path,
+        cases: Cases,
+        *,
+        statistics: Statistics | None,
+        resume: bool = True,
+        hardware: "Hardware | None" = None,
+        origin: Mapping[str, Any],
+    ) -> Bundle:
+        """Train, or go on from where the last run stopped.
+
+        Args:
+            config: everything that is set.
+            output: folder for checkpoints, curves, figures and the finished model (`model/`).
+            cases: at the working spacing.
+            statistics: of the training cases; None where every chunk is normalised by itself.
+            resume: False to begin anew.
+            hardware: where to train; by default what there is.
+            origin: what the model's card says of the data, JSON values.
+
+        Returns:
+            The best model.
+        """
+        ...
+
+
+class Predict(Protocol):
+    """Looks at scans with one model."""
+
+    def __call__(
+        self, scan: Scan, workspace: Path, *, sweep: Sweep | None = None
+    ) -> VolumePrediction:
+        """What the model says of a whole scan.
+
+        Args:
+            scan: of one ear.
+            workspace: folder for the answer's arrays, and for what is kept meanwhile.
+            sweep: how the volume is swept; what a system cannot do is refused.
+
+        Raises:
+            InputError: if the scan has too many voxels at the model's spacing.
+            ConfigError: if the system cannot sweep like that.
+        """
+        ...
+
+
+class Opened(Protocol):
+    """Makes a model ready to look at scans."""
+
+    def __call__(
+        self, bundle: Bundle, *, device: str = "auto", threads: int | None = None
+    ) -> Predict:
+        """Ready a model on a device, in the words of `engine.open_engine`.
+
+        Raises:
+            ConfigError: if there is no such device.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class System:
+    """A system that can be trained.
+
+    Attributes:
+        train: on cases.
+        opened: a trained one, ready for scans.
+    """
+
+    train: Train
+    opened: Opened
+
+    def predict(
+        self,
+        scan: Scan,
+        bundle: Bundle,
+        workspace: Path,
+        *,
+        sweep: Sweep | None = None,
+        device: str = "auto",
+    ) -> VolumePrediction:
+        """One scan by one model; of many scans, ready the model once by `opened`."""
+        return self.opened(bundle, device=device)(scan, workspace, sweep=sweep)
