@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from otovox.systems.elastic import Elastic, deform, draw_elastic, scale_robustly
+from otovox.systems.elastic import Elastic, deform, draw_elastic, robust_scale
 
 
 @pytest.fixture
@@ -60,7 +60,14 @@ def test_a_third_of_the_planes_is_deformed_within_the_limits():
 
 
 def test_robust_scaling_by_hand():
-    assert scale_robustly(np.array([0, 1, 2, 3, 4.0])).tolist() == [-1, -0.5, 0, 0.5, 1]
-    outlying = scale_robustly(np.array([0, 1, 2, 3, 4e6]))
-    assert outlying[:4].tolist() == [-1, -0.5, 0, 0.5]
-    assert scale_robustly(np.full((2, 2), 7)).tolist() == [[0, 0], [0, 0]]
+    values = np.array([0, 1, 2, 3, 4.0])
+    scale = robust_scale(values)
+    assert scale.applied(values).tolist() == [-1, -0.5, 0, 0.5, 1]
+    assert scale.beyond == pytest.approx(-0.98)
+    outlying = np.array([0, 1, 2, 3, 4e6])
+    assert robust_scale(outlying).applied(outlying)[:4].tolist() == [-1, -0.5, 0, 0.5]
+
+
+def test_a_flat_volume_is_only_shifted():
+    flat = np.full((2, 2), 7)
+    assert robust_scale(flat).applied(flat).tolist() == [[0, 0], [0, 0]]

@@ -9,6 +9,7 @@ from otovox.likert_tables import (
     EXTERNAL,
     LIKERT_PUBLISHED,
     MALFORMATIONS,
+    SUBGROUPS,
     SUBGROUPS_PUBLISHED,
     TRAINING,
     likert_levels,
@@ -41,7 +42,7 @@ def row(frame, **wanted):
 
 def test_subgroups_by_hand(table):
     frame = subgroup_table(table).rename(columns={"from": "origin"})
-    ours = {r["subgroup"]: r for r in frame[frame["origin"] == OURS].to_dict("records")}
+    ours = {name: row(frame, subgroup=name, origin=OURS) for name in SUBGROUPS}
     assert [ours[name]["ears"] for name in ours] == [6, 3, 2, 1, 1, 1]
     assert ours["normal"]["mean"] == pytest.approx(0.85)
     assert ours["normal"]["sd"] == pytest.approx(0.05)

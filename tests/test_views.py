@@ -10,6 +10,7 @@ from otovox.systems.views import (
     frame,
     map_back,
     plane,
+    sample_plane,
     sample_planes,
     stack,
 )
@@ -108,24 +109,23 @@ def test_along_the_grids_own_axis_nothing_changes():
     assert np.abs(back - volume)[inner].max() < 1e-5
 
 
-def test_a_plane_is_one_of_the_stack():
+@pytest.mark.parametrize("number", [0, 11, 30])
+def test_a_plane_is_one_of_the_stack(number):
     view = np.array([0.3, 0.5, 0.8])
     volume = smooth(GRID)
     planes = stack(GRID, view, spacing_mm=0.4)
-    middle = planes.to_mm([(planes.shape[0] - 1) / 2, (planes.shape[1] - 1) / 2, 7])
-    one = plane(view, middle, size=planes.shape[0], spacing_mm=0.4)
-    expected = sample_planes(volume, GRID, planes)[..., 7]
-    found = sample_planes(volume, GRID, one)
-    cut = (planes.shape[0] - planes.shape[1]) // 2
-    if cut >= 0:
-        found = found[:, cut : cut + planes.shape[1], 0]
-        assert np.allclose(found, expected, atol=1e-5)
-    assert planes.contains(one.to_mm([(one.shape[0] - 1) / 2] * 2 + [0]))
+    side = planes.shape[0]
+    assert side == planes.shape[1] == 48
+    middle = planes.to_mm([(side - 1) / 2, (side - 1) / 2, number])
+    one = plane(view, middle, size=side, spacing_mm=0.4)
+    expected = sample_planes(volume, GRID, planes, outside=-2)[..., number]
+    assert np.allclose(sample_plane(volume, GRID, one, outside=-2), expected, atol=1e-5)
+    assert (expected == -2).any()
 
 
-def test_labels_stay_whole_numbers_and_beyond_is_dark():
+def test_labels_stay_whole_numbers():
     labels = (smooth(GRID) > 0.5).astype(np.uint8)
-    planes = stack(GRID, np.array([1, 1, 1]), spacing_mm=0.3)
-    assert set(np.unique(sample_planes(labels, GRID, planes, labels=True))) == {0, 1}
-    image = smooth(GRID) * 100 - 7
-    assert sample_planes(image, GRID, planes).min() == pytest.approx(np.quantile(image, 0.01))
+    one = plane(np.array([1, 1, 1.0]), GRID.center_mm, size=48, spacing_mm=0.3)
+    found = sample_plane(labels, GRID, one, nearest=True)
+    assert found.dtype == np.float32
+    assert set(np.unique(found)) == {0, 1}

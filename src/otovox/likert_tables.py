@@ -158,7 +158,7 @@ def likert_levels(table: pd.DataFrame) -> LikertLevels:
     means = [float(group.mean()) if len(group) else _NAN for group in groups]
     correlation = p = _NAN
     if len(dice) > 2 and np.ptp(dice) > 0 and np.ptp(scores) > 0:
-        correlation, p = (float(part) for part in stats.spearmanr(dice, scores))
+        correlation, p = np.asarray(stats.spearmanr(dice, scores), dtype=float).tolist()
     return LikertLevels(
         (one, two, three, four), (means[0], means[1], means[2], means[3]), correlation, p
     )

@@ -10,6 +10,10 @@ from scipy import ndimage
 #: are smoothed. Source: MPUNet's defaults (`Elastic2D`), which Lim et al. 2024 keep (L2).
 PROBABILITY, STRENGTH, SMOOTHNESS = 1 / 3, (0.0, 450.0), (20.0, 30.0)
 
+#: Fraction of a volume's grey values that stands for what lies beyond its field. Source: the same
+#: (`bg_value: 1pct`).
+BEYOND = 0.01
+
 
 @dataclass(frozen=True)
 class Elastic:
@@ -81,16 +85,31 @@ def deform(
     return np.asarray(moved, np.float32), np.asarray(marked, np.float32)
 
 
-def scale_robustly(volume: NDArray) -> NDArray[np.float32]:
-    """Grey values less their median, over the range of their middle half.
+@dataclass(frozen=True)
+class RobustScale:
+    """How one volume is scaled (L5).
 
-    Args:
-        volume: of any shape and unit.
-
-    Returns:
-        float32 of the same shape; a volume whose middle half is one value is only shifted.
-
-    Source: requirement L5; Pedregosa et al. 2011 (`RobustScaler`), MPUNet's default.
+    Attributes:
+        middle: median of its grey values.
+        spread: range of their middle half; 1 where that is one value.
+        beyond: the first percentile, scaled: it stands for what lies beyond the field.
     """
-    low, middle, high = np.quantile(volume, (0.25, 0.5, 0.75))
-    return ((np.asarray(volume, np.float32) - middle) / ((high - low) or 1.0)).astype(np.float32)
+
+    middle: float
+    spread: float
+    beyond: float
+
+    def applied(self, values: NDArray) -> NDArray[np.float32]:
+        """Grey values less the median, over the range of the middle half."""
+        scaled = (np.asarray(values, np.float32) - np.float32(self.middle)) / self.spread
+        return scaled.astype(np.float32)
+
+
+def robust_scale(volume: NDArray) -> RobustScale:
+    """The scale of a volume, of any shape and unit.
+
+    Source: requirement L5 and MPUNet's defaults (`RobustScaler`, `bg_value: 1pct`).
+    """
+    dark, low, middle, high = np.quantile(volume, (BEYOND, 0.25, 0.5, 0.75))
+    spread = float(high - low) or 1.0
+    return RobustScale(float(middle), spread, float(dark - middle) / spread)
