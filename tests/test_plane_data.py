@@ -43,12 +43,13 @@ def test_labels_lie_where_the_image_is_dark():
         one = planes[number]
         inside = one["labels"] > 0
         field = one["image"][0] != one["image"][0].min()
-        assert one["image"][0][inside].median() < one["image"][0][~inside & field].median() - 3
+        assert one["image"][0][inside].median() < one["image"][0][~inside & field].median() - 2
 
 
 def test_some_planes_are_deformed_and_count_less():
-    weights = {float(TrainingPlanes([a_blob()], settings(), VIEWS)[n]["weight"]) for n in range(20)}
-    assert weights == {1.0, pytest.approx(0.33)}
+    deformed = TrainingPlanes([a_blob()], settings(), VIEWS)
+    weights = {round(float(deformed[n]["weight"]), 3) for n in range(20)}
+    assert weights == {1.0, 0.33}
     plain = TrainingPlanes([a_blob()], settings(elastic=False), VIEWS)
     assert {float(plain[n]["weight"]) for n in range(20)} == {1.0}
 
