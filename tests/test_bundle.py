@@ -33,6 +33,24 @@ def test_saved_is_loaded(folder):
     assert not bundle.network().training
 
 
+def test_a_network_that_lies_channels_last_is_saved_alike(folder, tmp_path):
+    config = load_preset("tiny")
+    torch.manual_seed(0)
+    network = DualHeadUNet(config.network).to(memory_format=torch.channels_last_3d)
+    save_bundle(tmp_path / "other", network, config, facts={})
+    assert load_bundle(tmp_path / "other").sha256 == load_bundle(folder).sha256
+
+
+def test_a_count_beyond_half_precision_is_saved(tmp_path):
+    config = load_preset("tiny")
+    network = DualHeadUNet(config.network.model_copy(update={"norm": "batch"}))
+    for name, buffer in network.named_buffers():
+        if name.endswith("num_batches_tracked"):
+            buffer.fill_(75_000)
+    save_bundle(tmp_path, network, config, facts={})
+    assert all(np.isfinite(values).all() for values in load_bundle(tmp_path).weights.values())
+
+
 def test_the_card_is_readable(folder):
     card = json.loads((folder / "model.json").read_text())
     assert card["config"]["network"]["channels"] == [4, 8, 8]

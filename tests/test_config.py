@@ -57,6 +57,19 @@ def test_every_value_of_a_preset_of_the_paper_names_its_origin():
             assert set(part.model_fields) - told <= {"in_channels", "momentum", "name"}
 
 
+@pytest.mark.parametrize(
+    "name", ["autocasnet-unet", "autocasnet-resunet", "autocasnet-seunet", "jsdnet", "jsdnet-plain"]
+)
+def test_every_value_of_another_systems_preset_names_its_origin(name):
+    text = (resources.files("otovox") / "presets" / f"{name}.toml").read_text("utf-8")
+    values = [line for line in text.splitlines()[4:] if "=" in line]
+    assert all("#" in line for line in values)
+
+
+def test_settings_from_before_there_were_systems_are_of_the_dual_head():
+    assert load_preset("base").system.kind == "dual-head"
+
+
 def test_unknown_schedule_is_refused_by_name(tmp_path):
     (tmp_path / "settings.toml").write_text('name = "x"\nheatmaps = "delta"')
     with pytest.raises(ConfigError, match="base, fast, late, gamma, static"):
@@ -91,6 +104,9 @@ def test_unknown_preset_is_refused():
         ('name = "x"\n[optimiser]\nwarmup_iterations = 60_000', "plateau_iterations"),
         ('name = "x"\nvalidate_every = 751', "validate_every"),
         ('name = "x"\n[optimiser]\npeak_rate = inf', "infinite"),
+        ('name = "x"\n[system]\nkind = "forest"', "dual-head"),
+        ('name = "x"\n[system]\nkind = "slice-cascade"\norder = ["axial", "axial"]', "given twice"),
+        ('name = "x"\n[system]\nkind = "jsdnet"\n[data]\nshape = [12, 16, 16]', "multiple of 8"),
         ("name = ", "TOML"),
     ],
 )

@@ -210,3 +210,15 @@ def test_landmark_errors() -> None:
     found = Landmarks(("c", "b", "a"), np.array([[9, 9, 9], nan, [3, 4, 0]]))
     assert landmark_errors_mm(found, truth) == {"a": 5.0, "b": np.inf}
     assert landmark_errors_mm(Landmarks((), np.empty((0, 3))), truth)["a"] == np.inf
+
+
+def test_the_area_under_the_curve_of_a_mask_is_that_of_its_one_point():
+    truth = np.zeros((4, 4, 4), bool)
+    truth[:2] = True
+    found = np.zeros_like(truth)
+    found[1:3] = True
+    told = rates(found, truth)
+    # Corners (0, 0), (1 - specificity, recall), (1, 1), by the trapezium rule.
+    area = np.trapezoid([0, told.recall, 1], [0, 1 - told.specificity, 1])
+    assert told.auc == pytest.approx(area) == 0.5
+    assert rates(truth, truth).auc == 1.0

@@ -68,10 +68,11 @@ def save_bundle(
         facts: figures and whatever else its reader should know; JSON values.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    # In C order: the file holds bytes as they lie, and a network may lie channels last.
     # Only a normalisation's count of batches exceeds this range; no prediction depends on it.
     most = float(np.finfo(np.float16).max)
     arrays = {
-        name: tensor.detach().cpu().float().clamp(-most, most).numpy().astype(np.float16)
+        name: tensor.detach().cpu().float().clamp(-most, most).numpy().astype(np.float16, "C")
         for name, tensor in network.state_dict().items()
     }
     data = save(arrays)

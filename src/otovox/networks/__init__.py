@@ -1,4 +1,4 @@
-"""Networks, one per system: the dual-headed U-Net of Stebani et al. 2023 and what it is beside."""
+"""Networks, one per system: the dual-headed U-Net, and those that it is compared with."""
 
 from collections.abc import Callable
 
@@ -7,14 +7,18 @@ from torch import nn
 from otovox.config import TrainConfig
 from otovox.config_systems import MultiPlanarConfig, SystemConfig
 from otovox.errors import ConfigError
+from otovox.networks.jsdnet import JSDNet
 from otovox.networks.mpunet import MultiPlanarUNet, PlanarShape
+from otovox.networks.slices import SliceCascade
 from otovox.networks.unet import DualHeadUNet, Output
 
-__all__ = ["DualHeadUNet", "Output", "build"]
+__all__ = ["DualHeadUNet", "JSDNet", "Output", "SliceCascade", "build"]
 
 #: What makes the network of each system.
 BUILDERS: dict[str, Callable[[TrainConfig], nn.Module]] = {
     "dual-head": lambda config: DualHeadUNet(config.network),
+    "slice-cascade": lambda config: SliceCascade(config.system),  # pyright: ignore
+    "jsdnet": JSDNet,
     "multi-planar": lambda config: _multi_planar(config.system),
 }
 

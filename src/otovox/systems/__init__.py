@@ -6,7 +6,7 @@ and its entry in `SYSTEMS` below, which says how it is trained and how it looks 
 
 from otovox.config import TrainConfig
 from otovox.errors import ConfigError
-from otovox.systems import dual_head, multi_planar
+from otovox.systems import dual_head, jsdnet, multi_planar, slice_cascade
 from otovox.systems.system import Predict, System
 
 __all__ = ["SYSTEMS", "Predict", "System", "system_of"]
@@ -14,6 +14,8 @@ __all__ = ["SYSTEMS", "Predict", "System", "system_of"]
 #: Systems by the `kind` of their settings.
 SYSTEMS = {
     "dual-head": System(dual_head.train, dual_head.opened),
+    "slice-cascade": System(slice_cascade.train, slice_cascade.opened),
+    "jsdnet": System(jsdnet.train, dual_head.opened),
     "multi-planar": System(multi_planar.train, multi_planar.opened),
 }
 
