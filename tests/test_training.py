@@ -83,5 +83,7 @@ def test_the_bundle_of_a_run_can_be_loaded(tmp_path, datasets):
 
 
 def test_other_systems_need_a_data_set(tmp_path):
+    from otovox.training import train_preset
+
     with pytest.raises(ConfigError, match="--data"):
         train_preset(load_preset("autocasnet-unet"), tmp_path / "run")

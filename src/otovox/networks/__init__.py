@@ -5,8 +5,10 @@ from collections.abc import Callable
 from torch import nn
 
 from otovox.config import TrainConfig
+from otovox.config_systems import MultiPlanarConfig, SystemConfig
 from otovox.errors import ConfigError
 from otovox.networks.jsdnet import JSDNet
+from otovox.networks.mpunet import MultiPlanarUNet, PlanarShape
 from otovox.networks.slices import SliceCascade
 from otovox.networks.unet import DualHeadUNet, Output
 
@@ -17,6 +19,7 @@ BUILDERS: dict[str, Callable[[TrainConfig], nn.Module]] = {
     "dual-head": lambda config: DualHeadUNet(config.network),
     "slice-cascade": lambda config: SliceCascade(config.system),  # pyright: ignore
     "jsdnet": JSDNet,
+    "multi-planar": lambda config: _multi_planar(config.system),
 }
 
 
@@ -29,3 +32,9 @@ def build(config: TrainConfig) -> nn.Module:
     if config.system.kind not in BUILDERS:
         raise ConfigError(f"system {config.system.kind!r} has no network yet")
     return BUILDERS[config.system.kind](config)
+
+
+def _multi_planar(system: SystemConfig) -> nn.Module:
+    assert isinstance(system, MultiPlanarConfig)
+    shape = PlanarShape(system.depth, system.filters, system.filter_factor)
+    return MultiPlanarUNet(shape, system.views)

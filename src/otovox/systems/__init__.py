@@ -6,7 +6,7 @@ and its entry in `SYSTEMS` below, which says how it is trained and how it looks 
 
 from otovox.config import TrainConfig
 from otovox.errors import ConfigError
-from otovox.systems import dual_head, jsdnet, slice_cascade
+from otovox.systems import dual_head, jsdnet, multi_planar, slice_cascade
 from otovox.systems.system import Predict, System
 
 __all__ = ["SYSTEMS", "Predict", "System", "system_of"]
@@ -16,6 +16,7 @@ SYSTEMS = {
     "dual-head": System(dual_head.train, dual_head.opened),
     "slice-cascade": System(slice_cascade.train, slice_cascade.opened, turns=False),
     "jsdnet": System(jsdnet.train, dual_head.opened),
+    "multi-planar": System(multi_planar.train, multi_planar.opened, turns=False),
 }
 
 
