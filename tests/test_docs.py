@@ -105,15 +105,21 @@ def test_readme_keeps_the_marks_for_results() -> None:
     assert "Research use only, not a medical device" in text
 
 
-def test_every_point_of_the_paper_has_its_row() -> None:
+@pytest.mark.parametrize(
+    ("page", "letter", "count"),
+    [("reproduction", "S", 27), ("comparison", "H", 11), ("comparison", "L", 11),
+     ("comparison", "J", 5)],
+)  # fmt: skip
+def test_every_point_of_the_papers_has_its_row(page: str, letter: str, count: int) -> None:
     """The files and tests that the rows name are there."""
-    text = (ROOT / "docs" / "reproduction.md").read_text("utf-8")
-    rows = re.findall(r"^\| (S\d+) \|(.*)$", text, re.MULTILINE)
-    assert [name for name, _ in rows] == [f"S{n}" for n in range(1, 28)]
+    text = (ROOT / "docs" / f"{page}.md").read_text("utf-8")
+    rows = re.findall(rf"^\| ({letter}\d+) \|(.*)$", text, re.MULTILINE)
+    assert [name for name, _ in rows] == [f"{letter}{n}" for n in range(1, count + 1)]
     source, tests = ROOT / "src" / "otovox", ROOT / "tests"
+    known = "\n".join(path.read_text("utf-8") for path in tests.glob("*.py"))
     for name, row in rows:
-        for file in re.findall(r"`([\w/]+\.(?:py|toml))`", row):
+        for file in re.findall(r"`([\w/-]+\.(?:py|toml))`", row):
             places = (source / file, source / "presets" / file, tests / file, ROOT / file)
             assert any(place.is_file() for place in places), f"{name}: {file}"
         for test in re.findall(r"`(test_\w+)`", row):
-            assert any(f"def {test}(" in p.read_text("utf-8") for p in tests.glob("*.py")), test
+            assert f"def {test}(" in known, f"{name}: {test}"
