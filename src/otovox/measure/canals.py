@@ -148,9 +148,7 @@ def measure_canals(
             volumes[Part[name.upper()]] = float("nan")
     if parts.crus is None:
         volumes[Part.CRUS] = float("nan")
-        problems.append(
-            "the common crus is not measured: no canal was found that leads to it"
-        )
+        problems.append("the common crus is not measured: no canal was found that leads to it")
     return Canals(pose.side, canals, angles, volumes, parts, tuple(problems))
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
-from otovox.anatomy import CANONICAL_MM, Structure
+from otovox.anatomy import CANONICAL_MM, MODIOLAR_AXIS, Structure
 from otovox.geometry import FloatArray, Pose, unit
 from otovox.landmarks import Landmarks
 from otovox.measure.courses import Course, follow_canal, follow_crus
@@ -50,10 +50,8 @@ PART_OF: dict[str, Part] = dict(
     zip(CANALS, (Part.ANTERIOR, Part.POSTERIOR, Part.LATERAL), strict=True)
 )
 
-#: Modiolar axis, base to apex, in the canonical right-ear frame. Source: 72 labyrinths.
-MODIOLUS = np.array([0.9338, 0.0, -0.3578])
-#: Azimuths about it, from the vestibule's centre, degrees: round window and the border between
-#: cochlea and vestibule. Source: the same 72 labyrinths.
+#: Azimuths about the modiolar axis, from the vestibule's centre, degrees: round window and the
+#: border between cochlea and vestibule. Source: 72 labyrinths.
 ROUND_WINDOW_DEG = 32.5
 BORDER_DEG = 24.8
 #: What lies nearer to the axis than this is cochlea at any azimuth, mm: chosen, between the second
@@ -138,8 +136,9 @@ def is_cochlear(points_mm: FloatArray, landmarks: Landmarks, pose: Pose) -> NDAr
     """
     apex = _near_usual("helicotrema", landmarks, pose)
     window = _near_usual("round_window", landmarks, pose)
-    first = unit(-apex - (-apex @ MODIOLUS) * MODIOLUS)
-    second = np.cross(MODIOLUS, first)
+    axis = np.asarray(MODIOLAR_AXIS)
+    first = unit(-apex - (-apex @ axis) * axis)
+    second = np.cross(axis, first)
 
     def polar(points: FloatArray) -> tuple[FloatArray, FloatArray]:
         x, y = (points - apex) @ first, (points - apex) @ second
