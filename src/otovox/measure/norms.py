@@ -53,7 +53,7 @@ NORMS = {
     "basal_lumen_diameter": Range(1.7, 2.2, "mm", "review of cochlear studies, range"),
     "cochlea_volume": _within(73.2, 10.5, "mm3", _SHAPES),
     "labyrinth_volume": Range(140.0, 265.0, "mm3", "72 labyrinths fitted to clinical CT, range"),
-    # Where a part ends and the next begins is a convention; `parts` keeps that of the 72 labyrinths.
+    # Where a part ends and the next begins is a convention; `parts` keeps the 72 ears'.
     # None for the common crus, of which we measure some 8 % more.
     "vestibule_volume": _within(59.2, 8.8, "mm3", _SHAPES),
     "anterior_canal_volume": _within(13.7, 1.9, "mm3", _SHAPES),
