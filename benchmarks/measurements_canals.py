@@ -9,9 +9,9 @@ with the embedded model, and measures what it found; the third scores how comple
 diagnosis are. Writes a CSV with one row per ear and one with the statistics. The seeds are none
 that training draws.
 
-Truth: a drawn canal runs between the ends that the 72 measured ears have on average, moved with the
-drawn ear; its plane and circle are those fitted to its own centreline. A voxel belongs to the
-primitive in which it lies deepest; the cochlea begins at the half-plane of its first section.
+Truth is as drawn (`phantom.canal_truth`): a canal runs between the ends that the 72 measured ears
+have on average, moved with the drawn ear; its plane and circle are those fitted to its own
+centreline. Borders of the parts are the same for truth and measurement (`measure.parts`).
 """
 
 import argparse
@@ -21,7 +21,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from otovox.analysis import analyze
 from otovox.anatomy import LANDMARK_NAMES, Side
@@ -30,9 +29,10 @@ from otovox.landmarks import Landmarks
 from otovox.measure.canals import PAIRS, Canals, excitation_normal, measure_canals
 from otovox.measure.completeness import Completeness, State, score_completeness
 from otovox.measure.parts import Part, split
-from otovox.measure.tori import CANALS, ENDS_MM, USUAL, fit_torus
+from otovox.measure.tori import CANALS, USUAL, fit_torus
 from otovox.phantom.bone import render
 from otovox.phantom.cache import MIDDLE_MM
+from otovox.phantom.canal_truth import canal_tube, true_parts
 from otovox.phantom.canvas import Canvas, occupancy
 from otovox.phantom.disease import malformed, ossified
 from otovox.phantom.head import draw_pose
@@ -143,25 +143,17 @@ def predicted(
         yield scanner, found, truth, time.process_time() - start
 
 
-def course(shape: Labyrinth, name: str) -> slice:
-    """The canal proper within its tube, whose tails reach into vestibule and crus."""
-    line = shape.canals[name].points_mm
-    ends = np.asarray(ENDS_MM[name]) * shape.facts["scale"]
-    first, last = sorted(int(np.argmin(np.linalg.norm(line - end, axis=1))) for end in ends)
-    return slice(first, last + 1)
-
-
 def true_numbers(shape: Labyrinth, pose: Pose) -> dict[str, FloatArray]:
     """What a drawn ear measures: per canal normal, centre and numbers; volumes of the parts."""
     truth: dict[str, FloatArray] = {}
     for name in CANALS:
-        proper = course(shape, name)
-        line = shape.canals[name].points_mm[proper]
+        tube = canal_tube(shape, name)
+        line = tube.points_mm
         torus = fit_torus(line, USUAL[name])
         steps = np.linalg.norm(np.diff(line, axis=0), axis=1)
         angle = np.unwrap(np.radians(torus.angles_deg(line)))
         inner = slice(len(line) // 4, 3 * len(line) // 4)
-        radii = shape.canals[name].radii_mm[proper][inner]
+        radii = tube.radii_mm[inner]
         lumen = float(np.mean(np.sqrt(radii[:, 0] * radii[:, 1])))
         truth[f"{name} normal"] = excitation_normal(name, torus.normal, pose)
         truth[f"{name} centre"] = np.asarray(pose.to_lps(torus.center_mm), dtype=float)
@@ -170,42 +162,6 @@ def true_numbers(shape: Labyrinth, pose: Pose) -> dict[str, FloatArray]:
     labels = true_parts(shape, Canvas(grid, pose))
     truth["volumes"] = np.bincount(labels.ravel(), minlength=7)[1:].astype(float) * grid.voxel_mm3
     return truth
-
-
-def true_parts(shape: Labyrinth, canvas: Canvas) -> NDArray[np.uint8]:
-    """Label map of the parts of a drawn ear."""
-    groups = {
-        Part.COCHLEA: shape.cochlea,
-        **{Part[name.upper()]: shape.canals[name] for name in shape.canals},
-        Part.CRUS: shape.crus,
-    }
-    depths = np.full((7, *canvas.grid.shape), np.inf, dtype=np.float32)
-    for part, tube in groups.items():
-        name = part.name.lower()
-        kept = course(shape, name) if name in shape.canals else slice(None)
-        depths[part] = canvas.blank()
-        canvas.paint_ellipsoids(
-            depths[part], tube.points_mm[kept], tube.axes[kept], tube.radii_mm[kept], 0.8
-        )
-    depths[Part.VESTIBULE] = canvas.blank()
-    canvas.paint_ellipsoids(
-        depths[Part.VESTIBULE],
-        shape.vestibule_mm,
-        shape.vestibule_axes,
-        shape.vestibule_radii_mm,
-        0.8,
-    )
-    inside = paint(shape, canvas) < 0
-    labels = np.where(inside, np.argmin(depths, axis=0), 0).astype(np.uint8)
-    cochlear = np.argwhere(labels == Part.COCHLEA)
-    points = canvas.pose.to_canonical(canvas.grid.to_mm(cochlear))
-    out = shape.cochlea.points_mm[0] - shape.apex_mm
-    out = out - (out @ shape.axis) * shape.axis
-    ahead = np.cross(shape.axis, out / np.linalg.norm(out))
-    moved = points - shape.apex_mm
-    behind = (moved @ ahead < 0) & (moved @ out > 0.6 * out @ out)
-    labels[tuple(cochlear[behind].T)] = Part.VESTIBULE
-    return labels
 
 
 def compare(canals: Canals, truth: dict[str, FloatArray], seconds: float) -> FloatArray:
@@ -307,8 +263,8 @@ def scored(seed: int, diagnosis: str) -> tuple[list[str], Completeness]:
     bone = ossified(shape, canvas, diagnosis, rng)
     if isinstance(bone, np.ndarray):
         values = values * (1 - bone)
-        for name, tube in shape.canals.items():
-            at = np.rint(canvas.ijk(tube.points_mm[course(shape, name)])).astype(int)
+        for name in shape.canals:
+            at = np.rint(canvas.ijk(canal_tube(shape, name).points_mm)).astype(int)
             if (bone[tuple(at.T)] > 0.9).any():
                 lacking.append(name)
     field = np.ones(grid.shape, dtype=bool)

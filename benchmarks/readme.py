@@ -150,10 +150,10 @@ def main() -> None:
         "--model OLDER`.",
         measured(),
         "Measurements of unseen phantoms whose geometry is known, 20 each for the cochlea (8 in "
-        "the last column), 8 for the canals: `python "
-        "benchmarks/measurements.py --cases 20`, `python benchmarks/measurements_canals.py --cases "
-        "8`, both again with `--predicted fpvct` and `--predicted msct`; all but the first with "
-        "`--first-seed 100`.",
+        "the last column): `python benchmarks/measurements.py --cases 20`, again with `--predicted "
+        "fpvct` and `--predicted msct`, both with `--first-seed 100`. Canals: 10 masks, 3 "
+        "and 4 ears as analysed: `python benchmarks/measurements_canals.py --cases 10`, again with "
+        "`--cases 3 --predicted fpvct` and `--cases 4 --predicted msct`.",
         head(),
         "The Visible Human Female (real, no expert truth; places are known to ±1.5 mm): "
         "`python benchmarks/real_head.py --scan vhf_head_ct.nii.gz`.",

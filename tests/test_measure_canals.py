@@ -21,7 +21,8 @@ from otovox.geometry import (
 from otovox.landmarks import Landmarks
 from otovox.measure.canals import Canals, excitation_normal, head_planes, measure_canals
 from otovox.measure.parts import STRUCTURES, Part, is_cochlear, split
-from otovox.measure.tori import CANALS, ENDS_MM, USUAL, Torus, fit_torus, sampler, trace_canal
+from otovox.measure.tori import CANALS, USUAL, Torus, fit_torus, sampler, trace_canal
+from otovox.phantom.canal_truth import PARTS, canal_tube, true_parts
 from otovox.phantom.canvas import Canvas, occupancy
 from otovox.phantom.labyrinth import Labyrinth, draw_labyrinth, paint
 from otovox.volume import Grid
@@ -62,11 +63,7 @@ def measured(
 
 def proper(seed: int, name: str) -> FloatArray:
     """A drawn canal's line without the tails that reach into vestibule and crus."""
-    shape = drawn(seed)
-    line, scale = shape.canals[name].points_mm, shape.facts["scale"]
-    ends = [np.linalg.norm(line - scale * np.asarray(end), axis=1) for end in ENDS_MM[name]]
-    first, last = sorted(int(np.argmin(gaps)) for gaps in ends)
-    return line[first : last + 1]
+    return canal_tube(drawn(seed), name).points_mm
 
 
 def between_deg(first: FloatArray, second: FloatArray) -> float:
@@ -157,10 +154,10 @@ def test_planes_and_circles_of_drawn_ears(seed: int) -> None:
     for name in CANALS:
         canal, line = found.canals[name], drawn(seed).canals[name].points_mm
         true = fit_torus(proper(seed, name), USUAL[name])
-        assert between_deg(canal.normal, excitation_normal(name, true.normal, pose)) < 2.5
-        assert canal.radius_mm == pytest.approx(true.radius_mm, abs=0.12)
+        assert between_deg(canal.normal, excitation_normal(name, true.normal, pose)) < 1.5
+        assert canal.radius_mm == pytest.approx(true.radius_mm, abs=0.06)
         length = np.linalg.norm(np.diff(proper(seed, name), axis=0), axis=1).sum()
-        assert canal.arc_mm == pytest.approx(length, rel=0.12)
+        assert canal.arc_mm == pytest.approx(length, rel=0.05)
         gaps = np.linalg.norm(canal.line_mm[:, None] - pose.to_lps(line)[None], axis=2).min(axis=1)
         assert gaps.mean() < 0.12
         assert canal.closed
@@ -188,6 +185,27 @@ def test_every_voxel_has_one_part_and_each_part_its_place() -> None:
     assert {part_at(point) for point in turns[20:-10:15]} == {Part.COCHLEA}
     assert part_at(shape.crus.points_mm[-3]) in (Part.CRUS, Part.ANTERIOR, Part.POSTERIOR)
     assert parts.volumes_mm3[Part.CRUS] > 1
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_parts_are_as_large_as_drawn(seed: int) -> None:
+    _, grid, _, pose = ear(seed)
+    true = np.bincount(true_parts(drawn(seed), Canvas(grid, pose)).ravel(), minlength=7)[1:]
+    assert tuple(part.name.lower() for part in Part) == PARTS
+    for part, voxels in zip(Part, true, strict=True):
+        most = 0.2 if part is Part.CRUS else 0.1
+        assert measured(seed).volumes_mm3[part] == pytest.approx(voxels * grid.voxel_mm3, rel=most)
+
+
+def test_a_lacking_canal_leaves_the_others_as_they_are() -> None:
+    values, grid, landmarks, pose = ear()
+    whole = measured()
+    lone = np.where(whole.parts.labels == Part.LATERAL, 0, values)
+    found = measure_canals(lone, grid, landmarks, pose)
+    assert np.isnan(found.canals["lateral"].arc_mm)
+    for name in ("anterior", "posterior"):
+        assert between_deg(found.canals[name].normal, whole.canals[name].normal) < 0.5
+        assert found.canals[name].arc_mm == pytest.approx(whole.canals[name].arc_mm, rel=0.04)
 
 
 def test_the_border_of_the_cochlea_lies_at_the_round_window() -> None:

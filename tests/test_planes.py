@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from otovox.anatomy import CANONICAL_MM, LANDMARK_NAMES, Side
+from otovox.anatomy import CANONICAL_MM, LANDMARK_NAMES, MODIOLAR_AXIS, Side
 from otovox.case import EarPrediction
 from otovox.geometry import affine_from, mean_pose, random_rotation, unit
 from otovox.landmarks import Landmarks
-from otovox.planes import MODIOLAR_AXIS, PIXELS, Plane, ear_planes, letters, middle_planes, sample
+from otovox.planes import PIXELS, Plane, ear_planes, letters, middle_planes, sample
 from otovox.volume import Grid
 
 

@@ -72,7 +72,7 @@ def test_a_missing_landmark_and_windows_too_close_are_said():
     points = ear.landmarks.points_mm.copy()
     points[2] = points[1] + (0.5, 0, 0)
     close = replace(ear, landmarks=replace(ear.landmarks, points_mm=points))
-    assert any("0.5 mm apart" in w for w in warnings_of(close))
+    assert any("0.50 mm apart" in w for w in warnings_of(close))
 
 
 def test_a_head_upside_down_is_said():

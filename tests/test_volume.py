@@ -41,6 +41,14 @@ def test_the_field_ends_at_voxel_borders(seed):
     assert not grid.contains(grid.to_mm(outside)).any()
 
 
+def test_voxels_inside_a_smaller_field_are_those_that_it_shares() -> None:
+    grid = Grid.centred((3.0, -2.0, 5.0), (6, 5, 4), spacing_mm=0.5)
+    inside = grid.inside(grid.crop((1, 0, 2), (3, 5, 1)))
+    assert inside.shape == grid.shape
+    assert inside[1:4, :, 2].all()
+    assert np.count_nonzero(inside) == 15
+
+
 def test_an_index_is_a_voxels_centre():
     grid = Grid.centred((0, 0, 0), (3, 5, 1), spacing_mm=(1, 2, 4))
     np.testing.assert_allclose(grid.to_mm((1, 2, 0)), 0)

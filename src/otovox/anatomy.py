@@ -72,6 +72,10 @@ CANONICAL_MM = {
     "common_crus": (-3.16, -1.29, 3.63),
 }
 
+#: Modiolar axis from base to apex in the canonical frame, of unit length. Source: mean over 72
+#: labyrinths.
+MODIOLAR_AXIS = (0.9338, 0.0, -0.3578)
+
 #: Rows: the canonical axes X, Y, Z of a mean right ear in LPS. Source: mean over 72 ears.
 CANONICAL_AXES_LPS = (
     (-0.5408, -0.8320, 0.1234),

@@ -285,7 +285,7 @@ class Analyzer:
         order = [names.index(name) for name in LANDMARK_NAMES]
         outside_field = ~scan.grid.contains(landmarks.points_mm)
         present = np.where(outside_field[:, None], np.nan, landmarks.points_mm)
-        field = _within(scan.grid, grid)
+        field = grid.inside(scan.grid)
         score = ASSUMED_CONFIDENCE
         if enough:
             score = confidence(peaks, fitted.residual_mm, volume, overlap)
@@ -403,11 +403,6 @@ def _assumed_pose(looks: Sequence[Look]) -> Pose | None:
         return None
     pose = mean_pose(side, look.grid.to_mm(np.argwhere(whole).mean(axis=0)))
     return replace(pose, origin_mm=pose.origin_mm - pose.matrix @ MIDDLE_MM)
-
-
-def _within(field: Grid, grid: Grid) -> NDArray[np.bool_]:
-    """Which voxels of a grid have their centre inside a field."""
-    return field.contains(grid.to_mm(np.moveaxis(np.indices(grid.shape), 0, -1)))
 
 
 def _distance(first: FloatArray, second: FloatArray) -> float:

@@ -132,13 +132,12 @@ def _shape(
 def _completeness(ear: EarPrediction, field: Grid, canals: Canals) -> Completeness:
     assert ear.probability is not None
     grid = ear.probability.grid
-    inside = field.contains(grid.to_mm(np.moveaxis(np.indices(grid.shape), 0, -1)))
     return score_completeness(
         ear.probability.values,
         grid,
         ear.landmarks,
         ear.pose,
-        field=inside,
+        field=grid.inside(field),
         parts=canals.parts,
     )
 

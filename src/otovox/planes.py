@@ -5,15 +5,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from otovox.anatomy import CANONICAL_MM
+from otovox.anatomy import CANONICAL_MM, MODIOLAR_AXIS
 from otovox.case import EarPrediction
 from otovox.geometry import FloatArray, unit
 from otovox.rendering import view_axes
 from otovox.resample import corners, resample
 from otovox.volume import Grid
 
-#: Modiolar axis from base to apex in the canonical frame. Source: mean over 72 labyrinths.
-MODIOLAR_AXIS = (0.934, 0.0, -0.358)
 #: Height of the cochlear view above the round window along that axis, mm: chosen, where the
 #: basal turn is cut along most of its length.
 _BASAL_MM = 0.7

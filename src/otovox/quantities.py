@@ -161,7 +161,10 @@ def _vestibular_catalogue() -> Iterator[Quantity]:
         )
     definitions: dict[str, tuple[Unit, str]] = {
         "radius": ("mm", "radius of the circle fitted to the middles of the lumen's sections"),
-        "arc": ("mm", "length of the centreline as far as the canal is a tube of its own"),
+        "arc": (
+            "mm",
+            "length of the centreline between the canal's ends, placed by the mean of 72 ears",
+        ),
         "coverage": ("deg", "angle that the centreline covers about the circle's centre"),
         "lumen_radius": ("mm", "mean radius of the lumen in the middle half of the arc"),
         "non_planarity": ("mm", "root mean square distance of the centreline from its plane"),

@@ -7,6 +7,7 @@ import numpy as np
 from otovox.anatomy import CANONICAL_MM, LANDMARK_NAMES
 from otovox.case import EarPrediction
 from otovox.geometry import FloatArray, Pose
+from otovox.measure.norms import windows_problem
 from otovox.volume import Grid, Scan
 
 #: Residual of a good pose fit, mm: chosen; unseen phantoms fit within about 0.6.
@@ -81,12 +82,8 @@ def ear_warnings(
             f"the {ear.side} ear is turned by {ear.pose.tilt_deg:.0f} degrees against a usual "
             "head: check the orientation stored in the file"
         )
-    gap = ear.landmarks.distance_mm("oval_window", "round_window")
-    if np.isfinite(gap) and not 1.5 <= gap <= 3.8:
-        warnings.append(
-            f"oval and round window of the {ear.side} ear are {gap:.1f} mm apart; "
-            "1.5 to 3.8 is usual"
-        )
+    if problem := windows_problem(ear.landmarks):
+        warnings.append(f"{ear.side} ear: {problem}")
     if np.nanmax(np.append(sd_mm, 0.0)) > 1.0:
         warnings.append(
             f"a landmark of the {ear.side} ear varies by more than 1 mm between samples"

@@ -86,6 +86,10 @@ class Grid:
         ijk = self.to_ijk(points_mm)
         return np.all((ijk >= -0.5) & (ijk <= np.asarray(self.shape) - 0.5), axis=-1)
 
+    def inside(self, field: "Grid") -> NDArray[np.bool_]:
+        """Which voxels, (i, j, k), have their centre inside another grid's field."""
+        return field.contains(self.to_mm(np.moveaxis(np.indices(self.shape), 0, -1)))
+
     def crop(self, start: ArrayLike, shape: tuple[int, int, int]) -> "Grid":
         """The sub-grid (or extension) that begins at voxel `start`."""
         return Grid(shape, affine_from(self.affine[:3, :3], self.to_mm(start)))

@@ -11,10 +11,10 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from otovox.anatomy import CANONICAL_MM
+from otovox.anatomy import CANONICAL_MM, MODIOLAR_AXIS
 from otovox.geometry import FloatArray, Pose
 from otovox.landmarks import Landmarks
-from otovox.measure.parts import MODIOLUS, PART_OF, STRUCTURES, Part, Parts, split
+from otovox.measure.parts import PART_OF, STRUCTURES, Part, Parts, split
 from otovox.measure.tori import CANALS, STEP_DEG, USUAL, Torus, usual_range
 from otovox.measure.voxels import Box, box_around, depth_mm, largest, nearest, pieces
 from otovox.volume import Grid
@@ -300,7 +300,7 @@ def _depths_mm(parts: Parts, pose: Pose) -> tuple[float, float]:
     """Largest balls within the lumen with their middles in the cochlea: anywhere, near its axis."""
     ijk, depth = _depth_mm(parts, Part.COCHLEA)
     moved = pose.to_canonical(parts.grid.to_mm(ijk)) - np.asarray(CANONICAL_MM["helicotrema"])
-    aside = np.linalg.norm(np.cross(moved, MODIOLUS), axis=1)
+    aside = np.linalg.norm(np.cross(moved, MODIOLAR_AXIS), axis=1)
     core = depth[aside < CORE_REACH_MM]
     return float(depth.max(initial=0.0)), float(core.max(initial=0.0))
 

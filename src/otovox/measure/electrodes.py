@@ -6,6 +6,7 @@ only: a prediction from geometry, not advice on implants.
 
 import csv
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
@@ -72,11 +73,23 @@ def read_electrodes(path: Path | None = None) -> tuple[Electrode, ...]:
     Raises:
         InputError: if it cannot be read, lacks a column or holds something else than numbers.
     """
-    name = str(path) if path else "electrodes.csv"
+    if path is None:
+        return _published()
     try:
-        text = (path or files("otovox.measure") / "electrodes.csv").read_text("utf-8-sig")
+        text = path.read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"the electrode table {name} cannot be read: {error}") from error
+        raise InputError(f"the electrode table {path} cannot be read: {error}") from error
+    return _table(text, str(path))
+
+
+@cache
+def _published() -> tuple[Electrode, ...]:
+    """The table that comes with otovox, read once."""
+    text = (files("otovox.measure") / "electrodes.csv").read_text("utf-8-sig")
+    return _table(text, "electrodes.csv")
+
+
+def _table(text: str, name: str) -> tuple[Electrode, ...]:
     reader = csv.DictReader(text.splitlines())
     missing = [column for column in _COLUMNS if column not in (reader.fieldnames or ())]
     if missing:

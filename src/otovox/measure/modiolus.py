@@ -9,10 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import eigh
 
-from otovox.anatomy import CANONICAL_MM
+from otovox.anatomy import CANONICAL_MM, MODIOLAR_AXIS
 from otovox.geometry import FloatArray, Pose, unit
 from otovox.landmarks import Landmarks
-from otovox.planes import MODIOLAR_AXIS
 from otovox.surfaces import FaceArray
 
 #: Reweighted fits; the last ones change nothing. Source: as published, about 15.

@@ -1,8 +1,9 @@
 """The labyrinth's parts: cochlea, vestibule, three canals and common crus, voxel by voxel.
 
-The cochlea begins at a half-plane through the modiolar axis, a few degrees vestibular of the round
-window. Canals and crus are what lies around their traced lines up to where the lumen opens into
-the vestibule: where a ball somewhat smaller than the vestibule fits. What remains is the vestibule.
+The borders are those of the 72 labyrinths whose mean ear is put onto each. A canal ends in the
+planes across the ends of its centreline, where it opens into the vestibule; at the crus, and
+everywhere else, a voxel belongs to the tube or body in whose wall it lies deepest. The cochlea
+begins at a half-plane through the modiolar axis, a few degrees vestibular of the round window.
 """
 
 from dataclasses import dataclass
@@ -12,11 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
-from otovox.anatomy import CANONICAL_MM, Structure
+from otovox.anatomy import CANONICAL_MM, MODIOLAR_AXIS, Structure
 from otovox.geometry import FloatArray, Pose, unit
 from otovox.landmarks import Landmarks
-from otovox.measure.tori import CANALS, ENDS_MM, Sampler, Trace, sampler, trace_canal
-from otovox.measure.voxels import box_around, depth_mm, nearest, pieces
+from otovox.measure.courses import Course, follow_canal, follow_crus
+from otovox.measure.mean_ear import Line, Similarity, place_mean_ear, tangents
+from otovox.measure.tori import CANALS, Trace, sampler, trace_canal
+from otovox.measure.voxels import box_around, nearest, pieces
+from otovox.phantom.labyrinth import statistics
 from otovox.volume import Grid
 
 
@@ -46,10 +50,8 @@ PART_OF: dict[str, Part] = dict(
     zip(CANALS, (Part.ANTERIOR, Part.POSTERIOR, Part.LATERAL), strict=True)
 )
 
-#: Modiolar axis, base to apex, in the canonical right-ear frame. Source: 72 labyrinths.
-MODIOLUS = np.array([0.9338, 0.0, -0.3578])
-#: Azimuths about it, from the vestibule's centre, degrees: round window and the border between
-#: cochlea and vestibule. Source: the same 72 labyrinths.
+#: Azimuths about the modiolar axis, from the vestibule's centre, degrees: round window and the
+#: border between cochlea and vestibule. Source: 72 labyrinths.
 ROUND_WINDOW_DEG = 32.5
 BORDER_DEG = 24.8
 #: What lies nearer to the axis than this is cochlea at any azimuth, mm: chosen, between the second
@@ -62,16 +64,8 @@ INNER_FAR_MM = 4.3
 OUTER_MM = 7.0
 #: How far a landmark may be from its usual place to be trusted for the border, mm: chosen.
 TRUSTED_MM = 2.0
-#: The ball that fits into the vestibule but into no canal, as a share of the largest ball that fits
-#: into the vestibule, and its least and largest radius, mm: chosen; ampullae have least half-axes
-#: of 0.9, the vestibule of 1.8 (72 labyrinths).
-DOOR_SHARE, DOOR_MM = 0.8, (1.0, 1.5)
-#: Where the vestibule is looked for, canonical mm from its usual middle, and the step: chosen.
-ROOM_MM, ROOM_STEP_MM = 5.0, 0.12
-#: How near to it the largest ball is looked for: chosen, short of the cochlea.
-MIDDLE_MM = 2.5
-#: How far from a canal's line its voxels lie, in local radii: chosen; sections' aspect is 1.4.
-REACH = 1.7
+#: Depth taken from what lies beyond a tube's open end, mm: chosen, more than any lumen's radius.
+BEYOND_MM = 5.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,14 +76,16 @@ class Parts:
         labels: (i, j, k) uint8, `Part` values, 0 outside.
         grid: where the voxels lie.
         traces: per canal its trace; None where none was found.
-        fork_mm: (3,) canonical point where anterior and posterior canal meet; nan if unknown.
+        courses: per canal its way from end to end; None where no trace was found.
+        crus: line of the common crus; None without anterior and posterior canal.
         volumes_mm3: per part.
     """
 
     labels: NDArray[np.uint8]
     grid: Grid
     traces: dict[str, Trace | None]
-    fork_mm: FloatArray
+    courses: dict[str, Course | None]
+    crus: Line | None
     volumes_mm3: dict[Part, float]
 
 
@@ -109,19 +105,25 @@ def split(values: NDArray, grid: Grid, landmarks: Landmarks, pose: Pose) -> Part
     labels = np.zeros(inside.shape, dtype=np.uint8)
     read = sampler(values, grid, pose)
     traces = {name: trace_canal(read, name) if inside.any() else None for name in CANALS}
-    fork = _fork(traces)
+    seen = Landmarks(landmarks.names, pose.to_canonical(landmarks.points_mm))
+    place = place_mean_ear(traces, seen)
+    courses = {
+        name: None if trace is None else follow_canal(read, name, trace, place)
+        for name, trace in traces.items()
+    }
+    crus = follow_crus(read, courses, place)
     if inside.any():
         ijk = np.argwhere(inside)
         box = box_around(ijk, 2)
         points = pose.to_canonical(grid.to_mm(ijk))
-        found = _canal_parts(points, open_room(read).holds(points), traces, fork)
+        found = _deepest(points, courses, crus, place)
         cochlear = is_cochlear(points, landmarks, pose)
         found[cochlear & (found == Part.VESTIBULE)] = Part.COCHLEA
         labels[tuple(ijk.T)] = found
         labels[box] = _tidied(labels[box], grid.spacing_mm)
     voxels = np.bincount(labels.ravel(), minlength=7)
     volumes = {part: float(voxels[part]) * grid.voxel_mm3 for part in Part}
-    return Parts(labels, grid, traces, fork, volumes)
+    return Parts(labels, grid, traces, courses, crus, volumes)
 
 
 def is_cochlear(points_mm: FloatArray, landmarks: Landmarks, pose: Pose) -> NDArray[np.bool_]:
@@ -134,8 +136,9 @@ def is_cochlear(points_mm: FloatArray, landmarks: Landmarks, pose: Pose) -> NDAr
     """
     apex = _near_usual("helicotrema", landmarks, pose)
     window = _near_usual("round_window", landmarks, pose)
-    first = unit(-apex - (-apex @ MODIOLUS) * MODIOLUS)
-    second = np.cross(MODIOLUS, first)
+    axis = np.asarray(MODIOLAR_AXIS)
+    first = unit(-apex - (-apex @ axis) * axis)
+    second = np.cross(axis, first)
 
     def polar(points: FloatArray) -> tuple[FloatArray, FloatArray]:
         x, y = (points - apex) @ first, (points - apex) @ second
@@ -157,111 +160,46 @@ def _near_usual(name: str, landmarks: Landmarks, pose: Pose) -> FloatArray:
     return found if np.linalg.norm(found - usual) < TRUSTED_MM else usual
 
 
-@dataclass(frozen=True, eq=False)
-class Room:
-    """Where a ball fits that fits into no canal: the lumen's opening by that ball.
-
-    Attributes:
-        wide: (n, n, n) on a canonical lattice of `ROOM_STEP_MM` about the origin.
-        ball_mm: radius of the ball; nan where nothing is wide.
-    """
-
-    wide: NDArray[np.bool_]
-    ball_mm: float
-
-    def holds(self, points_mm: FloatArray) -> NDArray[np.bool_]:
-        """Which canonical points (n, 3) lie in it."""
-        ijk = np.rint((points_mm + ROOM_MM) / ROOM_STEP_MM).astype(int)
-        known = np.all((ijk >= 0) & (ijk < len(self.wide)), axis=1)
-        held = np.zeros(len(points_mm), dtype=bool)
-        held[known] = self.wide[tuple(ijk[known].T)]
-        return held
-
-
-def open_room(read: Sampler) -> Room:
-    """Find the vestibule as the place that is wider than any canal.
-
-    Args:
-        read: field 0..1 at canonical points.
-    """
-    steps = np.arange(-ROOM_MM, ROOM_MM + ROOM_STEP_MM / 2, ROOM_STEP_MM)
-    lattice = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), axis=-1)
-    inside = read(lattice) > 0.5
-    spacing = np.full(3, ROOM_STEP_MM)
-    # Depth counts from one point of the lattice to the next; the wall lies half a step nearer.
-    depth = depth_mm(inside, spacing) - ROOM_STEP_MM / 2 if inside.any() else np.zeros(inside.shape)
-    middle = np.linalg.norm(lattice, axis=-1) < MIDDLE_MM
-    ball = float(np.clip(DOOR_SHARE * depth[middle].max(), *DOOR_MM))
-    centres = depth >= ball
-    if not centres.any():
-        return Room(centres, float("nan"))
-    return Room(inside & (depth_mm(~centres, spacing) <= ball), ball)
-
-
-def _fork(traces: dict[str, Trace | None]) -> FloatArray:
-    """Where the crus begins: between the ends of the anterior and posterior canal."""
-    usual = np.asarray(CANONICAL_MM["common_crus"])
-    ends = []
-    for name in ("anterior", "posterior"):
-        trace = traces[name]
-        if trace is None:
-            continue
-        tips = trace.points_mm[[0, -1]]
-        ends.append(tips[np.argmin(np.linalg.norm(tips - usual, axis=1))])
-    if not ends:
-        return np.full(3, np.nan)
-    fork = np.mean(ends, axis=0)
-    return fork if np.linalg.norm(fork - usual) < 2 * TRUSTED_MM else np.full(3, np.nan)
-
-
-def _canal_parts(
+def _deepest(
     points_mm: FloatArray,
-    wide: NDArray[np.bool_],
-    traces: dict[str, Trace | None],
-    fork_mm: FloatArray,
+    courses: dict[str, Course | None],
+    crus: Line | None,
+    place: Similarity,
 ) -> NDArray[np.uint8]:
-    """Part of every voxel as if there were no cochlea."""
-    lines, radii, parts = [], [], []
-    for name, trace in traces.items():
-        if trace is None:
-            continue
-        line, radius = _lengthened(trace, name)
-        lines.append(line)
-        radii.append(radius)
-        parts.append(np.full(len(line), PART_OF[name]))
-    if np.isfinite(fork_mm).all():
-        # The crus leads from the fork straight into the vestibule's middle.
-        way = np.linspace(0, 1, 24)[:, None]
-        lines.append(fork_mm + 0.2 * unit(-fork_mm) + way * (0.7 * -fork_mm))
-        radii.append(np.full(24, 0.75))
-        parts.append(np.full(24, Part.CRUS))
-    found = np.full(len(points_mm), Part.VESTIBULE, dtype=np.uint8)
-    if not lines:
-        return found
-    line, radius, part = np.concatenate(lines), np.concatenate(radii), np.concatenate(parts)
-    distance, found_at = KDTree(line).query(points_mm)
+    """Part of (n, 3) canonical points as if there were no cochlea."""
+    owners, depths = [Part.VESTIBULE], [_from_vestibule(points_mm, place)]
+    for name, course in courses.items():
+        if course is not None:
+            line = Line(course.points_mm, course.radius_mm)
+            owners.append(PART_OF[name])
+            depths.append(_from_tube(points_mm, line, both_open=name == "lateral"))
+    if crus is not None:
+        owners.append(Part.CRUS)
+        depths.append(_from_tube(points_mm, crus, both_open=False))
+    return np.array(owners, dtype=np.uint8)[np.argmin(depths, axis=0)]
+
+
+def _from_tube(points_mm: FloatArray, line: Line, *, both_open: bool) -> FloatArray:
+    """Distance of (n, 3) points from a tube's wall, negative inside; far beyond its open ends."""
+    distance, found_at = KDTree(line.points_mm).query(points_mm)
     index = np.asarray(found_at)
-    near = (distance < REACH * radius[index] + 0.2) & ~wide
-    found[near] = part[index[near]]
-    return found
+    depth = np.asarray(distance) - line.radius_mm[index]
+    forward = tangents(line.points_mm)
+    for end, outward in ((0, -1.0), (len(line.points_mm) - 1, 1.0))[: 2 if both_open else 1]:
+        beyond = outward * ((points_mm - line.points_mm[end]) @ forward[end]) > 0
+        depth[(index == end) & beyond] += BEYOND_MM
+    return depth
 
 
-def _lengthened(trace: Trace, name: str) -> tuple[FloatArray, FloatArray]:
-    """A canal's line with tails to where its ends usually are."""
-    line, radius = trace.points_mm, trace.radius_mm
-    for end, tip, near in ((0, line[0], line[3]), (-1, line[-1], line[-4])):
-        ends = np.asarray(ENDS_MM[name])
-        goal = ends[np.argmin(np.linalg.norm(ends - tip, axis=1))]
-        ahead = (goal - tip) @ unit(tip - near)
-        if not 0.2 < ahead < 2.0:
-            continue
-        tail = tip + np.linspace(0, 1, 8)[1:, None] * (ahead * unit(tip - near))
-        wide = np.full(len(tail), float(radius[end]))
-        if end == 0:
-            line, radius = np.vstack([tail[::-1], line]), np.concatenate([wide, radius])
-        else:
-            line, radius = np.vstack([line, tail]), np.concatenate([radius, wide])
-    return line, radius
+def _from_vestibule(points_mm: FloatArray, place: Similarity) -> FloatArray:
+    """Distance of (n, 3) points from the mean vestibule's ellipsoid, to first order."""
+    data = statistics()["vestibule"]
+    axes = np.asarray(data["axes"]) @ place.rotation.T
+    radii = np.asarray(data["half_axes_mm"]) * place.scale
+    local = (points_mm - place.shift) @ axes.T
+    near = np.sqrt(np.sum((local / radii) ** 2, axis=1))
+    steep = np.sqrt(np.sum((local / radii**2) ** 2, axis=1))
+    return np.where(steep > 1e-6, near * (near - 1) / np.maximum(steep, 1e-6), -radii.min())
 
 
 def _tidied(labels: NDArray[np.uint8], spacing_mm: FloatArray) -> NDArray[np.uint8]:

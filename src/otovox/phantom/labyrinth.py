@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from otovox.anatomy import MODIOLAR_AXIS
 from otovox.geometry import FloatArray, rotation_from_vector, unit
 from otovox.landmarks import Landmarks
 from otovox.phantom.canvas import Canvas, Field, smooth_union
 
 #: Modiolar axis, base to apex, and the apical point it passes. Source: 72 labyrinths.
-AXIS = np.array([0.9338, 0.0, -0.3578])
+AXIS = np.array(MODIOLAR_AXIS)
 APEX_MM = np.array([3.6782, 5.4286, -3.2747])
 
 #: Azimuth of the round window about the axis, from the vestibule; same source.

@@ -1,0 +1,185 @@
+"""Canals from end to end: the lumen's middle and its sections between the places where canals end.
+
+The torus found what is a tube of its own; near its ends a canal merges with vestibule and crus,
+and no section tells where it ends. There the mean ear, put onto the canals that were found, does.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.interpolate import make_smoothing_spline
+
+from otovox.geometry import FloatArray
+from otovox.measure.mean_ear import (
+    STEP_MM,
+    Line,
+    Similarity,
+    along_mm,
+    mean_canal,
+    mean_crus,
+    nearest_on,
+    resampled,
+    tangents,
+)
+from otovox.measure.tori import Sampler, Trace
+from otovox.measure.voxels import pieces
+
+#: Radii of the discs within which a line is drawn to the lumen's middle, mm: chosen, an ampulla's
+#: radius is 1.0.
+CENTRE_MM = (1.1, 1.0, 0.9)
+#: The same for the common crus, mm: chosen, its radius is 0.7.
+CRUS_CENTRE_MM = 0.9
+#: Distance between samples of a section, mm: chosen, half a working voxel.
+SAMPLE_MM = 0.1
+#: How far from its centre a section is sampled, mm: chosen, above an ampulla's radius of 1.0.
+REACH_MM = 1.5
+#: How far from a line its lumen may begin, mm: chosen, a canal's radius.
+OFF_MM = 0.5
+#: Least and largest section of a canal, mm2: chosen, radii of 0.2 and 1.35 mm; ampullae have 1.0.
+AREA_MM2 = (0.13, 5.7)
+#: Sections of a crus that tell of it alone, mm2: chosen, its mean is 1.55.
+CRUS_MM2 = (0.3, 4.0)
+#: A line this much longer than the mean ear's has strayed: chosen, 5 SD of 72 labyrinths.
+STRAYED = 1.35
+#: Penalty of the smoothing spline over stations `STEP_MM` apart: chosen, takes out voxel steps.
+SMOOTHING = 3e-3
+
+
+@dataclass(frozen=True, eq=False)
+class Course:
+    """A canal from its ampulla's opening to its other end, canonical mm.
+
+    Attributes:
+        points_mm: (n, 3) smoothed middle of the lumen; the mean ear's where there is none.
+        area_mm2: (n,) of the section across the line; 0 where there is no lumen.
+    """
+
+    points_mm: FloatArray
+    area_mm2: FloatArray
+
+    @property
+    def seen(self) -> NDArray[np.bool_]:
+        """(n,) where there is lumen."""
+        return self.area_mm2 >= AREA_MM2[0]
+
+    @property
+    def radius_mm(self) -> FloatArray:
+        """(n,) radius of the circle with the section's area."""
+        return np.sqrt(self.area_mm2 / np.pi)
+
+
+def follow_canal(read: Sampler, name: str, trace: Trace, place: Similarity) -> Course:
+    """Follow a canal's lumen from end to end.
+
+    Args:
+        read: field 0..1 at canonical points.
+        name: of the canal.
+        trace: what the torus found of it.
+        place: of the mean ear in this one.
+    """
+    guess = place(mean_canal(name).points_mm)
+    points = _bent(guess, trace.points_mm)
+    for reach in CENTRE_MM:
+        points, area = _drawn_in(read, points, reach)
+        points = _smoothed(points, area >= AREA_MM2[0])
+    centres, areas = _sections(read, points)
+    usual = (areas >= AREA_MM2[0]) & (areas <= AREA_MM2[1])
+    points = _smoothed(np.where(usual[:, None], centres, points), areas > 0)
+    if along_mm(points)[-1] > STRAYED * along_mm(guess)[-1]:
+        points = guess
+    return Course(points, np.minimum(_sections(read, points)[1], AREA_MM2[1]))
+
+
+def follow_crus(read: Sampler, courses: dict[str, Course | None], place: Similarity) -> Line | None:
+    """The common crus, its top moved with the ends of the canals that it parts into.
+
+    Args:
+        read: field 0..1 at canonical points.
+        courses: of the canals; None where there is none.
+        place: of the mean ear in this one.
+
+    Returns:
+        Canonical line from the vestibule up; None without anterior and posterior canal.
+    """
+    line = place.moved(mean_crus())
+    ends = [
+        course.points_mm[-1] - place(mean_canal(name).points_mm[-1:])[0]
+        for name in ("anterior", "posterior")
+        if (course := courses[name]) is not None
+    ]
+    if not ends:
+        return None
+    rise = np.linspace(0, 1, len(line.points_mm))[:, None]
+    points, _ = _drawn_in(read, line.points_mm + rise * np.mean(ends, axis=0), CRUS_CENTRE_MM)
+    area = _sections(read, points)[1]
+    # Where crus and vestibule or canals run together the section tells nothing of the crus.
+    usual = (area > CRUS_MM2[0]) & (area < CRUS_MM2[1])
+    return Line(points, np.where(usual, np.sqrt(area / np.pi), line.radius_mm))
+
+
+def _across(directions: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Two unit vectors (n, 3) at right angles to each direction and to each other."""
+    helper = np.eye(3)[np.argmin(np.abs(directions), axis=1)]
+    first = np.asarray(np.cross(directions, helper), dtype=float)
+    first /= np.linalg.norm(first, axis=1, keepdims=True)
+    return first, np.asarray(np.cross(directions, first), dtype=float)
+
+
+def _drawn_in(read: Sampler, line: FloatArray, reach_mm: float) -> tuple[FloatArray, FloatArray]:
+    """A line's points moved within the planes across it to the middle of the lumen around them.
+
+    Returns:
+        (n, 3) weighted means of discs, the point itself where its disc is empty; (n,) mm2 of lumen
+        in each disc.
+
+    Source: mean shift (Comaniciu and Meer 2002).
+    """
+    step = 2 * SAMPLE_MM
+    steps = np.arange(-np.floor(reach_mm / step), np.floor(reach_mm / step) + 1) * step
+    u, v = np.meshgrid(steps, steps)
+    kept = np.hypot(u, v) <= reach_mm
+    first, second = _across(tangents(line))
+    shifts = u[kept][:, None] * first[:, None] + v[kept][:, None] * second[:, None]
+    weights = read(line[:, None] + shifts)
+    total = weights.sum(axis=1)
+    moved = np.einsum("nk,nkc->nc", weights, shifts) / np.maximum(total, 1e-6)[:, None]
+    area = total * step**2
+    return line + np.where(area[:, None] > 1e-3, moved, 0.0), area
+
+
+def _sections(read: Sampler, line: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Middle (n, 3) and area (n,) of the lumen that each plane across a line cuts nearest to it."""
+    steps = np.arange(-REACH_MM, REACH_MM + 1e-9, SAMPLE_MM)
+    u, v = np.meshgrid(steps, steps, indexing="ij")
+    first, second = _across(tangents(line))
+    shifts = u[..., None] * first[:, None, None] + v[..., None] * second[:, None, None]
+    inside = (read(line[:, None, None] + shifts) > 0.5) & (np.hypot(u, v) <= REACH_MM)
+    in_plane = np.zeros((3, 3, 3), dtype=bool)
+    in_plane[1] = True
+    own = pieces(inside, in_plane)[0].reshape(len(line), -1)
+    distance = np.where(inside, np.hypot(u, v), np.inf).reshape(len(line), -1)
+    rows, nearest = np.arange(len(line)), distance.argmin(axis=1)
+    piece = (own == own[rows, nearest][:, None]) & (distance[rows, nearest] < OFF_MM)[:, None]
+    count = piece.sum(axis=1)
+    mean = np.einsum("nk,nkc->nc", piece.astype(float), shifts.reshape(len(line), -1, 3))
+    return line + mean / np.maximum(count, 1)[:, None], count * SAMPLE_MM**2
+
+
+def _bent(guess: FloatArray, found: FloatArray) -> FloatArray:
+    """A guessed line moved by what was found of it; beyond that the last shifts hold."""
+    shift = nearest_on(guess, found) - guess
+    told = np.isfinite(shift).all(axis=1)
+    if np.count_nonzero(told) < 4:
+        return guess
+    at = along_mm(guess)
+    return guess + np.stack([np.interp(at, at[told], axis[told]) for axis in shift.T], axis=1)
+
+
+def _smoothed(points: FloatArray, known: NDArray[np.bool_]) -> FloatArray:
+    """A line through points, resampled to equal steps; unknown ones weigh little."""
+    at = along_mm(points) + np.arange(len(points)) * 1e-6
+    weights = np.where(known, 1.0, 0.05)
+    spline = make_smoothing_spline(at, points, w=weights, lam=SMOOTHING, axis=0)
+    fine = np.asarray(spline(np.linspace(0, at[-1], 4 * len(points))))
+    return resampled(fine, count=max(round(float(along_mm(fine)[-1]) / STEP_MM) + 1, 8))
