@@ -137,7 +137,7 @@ def test_masks_and_array_axes_do_not_matter() -> None:
     i, j, k = (drawn.grid.shape[axis] for axis in order)
     grid = Grid((i, j, k), affine)
     moved = measured(drawn._replace(values=drawn.values.transpose(order), grid=grid))
-    assert moved.a_mm == pytest.approx(plain().a_mm, abs=1e-3)
+    assert moved.a_mm == pytest.approx(plain().a_mm, abs=5e-3)
 
 
 def test_landmarks_that_are_a_little_off() -> None:

@@ -26,6 +26,8 @@ _MOST_FACES = 16000
 _LEAST_FACES = 200
 #: Farther from the axis a wall is no cochlea's, mm: chosen, a wide basal turn reaches 6.5.
 _REACH_MM = 6.5
+#: Nearer walls weigh as if they were this far from the axis, mm: chosen, the helicotrema's radius.
+_LEAST_RADIUS_MM = 0.5
 #: The cochlea's extent along the axis, below and above its apex, mm; chosen around H 2.8-6.9.
 _BELOW_MM, _ABOVE_MM = 6.5, 2.0
 #: The hook and what leads into it are no spiral: from the vestibule to this angle after the round
@@ -129,7 +131,10 @@ def fit_modiolus(
         kept = _cochlear(centres, axis, point, apex, base)
         if kept.sum() < _LEAST_FACES:
             return None, "no cochlea where the landmarks expect it"
-        found = fit_spiral_motion(centres[kept], normals[kept], areas[kept])
+        # The wall grows with its distance from the axis: so every turn counts alike.
+        radii = np.linalg.norm(np.cross(centres[kept] - point, axis), axis=1)
+        share = areas[kept] / np.maximum(radii, _LEAST_RADIUS_MM)
+        found = fit_spiral_motion(centres[kept], normals[kept], share)
         if found.axis @ expected < 0:
             return None, "the wall does not wind as a cochlea does: it may lack its turns"
         astray = float(np.degrees(np.arccos(np.clip(found.axis @ expected, -1, 1))))
