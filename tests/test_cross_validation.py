@@ -1,6 +1,7 @@
 """Folds of a data set on disk: drawn by patient, kept, trained once."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -88,11 +89,12 @@ def test_other_folds_are_never_written_over(folder, tmp_path):
         keep_folds(folder, tmp_path / "out", first[:1])
 
 
-def test_all_folds_are_trained_once_and_validated_on_whole_volumes(folder, tmp_path):
+def test_all_folds_are_trained_and_predicted_once_and_can_be_scored(folder, tmp_path):
     (tmp_path / "settings.toml").write_text(SETTINGS)
-    out = tmp_path / "out"
+    out, other = tmp_path / "out", shutil.copytree(folder, tmp_path / "other")
     command = ("cross-validate", folder, "-o", out, "--config", tmp_path / "settings.toml",
-               "--folds", 2, "--validation", 1, "--accelerator", "cpu")  # fmt: skip
+               "--folds", 2, "--validation", 1, "--accelerator", "cpu", "--device", "torch",
+               "--test", other, "--match", 1, "--tta", "none")  # fmt: skip
     code, text = run(*command)
     assert code == 0, text
     splits = json.loads((out / "splits.json").read_text())
@@ -104,13 +106,27 @@ def test_all_folds_are_trained_once_and_validated_on_whole_volumes(folder, tmp_p
         names = {"iteration", "val_loss", "dsc", "iou", "mse", "mae", "landmark_mm", "choice"}
         assert set(rows[0].split(",")) == names
         assert len(rows) == 3
+        held = splits["folds"][fold]["validation"]
+        assert sorted(p.name for p in (out / f"fold-{fold}" / "results").iterdir()) == held
+        results = out / "tests" / "other" / f"fold-{fold}" / "results"
+        assert sorted(p.name for p in results.iterdir()) == ["c0", "c1", "c2", "c3"]
+        told = json.loads((results / "c0" / "result.json").read_text())["provenance"]["settings"]
+        assert told["tta"] == "none"
+        assert told["volume_mean_sd"] == 0
+        assert (out / "tests" / "other" / f"contrast-fold-{fold}.png").stat().st_size > 1000
     assert (out / "learning-curves.png").stat().st_size > 1000
     before = (out / "fold-0" / "last.ckpt").stat().st_mtime_ns
     (out / "fold-1" / "finished").unlink()
+    predicted = (out / "fold-0" / "results").stat().st_mtime_ns
     code, text = run(*command)
     assert code == 0, text
+    assert (out / "fold-0" / "results").stat().st_mtime_ns == predicted
     assert (out / "fold-0" / "last.ckpt").stat().st_mtime_ns == before
     assert (out / "fold-1" / "finished").is_file()
+    code, text = run("evaluate", out, "--data", folder, "--data", other, "-o", tmp_path / "s")
+    assert code == 0, text
+    validated = sum(len(fold["validation"]) for fold in splits["folds"])
+    assert f"{validated + 8} ears scored" in text
     (tmp_path / "settings.toml").write_text(SETTINGS.replace("= 0.0", "= 0.5"))
     code, text = run(*command)
     assert code == 2

@@ -21,7 +21,7 @@ from otovox.errors import InputError, OutputError
 from otovox.formats import load_scan
 from otovox.formats.dicom_seg import write_dicom_seg
 from otovox.formats.dicom_source import source_headers
-from otovox.formats.dicom_sr import PRIVATE_SCHEME, Quantity, private_code, write_dicom_sr
+from otovox.formats.dicom_sr import PRIVATE_SCHEME, CodedQuantity, private_code, write_dicom_sr
 from otovox.geometry import rotation_from_vector
 from otovox.landmarks import Landmarks
 from otovox.report import read_result, write_results
@@ -132,9 +132,9 @@ def items(node: pydicom.Dataset) -> Iterator[pydicom.Dataset]:
 def test_points_and_measurements_come_back(series: Path, tmp_path: Path) -> None:
     scan = load_scan(series)
     told = [
-        Quantity("labyrinth_volume", 241.5, "mm3", (140.0, 265.0, "71 ears")),
-        Quantity("helicotrema_to_oval_window", 7.125, "mm"),
-        Quantity("turns", 2.6, ""),
+        CodedQuantity("labyrinth_volume", 241.5, "mm3", (140.0, 265.0, "71 ears")),
+        CodedQuantity("helicotrema_to_oval_window", 7.125, "mm"),
+        CodedQuantity("turns", 2.6, ""),
     ]
     path = tmp_path / "measurements.dcm"
     write_dicom_sr(path, scan, landmarks={Side.RIGHT: POINTS}, quantities={Side.RIGHT: told})
@@ -218,7 +218,7 @@ def test_headers_that_lack_something_are_told(series: Path, tmp_path: Path) -> N
 def test_the_report_points_to_the_segment_of_its_ear(series: Path, tmp_path: Path) -> None:
     scan = load_scan(series)
     written = write_dicom_seg(tmp_path / "s.dcm", labels_on(scan.grid, *Side), scan)
-    told = [Quantity("helicotrema_to_oval_window", 7.125, "mm")]
+    told = [CodedQuantity("helicotrema_to_oval_window", 7.125, "mm")]
     path = tmp_path / "r.dcm"
     quantities = {Side.LEFT: told}
     write_dicom_sr(path, scan, landmarks={}, quantities=quantities, segmentation=written)

@@ -55,7 +55,7 @@ def test_python_runs(
     grid = Grid((24, 22, 20), affine_from(np.eye(3) * 0.5, np.zeros(3)))
     scan = Scan(np.zeros(grid.shape, np.float32), grid)
     monkeypatch.setattr("otovox.analysis.load_scan", lambda path, series=None: scan)
-    monkeypatch.setattr("otovox.inference.open_analyzer", lambda **_: FakeAnalyzer())
+    monkeypatch.setattr("otovox.single_ear.open_any", lambda **_: FakeAnalyzer())
     monkeypatch.chdir(tmp_path)
     exec(compile(code, page.name, "exec"), {})
 
@@ -103,3 +103,17 @@ def test_readme_keeps_the_marks_for_results() -> None:
     text = (ROOT / "README.md").read_text("utf-8")
     assert text.index("<!-- results:start -->") < text.index("<!-- results:end -->")
     assert "Research use only, not a medical device" in text
+
+
+def test_every_point_of_the_paper_has_its_row() -> None:
+    """The files and tests that the rows name are there."""
+    text = (ROOT / "docs" / "reproduction.md").read_text("utf-8")
+    rows = re.findall(r"^\| (S\d+) \|(.*)$", text, re.MULTILINE)
+    assert [name for name, _ in rows] == [f"S{n}" for n in range(1, 28)]
+    source, tests = ROOT / "src" / "otovox", ROOT / "tests"
+    for name, row in rows:
+        for file in re.findall(r"`([\w/]+\.(?:py|toml))`", row):
+            places = (source / file, source / "presets" / file, tests / file, ROOT / file)
+            assert any(place.is_file() for place in places), f"{name}: {file}"
+        for test in re.findall(r"`(test_\w+)`", row):
+            assert any(f"def {test}(" in p.read_text("utf-8") for p in tests.glob("*.py")), test

@@ -47,7 +47,7 @@ def test_everything_is_written(
     code, out, err = otovox_command("evaluate", run, "--data", tiny_dataset, "-o", output)
     assert (code, err) == (0, "")
     assert "3 ears scored, 3 found" in out
-    assert "fpvct-clinical, otosclerosis: DSC 0.800, n 1" in out
+    assert "fpvct-clinical, otosclerosis: DSC 0.800, landmarks 0.99 mm, n 1" in out
     assert "1 cases have no results: three" in out
     assert {path.name for path in output.iterdir()} == {
         "ears.csv", "statistics.csv", "table-3.csv", "table-3.md", "table-4.csv", "table-4.md",
@@ -70,7 +70,7 @@ def test_systems_side_by_side(
     tiny_results: tuple[Path, Prediction], tiny_dataset: Path, tmp_path: Path
 ) -> None:
     run = tiny_results[0]
-    evaluate([run / "fold-0"], tiny_dataset, tmp_path / "first")
+    evaluate([run / "fold-0"], [tiny_dataset], tmp_path / "first")
     other = tmp_path / "first" / "ears.csv"
     output = tmp_path / "second"
     code, out, _ = otovox_command(

@@ -11,6 +11,7 @@ from otovox.calibration import reliability, roc
 from otovox.errors import InputError
 from otovox.figures import (
     bars,
+    contrast_matching,
     learning_curves,
     reliability_diagram,
     roc_curves,
@@ -101,3 +102,11 @@ def test_runs_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no validation"):
         learning_curves({"a": tmp_path / "odd.csv"}, tmp_path / "curves.svg")
     assert not (tmp_path / "curves.svg").exists()
+
+
+def test_contrast_matching(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    before = {"cluster 1": rng.normal(2, 1, 500), "cluster 2": rng.normal(5, 1, 500)}
+    after = {name: rng.normal(1, 1, 500) for name in before}
+    contrast_matching(before, after, tmp_path / "c.png", inside=(0.2, 0.1))
+    assert (tmp_path / "c.png").stat().st_size > 5000

@@ -1,6 +1,7 @@
 """The embedded model, whole: a phantom ear through every axis order, flip and obliquity."""
 
 import json
+from dataclasses import replace
 from itertools import permutations, product
 
 import numpy as np
@@ -18,7 +19,9 @@ from otovox.inference import TTA, open_analyzer
 from otovox.metrics import dice
 from otovox.phantom import make_case
 from otovox.resample import resample
+from otovox.result import describe
 from otovox.trust import REVIEW_CONFIDENCE
+from otovox.unusual import Flag
 from otovox.volume import Grid, Scan
 
 #: Permutations and signs of the axes: the 48 ways in which a file may store the same scan.
@@ -219,3 +222,17 @@ def test_a_labyrinth_without_its_landmarks_is_found_and_doubted() -> None:
     assert any("too few landmarks" in warning for warning in ear.warnings)
     truth = float(np.count_nonzero(case.labels.values)) * case.scan.grid.voxel_mm3
     assert ear.volume_mm3 == pytest.approx(truth, rel=0.1)
+
+
+def test_an_ear_beyond_the_threshold_is_told_as_unusual(case, analyzer, prediction) -> None:
+    assert prediction.ears[0].unusual is None
+    for threshold, unusual in ((1.0, False), (-1.0, True)):
+        flag = Flag(
+            model_sha256=analyzer.labyrinth.sha256, tta="none", score="uncertainty",
+            threshold=threshold, false_alarms=0.05, usual=20, unusual=20, auc=0.9, data="made",
+            software="made",
+        )  # fmt: skip
+        found = replace(analyzer, flag=flag).predict(case.scan)
+        assert found.ears[0].unusual is unusual
+        assert any("unlike healthy" in text for text in found.ears[0].warnings) is unusual
+        assert describe(found).ears[0].uncertainty.unusual is unusual

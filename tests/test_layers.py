@@ -60,7 +60,11 @@ PLAN = (
         ),
         frozenset({"scipy", "skimage", "SimpleITK"}),
     ),
-    Layer("files", ("formats", "dataset"), frozenset({"pydicom", "highdicom", "trimesh"})),
+    Layer(
+        "files",
+        ("formats", "dataset", "contrast_sets"),
+        frozenset({"pydicom", "highdicom", "trimesh"}),
+    ),
     Layer(
         "learning",
         (
@@ -80,6 +84,7 @@ PLAN = (
             "unusual",
             "trust",
             "inference",
+            "single_ear",
         ),
         frozenset({"torch", "lightning", "safetensors", "openvino", "threadpoolctl"}),
     ),
@@ -101,6 +106,7 @@ PLAN = (
             "paper_tables",
             "likert_tables",
             "figures",
+            "case_results",
             "error_pictures",
             "evaluation_report",
             "summary",

@@ -29,6 +29,7 @@ from otovox.volume import Scan
 
 if TYPE_CHECKING:
     from otovox.inference import Analyzer
+    from otovox.single_ear import SingleEarAnalyzer
 
 log = logging.getLogger(__name__)
 
@@ -199,16 +200,18 @@ def exit_code(outcomes: Sequence[Outcome]) -> int:
     return next((code for status, code in EXIT_CODES.items() if status in statuses), 0)
 
 
-def _analyzer(options: Options) -> "Analyzer":
+def _analyzer(options: Options) -> "Analyzer | SingleEarAnalyzer":
     return _opened(options.device, options.threads, options.tta, options.model)
 
 
 @lru_cache(maxsize=1)
-def _opened(device: str, threads: int | None, tta: str, model: str) -> "Analyzer":
+def _opened(
+    device: str, threads: int | None, tta: str, model: str
+) -> "Analyzer | SingleEarAnalyzer":
     """The models, loaded once for all scans of a process."""
-    from otovox.inference import open_analyzer
+    from otovox.single_ear import open_any
 
-    return open_analyzer(device=device, threads=threads, tta=tta, model=model)
+    return open_any(device=device, threads=threads, tta=tta, model=model)
 
 
 def _expanded(argument: Path) -> list[Path]:

@@ -56,6 +56,7 @@ class EarPrediction:
         confidence: 0 to 1; see `inference.confidence`.
         uncertainty: mean voxel SD over the test-time samples within and near the labyrinth.
         agreement: least Dice between a test-time sample and their mean; nan if not known.
+        unusual: it is unlike healthy ears, see `unusual`; None where no threshold is known.
         touches_border: the labyrinth runs out of the scan's field.
         warnings: sentences for the user.
         probability: of the labyrinth, on the working grid in the ear's own frame, 0 outside the
@@ -72,6 +73,7 @@ class EarPrediction:
     confidence: float
     uncertainty: float
     agreement: float = float("nan")
+    unusual: bool | None = None
     touches_border: bool = False
     warnings: tuple[str, ...] = ()
     probability: Probability | None = None

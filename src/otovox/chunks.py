@@ -10,6 +10,17 @@ Window = tuple[slice, slice, slice]
 Shape = tuple[int, int, int]
 
 
+#: Voxels by which neighbouring chunks overlap, and the most of a chunk's side. Source of the first:
+#: Stebani et al. 2023, Results (S7); the second, for small chunks, is chosen.
+OVERLAP_VOXELS, OVERLAP_SHARE = 25, 0.25
+
+
+def usual_stride(chunk: Shape) -> Shape:
+    """Voxels between neighbouring chunks, where nothing else is asked for."""
+    i, j, k = (side - min(OVERLAP_VOXELS, int(OVERLAP_SHARE * side)) for side in chunk)
+    return i, j, k
+
+
 def starts(size: int, chunk: int, stride: int) -> list[int]:
     """First voxels of the windows along one axis: every `stride`, the last one flush with the end.
 

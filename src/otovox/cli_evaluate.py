@@ -1,12 +1,15 @@
 """`otovox evaluate`: results against a data set's truth."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from otovox.errors import ConfigError
 from otovox.refusing import refusals
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Results = Annotated[
     list[Path],
@@ -14,7 +17,9 @@ Results = Annotated[
         metavar="RESULTS", help="Folders of `otovox analyze`, each a fold; or with fold-* within."
     ),
 ]
-Data = Annotated[Path, typer.Option("--data", "-d", help="Data set with the truth.")]
+Data = Annotated[
+    list[Path], typer.Option("--data", "-d", help="Data set with the truth; may be given again.")
+]
 Output = Annotated[Path, typer.Option("--output", "-o", help="Folder for tables and figures.")]
 Split = Annotated[
     Literal["train", "validation", "test"] | None, typer.Option(help="Only cases of this split.")
@@ -34,7 +39,7 @@ def evaluate(
     name: Name = "otovox",
     beside: Beside = [],  # noqa: B006 - typer reads it, nobody changes it
 ) -> None:
-    """Score results against a data set: tables and figures as in Stebani et al. 2023."""
+    """Score results against data sets: tables and figures as in Stebani et al. 2023."""
     from otovox import evaluation_report
 
     others = dict(_named(text) for text in beside)
@@ -44,13 +49,21 @@ def evaluate(
     found = sum(done.table["found"].to_list())
     typer.echo(f"{len(done.table)} ears scored, {found} found")
     for kind, rows in done.table.groupby("set", sort=False):
-        typer.echo(f"{kind}: DSC {rows['dice'].mean():.3f}, n {len(rows)}")
+        typer.echo(f"{kind}: {_told(rows)}, n {len(rows)}")
     trained = sum(done.table["split"].eq("train").to_list())
     if trained:
         typer.echo(f"note: {trained} of these ears are in the data set's training split")
     if done.missing:
         typer.echo(f"note: {len(done.missing)} cases have no results: {', '.join(done.missing)}")
     typer.echo("\n".join(str(file) for file in done.files))
+
+
+def _told(rows: "pd.DataFrame") -> str:
+    """Mean DSC and landmark error, whichever the system has."""
+    known = {name: rows[name].dropna().to_numpy() for name in ("dice", "landmark_mean_mm")}
+    told = [f"DSC {known['dice'].mean():.3f}"] if len(known["dice"]) else []
+    errors = known["landmark_mean_mm"]
+    return ", ".join(told + ([f"landmarks {errors.mean():.2f} mm"] if len(errors) else []))
 
 
 def _named(text: str) -> tuple[str, Path]:

@@ -33,6 +33,16 @@ Fold = Annotated[int, typer.Option(min=0, help="Which fold of the data set.")]
 Folds = Annotated[int, typer.Option(min=1, help="How many folds.")]
 Validation = Annotated[int, typer.Option(min=1, help="Patients that validate in each fold.")]
 Seed = Annotated[int, typer.Option(min=0, help="Of the draw of the folds.")]
+Tests = Annotated[
+    list[Path], typer.Option("--test", metavar="DATASET", help="Data set for every fold's model.")
+]
+Tta = Annotated[
+    Literal["none", "paper", "full"], typer.Option(help="Test-time augmentation of the test sets.")
+]
+Match = Annotated[
+    str, typer.Option(help="Match the test sets' contrast: how many clusters, or a column's name.")
+]
+Device = Annotated[str, typer.Option(help="Where to predict: auto, cpu, torch, cuda or cuda:N.")]
 
 
 @refusals
@@ -80,6 +90,10 @@ def cross_validate(
     folds: Folds = 3,
     validation: Validation = 5,
     seed: Seed = 0,
+    test: Tests = [],  # noqa: B006 - typer reads it, nobody changes it
+    tta: Tta = "paper",
+    match: Match = "",
+    device: Device = "auto",
     resume: Resume = True,
     accelerator: Accelerator = "auto",
     devices: Devices = "auto",
@@ -87,12 +101,18 @@ def cross_validate(
     strategy: Strategy = "auto",
     precision: Precision = None,
 ) -> None:
-    """Train on every fold of a data set, split by patient; finished folds are not repeated."""
+    """Train every fold of a data set, predict what it has not seen; what is done is kept."""
     settings = _settings(preset, config, precision)
     set_up_logging(verbose=True)
     hardware = _training().Hardware(accelerator, devices, nodes, strategy)
     _folds(dataset, output, (folds, validation, seed))
     _train_folds(dataset, settings, output, range(folds), (resume, hardware))
+    from otovox.case_results import Plan, predict_fold
+
+    for fold in range(folds):
+        predict_fold(dataset, output, fold, how=Plan(tuple(test), tta, match, device))
+    sets = " ".join(f"--data {path}" for path in (dataset, *test))
+    typer.echo(f"Next: otovox evaluate {output} {sets} --output {output / 'scores'}")
 
 
 def _settings(preset: str | None, config: Path | None, precision: str | None) -> "TrainConfig":

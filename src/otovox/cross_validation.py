@@ -15,8 +15,8 @@ from otovox.errors import ConfigError, InputError
 from otovox.formats.writing import make_folder, replacing
 from otovox.intensity import Statistics, histogram, standardise, statistics, tissue_sample
 from otovox.prepared import Prepared, prepare
-from otovox.training import Hardware, train
-from otovox.training_data import VolumeChunks, Volumes
+from otovox.systems import system_of
+from otovox.training import Hardware
 
 #: Folds, and patients that validate in each: 38 train and 5 validate. Source: Stebani et al. 2023.
 FOLDS, VALIDATION = 3, 5
@@ -142,8 +142,15 @@ def train_fold(
         given = statistics(case.image for case in training)
         origin["intensity"] = asdict(given)
         origin["contrast"] = _contrast(training, given)
-    datasets = VolumeChunks(training, config, given), Volumes(validation, given)
-    bundle = train(config, place, datasets, resume=resume, hardware=hardware, origin=origin)
+    bundle = system_of(config).train(
+        config,
+        place,
+        (training, validation),
+        statistics=given,
+        resume=resume,
+        hardware=hardware,
+        origin=origin,
+    )
     (place / "finished").touch()
     return bundle
 

@@ -192,6 +192,10 @@ def _matches(prediction: Prediction, case: Case) -> dict[Side, EarPrediction]:
     }
     if not truth or not prediction.ears:
         return {}
+    # A model that was told that there is one ear is scored on it, however far off it is (S20).
+    told = prediction.provenance.get("settings", {}).get("single_ear")
+    if told and len(truth) == len(prediction.ears) == 1:
+        return dict(zip(truth, prediction.ears, strict=True))
     gaps = np.array(
         [[_distance(center, ear.center_mm) for ear in prediction.ears] for center in truth.values()]
     )

@@ -44,22 +44,35 @@ class Evaluation:
     files: list[Path]
 
 
+@dataclass(frozen=True)
+class Source:
+    """A data set, and by fold the folder that holds its results."""
+
+    dataset: Path
+    folds: Mapping[str, Path]
+
+    @property
+    def name(self) -> str:
+        """What it is called in tables."""
+        return self.dataset.resolve().name
+
+
 def evaluate(
     results: Sequence[Path],
-    dataset: Path,
+    datasets: Sequence[Path],
     output: Path,
     *,
     split: str = "",
     name: str = "otovox",
     beside: Mapping[str, Path] | None = None,
 ) -> Evaluation:
-    """Score results against a data set and write tables and figures.
+    """Score results against data sets and write tables and figures.
 
     Args:
         results: folders of results or of cross-validations, see `scored_runs.folds_of`.
-        dataset: folder of the data set.
+        datasets: folders of the data sets, each of another name.
         output: folder for what is written.
-        split: only cases of this split of the data set; all of them if empty.
+        split: only cases of this split of the data sets; all of them if empty.
         name: of this system, in the comparison with others.
         beside: other systems' `ears.csv` by name, from earlier evaluations.
 
@@ -68,11 +81,17 @@ def evaluate(
         OutputError: if something cannot be written.
     """
     others = {other: read_scores(path) for other, path in (beside or {}).items()}
-    folds = folds_of(results)
-    table, missing = score_runs(folds, dataset, split=split)
-    if table.empty:
-        which = f"labelled case of the split {split}" if split else "labelled case"
-        raise InputError(f"{dataset}: no {which} has results in {', '.join(folds)}")
+    sources = [Source(folder, folds_of(results, folder)) for folder in datasets]
+    tables, missing = [], []
+    for source in sources:
+        scored, without = score_runs(source.folds, source.dataset, split=split)
+        if scored.empty:
+            which = f"labelled case of the split {split}" if split else "labelled case"
+            names = ", ".join(source.folds)
+            raise InputError(f"{source.dataset}: no {which} has results in {names}")
+        tables.append(scored)
+        missing += without
+    table = pd.concat(tables, ignore_index=True)
     files = [output / "ears.csv", output / "statistics.csv"]
     for file, rows in zip(files, (table, statistics_table(table)), strict=True):
         with replacing(file) as temporary:
@@ -81,7 +100,7 @@ def evaluate(
         file = output / f"table-{number}.csv"
         write_paper_table(paper_table(table, number), file)
         files += [file, file.with_suffix(".md")]
-    files += _draw(table, folds, dataset, output)
+    files += _draw(table, sources, output)
     if others:
         files += _set_beside({name: table} | others, output)
     return Evaluation(table, missing, files)
@@ -109,19 +128,21 @@ def _by_ear(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(table.groupby(["case", "side"])[list(COMPARED)].mean())
 
 
-def _draw(
-    table: pd.DataFrame, folds: Mapping[str, Path], dataset: Path, output: Path
-) -> Iterable[Path]:
+def _draw(table: pd.DataFrame, sources: Sequence[Source], output: Path) -> Iterable[Path]:
     """Figures 4 and 5c, and S.3 where the folds hold their training's curves."""
     errors, uncertainty, curves = (
         output / f"{name}.png" for name in ("errors", "uncertainty", "learning-curves")
     )
-    error_picture(_panels(table, folds, dataset), errors)
-    yield errors
+    drawn = table.loc[np.isfinite(table["dice"].to_numpy(dtype=float))]
+    if len(drawn):
+        error_picture(_panels(drawn, sources), errors)
+        yield errors
     if np.any(table["uncertainty"].to_numpy(dtype=float) > 0):
         uncertainty_scatter(table.assign(diagnosis=table["diagnosis"].fillna("")), uncertainty)
         yield uncertainty
-    places = {fold: (path, path.parent) for fold, path in folds.items()}
+    places = {
+        fold: (path, path.parent) for source in sources for fold, path in source.folds.items()
+    }
     runs = {
         fold: folder / "validation.csv"
         for fold, folders in places.items()
@@ -133,14 +154,16 @@ def _draw(
         yield curves
 
 
-def _panels(table: pd.DataFrame, folds: Mapping[str, Path], dataset: Path) -> list[Panel]:
+def _panels(table: pd.DataFrame, sources: Sequence[Source]) -> list[Panel]:
     """Of every set the ear nearest its mean DSC."""
-    entries = {entry.case: entry for entry in read_index(dataset)}
+    by_name = {source.name: source for source in sources}
     panels = []
     for name, row in nearest_the_mean(table).items():
-        case = load_case(dataset, entries[row["case"]])
+        source = by_name[row["data"]]
+        entries = {entry.case: entry for entry in read_index(source.dataset)}
+        case = load_case(source.dataset, entries[row["case"]])
         side = Side(row["side"])
-        prediction = load_prediction(folds[row["fold"]] / row["case"], case.scan)
+        prediction = load_prediction(source.folds[row["fold"]] / row["case"], case.scan)
         truth = case.labels.values == side.label
         poses = [ear.pose for ear in prediction.ears if ear.side is side]
         panels.append(

@@ -1,4 +1,4 @@
-"""Figures 3, 5 and S.3 of Stebani et al. 2023 for our runs: white ground, Okabe and Ito's colours.
+"""Figures 1, 3, 5 and S.3 of Stebani et al. 2023 for our runs: white ground, Okabe and Ito colours.
 
 Every function writes one picture; its ending tells the format (PNG, PDF, SVG). What is told apart
 by colour is told apart by mark, line or hatch, too.
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from otovox.calibration import Reliability, Roc
 from otovox.errors import InputError
@@ -189,6 +190,38 @@ def learning_curves(runs: Mapping[str, Path], path: Path) -> None:
             if len(known) > 1:
                 axes.plot(mean.index / 1000, mean, color="black", linewidth=1.8, label="mean")
             axes.set(xlabel="iterations, thousands", ylabel=title)
+        panels[0].legend(frameon=False, fontsize=8)
+
+
+def contrast_matching(
+    before: Mapping[str, NDArray[np.floating]],
+    after: Mapping[str, NDArray[np.floating]],
+    path: Path,
+    *,
+    inside: tuple[float, float],
+) -> None:
+    """Figure 1: tissue of clusters as it was standardised, and matched to the training set.
+
+    Args:
+        before, after: per cluster a sample of its tissue.
+        path: of the picture.
+        inside: mean and SD of the training set's labyrinths; a band shows five SD to either side.
+    """
+    mean, sd = inside
+    with _panels(path, 2) as panels:
+        for axes, groups, title in zip(
+            panels, (before, after), ("standardised", "matched"), strict=True
+        ):
+            axes.axvspan(mean - 5 * sd, mean + 5 * sd, color="#56B4E9", alpha=0.2, linewidth=0)
+            label = "labyrinths trained on"
+            axes.axvline(mean, color="0.3", linewidth=1, linestyle="--", label=label)
+            for number, (name, values) in enumerate(groups.items()):
+                share, edges = np.histogram(values, bins=120, density=True)
+                axes.plot(
+                    (edges[1:] + edges[:-1]) / 2, share, label=name, linewidth=1.4,
+                    color=COLOURS[number % 8], linestyle=_LINES[number % 4],
+                )  # fmt: skip
+            axes.set(xlabel=f"grey value of tissue, {title}, SDs", ylabel="density")
         panels[0].legend(frameon=False, fontsize=8)
 
 

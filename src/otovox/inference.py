@@ -44,6 +44,7 @@ from otovox.trust import (
     fit_quality,
     scan_warnings,
 )
+from otovox.unusual import Flag, is_unusual, load_flag, sentence
 from otovox.volume import Grid, LabelMap, Probability, Scan
 
 logger = logging.getLogger(__name__)
@@ -53,6 +54,8 @@ logger = logging.getLogger(__name__)
 MIDDLE_MM = np.array([-0.1, 0.5, 1.1])
 #: A landmark whose peak is below this share of a full heatmap counts as absent: chosen.
 LOWEST_PEAK = 0.25
+#: Landmarks that a pose needs: three lie in a plane, and a plane has no handedness.
+POSE_LANDMARKS = 4
 TtaName = Literal["none", "fast", "paper", "full"]
 Turn = tuple[tuple[float, float, float], bool]
 
@@ -117,6 +120,8 @@ class Analyzer:
         labyrinth, locator: the trained models.
         labyrinth_engine, locator_engine: ready to run.
         tta: name of the test-time samples.
+        flag: threshold beyond which an ear is unlike healthy ones; None where none was found for
+            this model and these samples.
     """
 
     labyrinth: Bundle
@@ -124,6 +129,7 @@ class Analyzer:
     labyrinth_engine: Engine
     locator_engine: Engine
     tta: TtaName
+    flag: Flag | None = None
 
     def predict(self, scan: Scan) -> Prediction:
         """Analyse one scan.
@@ -210,7 +216,7 @@ class Analyzer:
 
     def _fit(self, look: Look) -> Pose | None:
         """The pose that the found landmarks tell, and with it the side; None with too few."""
-        if np.isfinite(look.points_mm[:, 0]).sum() < 4:
+        if np.isfinite(look.points_mm[:, 0]).sum() < POSE_LANDMARKS:
             return None
         names = self.labyrinth.config.network.landmarks
         return min(
@@ -264,7 +270,7 @@ class Analyzer:
         mean, sd = _mean_points(points)
         peaks = np.stack([look.peaks for look in looks]).mean(axis=0)
         inside = probability > 0.5
-        enough = bool(np.isfinite(mean[:, 0]).sum() >= 4)
+        enough = bool(np.isfinite(mean[:, 0]).sum() >= POSE_LANDMARKS)
         if not (enough or assumed) or not inside.any():
             return None
         fitted, other = pose, None
@@ -305,7 +311,12 @@ class Analyzer:
                 for p, look in zip(probabilities, looks, strict=True)
             ),
         )
-        ear = replace(ear, warnings=ear_warnings(ear, scan.grid, other, sd[order]))
+        warnings = ear_warnings(ear, scan.grid, other, sd[order])
+        if self.flag is not None:
+            unusual = is_unusual(ear, self.flag)
+            warnings += (sentence(ear, self.flag),) if unusual else ()
+            ear = replace(ear, unusual=unusual)
+        ear = replace(ear, warnings=warnings)
         return Ear(ear, probability, spread, grid)
 
 
@@ -337,6 +348,7 @@ def open_analyzer(
         open_engine(labyrinth, device=device, threads=threads),
         open_engine(locator, device=device, threads=threads),
         tta,  # pyright: ignore[reportArgumentType]
+        load_flag(model, sha256=labyrinth.sha256, tta=tta),
     )
 
 

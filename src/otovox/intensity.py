@@ -79,7 +79,7 @@ def standardise(values: NDArray, given: Statistics) -> NDArray[np.float32]:
 
 def profile(values: NDArray) -> NDArray[np.float64]:
     """The quantiles of one volume at `LEVELS`: its histogram, in the unit of its voxels."""
-    return np.quantile(_sampled(values), LEVELS)
+    return np.quantile(sampled(values), LEVELS)
 
 
 def find_clusters(
@@ -123,7 +123,7 @@ def tissue(values: NDArray, spacing_mm: ArrayLike) -> NDArray[np.bool_]:
     if float(values.max()) == float(values.min()):
         return np.ones(values.shape, dtype=bool)
     steps = np.broadcast_to(np.asarray(spacing_mm, dtype=float), 3)
-    bright = values > filters.threshold_otsu(_sampled(values))
+    bright = values > filters.threshold_otsu(sampled(values))
     # Closing by distances, with room for it around the field: air at the border stays outside.
     room = [(int(np.ceil(CLOSING_MM / step)) + 1,) * 2 for step in steps]
     away = np.asarray(ndimage.distance_transform_edt(~np.pad(bright, room), sampling=steps))
@@ -230,7 +230,7 @@ def _modes(quantiles: NDArray) -> tuple[float, float]:
     return float(np.median(quantiles[~bright])), float(np.median(quantiles[bright]))
 
 
-def _sampled(values: NDArray) -> NDArray:
+def sampled(values: NDArray) -> NDArray:
     """At most `SAMPLE` voxels, drawn with a fixed seed."""
     flat = np.asarray(values).reshape(-1)
     if len(flat) <= SAMPLE:
@@ -239,7 +239,7 @@ def _sampled(values: NDArray) -> NDArray:
 
 
 def _pooled(volumes: Iterable[NDArray]) -> NDArray:
-    parts = [_sampled(one) for one in volumes]
+    parts = [sampled(one) for one in volumes]
     if not parts:
         raise InputError("there is no volume to take statistics from")
     return np.concatenate(parts)

@@ -10,7 +10,7 @@ from otovox.anatomy import LANDMARKS, Side
 from otovox.case import Prediction
 from otovox.errors import InputError, OutputError
 from otovox.formats import (
-    Quantity,
+    CodedQuantity,
     save_label_map,
     save_volume,
     write_curves,
@@ -149,7 +149,7 @@ def _with_dicom(prediction: Prediction, result: ResultFile, folder: Path) -> Res
         return result
     told = {
         ear.side: [
-            Quantity(name, found.value, found.unit, _norm(found))
+            CodedQuantity(name, found.value, found.unit, _norm(found))
             for name, found in ear.measurements.items()
             if found.value is not None
         ]

@@ -124,10 +124,14 @@ class HeadInfo(_Model):
 
 
 class UncertaintyInfo(_Model):
-    """Spread over the test-time samples."""
+    """Spread over the test-time samples.
+
+    `unusual` says whether the ear is unlike healthy ones; null where the model has no threshold.
+    """
 
     mean_voxel_sd: float | None
     largest_landmark_sd_mm: float | None
+    unusual: bool | None = None
 
 
 class EarResult(_Model):
@@ -246,6 +250,7 @@ def _ear(ear: EarPrediction, grid: Grid, measured: EarMeasurements) -> EarResult
         uncertainty=UncertaintyInfo(
             mean_voxel_sd=_number(ear.uncertainty, 6),
             largest_landmark_sd_mm=_number(spreads.max(), 4) if len(spreads) else None,
+            unusual=ear.unusual,
         ),
         touches_border=bool(ear.touches_border),
         warnings=[*ear.warnings, *_doubts(ear, measured)],

@@ -34,6 +34,23 @@ IN_VOXELS = {
     **{f"{name}_mm": f"{name}_voxels" for name in LANDMARK_NAMES},
 }
 
+#: What a model of one task does not tell (S21), by its heads: no score, rather than a bad one.
+LACKING = {
+    "segmentation": [
+        "landmark_mean_mm",
+        "landmark_mean_voxels",
+        "landmarks_absent",
+        *(f"{name}_mm" for name in LANDMARK_NAMES),
+        *(f"{name}_voxels" for name in LANDMARK_NAMES),
+    ],
+    "landmarks": [
+        *("dice", "iou", "vs", "precision", "recall", "specificity", "accuracy", "surface_dice"),
+        *("hd_mm", "hd95_mm", "avg_hd_mm", "assd_mm", "components", "volume_mm3"),
+        *("hd_voxels", "hd95_voxels", "avg_hd_voxels", "assd_voxels"),
+        *("uncertainty", "volume_uncertainty"),
+    ],
+}
+
 
 def load_prediction(folder: Path, scan: Scan) -> Prediction:
     """A prediction as its result folder tells it.
@@ -58,18 +75,23 @@ def load_prediction(folder: Path, scan: Scan) -> Prediction:
         labels=labels,
         uncertainty=_uncertainty(folder / FILES["uncertainty"], scan),
         warnings=tuple(result.warnings),
-        provenance={"models": dict(result.provenance.models)},
+        provenance={
+            "models": dict(result.provenance.models),
+            "settings": dict(result.provenance.settings),
+        },
     )
 
 
-def folds_of(results: Sequence[Path]) -> dict[str, Path]:
+def folds_of(results: Sequence[Path], dataset: Path | None = None) -> dict[str, Path]:
     """The folds that result folders stand for, by name.
 
     A folder that holds `fold-*` folders stands for these, each with its results within or in a
-    folder `results` of its own. Any other folder is one fold.
+    folder `results` of its own; a cross-validation that had the data set as a test set stands for
+    `tests/NAME` in it. Any other folder is one fold.
 
     Args:
         results: output folders of `otovox analyze`, or of a cross-validation.
+        dataset: folder of the data set that the results are wanted of.
 
     Raises:
         InputError: if a folder is not there, or two folds have the same name.
@@ -78,6 +100,8 @@ def folds_of(results: Sequence[Path]) -> dict[str, Path]:
     for folder in results:
         if not folder.is_dir():
             raise InputError(f"{folder}: is no folder of results")
+        if dataset is not None and (tests := folder / "tests" / dataset.resolve().name).is_dir():
+            folder = tests
         inner = sorted(path for path in folder.glob("fold-*") if path.is_dir())
         for fold in inner or [folder]:
             if fold.name in folds:
@@ -116,7 +140,8 @@ def score_runs(
             score_entry(load_prediction(path, case.scan), case, entry, fold=fold)
             for fold, path in there.items()
         ]
-    return (pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()), missing
+    table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+    return table.assign(data=dataset.resolve().name), missing
 
 
 def score_entry(prediction: Prediction, case: Case, entry: Entry, *, fold: str) -> pd.DataFrame:
@@ -129,6 +154,9 @@ def score_entry(prediction: Prediction, case: Case, entry: Entry, *, fold: str) 
         fold: name of the fold that predicted it.
     """
     table = scores_table(score_case(prediction, case))
+    heads = prediction.provenance.get("settings", {}).get("heads", "both")
+    lacking = LACKING.get(str(heads), ())
+    table[[name for name in lacking if name in table]] = np.nan
     facts = asdict(entry) | {"set": set_name(entry), "fold": fold}
     for place, name in enumerate(FACTS):
         if name not in ("case", "side"):

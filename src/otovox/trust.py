@@ -71,10 +71,7 @@ def ear_warnings(
     ]
     if missing:
         warnings.append(f"not found in the {ear.side} ear: {', '.join(missing)}")
-    if ear.confidence < REVIEW_CONFIDENCE:
-        warnings.append(
-            f"low confidence ({ear.confidence:.2f}) in the {ear.side} ear: please review"
-        )
+    warnings += low_confidence(ear)
     if other is not None and other.residual_mm < 1.3 * ear.pose.residual_mm:
         warnings.append(
             f"the side ({ear.side}) is not certain: the anatomy fits the other nearly as well"
@@ -95,6 +92,13 @@ def ear_warnings(
             f"a landmark of the {ear.side} ear varies by more than 1 mm between samples"
         )
     return tuple(warnings)
+
+
+def low_confidence(ear: EarPrediction) -> tuple[str, ...]:
+    """A sentence if an ear needs a second look."""
+    if ear.confidence >= REVIEW_CONFIDENCE:
+        return ()
+    return (f"low confidence ({ear.confidence:.2f}) in the {ear.side} ear: please review",)
 
 
 def scan_warnings(scan: Scan, ears: Sequence[EarPrediction]) -> list[str]:

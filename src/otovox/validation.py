@@ -5,16 +5,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from otovox.chunks import Blend, Shape, windows
+from otovox.chunks import Blend, Shape, usual_stride, windows
 from otovox.config import HeatmapStep, TrainConfig
 from otovox.heatmaps import decode, render
 from otovox.intensity import normalise
 from otovox.losses import total_loss
 from otovox.networks import Output
-
-#: Voxels by which the chunks of a volume overlap, and the most of a chunk's side. Source of the
-#: first: Stebani et al. 2023, Results (S7); the second, for small chunks, is chosen.
-OVERLAP_VOXELS, OVERLAP_SHARE = 25, 0.25
 
 
 def scores(
@@ -54,13 +50,11 @@ def _swept(
 ) -> tuple[Output, float]:
     """A whole volume, blended on the CPU; the mean loss of its chunks."""
     chunk, shape, heads = config.data.shape, _shape(batch["image"]), config.network
-    overlap = [min(OVERLAP_VOXELS, int(OVERLAP_SHARE * side)) for side in chunk]
-    stride: Shape = (chunk[0] - overlap[0], chunk[1] - overlap[1], chunk[2] - overlap[2])
     count = heads.has_segmentation + heads.has_landmarks * len(heads.landmarks)
     total = np.zeros((count, *shape), dtype=np.float32)
     blend = Blend(total, np.zeros(shape, dtype=np.float32), chunk)
     losses = []
-    for window in windows(shape, chunk, stride):
+    for window in windows(shape, chunk, usual_stride(chunk)):
         where = (slice(None), slice(None), *window)
         image = batch["image"][where]
         if config.data.normalisation == "chunk":

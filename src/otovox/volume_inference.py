@@ -16,7 +16,7 @@ from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
 from otovox.bundle import Bundle
-from otovox.chunks import Blend, Shape, Window, batches, turned, windows
+from otovox.chunks import Blend, Shape, Window, batches, turned, usual_stride, windows
 from otovox.engine import Engine
 from otovox.errors import ConfigError, InputError
 from otovox.formats.writing import make_folder
@@ -34,8 +34,6 @@ Turns = Literal["none", "paper", "full"]
 LARGEST_VOXELS = 600_000_000
 #: Voxels along i that are resampled, averaged and written at a time. Chosen.
 SLAB = 32
-#: Voxels by which the chunks overlap. Source: Stebani et al. 2023, Results (S7).
-OVERLAP_VOXELS = 25
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,14 +68,14 @@ class Sweep:
 
     Attributes:
         tta: turns of every chunk: "none", the paper's 10, or all 24 of a cube.
-        overlap_voxels: of neighbouring chunks.
+        overlap_voxels: of neighbouring chunks; None for that of `chunks.usual_stride`.
         batch_size: chunks per forward pass.
         scaling: of grey values; None for that of the scan itself, taken as a data set of one.
         largest_voxels: a volume with more is refused.
     """
 
     tta: Turns = "none"
-    overlap_voxels: int = OVERLAP_VOXELS
+    overlap_voxels: int | None = None
     batch_size: int = 1
     scaling: Scaling | None = None
     largest_voxels: int = LARGEST_VOXELS
@@ -109,7 +107,7 @@ def predict_volume(
     grid = _grid(scan, bundle, sweep.largest_voxels)
     if sweep.tta != "none" and len(set(chunk)) > 1:
         raise ConfigError(f"chunks of {chunk} voxels are no cubes and cannot be turned as such")
-    if not 0 <= sweep.overlap_voxels < min(chunk):
+    if not 0 <= (sweep.overlap_voxels or 0) < min(chunk):
         raise ConfigError(f"chunks of {chunk} voxels cannot overlap by {sweep.overlap_voxels}")
     make_folder(workspace)
     heads = config.network
@@ -154,6 +152,20 @@ def on_grid(prediction: VolumePrediction, grid: Grid, label: int = 1) -> LabelMa
         values = resample(prediction.probability, prediction.grid, part, antialias=False)
         labels[window] = np.where(values > 0.5, label, 0)
     return LabelMap(labels, grid)
+
+
+def sd_on_grid(prediction: VolumePrediction, grid: Grid) -> NDArray[np.float32]:
+    """The SD over the test-time samples on another grid, (i, j, k); 0 beyond the volume.
+
+    Args:
+        prediction: with a segmentation.
+        grid: wanted.
+    """
+    values = np.zeros(grid.shape, dtype=np.float32)
+    if prediction.uncertainty is not None:
+        for window, part in _slabs(grid):
+            values[window] = resample(prediction.uncertainty, prediction.grid, part, outside=0.0)
+    return values
 
 
 def _grid(scan: Scan, bundle: Bundle, largest: int) -> Grid:
@@ -205,7 +217,10 @@ def _windows(
 ) -> Iterator[tuple[Window, NDArray]]:
     """Windows and what the network says of them, turned there and back."""
     chunk, given = how
-    stride: Shape = tuple(size - sweep.overlap_voxels for size in chunk)  # pyright: ignore
+    stride = usual_stride(chunk)
+    if sweep.overlap_voxels is not None:
+        i, j, k = (size - sweep.overlap_voxels for size in chunk)
+        stride = i, j, k
     shape: Shape = image.shape  # pyright: ignore[reportAssignmentType]
     for group in batches(windows(shape, chunk, stride), sweep.batch_size):
         parts = [image[window] for window in group]

@@ -5,7 +5,7 @@ from pathlib import Path
 from otovox.errors import InputError
 from otovox.formats.dicom import is_dicom_folder, load_dicom, series_of
 from otovox.formats.dicom_seg import write_dicom_seg
-from otovox.formats.dicom_sr import Quantity, write_dicom_sr
+from otovox.formats.dicom_sr import CodedQuantity, write_dicom_sr
 from otovox.formats.fingerprint import fingerprint
 from otovox.formats.images import (
     is_image_file,
@@ -30,9 +30,9 @@ from otovox.formats.segments import read_segments, write_segments
 from otovox.volume import Scan
 
 __all__ = [
+    "CodedQuantity",
     "Curve",
     "Plane",
-    "Quantity",
     "find_scans",
     "fingerprint",
     "load_label_map",

@@ -46,7 +46,7 @@ _SHORT, _LONGEST = 16, 64
 
 
 @dataclass(frozen=True)
-class Quantity:
+class CodedQuantity:
     """A measured value.
 
     Attributes:
@@ -67,7 +67,7 @@ def write_dicom_sr(
     scan: Scan,
     *,
     landmarks: Mapping[Side, Landmarks],
-    quantities: Mapping[Side, Sequence[Quantity]],
+    quantities: Mapping[Side, Sequence[CodedQuantity]],
     segmentation: Dataset | None = None,
 ) -> None:
     """Write landmarks and measurements as a TID 1500 report, a measurement group for each.
@@ -122,7 +122,7 @@ def write_dicom_sr(
     save_dicom(path, document)
 
 
-def _measured(side: Side, quantities: Sequence[Quantity], segment: Any) -> Any:
+def _measured(side: Side, quantities: Sequence[CodedQuantity], segment: Any) -> Any:
     """All measurements of an ear, in the group of its segment if there is one."""
     import highdicom as hd
 
@@ -157,7 +157,7 @@ def _segment(side: Side, segmentation: Dataset | None, series: str) -> Any:
     return None
 
 
-def _measurement(quantity: Quantity) -> Any:
+def _measurement(quantity: CodedQuantity) -> Any:
     import highdicom as hd
     from pydicom.sr.codedict import codes
 

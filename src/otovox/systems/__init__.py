@@ -14,7 +14,7 @@ __all__ = ["SYSTEMS", "Predict", "System", "system_of"]
 #: Systems by the `kind` of their settings.
 SYSTEMS = {
     "dual-head": System(dual_head.train, dual_head.opened),
-    "slice-cascade": System(slice_cascade.train, slice_cascade.opened),
+    "slice-cascade": System(slice_cascade.train, slice_cascade.opened, turns=False),
     "jsdnet": System(jsdnet.train, dual_head.opened),
     "multi-planar": System(multi_planar.train, multi_planar.opened),
 }

@@ -91,10 +91,12 @@ class System:
     Attributes:
         train: on cases.
         opened: a trained one, ready for scans.
+        turns: whether it has test-time augmentation by turns of the cube.
     """
 
     train: Train
     opened: Opened
+    turns: bool = True
 
     def predict(
         self,

@@ -1,0 +1,151 @@
+"""The study of Stebani et al. 2023 on phantoms, at a scale that two CPU cores carry.
+
+    python benchmarks/reproduction.py --work runs/reproduction
+
+renders phantom sets after the paper's A, B, W, O and G, cross-validates the multi-task network and
+both single tasks with the settings in `benchmarks/reproduction/`, predicts the test sets with the
+paper's ten turns after matching their contrast, and writes tables and figures to
+`docs/reproduction/`. What is finished is kept, so that a run can be stopped and taken up again.
+"""
+
+import argparse
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+import otovox
+from otovox.paper_tables import markdown
+
+HERE = Path(__file__).parent
+SYSTEMS = ("multi-task", "segmentation-only", "landmarks-only")
+#: Per set: scanner, diagnosis, cases, first seed. No other phantom has these seeds.
+SETS = {
+    "A": [("fpvct-frozen", "healthy", 18, 1000)],
+    "B": [("fpvct-clinical", "healthy", 4, 2000), ("fpvct-clinical", "otosclerosis", 1, 2010)],
+    "W": [("msct-embalmed", "healthy", 5, 3000)],
+    "O": [("cbct-resin", "healthy", 4, 4000)],
+    "G": [("microct-dry", "healthy", 4, 5000)],
+}
+#: Patients that validate in each of the three folds; the others of A train.
+VALIDATION = 3
+FILES = ("table-3.md", "table-4.md", "errors.png", "uncertainty.png", "learning-curves.png",
+         "figure-3.png", "comparison.csv")  # fmt: skip
+
+
+def otovox_command(*arguments: object) -> None:
+    """Run the command line; stop where it does."""
+    words = [str(argument) for argument in arguments]
+    print("otovox", *words, flush=True)
+    done = subprocess.run([sys.executable, "-m", "otovox", *words], check=False)
+    if done.returncode:
+        raise SystemExit(done.returncode)
+
+
+def render(work: Path) -> None:
+    """The phantom sets."""
+    for name, kinds in SETS.items():
+        for scanner, diagnosis, cases, seed in kinds:
+            otovox_command("phantom", "--output", work / name, "--scanner", scanner,
+                           "--diagnosis", diagnosis, "--cases", cases, "--seed", seed)  # fmt: skip
+
+
+def train(work: Path, system: str) -> None:
+    """All folds of a system, and its predictions."""
+    tests = [word for name in SETS if name != "A" for word in ("--test", work / name)]
+    otovox_command("cross-validate", work / "A", "--output", work / "runs" / system,
+                   "--config", HERE / "reproduction" / f"{system}.toml",
+                   "--validation", VALIDATION, *tests, "--match", "scanner")  # fmt: skip
+
+
+def score(work: Path, output: Path) -> None:
+    """Each system against the truth, the single tasks beside the multi-task network."""
+    data = [word for name in SETS for word in ("--data", work / name)]
+    scores = {system: work / "scores" / system for system in SYSTEMS}
+    for system in SYSTEMS[1:]:
+        otovox_command("evaluate", work / "runs" / system, *data, "--output", scores[system])
+    single = work / "scores" / "single-task.csv"
+    joined([scores[system] / "ears.csv" for system in SYSTEMS[1:]], single)
+    beside = ("--name", "multi-task", "--beside", f"single-task={single}")
+    results = work / "runs" / "multi-task"
+    otovox_command("evaluate", results, *data, *beside, "--output", scores["multi-task"])
+    output.mkdir(parents=True, exist_ok=True)
+    for name in FILES:
+        shutil.copy(scores["multi-task"] / name, output / name)
+    curves = {"segmentation-only": "table-3.md", "landmarks-only": "table-4.md"}
+    for system, name in curves.items():
+        shutil.copy(scores[system] / name, output / f"{system}-{name}")
+    contrast = work / "runs" / "multi-task" / "tests" / "G" / "contrast-fold-0.png"
+    shutil.copy(contrast, output / "contrast.png")
+
+
+def joined(tables: list[Path], to: Path) -> None:
+    """The single tasks as one system: masks of the one, landmarks of the other (S21)."""
+    keys = ["data", "fold", "case", "side"]
+    masks, points = (pd.read_csv(path).set_index(keys) for path in tables)
+    lacking = set(masks.columns[masks.isna().all()]) - set(points.columns[points.isna().all()])
+    columns = sorted(lacking)
+    masks[columns] = points[columns]
+    masks.reset_index().to_csv(to, index=False)
+
+
+def page(output: Path, facts: dict[str, object]) -> None:
+    """Write the results between the marks of docs/reproduction.md."""
+    tests = pd.read_csv(output / "comparison.csv").round(4).astype(str)
+    told = "; ".join(f"{name}: {value}" for name, value in facts.items())
+    body = "\n\n".join(
+        [
+            f"Made by `python benchmarks/reproduction.py`; {told}.",
+            "![Figure 3](reproduction/figure-3.png)",
+            "Figure 3: multi-task against single tasks, SD over the folds; lines are the paper's.",
+            "Table 3, multi-task:",
+            (output / "table-3.md").read_text("utf-8").strip(),
+            "Table 4, multi-task:",
+            (output / "table-4.md").read_text("utf-8").strip(),
+            "Single tasks less multi-task, over ears that both scored, folds averaged:",
+            markdown(tests),
+            "![Contrast](reproduction/contrast.png)",
+            "Figure 1: tissue of set G before and after matching to set A.",
+            "![Errors](reproduction/errors.png)",
+            "Figure 4: per set the ear whose DSC is nearest the mean; green found rightly, "
+            "vermilion wrongly, yellow missed, blue the true landmarks.",
+            "![Uncertainty](reproduction/uncertainty.png)",
+            "Figure 5c: uncertainty over the ten turns against DSC.",
+            "![Learning curves](reproduction/learning-curves.png)",
+            "Figure S.3: what validation told.",
+        ]
+    )
+    place = HERE.parent / "docs" / "reproduction.md"
+    text = place.read_text("utf-8")
+    head, _, rest = text.partition("<!-- results:start -->\n")
+    _, _, tail = rest.partition("<!-- results:end -->")
+    marked = f"<!-- results:start -->\n\n{body}\n\n<!-- results:end -->"
+    place.write_text(head + marked + tail, "utf-8")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--work", type=Path, required=True, help="folder for sets and runs")
+    parser.add_argument("--output", type=Path, default=HERE.parent / "docs" / "reproduction")
+    options = parser.parse_args()
+    counts = (f"{name} {sum(kind[2] for kind in kinds)}" for name, kinds in SETS.items())
+    render(options.work)
+    for system in SYSTEMS:
+        train(options.work, system)
+    score(options.work, options.output)
+    page(
+        options.output,
+        {
+            "data": f"phantoms, {', '.join(counts)}",
+            "machine": f"{os.cpu_count()} CPU cores, {platform.machine()}",
+            "software": f"otovox {otovox.__version__}",
+        },
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+"""Scans of another contrast brought into the training set's range, cluster by cluster (S5, S6)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from otovox.dataset import Entry
+from otovox.errors import ConfigError
+from otovox.formats import load_scan
+from otovox.intensity import (
+    Histogram,
+    Scaling,
+    find_clusters,
+    histogram,
+    match,
+    profile,
+    sampled,
+    standardise,
+    statistics,
+    tissue_sample,
+)
+
+#: Columns of a data set's index by which its scans may be grouped.
+COLUMNS = ("scanner", "diagnosis", "split")
+
+
+@dataclass(frozen=True, eq=False)
+class Brought:
+    """What is done to the scans of a set.
+
+    Attributes:
+        scalings: per case, from its grey values to the training set's.
+        groups: per case the name of its cluster.
+        before, after: per cluster a sample of its tissue, standardised alone, and matched, too.
+    """
+
+    scalings: dict[str, Scaling]
+    groups: dict[str, str]
+    before: dict[str, NDArray[np.float32]]
+    after: dict[str, NDArray[np.float32]]
+
+
+def own_scaling(dataset: Path, entries: Sequence[Entry]) -> Scaling:
+    """A set's scaling by its own statistics, nothing matched.
+
+    Args:
+        dataset: folder of the data set.
+        entries: its cases.
+
+    Source: Stebani et al. 2023, S5: "computed on the whole datasets respectively".
+    """
+    return Scaling(statistics(load_scan(dataset / entry.image).values for entry in entries))
+
+
+def bring_into_range(
+    dataset: Path, entries: Sequence[Entry], wanted: Histogram, *, by: str
+) -> Brought:
+    """Sort a set's scans into clusters; standardise each and match it to the training set.
+
+    Args:
+        dataset: folder of the data set.
+        entries: its cases.
+        wanted: tissue of the training set, standardised.
+        by: a number of clusters to be found, or the column that names them.
+
+    Raises:
+        ConfigError: if the clusters cannot be made.
+
+    Source: Stebani et al. 2023, S6; their algorithm is not given (see `intensity`).
+    """
+    wholes, parts = {}, {}
+    for entry in entries:
+        scan = load_scan(dataset / entry.image)
+        wholes[entry.case] = sampled(scan.values)
+        parts[entry.case] = tissue_sample(scan.values, scan.grid.spacing_mm)
+    groups = _groups(entries, {case: profile(values) for case, values in wholes.items()}, by)
+    brought = Brought({}, groups, {}, {})
+    for group in sorted(set(groups.values())):
+        members = [case for case in wholes if groups[case] == group]
+        given = statistics(wholes[case] for case in members)
+        tissues = [standardise(parts[case], given) for case in members]
+        matching = match(histogram(tissues), wanted)
+        brought.scalings.update(dict.fromkeys(members, Scaling(given, matching)))
+        brought.before[group] = np.concatenate(tissues)
+        brought.after[group] = matching.apply(brought.before[group])
+    return brought
+
+
+def _groups(entries: Sequence[Entry], profiles: Mapping[str, NDArray], by: str) -> dict[str, str]:
+    """Per case the name of its cluster."""
+    if by in COLUMNS:
+        return {entry.case: getattr(entry, by) or "unknown" for entry in entries}
+    if not by.isdigit() or by == "0":
+        raise ConfigError(
+            f"clusters by {by!r}: neither a number nor one of the columns {', '.join(COLUMNS)}"
+        )
+    found = find_clusters([profiles[entry.case] for entry in entries], count=int(by))
+    return {entry.case: f"cluster {n + 1}" for entry, n in zip(entries, found, strict=True)}
