@@ -13,7 +13,7 @@ from otovox.geometry import cube_turns
 from otovox.intensity import Scaling, Statistics
 from otovox.networks import DualHeadUNet
 from otovox.volume import Grid, Scan
-from otovox.volume_inference import Sweep, on_grid, predict_volume
+from otovox.volume_inference import Sweep, on_grid, postprocessed, predict_volume
 
 GRID = Grid.centred((5, -8, 3), (30, 26, 20), spacing_mm=0.5)
 UNCHANGED = Scaling(Statistics(0, 1, 0, 1))
@@ -128,3 +128,17 @@ def test_chunks_that_cannot_be_turned_or_overlap_are_refused(tmp_path, scan):
         predict_volume(scan, flat, Copying(), tmp_path / "w", sweep=Sweep("full"))
     with pytest.raises(ConfigError, match="overlap by 16"):
         predict_volume(scan, flat, Copying(), tmp_path / "w", sweep=Sweep(overlap_voxels=16))
+
+
+def test_smoothing_is_a_step_after_any_system(tmp_path, scan):
+    speck = scan.values.copy()
+    speck[2, 2, 2] = 1.0
+    found = predict_volume(Scan(speck, GRID), bundle(tmp_path / "m"), Copying(), tmp_path,
+                           sweep=Sweep(overlap_voxels=5, scaling=UNCHANGED))  # fmt: skip
+    assert postprocessed(found, Sweep()) is found
+    smooth = postprocessed(found, Sweep(smooth=True)).probability
+    assert found.probability is not None
+    assert smooth is not None
+    assert set(np.unique(smooth)) == {0, 1}
+    assert found.probability[2, 2, 2] > 0.5 > smooth[2, 2, 2]
+    assert smooth[19, 9, 12] == 1

@@ -22,7 +22,7 @@ from otovox.intensity import Histogram, Scaling, Statistics
 from otovox.result import FILES, RESULT, describe
 from otovox.single_ear import one_ear
 from otovox.systems import system_of
-from otovox.volume_inference import Sweep, Turns, VolumePrediction
+from otovox.volume_inference import Sweep, Turns, VolumePrediction, postprocessed
 
 logger = logging.getLogger(__name__)
 
@@ -39,12 +39,14 @@ class Plan:
         tta: test-time augmentation of these (S9), by systems that have it; validation cases have
             none.
         match: clusters that are matched to the training set (S6): a number, a column, or nothing.
+        smooth: see `volume_inference.Sweep`; of validation cases, too.
         device: where, see `engine.open_engine`.
     """
 
     tests: tuple[Path, ...] = ()
     tta: Turns = "paper"
     match: str = ""
+    smooth: bool = False
     device: str = "auto"
 
 
@@ -84,7 +86,7 @@ def predict_cases(
         make_folder(output)
         with tempfile.TemporaryDirectory(prefix=".case-", dir=output) as folder:
             how = replace(sweep, scaling=scaling)
-            found = look(scan, Path(folder), sweep=how)
+            found = postprocessed(look(scan, Path(folder), sweep=how), how)
             prediction = replace(
                 one_ear(found, scan, pose),
                 provenance={
@@ -93,6 +95,7 @@ def predict_cases(
                         "single_ear": True,
                         "heads": _heads(found),
                         "tta": sweep.tta,
+                        "smooth": sweep.smooth,
                         # S24: over the whole volume; an ear's is that of its labyrinth.
                         "volume_mean_sd": found.mean_uncertainty,
                     },
@@ -116,7 +119,8 @@ def predict_fold(dataset: Path, output: Path, number: int, *, how: Plan) -> None
     held_out = set(bundle.facts["fold"]["validation"])
     entries = [entry for entry in read_index(dataset) if entry.case in held_out]
     given = dict.fromkeys(entries, training_scaling(bundle))
-    predict_cases(bundle, dataset, given, output / f"fold-{number}" / "results", device=how.device)
+    own, sweep = output / f"fold-{number}" / "results", Sweep(smooth=how.smooth)
+    predict_cases(bundle, dataset, given, own, sweep=sweep, device=how.device)
     for test in how.tests:
         place = output / "tests" / test.resolve().name
         results = place / f"fold-{number}" / "results"
@@ -125,7 +129,8 @@ def predict_fold(dataset: Path, output: Path, number: int, *, how: Plan) -> None
         make_folder(place)
         picture = place / f"contrast-fold-{number}.png"
         scalings = scalings_of(bundle, test, by=how.match, picture=picture)
-        sweep = Sweep(tta=how.tta if system_of(bundle.config).turns else "none")
+        turns = how.tta if system_of(bundle.config).turns else "none"
+        sweep = Sweep(tta=turns, smooth=how.smooth)
         predict_cases(bundle, test, scalings, results, sweep=sweep, device=how.device)
 
 

@@ -42,6 +42,9 @@ Tta = Annotated[
 Match = Annotated[
     str, typer.Option(help="Match the test sets' contrast: how many clusters, or a column's name.")
 ]
+Smooth = Annotated[
+    bool, typer.Option("--smooth", help="Smooth masks by a Gaussian and Otsu's threshold.")
+]
 Device = Annotated[str, typer.Option(help="Where to predict: auto, cpu, torch, cuda or cuda:N.")]
 
 
@@ -93,6 +96,7 @@ def cross_validate(
     test: Tests = [],  # noqa: B006 - typer reads it, nobody changes it
     tta: Tta = "paper",
     match: Match = "",
+    smooth: Smooth = False,
     device: Device = "auto",
     resume: Resume = True,
     accelerator: Accelerator = "auto",
@@ -110,7 +114,7 @@ def cross_validate(
     from otovox.case_results import Plan, predict_fold
 
     for fold in range(folds):
-        predict_fold(dataset, output, fold, how=Plan(tuple(test), tta, match, device))
+        predict_fold(dataset, output, fold, how=Plan(tuple(test), tta, match, smooth, device))
     sets = " ".join(f"--data {path}" for path in (dataset, *test))
     typer.echo(f"Next: otovox evaluate {output} {sets} --output {output / 'scores'}")
 

@@ -15,6 +15,7 @@ from otovox.figures import bars, learning_curves, uncertainty_scatter
 from otovox.formats.writing import replacing
 from otovox.geometry import mean_pose
 from otovox.landmarks import Landmarks
+from otovox.likert_tables import write_likert_tables
 from otovox.paper_tables import (
     figure_3_table,
     paper_table,
@@ -100,10 +101,20 @@ def evaluate(
         file = output / f"table-{number}.csv"
         write_paper_table(paper_table(table, number), file)
         files += [file, file.with_suffix(".md")]
+    files += _by_disease(table, output)
     files += _draw(table, sources, output)
     if others:
         files += _set_beside({name: table} | others, output)
     return Evaluation(table, missing, files)
+
+
+def _by_disease(table: pd.DataFrame, output: Path) -> list[Path]:
+    """The tables of Lim et al. 2024, where there are diseased ears with masks."""
+    drawn = table.loc[np.isfinite(table["dice"].to_numpy(dtype=float))]
+    if drawn["diagnosis"].fillna("").isin(["", "healthy"]).all():
+        return []
+    scored = np.isfinite(drawn["likert"].to_numpy(dtype=float)).any()
+    return write_likert_tables(drawn if scored else drawn.drop(columns="likert"), output)
 
 
 def compare_systems(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:

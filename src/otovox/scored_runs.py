@@ -136,12 +136,23 @@ def score_runs(
             missing.append(entry.case)
             continue
         case = load_case(dataset, entry)
-        parts += [
-            score_entry(load_prediction(path, case.scan), case, entry, fold=fold)
-            for fold, path in there.items()
-        ]
+        for fold, path in there.items():
+            rows = score_entry(load_prediction(path, case.scan), case, entry, fold=fold)
+            known = _likert(path)
+            levels = [known.get(side, np.nan) for side in rows["side"]]
+            parts.append(rows.assign(likert=levels))
     table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
     return table.assign(data=dataset.resolve().name), missing
+
+
+def _likert(folder: Path) -> dict[str, float]:
+    """How whole the found labyrinths are, 1 to 4 (Lim et al. 2024, L9); by side, where measured."""
+    told = {
+        ear.side.value: ear.measurements.get("completeness_likert")
+        for ear in read_result(folder / RESULT).ears
+    }
+    known = {side: found.value for side, found in told.items() if found is not None}
+    return {side: value for side, value in known.items() if value is not None}
 
 
 def score_entry(prediction: Prediction, case: Case, entry: Entry, *, fold: str) -> pd.DataFrame:

@@ -7,7 +7,7 @@ one ear, such as the paper's.
 
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -25,6 +25,7 @@ from otovox.geometry import FloatArray, cube_turns
 from otovox.heatmaps import decode
 from otovox.intensity import Scaling, normalise, statistics
 from otovox.landmarks import Landmarks
+from otovox.postprocess import smooth_otsu
 from otovox.prepared import working_grid
 from otovox.resample import resample
 from otovox.volume import Grid, LabelMap, Scan
@@ -73,6 +74,8 @@ class Sweep:
         batch_size: chunks per forward pass.
         scaling: of grey values; None for that of the scan itself, taken as a data set of one.
         largest_voxels: a volume with more is refused.
+        smooth: smooth the probability and part it by Otsu's threshold (L8); a step that any system
+            can take, see `postprocessed`.
     """
 
     tta: Turns = "none"
@@ -80,6 +83,7 @@ class Sweep:
     batch_size: int = 1
     scaling: Scaling | None = None
     largest_voxels: int = LARGEST_VOXELS
+    smooth: bool = False
 
 
 def predict_volume(
@@ -133,6 +137,14 @@ def predict_volume(
                 points.append(decode(found[-len(heads.landmarks) :])[0])
         samples = len(cube_turns(sweep.tta))
         return _answer(bundle, grid, (mean, squares, samples), points, workspace)
+
+
+def postprocessed(prediction: VolumePrediction, sweep: Sweep) -> VolumePrediction:
+    """The step after any system: nothing (S20), or a smoothed mask in the probability's place."""
+    if not sweep.smooth or prediction.probability is None:
+        return prediction
+    mask = smooth_otsu(prediction.probability)
+    return replace(prediction, probability=mask.astype(np.float32))
 
 
 def on_grid(prediction: VolumePrediction, grid: Grid, label: int = 1) -> LabelMap:
