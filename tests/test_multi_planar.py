@@ -14,7 +14,7 @@ from otovox.metrics import dice
 from otovox.networks import build
 from otovox.networks.mpunet import MultiPlanarUNet
 from otovox.prepared import Prepared
-from otovox.systems import system_of
+from otovox.systems import Course, system_of
 from otovox.systems.multi_planar import MultiPlanar, view_probabilities
 from otovox.training import Hardware
 from otovox.volume import Grid, Scan
@@ -48,10 +48,8 @@ def settings(**system):
 
 def train(config, output: Path, **keys) -> Bundle:
     hardware = Hardware(accelerator="cpu", devices="1")
-    cases = [a_blob()], [a_blob()]
-    return system_of(config).train(
-        config, output, cases, statistics=None, hardware=hardware, origin=ORIGIN, **keys
-    )
+    course = Course([a_blob()], [a_blob()], None, ORIGIN, hardware=hardware, **keys)
+    return system_of(config).train(config, output, course)
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from otovox.errors import ConfigError
 from otovox.intensity import statistics
 from otovox.networks import build
 from otovox.prepared import Prepared
-from otovox.systems import SYSTEMS, slice_cascade, system_of
+from otovox.systems import SYSTEMS, Course, slice_cascade, system_of
 from otovox.systems.jsdnet import displacement_loss, displacements
 from otovox.systems.stacks import (
     canonical_grid,
@@ -90,15 +90,10 @@ JSDNET = {"kind": "jsdnet", "channels": [4, 8], "displacement_unit_voxels": 8}
 
 
 def trained(config: TrainConfig, output: Path, cases: list[Prepared], **how: Any):
-    return system_of(config).train(
-        config,
-        output,
-        (cases, [a_case()]),
-        statistics=statistics(case.image for case in cases),
-        hardware=Hardware("cpu"),
-        origin={"training_data": "a ball"},
-        **how,
-    )
+    given = statistics(case.image for case in cases)
+    facts = {"training_data": "a ball"}
+    course = Course(cases, [a_case()], given, facts, hardware=Hardware("cpu"), **how)
+    return system_of(config).train(config, output, course)
 
 
 def predicted(bundle: Any, workspace: Path, **how: Any) -> VolumePrediction:

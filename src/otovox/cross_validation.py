@@ -15,7 +15,7 @@ from otovox.errors import ConfigError, InputError
 from otovox.formats.writing import make_folder, replacing
 from otovox.intensity import Statistics, histogram, standardise, statistics, tissue_sample
 from otovox.prepared import Prepared, prepare
-from otovox.systems import system_of
+from otovox.systems import Course, system_of
 from otovox.training import Hardware
 
 #: Folds, and patients that validate in each: 38 train and 5 validate. Source: Stebani et al. 2023.
@@ -143,15 +143,8 @@ def train_fold(
         given = statistics(case.image for case in training)
         origin["intensity"] = asdict(given)
         origin["contrast"] = _contrast(training, given)
-    bundle = system_of(config).train(
-        config,
-        place,
-        (training, validation),
-        statistics=given,
-        resume=resume,
-        hardware=hardware,
-        origin=origin,
-    )
+    course = Course(training, validation, given, origin, resume, hardware)
+    bundle = system_of(config).train(config, place, course)
     (place / "finished").touch()
     return bundle
 

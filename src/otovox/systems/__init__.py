@@ -7,9 +7,9 @@ and its entry in `SYSTEMS` below, which says how it is trained and how it looks 
 from otovox.config import TrainConfig
 from otovox.errors import ConfigError
 from otovox.systems import dual_head, jsdnet, multi_planar, slice_cascade
-from otovox.systems.system import Predict, System
+from otovox.systems.system import Course, Predict, System
 
-__all__ = ["SYSTEMS", "Predict", "System", "system_of"]
+__all__ = ["SYSTEMS", "Course", "Predict", "System", "system_of"]
 
 #: Systems by the `kind` of their settings.
 SYSTEMS = {

@@ -1,39 +1,37 @@
 """The dual-headed U-Net of Stebani et al. 2023: chunks in training, sliding windows afterwards."""
 
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from otovox.bundle import Bundle
 from otovox.config import TrainConfig
 from otovox.engine import open_engine
-from otovox.intensity import Statistics
-from otovox.systems.system import Cases, Predict
+from otovox.systems.system import Course, Predict
 from otovox.training_data import VolumeChunks, Volumes
 from otovox.volume import Scan
 from otovox.volume_inference import Sweep, VolumePrediction, predict_volume
 
 if TYPE_CHECKING:
     from otovox.engine import Engine
-    from otovox.training import Hardware
 
 
-def train(
-    config: TrainConfig,
-    output: Path,
-    cases: Cases,
-    *,
-    statistics: Statistics | None,
-    resume: bool = True,
-    hardware: "Hardware | None" = None,
-    origin: Mapping[str, Any],
-) -> Bundle:
-    """See `system.Train`."""
+def train(config: TrainConfig, output: Path, course: Course) -> Bundle:
+    """See `system.Course`."""
     from otovox.training import train as train_network
 
-    datasets = VolumeChunks(cases[0], config, statistics), Volumes(cases[1], statistics)
-    return train_network(config, output, datasets, resume=resume, hardware=hardware, origin=origin)
+    datasets = (
+        VolumeChunks(course.training, config, course.statistics),
+        Volumes(course.validation, course.statistics),
+    )
+    return train_network(
+        config,
+        output,
+        datasets,
+        resume=course.resume,
+        hardware=course.hardware,
+        origin=course.origin,
+    )
 
 
 def opened(bundle: Bundle, *, device: str = "auto", threads: int | None = None) -> Predict:

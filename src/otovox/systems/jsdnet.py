@@ -7,7 +7,7 @@ The losses, and that the first network is frozen while the second learns, are ch
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -16,13 +16,13 @@ from otovox.bundle import Bundle
 from otovox.chunks import Shape, windows
 from otovox.config import TrainConfig
 from otovox.config_systems import JsdnetConfig
-from otovox.intensity import Statistics, normalise
+from otovox.intensity import normalise
 from otovox.networks import JSDNet, build
-from otovox.systems.system import Cases
+from otovox.systems.system import Course
 from otovox.training_data import VolumeChunks, Volumes
 
 if TYPE_CHECKING:
-    from otovox.training import Hardware
+    pass
 
 
 def displacements(points_ijk: Tensor, shape: Shape, *, unit_voxels: float) -> Tensor:
@@ -95,30 +95,24 @@ class DisplacementTask:
         return -figures["displacement_voxels"]
 
 
-def train(
-    config: TrainConfig,
-    output: Path,
-    cases: Cases,
-    *,
-    statistics: Statistics | None,
-    resume: bool = True,
-    hardware: "Hardware | None" = None,
-    origin: Mapping[str, Any],
-) -> Bundle:
-    """See `system.Train`; the first network is trained in `output`/displacement.
+def train(config: TrainConfig, output: Path, course: Course) -> Bundle:
+    """See `system.Course`; the first network is trained in `output`/displacement.
 
     Each of the two is trained for all the iterations of the settings.
     """
     from otovox.training import DualHead, Hardware, Run, begin, finish, fit
 
     first = output / "displacement"
-    if not resume and first.exists():
+    if not course.resume and first.exists():
         shutil.rmtree(first)
-    run = Run(resume, hardware or Hardware())
-    begin(config, output, origin)
+    run = Run(course.resume, course.hardware or Hardware())
+    begin(config, output, course.origin)
     network = build(config)
     assert isinstance(network, JSDNet)
-    datasets = VolumeChunks(cases[0], config, statistics), Volumes(cases[1], statistics)
+    datasets = (
+        VolumeChunks(course.training, config, course.statistics),
+        Volumes(course.validation, course.statistics),
+    )
     task = DisplacementTask(config, network.displacement)
     fit(task, first, datasets, config=config, run=run)
     network.displacement.requires_grad_(False)

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
@@ -24,7 +24,6 @@ from otovox.config_systems import MultiPlanarConfig
 from otovox.engine import DEVICES
 from otovox.errors import ConfigError, InputError
 from otovox.formats.writing import make_folder
-from otovox.intensity import Statistics
 from otovox.networks import build
 from otovox.networks.mpunet import MultiPlanarUNet
 from otovox.prepared import Prepared, working_grid
@@ -32,13 +31,13 @@ from otovox.resample import resample
 from otovox.systems.elastic import robust_scale
 from otovox.systems.fusion import contested, fuse, train_fusion
 from otovox.systems.plane_data import TrainingPlanes, ValidationPlanes
-from otovox.systems.system import Cases, Predict
+from otovox.systems.system import Course, Predict
 from otovox.systems.views import draw_views, map_back, sample_planes, stack
 from otovox.volume import Grid, Scan
 from otovox.volume_inference import Sweep, VolumePrediction
 
 if TYPE_CHECKING:
-    from otovox.training import Hardware
+    pass
 
 #: Planes per forward pass, times the sweep's batch size, and voxels along i mapped back at a time.
 #: Chosen.
@@ -80,33 +79,27 @@ class MultiPlanar:
         return figures["dsc"]
 
 
-def train(
-    config: TrainConfig,
-    output: Path,
-    cases: Cases,
-    *,
-    statistics: Statistics | None = None,
-    resume: bool = True,
-    hardware: "Hardware | None" = None,
-    origin: Mapping[str, Any],
-) -> Bundle:
-    """See `system.Train`; every volume is scaled by itself, so no statistics are needed (L5)."""
+def train(config: TrainConfig, output: Path, course: Course) -> Bundle:
+    """See `system.Course`; every volume is scaled by itself, so no statistics are needed (L5)."""
     from otovox.training import Hardware, Run, begin, finish, fit
 
     system = _settings(config)
-    hardware = hardware or Hardware()
-    begin(config, output, origin)
+    hardware = course.hardware or Hardware()
+    begin(config, output, course.origin)
     rng = np.random.default_rng([config.seed, system.views])
     views = draw_views(system.views, min_angle_deg=system.min_angle_deg, rng=rng)
     network = cast("MultiPlanarUNet", build(config))
     network.fusion.requires_grad_(False)
     network.views.copy_(torch.from_numpy(views))
-    datasets = TrainingPlanes(cases[0], config, views), ValidationPlanes(cases[1], config, views)
-    run = Run(resume, hardware)
+    datasets = (
+        TrainingPlanes(course.training, config, views),
+        ValidationPlanes(course.validation, config, views),
+    )
+    run = Run(course.resume, hardware)
     facts = fit(MultiPlanar(network), output, datasets, config=config, run=run)
     if system.fusion == "learned":
         device = "cpu" if hardware.accelerator == "cpu" else "auto"
-        _learn_fusion(network.eval().to(_device(device)), cases[0], output, rng)
+        _learn_fusion(network.eval().to(_device(device)), course.training, output, rng)
     return finish(network.cpu(), output, config, facts)
 
 

@@ -39,12 +39,12 @@ from otovox.systems.stacks import (
     stacked,
     unstack,
 )
-from otovox.systems.system import Cases, Predict
+from otovox.systems.system import Course, Predict
 from otovox.volume import Scan
 from otovox.volume_inference import SLAB, Sweep, VolumePrediction, field_grid
 
 if TYPE_CHECKING:
-    from otovox.training import Hardware, Run
+    from otovox.training import Run
 
 #: Slices per forward pass outside training. Chosen.
 BATCH = 16
@@ -95,32 +95,24 @@ class StageTask:
         return segmentation_loss(logits[..., None], labels[..., None], config=self.config.loss)
 
 
-def train(
-    config: TrainConfig,
-    output: Path,
-    cases: Cases,
-    *,
-    statistics: Statistics | None,
-    resume: bool = True,
-    hardware: "Hardware | None" = None,
-    origin: Mapping[str, Any],
-) -> Bundle:
-    """See `system.Train`; stages before the last are trained in `output`/stage-1 and so on.
+def train(config: TrainConfig, output: Path, course: Course) -> Bundle:
+    """See `system.Course`; stages before the last are trained in `output`/stage-1 and so on.
 
     Grey values are normalised by mean and SD of the training cases (H2), not by `statistics`, which
     clip; what is used stands in the bundle's facts under "intensity".
     """
     from otovox.training import Hardware, Run, begin, finish
 
-    if not resume:
+    if not course.resume:
         for place in output.glob("stage-*"):
             shutil.rmtree(place)
-    run = Run(resume, hardware or Hardware())
+    run = Run(course.resume, course.hardware or Hardware())
     training, validation = (
-        [stacked(case, config.data.shape, output / "stacks") for case in part] for part in cases
+        [stacked(case, config.data.shape, output / "stacks") for case in part]
+        for part in (course.training, course.validation)
     )
     given = grey_statistics(training)
-    begin(config, output, {**origin, "intensity": asdict(given)})
+    begin(config, output, {**course.origin, "intensity": asdict(given)})
     network = build(config)
     assert isinstance(network, SliceCascade)
     order = settings_of(config).order

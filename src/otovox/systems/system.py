@@ -1,6 +1,6 @@
 """The seam: what every system can do."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -15,39 +15,30 @@ from otovox.volume_inference import Sweep, VolumePrediction
 if TYPE_CHECKING:
     from otovox.training import Hardware
 
-#: Cases that train, and cases that validate.
-Cases = tuple[list[Prepared], list[Prepared]]
+
+@dataclass(frozen=True)
+class Course:
+    """What a system is trained on, and how.
+
+    Attributes:
+        training, validation: cases at the working spacing.
+        statistics: of the training cases; None where every chunk is normalised by itself.
+        origin: what the model's card says of the data, JSON values.
+        resume: go on from where the last run stopped; False to begin anew.
+        hardware: where to train; None for what there is.
+    """
+
+    training: list[Prepared]
+    validation: list[Prepared]
+    statistics: Statistics | None
+    origin: Mapping[str, Any]
+    resume: bool = True
+    hardware: "Hardware | None" = None
 
 
-class Train(Protocol):
-    """Trains a system on cases of a data set."""
-
-    def __call__(
-        self,
-        config: TrainConfig,
-        output: Path,
-        cases: Cases,
-        *,
-        statistics: Statistics | None,
-        resume: bool = True,
-        hardware: "Hardware | None" = None,
-        origin: Mapping[str, Any],
-    ) -> Bundle:
-        """Train, or go on from where the last run stopped.
-
-        Args:
-            config: everything that is set.
-            output: folder for checkpoints, curves, figures and the finished model (`model/`).
-            cases: at the working spacing.
-            statistics: of the training cases; None where every chunk is normalised by itself.
-            resume: False to begin anew.
-            hardware: where to train; by default what there is.
-            origin: what the model's card says of the data, JSON values.
-
-        Returns:
-            The best model.
-        """
-        ...
+#: Trains a system: its settings, the folder for checkpoints, curves and the finished model
+#: (`model/`), and the course; the best model.
+Train = Callable[[TrainConfig, Path, Course], Bundle]
 
 
 class Predict(Protocol):
