@@ -22,6 +22,8 @@ UNCHANGED = Scaling(Statistics(0, 1, 0, 1))
 class Copying:
     """Says that every voxel's grey value is its probability and its heatmap."""
 
+    batch = 2
+
     def __init__(self, share: float = 1.0) -> None:
         self.share, self.calls = share, []
 

@@ -71,7 +71,7 @@ class Sweep:
     Attributes:
         tta: turns of every chunk: "none", the paper's 10, or all 24 of a cube.
         overlap_voxels: of neighbouring chunks; None for that of `chunks.usual_stride`.
-        batch_size: chunks per forward pass.
+        batch_size: chunks per forward pass; None for what suits the engine.
         scaling: of grey values; None for that of the scan itself, taken as a data set of one.
         largest_voxels: a volume with more is refused.
         smooth: smooth the probability and part it by Otsu's threshold (L8); a step that any system
@@ -80,7 +80,7 @@ class Sweep:
 
     tta: Turns = "none"
     overlap_voxels: int | None = None
-    batch_size: int = 1
+    batch_size: int | None = None
     scaling: Scaling | None = None
     largest_voxels: int = LARGEST_VOXELS
     smooth: bool = False
@@ -245,7 +245,7 @@ def _windows(
         i, j, k = (size - sweep.overlap_voxels for size in chunk)
         stride = i, j, k
     shape: Shape = image.shape  # pyright: ignore[reportAssignmentType]
-    for group in batches(windows(shape, chunk, stride), sweep.batch_size):
+    for group in batches(windows(shape, chunk, stride), sweep.batch_size or engine.batch):
         parts = [image[window] for window in group]
         parts = [normalise(p) if given is None else given.apply(p) for p in parts]
         images = np.stack([np.ascontiguousarray(turned(part, turn))[None] for part in parts])
