@@ -1,4 +1,4 @@
-"""Studies as data: runs that each change a preset in what they name, at the papers' scale or less."""
+"""Studies as data: runs that each change a preset in what they name, at any scale."""
 
 import re
 import tomllib
@@ -47,7 +47,7 @@ class Run(Settings):
     level: str
     status: Literal["stated", "ours"]
     preset: str = ""
-    settings: dict[str, Any] = {}
+    settings: dict[str, Any] = Field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -177,6 +177,28 @@ def settings_of(
     if run.settings and config == stand_in.model_copy(update=facts):
         raise ConfigError(f"{origin}: at this scale it does not differ from its base")
     return config
+
+
+def settled(
+    study: Study,
+    runs: Sequence[Run],
+    *,
+    base: Path | None = None,
+    scale: Mapping[str, Tree] | None = None,
+) -> list[tuple[Run, TrainConfig | str]]:
+    """The settings of runs, or why one has none at this scale; see `settings_of`.
+
+    Raises:
+        ConfigError: if the reference has none, which all others are compared with.
+    """
+    settings_of(study, study.runs[0], base=base, scale=scale)
+    found: list[tuple[Run, TrainConfig | str]] = []
+    for run in runs:
+        try:
+            found.append((run, settings_of(study, run, base=base, scale=scale)))
+        except ConfigError as error:
+            found.append((run, str(error)))
+    return found
 
 
 def laid_over(under: Tree, over: Tree) -> dict[str, Any]:
