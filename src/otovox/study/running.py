@@ -35,6 +35,9 @@ DEVICES = ("auto", "cpu", "torch", "cuda")
 #: Below the study's folder: its runs, their logs, resampled volumes, and what was run.
 RUNS, LOGS, VOLUMES, STUDY = "runs", "logs", "volumes", "study.json"
 
+#: Whose words go to a fold's log.
+LOGGERS = ("otovox", "lightning.pytorch", "lightning.fabric")
+
 
 @dataclass(frozen=True)
 class Job:
@@ -204,7 +207,6 @@ def do(job: Job, *, gpu: int | None = None, share: int = 0) -> Outcome:
     except OtovoxError as error:
         return Outcome(job, str(error))
     except Exception as error:
-        logger.exception("%s, fold %d", job.run.name, job.fold)
         return Outcome(job, f"{type(error).__name__}: {error} (see {place})", ours=True)
     return Outcome(job)
 
@@ -239,20 +241,21 @@ def _do(job: Job, gpu: int | None, share: int) -> None:
 @contextmanager
 def _logged(path: Path) -> Iterator[None]:
     """Everything that is printed and logged goes to the end of a file."""
-    ours = logging.getLogger("otovox")
-    level = ours.level
+    speaking = [logging.getLogger(name) for name in LOGGERS]
+    before = [(one.handlers, one.propagate, one.level) for one in speaking]
     with path.open("a", encoding="utf-8") as file, redirect_stdout(file), redirect_stderr(file):
-        handler = logging.StreamHandler(file)
-        ours.addHandler(handler)
-        ours.setLevel(logging.INFO)
+        for one in speaking:
+            one.handlers, one.propagate = [logging.StreamHandler(file)], False
+            one.setLevel(logging.INFO)
         try:
             yield
         except Exception:
-            ours.exception("failed")
+            logger.exception("failed")
             raise
         finally:
-            ours.removeHandler(handler)
-            ours.setLevel(level)
+            for one, (handlers, propagates, level) in zip(speaking, before, strict=True):
+                one.handlers, one.propagate = handlers, propagates
+                one.setLevel(level)
 
 
 def _prepare(jobs: Sequence[Job], folds: Sequence[Fold]) -> None:
