@@ -243,14 +243,15 @@ def levels(table: pd.DataFrame, path: Path, *, title: str) -> None:
             for number, name in enumerate(sets):
                 own = [row for row in rows if row["set"] == name]
                 at = [names.index(row["level"]) + 0.16 * (number - 1) for row in own]
-                style = {"color": COLOURS[number % 8], "marker": _MARKS[number % 8]}
+                colour = COLOURS[number % 8]
                 axes.errorbar(
                     at, [row["mean"] for row in own], [np.nan_to_num(row["sd"]) for row in own],
-                    linestyle="none", markersize=5, capsize=2, elinewidth=1, label=name, **style,
+                    linestyle="none", marker=_MARKS[number % 8], markersize=5, capsize=2,
+                    elinewidth=1, color=colour, label=name,
                 )  # fmt: skip
                 for row in own:
                     if row["level"] == names[0]:
-                        axes.axhline(row["mean"], color=style["color"], linewidth=0.8, alpha=0.5)
+                        axes.axhline(row["mean"], color=colour, linewidth=0.8, alpha=0.5)
             axes.set_xticks(range(len(names)), names, rotation=30, ha="right")
             axes.get_xticklabels()[0].set_fontweight("bold")
             axes.set(ylabel=label, xlabel=title)

@@ -206,8 +206,10 @@ def laid_over(under: Tree, over: Tree) -> dict[str, Any]:
     both = dict(under)
     for key, value in over.items():
         below = both.get(key)
-        tables = isinstance(below, Mapping) and isinstance(value, Mapping)
-        both[key] = laid_over(below, value) if tables else value
+        if isinstance(below, Mapping) and isinstance(value, Mapping):
+            both[key] = laid_over(below, value)
+        else:
+            both[key] = value
     return both
 
 

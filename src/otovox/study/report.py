@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from otovox.errors import InputError
 from otovox.figures import levels
@@ -80,7 +81,7 @@ def write_report(
         table.to_csv(beside, index=False)
     pictures = {}
     for factor in dict.fromkeys(run.factor for run in study.runs[1:] if run.number in scores):
-        rows = table[(table["factor"] == factor) | (table["number"] == 0)]
+        rows = _where(table, [row in (factor, study.runs[0].factor) for row in table["factor"]])
         path = output / f"{re.sub(r'[^a-z0-9]+', '-', factor.lower())}.png"
         levels(rows, path, title=factor)
         pictures[factor] = path
@@ -165,12 +166,16 @@ def _scored(folder: Path, run: Run, datasets: Sequence[Path], *, fresh: bool) ->
 
 def _members(table: pd.DataFrame, group: str) -> pd.DataFrame:
     """The rows that belong to a group of ears."""
+    clinical = [BESIDE.get(name, name) == CLINICAL for name in table["set"]]
+    healthy = [name in ("", "healthy") for name in table["diagnosis"].fillna("")]
     test = table["test"].to_numpy(dtype=bool)
     if group == VALIDATION:
-        return table[~test]
-    healthy = table["diagnosis"].fillna("").isin(["", "healthy"]).to_numpy(dtype=bool)
-    clinical = table["set"].map(lambda name: BESIDE.get(name, name) == CLINICAL)
-    return table[test & healthy & (clinical.to_numpy(dtype=bool) | (group == TESTS))]
+        return _where(table, ~test)
+    return _where(table, test & healthy & (np.array(clinical) if group == CLINICAL else True))
+
+
+def _where(table: pd.DataFrame, wanted: ArrayLike) -> pd.DataFrame:
+    return pd.DataFrame(table.loc[np.asarray(wanted, dtype=bool)])
 
 
 def _of(table: pd.DataFrame, measure: str) -> np.ndarray:
@@ -179,9 +184,14 @@ def _of(table: pd.DataFrame, measure: str) -> np.ndarray:
 
 def _folds(table: pd.DataFrame, measure: str) -> np.ndarray:
     """Per fold the mean over the means of its sets."""
-    known = table[np.isfinite(_of(table, measure))]
-    means = known.groupby(["fold", "data", "set"])[measure].mean()
-    return means.groupby("fold").mean().to_numpy(dtype=float)
+    means = _means(table, measure, ["fold", "data", "set"])
+    return _of(pd.DataFrame(means.groupby("fold").mean()), measure)
+
+
+def _means(table: pd.DataFrame, measure: str, by: list[str]) -> pd.DataFrame:
+    """Means of the ears that have the measure, by what they share."""
+    known = _where(table, np.isfinite(_of(table, measure)))
+    return pd.DataFrame(known.groupby(by)[[measure]].mean())
 
 
 def _paired(
@@ -189,12 +199,9 @@ def _paired(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The ears that both scored, folds averaged."""
     ears = ["data", "case", "side"]
-    one, other = (
-        table[np.isfinite(_of(table, measure))].groupby(ears)[measure].mean()
-        for table in (first, second)
-    )
-    both = one.index.intersection(other.index)
-    return one.loc[both].to_numpy(dtype=float), other.loc[both].to_numpy(dtype=float)
+    one, other = _means(first, measure, ears), _means(second, measure, ears)
+    both = sorted(set(one.index) & set(other.index))
+    return _of(pd.DataFrame(one.loc[both]), measure), _of(pd.DataFrame(other.loc[both]), measure)
 
 
 def _page(

@@ -314,7 +314,7 @@ def _on_worker(job: Job, share: int) -> Outcome:
 @contextmanager
 def _client(scheduler: str | None, count: int) -> "Iterator[Client]":
     """A cluster's client; a cluster of ours may start processes, which prepare chunks."""
-    import dask
+    from dask import config
     from distributed import Client, LocalCluster
 
     if scheduler is not None:
@@ -326,7 +326,7 @@ def _client(scheduler: str | None, count: int) -> "Iterator[Client]":
             yield client
         return
     with (
-        dask.config.set({"distributed.worker.daemon": False}),
+        config.set({"distributed.worker.daemon": False}),
         LocalCluster(count, threads_per_worker=1, dashboard_address="") as cluster,
         Client(cluster) as client,
     ):
