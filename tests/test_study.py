@@ -273,7 +273,7 @@ def test_a_bug_of_ours_stops_no_other_run(folder, base, tmp_path, monkeypatch):
     def broken(*_, **__):
         raise RuntimeError("out of luck")
 
-    monkeypatch.setattr("otovox.study.running.train_fold", broken)
+    monkeypatch.setattr("otovox.study.fold.train_fold", broken)
     (tmp_path / "tiny.toml").write_text(TINY)
     code, text = run("run", tmp_path / "tiny.toml", "--data", folder, "-o", tmp_path / "out",
                      "--base", base, "--only", "norm", "--folds", 1, "--validation", 1,

@@ -10,8 +10,8 @@ from otovox.refusing import refusals, set_up_logging
 
 if TYPE_CHECKING:
     from otovox.config import TrainConfig
+    from otovox.study.fold import Outcome
     from otovox.study.plans import Run
-    from otovox.study.running import Outcome
 
 app = typer.Typer(help="Studies: many runs that each change one thing.", no_args_is_help=True)
 

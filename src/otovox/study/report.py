@@ -16,8 +16,9 @@ from otovox.paper_tables import BESIDE, markdown, read_scores
 from otovox.result import RESULT
 from otovox.scored_runs import folds_of, score_runs
 from otovox.statistics import compare
+from otovox.study.fold import RUNS
 from otovox.study.plans import Run, Study
-from otovox.study.running import RUNS, read_study
+from otovox.study.running import read_study
 
 #: Measures that runs are compared by: primary (S20), and localisation.
 MEASURES = {"dice": "DSC", "landmark_mean_voxels": "landmark error, voxels"}
@@ -27,10 +28,10 @@ VALIDATION, CLINICAL, TESTS = "validation", "B", "mean of test sets"
 SCORES, REPORT = "scores", "report"
 NOTE = (
     "Mean over folds of the fold's own means, SD over folds; the mean of the test sets weighs "
-    "every set alike, diseased ears are left out of it. Difference to the reference; p of "
-    "Wilcoxon's signed-rank test over ears, folds averaged first; in `runs.csv` also corrected "
-    "after Holm over all runs of the study, for each measure and set. Ears that were not found "
-    "count as DSC 0 and have no landmark error."
+    "every set alike, diseased ears are left out of it. p of Wilcoxon's signed-rank test against "
+    "the reference, over ears, folds averaged first; corrected after Holm over all runs of the "
+    "study, for each measure and set. Ears that were not found count as DSC 0 and have no "
+    "landmark error."
 )
 
 
@@ -167,7 +168,7 @@ def _scored(folder: Path, run: Run, datasets: Sequence[Path], *, fresh: bool) ->
 def _members(table: pd.DataFrame, group: str) -> pd.DataFrame:
     """The rows that belong to a group of ears."""
     clinical = [BESIDE.get(name, name) == CLINICAL for name in table["set"]]
-    healthy = [name in ("", "healthy") for name in table["diagnosis"].fillna("")]
+    healthy = [pd.isna(name) or name in ("", "healthy") for name in table["diagnosis"]]
     test = table["test"].to_numpy(dtype=bool)
     if group == VALIDATION:
         return _where(table, ~test)
