@@ -234,10 +234,10 @@ def levels(table: pd.DataFrame, path: Path, *, title: str) -> None:
         path: of the picture.
         title: the factor.
     """
-    titles = {"dice": "DSC", "landmark_mean_voxels": "landmark error, voxels of 0.099 mm"}
+    titles = {"dice": "DSC", "landmark_mean_voxels": "landmark error, voxels"}
     names = list(dict.fromkeys(table["level"]))
     sets = list(dict.fromkeys(table["set"]))
-    with _panels(path, 2, width=max(1.0, len(names) / 6)) as panels:
+    with _panels(path, 2, width=max(1.0, len(names) / 6), height=1.2) as panels:
         for axes, (measure, label) in zip(panels, titles.items(), strict=True):
             rows = [row for row in table.to_dict("records") if row["measure"] == measure]
             for number, name in enumerate(sets):
@@ -255,7 +255,10 @@ def levels(table: pd.DataFrame, path: Path, *, title: str) -> None:
             axes.set_xticks(range(len(names)), names, rotation=30, ha="right")
             axes.get_xticklabels()[0].set_fontweight("bold")
             axes.set(ylabel=label, xlabel=title)
-        panels[0].legend(frameon=False, fontsize=8)
+        known = panels[0].get_legend_handles_labels()
+        panels[0].figure.legend(
+            *known, frameon=False, fontsize=8, ncols=3, loc="outside upper center"
+        )
 
 
 def _plain_ticks(axis: "Axis") -> None:
