@@ -113,12 +113,22 @@ PLAN = (
             "analysis",
             "cohort_page",
             "cohort",
+            "study",
         ),
         frozenset({"matplotlib", "pandas", "plotly", "jinja2", "dask", "distributed"}),
     ),
     Layer(
         "doors",
-        ("refusing", "cli_dataset", "cli_evaluate", "cli_train", "cli", "__main__", "__init__"),
+        (
+            "refusing",
+            "cli_dataset",
+            "cli_evaluate",
+            "cli_train",
+            "cli_study",
+            "cli",
+            "__main__",
+            "__init__",
+        ),
         frozenset({"typer", "rich"}),
     ),
 )

@@ -11,6 +11,7 @@ import typer
 from otovox import __version__
 from otovox.cli_dataset import app as dataset_app
 from otovox.cli_evaluate import evaluate
+from otovox.cli_study import app as study_app
 from otovox.cli_train import cross_validate, train
 from otovox.refusing import refusals, set_up_logging
 
@@ -25,6 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(dataset_app, name="dataset")
+app.add_typer(study_app, name="study")
 app.command()(evaluate)
 app.command()(train)
 app.command("cross-validate")(cross_validate)

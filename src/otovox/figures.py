@@ -225,6 +225,42 @@ def contrast_matching(
         panels[0].legend(frameon=False, fontsize=8)
 
 
+def levels(table: pd.DataFrame, path: Path, *, title: str) -> None:
+    """A factor's levels side by side: Dice left, localisation right; SD over folds.
+
+    Args:
+        table: `level`, `set`, `measure` ("dice" or "landmark_mean_voxels"), `mean`, `sd`; the first
+            level is what the others are compared with, a line through each set marks it.
+        path: of the picture.
+        title: the factor.
+    """
+    titles = {"dice": "DSC", "landmark_mean_voxels": "landmark error, voxels"}
+    names = list(dict.fromkeys(table["level"]))
+    sets = list(dict.fromkeys(table["set"]))
+    with _panels(path, 2, width=max(1.0, len(names) / 6), height=1.2) as panels:
+        for axes, (measure, label) in zip(panels, titles.items(), strict=True):
+            rows = [row for row in table.to_dict("records") if row["measure"] == measure]
+            for number, name in enumerate(sets):
+                own = [row for row in rows if row["set"] == name]
+                at = [names.index(row["level"]) + 0.16 * (number - 1) for row in own]
+                colour = COLOURS[number % 8]
+                axes.errorbar(
+                    at, [row["mean"] for row in own], [np.nan_to_num(row["sd"]) for row in own],
+                    linestyle="none", marker=_MARKS[number % 8], markersize=5, capsize=2,
+                    elinewidth=1, color=colour, label=name,
+                )  # fmt: skip
+                for row in own:
+                    if row["level"] == names[0]:
+                        axes.axhline(row["mean"], color=colour, linewidth=0.8, alpha=0.5)
+            axes.set_xticks(range(len(names)), names, rotation=30, ha="right")
+            axes.get_xticklabels()[0].set_fontweight("bold")
+            axes.set(ylabel=label, xlabel=title)
+        known = panels[0].get_legend_handles_labels()
+        panels[0].figure.legend(
+            *known, frameon=False, fontsize=8, ncols=3, loc="outside upper center"
+        )
+
+
 def _plain_ticks(axis: "Axis") -> None:
     """Ticks of a logarithmic axis as plain numbers: 0.01, 0.02, 0.05, ..."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
