@@ -222,7 +222,9 @@ def test_a_study_runs_goes_on_and_is_reported(folder, base, tmp_path):
                "torch", "--no-estimate")  # fmt: skip
     # Of run 2 something else is there.
     (out / "runs" / "02-activation-relu" / "fold-0").mkdir(parents=True)
-    (out / "runs" / "02-activation-relu" / "fold-0" / "config.json").write_text('{"name": "another"}')
+    (out / "runs" / "02-activation-relu" / "fold-0" / "config.json").write_text(
+        '{"name": "another"}'
+    )
     code, text = run(*command, "--workers", 1)
     assert code == 2, text
     assert "begun with other settings" in text

@@ -262,10 +262,12 @@ def levels(table: pd.DataFrame, path: Path, *, title: str) -> None:
 
 
 def _plain_ticks(axis: "Axis") -> None:
-    """Ticks of a logarithmic axis as plain numbers: 0.01, 0.02, 0.05, ..."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+    """Ticks of a logarithmic axis as plain numbers: 0.01, 0.02, 0.05, ...; few if it is short."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    low, high = axis.get_view_interval()
+    short = high < 5 * low
+    axis.set_major_locator(MaxNLocator(4) if short else LogLocator(subs=(1.0, 2.0, 5.0)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
 
