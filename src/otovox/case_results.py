@@ -19,6 +19,7 @@ from otovox.formats import load_scan, save_label_map, save_volume, write_markups
 from otovox.formats.writing import make_folder, replacing_folder
 from otovox.geometry import mean_pose
 from otovox.intensity import Histogram, Scaling, Statistics
+from otovox.report import stepped
 from otovox.result import FILES, RESULT, describe
 from otovox.single_ear import one_ear
 from otovox.systems import system_of
@@ -191,7 +192,7 @@ def write_case_results(prediction: Prediction, folder: Path) -> None:
     with replacing_folder(folder) as beside:
         save_label_map(prediction.labels, beside / FILES["segmentation"])
         grid = prediction.labels.grid
-        save_volume(prediction.uncertainty, grid, beside / FILES["uncertainty"])
+        save_volume(stepped(prediction.uncertainty), grid, beside / FILES["uncertainty"])
         points = {ear.side: ear.landmarks for ear in prediction.ears}
         write_markups(beside / FILES["landmarks"], points)
         (beside / RESULT).write_text(result.model_dump_json(indent=2) + "\n", "utf-8")

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from otovox.anatomy import LANDMARKS, Side
@@ -34,7 +35,7 @@ from otovox.surfaces import ear_surface
 from otovox.tables import long_table
 
 #: Steps of the uncertainty as it is written: chosen, far below its own error, to compress well.
-_UNCERTAINTY_STEPS = 255
+_UNCERTAINTY_STEPS = np.float32(255)
 
 
 def write_results(prediction: Prediction, folder: Path) -> ResultFile:
@@ -79,6 +80,11 @@ def read_result(path: Path) -> ResultFile:
         ) from error
 
 
+def stepped(uncertainty: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The uncertainty as it is written, (i, j, k), in steps far below its own error."""
+    return np.round(uncertainty * _UNCERTAINTY_STEPS) / _UNCERTAINTY_STEPS
+
+
 def summary_table(results: Sequence[ResultFile]) -> list[tuple[str, ...]]:
     """The results as lines of text cells for a terminal: a header, then one line per ear.
 
@@ -114,10 +120,8 @@ def _write(prediction: Prediction, folder: Path) -> ResultFile:
     from otovox.pictures import overview
 
     labels = prediction.labels
-    steps = np.float32(_UNCERTAINTY_STEPS)
-    uncertainty = np.round(prediction.uncertainty * steps) / steps
     save_label_map(labels, folder / FILES["segmentation"])
-    save_volume(uncertainty, labels.grid, folder / FILES["uncertainty"])
+    save_volume(stepped(prediction.uncertainty), labels.grid, folder / FILES["uncertainty"])
     write_segments(folder / FILES["segments"], labels)
     write_itksnap_labels(folder / FILES["labels"])
     write_markups(folder / FILES["landmarks"], _by_side(prediction))
