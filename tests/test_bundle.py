@@ -36,7 +36,8 @@ def test_saved_is_loaded(folder):
 def test_a_network_that_lies_channels_last_is_saved_alike(folder, tmp_path):
     config = load_preset("tiny")
     torch.manual_seed(0)
-    network = DualHeadUNet(config.network).to(memory_format=torch.channels_last_3d)
+    network = DualHeadUNet(config.network)
+    network.to(memory_format=torch.channels_last_3d)  # pyright: ignore[reportCallIssue]
     save_bundle(tmp_path / "other", network, config, facts={})
     assert load_bundle(tmp_path / "other").sha256 == load_bundle(folder).sha256
 

@@ -15,6 +15,7 @@ class BrightSpots:
     """A network that sees an ear wherever the image is bright."""
 
     amplitude: float
+    batch: int = 1
 
     def run(self, images):
         heatmaps = np.where(images > 3, self.amplitude, 0).astype(np.float32)

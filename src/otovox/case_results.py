@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 KEPT = ("segmentation", "uncertainty", "landmarks")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """How test sets are predicted.
 

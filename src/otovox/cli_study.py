@@ -99,7 +99,7 @@ def run(
         _print_estimate([one for _, one in settings], folds, share, device)
     if dry_run:
         return
-    how = Plan(tuple(test), tta, match, device)
+    how = Plan(tests=tuple(test), tta=tta, match=match, device=device)
     jobs = running.plan_jobs(plan, settings, data, output, folds=(folds, validation, seed), how=how)
     done = _watched(running.run_jobs(jobs, Workers(workers, scheduler)), len(jobs))
     failed = sum(bool(outcome.reason) for outcome in done)

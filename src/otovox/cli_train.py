@@ -113,8 +113,9 @@ def cross_validate(
     _train_folds(dataset, settings, output, range(folds), (resume, hardware))
     from otovox.case_results import Plan, predict_fold
 
+    how = Plan(tests=tuple(test), tta=tta, match=match, smooth=smooth, device=device)
     for fold in range(folds):
-        predict_fold(dataset, output, fold, how=Plan(tuple(test), tta, match, smooth, device))
+        predict_fold(dataset, output, fold, how=how)
     sets = " ".join(f"--data {path}" for path in (dataset, *test))
     typer.echo(f"Next: otovox evaluate {output} {sets} --output {output / 'scores'}")
 

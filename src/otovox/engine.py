@@ -16,20 +16,18 @@ Precision = Literal["f32", "bf16"]
 
 DEVICES = ("auto", "cpu", "torch", "cuda", "mps")
 
-
 #: Chunks per forward pass on an accelerator: chosen, 128^3 chunks of the paper's network then take
 #: some 10 GiB.
 ACCELERATED = 4
 
 
 class Engine(Protocol):
-    """Runs a network.
+    """Runs a network."""
 
-    Attributes:
-        batch: chunks per forward pass that suit the hardware.
-    """
-
-    batch: int
+    @property
+    def batch(self) -> int:
+        """Chunks per forward pass that suit the hardware."""
+        ...
 
     def run(self, images: Batch) -> tuple[Batch, Batch]:
         """(b, 1, i, j, k) images -> (b, 1, i, j, k) probabilities and (b, n, i, j, k) heatmaps.

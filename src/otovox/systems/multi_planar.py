@@ -22,11 +22,11 @@ from otovox.bundle import Bundle
 from otovox.config import TrainConfig
 from otovox.config_systems import MultiPlanarConfig
 from otovox.engine import DEVICES
-from otovox.errors import ConfigError, InputError
+from otovox.errors import ConfigError
 from otovox.formats.writing import make_folder
 from otovox.networks import build
 from otovox.networks.mpunet import MultiPlanarUNet
-from otovox.prepared import Prepared, working_grid
+from otovox.prepared import Prepared
 from otovox.resample import resample
 from otovox.systems.elastic import robust_scale
 from otovox.systems.fusion import contested, fuse, train_fusion
@@ -34,7 +34,7 @@ from otovox.systems.plane_data import TrainingPlanes, ValidationPlanes
 from otovox.systems.system import Course, Predict
 from otovox.systems.views import draw_views, map_back, sample_planes, stack
 from otovox.volume import Grid, Scan
-from otovox.volume_inference import Sweep, VolumePrediction
+from otovox.volume_inference import Sweep, VolumePrediction, field_grid
 
 if TYPE_CHECKING:
     pass
@@ -139,16 +139,9 @@ def predict(
     sweep = sweep or Sweep()
     if sweep.tta != "none":
         raise ConfigError("a multi-planar model looks from several views already: use no turns")
-    data, system = bundle.config.data, _settings(bundle.config)
-    if float(np.prod(np.maximum(scan.grid.extent_mm / data.spacing_mm, data.shape))) > (
-        sweep.largest_voxels
-    ):
-        raise InputError(
-            f"{scan.name}: has more than {sweep.largest_voxels:.2g} voxels of "
-            f"{data.spacing_mm:g} mm; cut it to the temporal bone"
-        )
+    system = _settings(bundle.config)
     make_folder(workspace)
-    grid = working_grid(scan.grid, data.spacing_mm, data.shape)
+    grid = field_grid(scan, bundle.config, sweep.largest_voxels)
     image = resample(scan.values, scan.grid, grid, outside="edge")
     probability, uncertainty = (
         open_memmap(workspace / f"{name}.npy", mode="w+", dtype=np.float32, shape=grid.shape)
@@ -156,7 +149,7 @@ def predict(
     )
     with tempfile.TemporaryDirectory(prefix=".views-", dir=workspace) as scratch:
         seen = view_probabilities(
-            network, image, grid, Path(scratch), planes=PLANES * sweep.batch_size
+            network, image, grid, Path(scratch), planes=PLANES * (sweep.batch_size or 1)
         )
         for part in _slabs(grid):
             probability[part] = fuse(seen[:, part], network.fusion, system.fusion)
