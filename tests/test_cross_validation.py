@@ -125,6 +125,7 @@ def test_all_folds_are_trained_and_predicted_once_and_can_be_scored(folder, tmp_
     assert (out / "fold-1" / "finished").is_file()
     code, text = run("evaluate", out, "--data", folder, "--data", other, "-o", tmp_path / "s")
     assert code == 0, text
+    assert (tmp_path / "s" / "learning-curves.png").is_file()
     validated = sum(len(fold["validation"]) for fold in splits["folds"])
     assert f"{validated + 8} ears scored" in text
     (tmp_path / "settings.toml").write_text(SETTINGS.replace("= 0.0", "= 0.5"))

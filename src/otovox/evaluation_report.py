@@ -151,13 +151,11 @@ def _draw(table: pd.DataFrame, sources: Sequence[Source], output: Path) -> Itera
     if np.any(table["uncertainty"].to_numpy(dtype=float) > 0):
         uncertainty_scatter(table.assign(diagnosis=table["diagnosis"].fillna("")), uncertainty)
         yield uncertainty
-    places = {
-        fold: (path, path.parent) for source in sources for fold, path in source.folds.items()
-    }
     runs = {
         fold: folder / "validation.csv"
-        for fold, folders in places.items()
-        for folder in folders
+        for source in sources
+        for fold, path in source.folds.items()
+        for folder in (path, path.parent)
         if (folder / "validation.csv").is_file()
     }
     if runs:
