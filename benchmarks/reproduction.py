@@ -95,7 +95,8 @@ def joined(tables: list[Path], to: Path) -> None:
 
 def page(output: Path, facts: dict[str, object]) -> None:
     """Write the results between the marks of docs/reproduction.md."""
-    tests = pd.read_csv(output / "comparison.csv").round(4).astype(str)
+    tests = pd.read_csv(output / "comparison.csv")
+    tests = tests.map(lambda value: f"{value:.2g}" if isinstance(value, float) else str(value))
     told = "; ".join(f"{name}: {value}" for name, value in facts.items())
     body = "\n\n".join(
         [
@@ -106,6 +107,8 @@ def page(output: Path, facts: dict[str, object]) -> None:
             (output / "table-3.md").read_text("utf-8").strip(),
             "Table 4, multi-task:",
             (output / "table-4.md").read_text("utf-8").strip(),
+            "The same of [segmentation alone](reproduction/segmentation-only-table-3.md) and of "
+            "[localisation alone](reproduction/landmarks-only-table-4.md).",
             "Single tasks less multi-task, over ears that both scored, folds averaged:",
             markdown(tests),
             "![Contrast](reproduction/contrast.png)",
