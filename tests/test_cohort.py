@@ -11,9 +11,10 @@ import SimpleITK as sitk
 from distributed import LocalCluster
 
 from otovox.analysis import Options, Status, plan
-from otovox.cohort import Workers, local_workers, run
+from otovox.cohort import local_workers, run
 from otovox.errors import ConfigError
 from otovox.summary import read_summary
+from otovox.workers import Workers
 
 
 @pytest.fixture(scope="module")

@@ -112,6 +112,7 @@ PLAN = (
             "summary",
             "analysis",
             "cohort_page",
+            "workers",
             "cohort",
             "study",
         ),

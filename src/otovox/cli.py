@@ -99,11 +99,12 @@ def analyze(
 ) -> None:
     """Find, segment and measure the inner ears in CT scans."""
     from otovox import analysis, cohort
+    from otovox.workers import Workers
 
     set_up_logging(verbose)
     options = analysis.Options(series, device, threads, tta, model, fresh)
     jobs = analysis.plan(scan, output)
-    outcomes = cohort.run(jobs, output, options, cohort.Workers(workers, scheduler))
+    outcomes = cohort.run(jobs, output, options, Workers(workers, scheduler))
     done = _watched(outcomes, len(jobs), hidden=quiet or as_json)
     _tell(done, as_json=as_json, quiet=quiet)
     raise typer.Exit(analysis.exit_code(done))

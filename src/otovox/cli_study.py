@@ -88,8 +88,8 @@ def run(
 ) -> None:
     """Train and predict every fold of every run; what is done is kept."""
     from otovox.case_results import Plan
-    from otovox.cohort import Workers
     from otovox.study import running
+    from otovox.workers import Workers
 
     set_up_logging(verbose=True)
     plan, settings = _settled(study, only, base, scale)

@@ -5,20 +5,15 @@ nothing that was finished; dask gives what it was doing to another.
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from otovox.analysis import Job, Options, Outcome, Status, examine
 from otovox.cohort_page import write_cohort_page
-from otovox.errors import ConfigError
 from otovox.formats.writing import replacing
 from otovox.summary import Row, read_summary, write_summary
 from otovox.tables import long_table, wide_table
-
-if TYPE_CHECKING:
-    from distributed import Client
+from otovox.workers import DIED, Workers, client_of, shared_out
 
 #: What a worker should have at least: a whole head takes 2.1 GiB (benchmarks), and some to spare.
 WORKER_GIB = 4.0
@@ -28,20 +23,6 @@ WORKER_CORES = 2
 SUMMARY = "summary.csv"
 #: What several scans get besides: measurements as one row per ear and as one row each, and a page.
 WIDE, LONG, PAGE = "cohort.csv", "measurements.csv", "cohort.html"
-
-
-@dataclass(frozen=True)
-class Workers:
-    """Where scans are examined.
-
-    Attributes:
-        count: local processes; None for as many as cores and memory feed.
-        scheduler: address of a dask.distributed scheduler instead, such as tcp://host:8786. Its
-            workers need otovox, and the same paths to scans and results.
-    """
-
-    count: int | None = None
-    scheduler: str | None = None
 
 
 def local_workers(scans: int) -> int:
@@ -102,48 +83,16 @@ def _outcomes(jobs: Sequence[Job], options: Options, workers: Workers) -> Iterat
     if workers.scheduler is None and count == 1:
         yield from (examine(job, options) for job in jobs)
         return
-    with _client(workers.scheduler, count) as client:
+    with client_of(workers.scheduler, count) as client:
         if workers.scheduler is None:
             from dask.system import CPU_COUNT
 
             options = replace(options, threads=options.threads or max(1, CPU_COUNT // count))
-        yield from _distributed(client, jobs, options)
-
-
-def _distributed(client: "Client", jobs: Sequence[Job], options: Options) -> Iterator[Outcome]:
-    from distributed import KilledWorker, as_completed
-
-    absolute = [replace(job, path=job.path.resolve(), folder=job.folder.resolve()) for job in jobs]
-    tasks = client.map(examine, absolute, options=options, pure=False)
-    given = dict(zip(tasks, jobs, strict=True))
-    try:
-        for task in as_completed(tasks):
-            job = given.pop(task)
-            try:
-                outcome = task.result()
-            except KilledWorker:
-                reason = f"{job.path}: the workers that had it died, likely for lack of memory"
-                outcome = Outcome(job, Status.REFUSED, reason)
+        absolute = [
+            replace(job, path=job.path.resolve(), folder=job.folder.resolve()) for job in jobs
+        ]
+        for number, outcome in shared_out(client, examine, absolute, options=options):
+            job = jobs[number]
+            if outcome is None:
+                outcome = Outcome(job, Status.REFUSED, f"{job.path}: {DIED}")
             yield replace(outcome, job=job)
-    finally:
-        client.cancel(list(given))
-
-
-@contextmanager
-def _client(scheduler: str | None, count: int) -> "Iterator[Client]":
-    """A cluster's client; the cluster is closed with it if it is ours."""
-    from distributed import Client, LocalCluster
-
-    if scheduler is not None:
-        try:
-            client = Client(scheduler, timeout=10)
-        except (OSError, ValueError) as error:
-            raise ConfigError(f"no scheduler answers at {scheduler} ({error})") from error
-        with client:
-            yield client
-        return
-    with (
-        LocalCluster(count, threads_per_worker=1, dashboard_address="") as cluster,
-        Client(cluster) as client,
-    ):
-        yield client

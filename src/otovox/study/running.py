@@ -8,13 +8,10 @@ lies in `runs/RUN` below the study's folder, as after `otovox cross-validate`.
 import json
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from otovox.case_results import Plan
-from otovox.cohort import Workers
 from otovox.config import TrainConfig
 from otovox.cross_validation import Fold, draw_folds, keep_folds
 from otovox.dataset import read_index
@@ -23,9 +20,7 @@ from otovox.formats.writing import make_folder, replacing
 from otovox.prepared import prepare
 from otovox.study.fold import RUNS, Job, Outcome, do
 from otovox.study.plans import Run, Study
-
-if TYPE_CHECKING:
-    from distributed import Client
+from otovox.workers import DIED, Workers, client_of, shared_out
 
 logger = logging.getLogger(__name__)
 
@@ -131,9 +126,14 @@ def run_jobs(jobs: Sequence[Job], workers: Workers) -> Iterator[Outcome]:
     if workers.scheduler is None and count == 1:
         yield from (do(job) for job in given)
         return
-    with _client(workers.scheduler, count) as client:
-        share = 0 if workers.scheduler is not None else count
-        yield from _distributed(client, given, share)
+    share = 0 if workers.scheduler is not None else count
+    # Workers start processes of their own, which prepare chunks.
+    with client_of(workers.scheduler, count, children=True) as client:
+        for number, outcome in shared_out(client, _on_worker, given, share=share):
+            job = given[number]
+            if outcome is None:
+                outcome = Outcome(job, f"fold {job.fold}: {DIED}")
+            yield replace(outcome, job=job)
 
 
 def local_workers() -> int:
@@ -170,49 +170,9 @@ def _prepare(jobs: Sequence[Job], folds: Sequence[Fold]) -> None:
             )  # fmt: skip
 
 
-def _distributed(client: "Client", jobs: Sequence[Job], share: int) -> Iterator[Outcome]:
-    from distributed import KilledWorker, as_completed
-
-    tasks = client.map(_on_worker, jobs, share=share, pure=False)
-    given = dict(zip(tasks, jobs, strict=True))
-    try:
-        for task in as_completed(tasks):
-            job = given.pop(task)
-            try:
-                outcome = task.result()
-            except KilledWorker:
-                reason = "the workers that had it died, likely for lack of memory"
-                outcome = Outcome(job, f"fold {job.fold}: {reason}")
-            yield replace(outcome, job=job)
-    finally:
-        client.cancel(list(given))
-
-
 def _on_worker(job: Job, share: int) -> Outcome:
     """Do a job with the GPU of a worker: that of its number, if it is one of ours."""
     from distributed import get_worker
 
     name = get_worker().name
     return do(job, gpu=int(name) if share and str(name).isdigit() else None, share=share)
-
-
-@contextmanager
-def _client(scheduler: str | None, count: int) -> "Iterator[Client]":
-    """A cluster's client; a cluster of ours may start processes, which prepare chunks."""
-    from dask import config
-    from distributed import Client, LocalCluster
-
-    if scheduler is not None:
-        try:
-            client = Client(scheduler, timeout=10)
-        except (OSError, ValueError) as error:
-            raise ConfigError(f"no scheduler answers at {scheduler} ({error})") from error
-        with client:
-            yield client
-        return
-    with (
-        config.set({"distributed.worker.daemon": False}),
-        LocalCluster(count, threads_per_worker=1, dashboard_address="") as cluster,
-        Client(cluster) as client,
-    ):
-        yield client
