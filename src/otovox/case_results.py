@@ -125,11 +125,16 @@ def predict_fold(dataset: Path, output: Path, number: int, *, how: Plan) -> None
     for test in how.tests:
         place = output / "tests" / test.resolve().name
         results = place / f"fold-{number}" / "results"
-        if all((results / entry.case / RESULT).is_file() for entry in read_index(test)):
+        told = [entry.case for entry in read_index(test) if entry.side in set(Side)]
+        if all((results / case / RESULT).is_file() for case in told):
             continue
         make_folder(place)
         picture = place / f"contrast-fold-{number}.png"
-        scalings = scalings_of(bundle, test, by=how.match, picture=picture)
+        by = how.match
+        if by and bundle.config.data.normalisation == "chunk":
+            logger.info("%s scales every volume by itself: nothing is matched", bundle.config.name)
+            by = ""
+        scalings = scalings_of(bundle, test, by=by, picture=picture)
         turns = how.tta if system_of(bundle.config).turns else "none"
         sweep = Sweep(tta=turns, smooth=how.smooth)
         predict_cases(bundle, test, scalings, results, sweep=sweep, device=how.device)
