@@ -32,7 +32,7 @@ def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def cluster() -> Iterator[LocalCluster]:
-    started = LocalCluster(2, threads_per_worker=1, dashboard_address="")
+    started = LocalCluster(2, threads_per_worker=1, dashboard_address="127.0.0.1:0")
     yield started
     started.close()
 

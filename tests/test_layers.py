@@ -122,6 +122,7 @@ PLAN = (
         "doors",
         (
             "refusing",
+            "cli_options",
             "cli_dataset",
             "cli_evaluate",
             "cli_train",

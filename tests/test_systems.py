@@ -13,6 +13,7 @@ from otovox.config import TrainConfig, config_from, load_preset
 from otovox.dataset import Entry
 from otovox.errors import ConfigError
 from otovox.intensity import statistics
+from otovox.measure.voxels import main_piece
 from otovox.networks import build
 from otovox.prepared import Prepared
 from otovox.systems import SYSTEMS, Course, slice_cascade, system_of
@@ -20,7 +21,6 @@ from otovox.systems.jsdnet import displacement_loss, displacements
 from otovox.systems.stacks import (
     canonical_grid,
     grey_statistics,
-    largest_component,
     stack,
     stacked,
     unstack,
@@ -187,8 +187,8 @@ def test_the_largest_part_is_kept_after_every_stage(largest):
 def test_the_largest_component_touches_by_corners():
     mask = np.zeros((6, 6, 6), bool)
     mask[0, 0, 0] = mask[1, 1, 1] = mask[4, 4, 4] = True
-    assert np.argwhere(largest_component(mask)).tolist() == [[0, 0, 0], [1, 1, 1]]
-    assert not largest_component(np.zeros((3, 3, 3), bool)).any()
+    assert np.argwhere(main_piece(mask)).tolist() == [[0, 0, 0], [1, 1, 1]]
+    assert not main_piece(np.zeros((3, 3, 3), bool)).any()
 
 
 def test_grey_values_are_normalised_by_the_training_cases_alone(tmp_path):

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from otovox.cli_options import Device, Folds, Match, Seed, Smooth, Tests, Tta, Validation
 from otovox.refusing import refusals, set_up_logging
 
 if TYPE_CHECKING:
@@ -23,29 +24,14 @@ Data = Annotated[Path, typer.Option("--data", "-d", help="Data set that folds ar
 Output = Annotated[Path, typer.Option("--output", "-o", help="Folder for all runs.")]
 Base = Annotated[Path | None, typer.Option(help="TOML file in place of the reference preset.")]
 Scale = Annotated[Path | None, typer.Option(help="TOML file of settings laid over every run's.")]
-Tests = Annotated[
-    list[Path], typer.Option("--test", metavar="DATASET", help="Data set for every fold's model.")
-]
 Only = Annotated[
     list[str], typer.Option("--only", metavar="FACTOR", help="Only runs of this factor.")
 ]
-Folds = Annotated[int, typer.Option(min=1, help="How many folds.")]
-Validation = Annotated[int, typer.Option(min=1, help="Patients that validate in each fold.")]
-Seed = Annotated[int, typer.Option(min=0, help="Of the draw of the folds.")]
 WorkerCount = Annotated[
     int | None, typer.Option("--workers", min=1, help="Local processes; one per GPU.")
 ]
 Scheduler = Annotated[
     str | None, typer.Option(help="A dask.distributed scheduler, such as tcp://host:8786.")
-]
-Tta = Annotated[
-    Literal["none", "paper", "full"], typer.Option(help="Test-time augmentation of the test sets.")
-]
-Match = Annotated[
-    str, typer.Option(help="Match the test sets' contrast: how many clusters, or a column's name.")
-]
-Device = Annotated[
-    str, typer.Option(help="Where to train and predict: auto, cpu, torch, cuda or cuda:N.")
 ]
 Dry = Annotated[bool, typer.Option("--dry-run", help="Only print the runs and the estimate.")]
 Estimated = Annotated[bool, typer.Option("--estimate/--no-estimate", help="Time a step first.")]
@@ -82,6 +68,7 @@ def run(
     scheduler: Scheduler = None,
     tta: Tta = "paper",
     match: Match = "",
+    smooth: Smooth = False,
     device: Device = "auto",
     dry_run: Dry = False,
     estimate: Estimated = True,
@@ -99,7 +86,7 @@ def run(
         _print_estimate([one for _, one in settings], folds, share, device)
     if dry_run:
         return
-    how = Plan(tests=tuple(test), tta=tta, match=match, device=device)
+    how = Plan(tests=tuple(test), tta=tta, match=match, smooth=smooth, device=device)
     jobs = running.plan_jobs(plan, settings, data, output, folds=(folds, validation, seed), how=how)
     done = _watched(running.run_jobs(jobs, Workers(workers, scheduler)), len(jobs))
     failed = sum(bool(outcome.reason) for outcome in done)
@@ -163,16 +150,13 @@ def _print_estimate(
 
     known = [config for config in configs if not isinstance(config, str)]
     cuda = torch.cuda.is_available() and device not in ("cpu", "torch")
-    found = costs(known, "cuda" if cuda else "cpu")
+    found = costs(known, "cuda" if cuda else "cpu", workers)
     for name, each in found.items():
-        told = "no estimate"
-        if each is not None:
-            told = f"{each.step_s:.3g} s a step, {each.hours:.3g} h a fold, "
-            told += f"{each.memory_gib:.1f} GiB"
+        told = f"{each.step_s:.3g} s a step, {each.hours:.3g} h a fold, {each.memory_gib:.1f} GiB"
         typer.echo(f"{name}: {told}")
     every = [found[system_name(config)] for config in known]
-    hours = folds * sum(each.hours for each in every if each) / workers
-    memory = max((each.memory_gib for each in every if each), default=0.0)
+    hours = folds * sum(each.hours for each in every) / workers
+    memory = max((each.memory_gib for each in every), default=0.0)
     typer.echo(
         f"Estimate, from a training step on this machine: {hours:.3g} h for {folds} folds of "
         f"{len(known)} runs with {workers} workers, {memory:.1f} GiB each; validation, prediction "

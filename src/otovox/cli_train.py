@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from otovox.cli_options import Device, Folds, Match, Seed, Smooth, Tests, Tta, Validation
 from otovox.errors import ConfigError
 from otovox.refusing import refusals, set_up_logging
 
@@ -30,22 +31,6 @@ Data = Annotated[
 ]
 Dataset = Annotated[Path, typer.Argument(metavar="DATASET", help="Data set on disk.")]
 Fold = Annotated[int, typer.Option(min=0, help="Which fold of the data set.")]
-Folds = Annotated[int, typer.Option(min=1, help="How many folds.")]
-Validation = Annotated[int, typer.Option(min=1, help="Patients that validate in each fold.")]
-Seed = Annotated[int, typer.Option(min=0, help="Of the draw of the folds.")]
-Tests = Annotated[
-    list[Path], typer.Option("--test", metavar="DATASET", help="Data set for every fold's model.")
-]
-Tta = Annotated[
-    Literal["none", "paper", "full"], typer.Option(help="Test-time augmentation of the test sets.")
-]
-Match = Annotated[
-    str, typer.Option(help="Match the test sets' contrast: how many clusters, or a column's name.")
-]
-Smooth = Annotated[
-    bool, typer.Option("--smooth", help="Smooth masks by a Gaussian and Otsu's threshold.")
-]
-Device = Annotated[str, typer.Option(help="Where to predict: auto, cpu, torch, cuda or cuda:N.")]
 
 
 @refusals

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,8 @@ from otovox.intensity import (
 
 #: Columns of a data set's index by which its scans may be grouped.
 COLUMNS = ("scanner", "diagnosis", "split")
+#: Scans whose samples are kept in memory, about 5 MB each: chosen.
+SCANS_KEPT = 128
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +46,14 @@ class Brought:
     after: dict[str, NDArray[np.float32]]
 
 
+@dataclass(frozen=True, eq=False)
+class _Samples:
+    """Voxels of a scan, of all of it and of its tissue."""
+
+    whole: NDArray
+    tissue: NDArray[np.float32]
+
+
 def own_scaling(dataset: Path, entries: Sequence[Entry]) -> Scaling:
     """A set's scaling by its own statistics, nothing matched.
 
@@ -52,7 +63,7 @@ def own_scaling(dataset: Path, entries: Sequence[Entry]) -> Scaling:
 
     Source: Stebani et al. 2023, S5: "computed on the whole datasets respectively".
     """
-    return Scaling(statistics(load_scan(dataset / entry.image).values for entry in entries))
+    return Scaling(statistics(_samples(dataset / entry.image).whole for entry in entries))
 
 
 def bring_into_range(
@@ -71,22 +82,25 @@ def bring_into_range(
 
     Source: Stebani et al. 2023, S6; their algorithm is not given (see `intensity`).
     """
-    wholes, parts = {}, {}
-    for entry in entries:
-        scan = load_scan(dataset / entry.image)
-        wholes[entry.case] = sampled(scan.values)
-        parts[entry.case] = tissue_sample(scan.values, scan.grid.spacing_mm)
-    groups = _groups(entries, {case: profile(values) for case, values in wholes.items()}, by)
+    samples = {entry.case: _samples(dataset / entry.image) for entry in entries}
+    groups = _groups(entries, {case: profile(one.whole) for case, one in samples.items()}, by)
     brought = Brought({}, groups, {}, {})
     for group in sorted(set(groups.values())):
-        members = [case for case in wholes if groups[case] == group]
-        given = statistics(wholes[case] for case in members)
-        tissues = [standardise(parts[case], given) for case in members]
+        members = [case for case in samples if groups[case] == group]
+        given = statistics(samples[case].whole for case in members)
+        tissues = [standardise(samples[case].tissue, given) for case in members]
         matching = match(histogram(tissues), wanted)
         brought.scalings.update(dict.fromkeys(members, Scaling(given, matching)))
         brought.before[group] = np.concatenate(tissues)
         brought.after[group] = matching.apply(brought.before[group])
     return brought
+
+
+@lru_cache(maxsize=SCANS_KEPT)
+def _samples(path: Path) -> _Samples:
+    """Of a scan on disk; kept, for every fold asks for the same."""
+    scan = load_scan(path)
+    return _Samples(sampled(scan.values), tissue_sample(scan.values, scan.grid.spacing_mm))
 
 
 def _groups(entries: Sequence[Entry], profiles: Mapping[str, NDArray], by: str) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 import sys
 import warnings
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 from otovox.bundle import Bundle
 from otovox.config import NetworkConfig
 from otovox.errors import ConfigError
+
+if TYPE_CHECKING:
+    from torch import nn
 
 Batch = NDArray[np.float32]
 Precision = Literal["f32", "bf16"]
@@ -57,36 +60,50 @@ def open_engine(
     Raises:
         ConfigError: if there is no such device.
     """
+    if device == "cpu" or (device == "auto" and not _has_cuda()):
+        return OpenVinoEngine(bundle, threads, precision)
+    return TorchEngine(bundle, device, threads)
+
+
+def on_device(network: "nn.Module", device: str, threads: int | None = None) -> "nn.Module":
+    """A network in evaluation mode on a device of torch, for networks without another engine.
+
+    Args:
+        network: is moved.
+        device: in the words of `open_engine`; "cpu" and "torch" are the same here.
+        threads: CPU threads; None to leave them as they are.
+
+    Raises:
+        ConfigError: if there is no such device.
+    """
+    import torch
+
     if device not in DEVICES and not device.startswith("cuda:"):
         raise ConfigError(
             f"there is no device {device!r}; choose one of {', '.join(DEVICES)}, cuda:N"
         )
     if device == "auto":
         device = "cuda" if _has_cuda() else "cpu"
-    if device == "cpu":
-        return OpenVinoEngine(bundle, threads, precision)
-    return TorchEngine(bundle, "cpu" if device == "torch" else device, threads)
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise ConfigError(f"device {device!r} was asked for, but torch sees no CUDA device")
+    if device == "mps" and not torch.backends.mps.is_available():
+        raise ConfigError("device 'mps' was asked for, but torch sees none")
+    if threads is not None:
+        torch.set_num_threads(threads)
+    try:
+        return network.eval().to("cpu" if device == "torch" else device)
+    except RuntimeError as error:
+        raise ConfigError(f"device {device!r} cannot be used ({error})") from error
 
 
 class TorchEngine:
     """A network in torch."""
 
     def __init__(self, bundle: Bundle, device: str, threads: int | None) -> None:
-        import torch
-
-        if device.startswith("cuda") and not torch.cuda.is_available():
-            raise ConfigError(f"device {device!r} was asked for, but torch sees no CUDA device")
-        if device == "mps" and not torch.backends.mps.is_available():
-            raise ConfigError("device 'mps' was asked for, but torch sees none")
-        if threads is not None:
-            torch.set_num_threads(threads)
         self._heads = bundle.config.network
-        try:
-            self._network = _plain(bundle).to(device)
-        except RuntimeError as error:
-            raise ConfigError(f"device {device!r} cannot be used ({error})") from error
-        self._device = device
-        self.batch = 1 if device == "cpu" else ACCELERATED
+        self._network = on_device(_plain(bundle), device, threads)
+        self._device = next(self._network.parameters()).device
+        self.batch = 1 if self._device.type == "cpu" else ACCELERATED
 
     def run(self, images: Batch) -> tuple[Batch, Batch]:
         """See `Engine.run`."""

@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
-from skimage import measure
 
 from otovox.anatomy import LANDMARK_NAMES, Side
 from otovox.bundle import Bundle, embedded, load_bundle
@@ -33,6 +32,7 @@ from otovox.geometry import (
 from otovox.heatmaps import decode
 from otovox.intensity import normalise
 from otovox.landmarks import Landmarks
+from otovox.measure.voxels import main_piece
 from otovox.resample import corners, resample
 from otovox.trust import (
     ASSUMED_CONFIDENCE,
@@ -265,7 +265,7 @@ class Analyzer:
         probability = probabilities.mean(axis=0)
         inside = probability > 0.5
         # What is not connected with the labyrinth is not it.
-        probability = np.where(inside & ~_main_part(inside), 0.49, probability)
+        probability = np.where(inside & ~main_piece(inside), 0.49, probability)
         points = np.stack([look.points_mm for look in looks])
         mean, sd = _mean_points(points)
         peaks = np.stack([look.peaks for look in looks]).mean(axis=0)
@@ -393,7 +393,7 @@ def _assumed_pose(looks: Sequence[Look]) -> Pose | None:
         zip(looks, Side, strict=True), key=lambda pair: float(np.clip(pair[0].peaks, 0, 1).mean())
     )
     inside = look.probability > 0.5
-    whole = _main_part(inside)
+    whole = main_piece(inside)
     volume = float(np.count_nonzero(whole)) * look.grid.voxel_mm3
     low, high = VOLUME_RANGE_MM3
     stray = np.count_nonzero(inside) - np.count_nonzero(whole)
@@ -407,16 +407,6 @@ def _assumed_pose(looks: Sequence[Look]) -> Pose | None:
 
 def _distance(first: FloatArray, second: FloatArray) -> float:
     return float(np.linalg.norm(first - second))
-
-
-def _main_part(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The largest 26-connected component."""
-    labels = np.asarray(measure.label(mask, connectivity=3))
-    sizes = np.bincount(labels.ravel())
-    if len(sizes) < 3:
-        return mask
-    sizes[0] = 0
-    return labels == int(np.argmax(sizes))
 
 
 def _mean_points(points: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -457,7 +447,7 @@ def _write(
     # Logits are closer to linear across a wall than probabilities are.
     p = np.clip(ear.probability, 0.01, 0.99)
     inside = resample(np.log(p / (1 - p)), ear.grid, part, outside=-5.0) > 0
-    inside = _main_part(inside)
+    inside = main_piece(inside)
     labels[window][inside] = ear.prediction.side.label
     spread = resample(ear.spread, ear.grid, part, outside=0.0)
     np.maximum(uncertainty[window], spread, out=uncertainty[window])

@@ -161,7 +161,7 @@ def on_grid(prediction: VolumePrediction, grid: Grid, label: int = 1) -> LabelMa
     if prediction.probability is None:
         raise ValueError("a model without segmentation gives no label map")
     labels = np.zeros(grid.shape, dtype=np.uint8)
-    for window, part in _slabs(grid):
+    for window, part in slabs(grid):
         values = resample(prediction.probability, prediction.grid, part, antialias=False)
         labels[window] = np.where(values > 0.5, label, 0)
     return LabelMap(labels, grid)
@@ -176,7 +176,7 @@ def sd_on_grid(prediction: VolumePrediction, grid: Grid) -> NDArray[np.float32]:
     """
     values = np.zeros(grid.shape, dtype=np.float32)
     if prediction.uncertainty is not None:
-        for window, part in _slabs(grid):
+        for window, part in slabs(grid):
             values[window] = resample(prediction.uncertainty, prediction.grid, part, outside=0.0)
     return values
 
@@ -204,22 +204,29 @@ def field_grid(scan: Scan, config: TrainConfig, largest: int = LARGEST_VOXELS) -
     return working_grid(scan.grid, spacing_mm, chunk)
 
 
-def _array(path: Path, shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """Zeros on disk."""
-    return open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
-
-
-def _slabs(grid: Grid) -> Iterator[tuple[slice, Grid]]:
-    """A grid in parts along i."""
+def slabs(grid: Grid) -> Iterator[tuple[slice, Grid]]:
+    """A grid in parts along i: the voxels of each, and its grid."""
     for start in range(0, grid.shape[0], SLAB):
         thick = min(SLAB, grid.shape[0] - start)
         shape = (thick, grid.shape[1], grid.shape[2])
         yield slice(start, start + thick), grid.crop((start, 0, 0), shape)
 
 
+def answer_arrays(workspace: Path, grid: Grid) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Zeros for the probability and its uncertainty, on disk in a folder."""
+    return tuple(  # pyright: ignore[reportReturnType]
+        _array(workspace / f"{name}.npy", grid.shape) for name in ("probability", "uncertainty")
+    )
+
+
+def _array(path: Path, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Zeros on disk."""
+    return open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
+
+
 def _resampled(scan: Scan, grid: Grid, path: Path) -> NDArray[np.float32]:
     image = _array(path, grid.shape)
-    for window, part in _slabs(grid):
+    for window, part in slabs(grid):
         image[window] = resample(scan.values, scan.grid, part, outside="edge")
     return image
 

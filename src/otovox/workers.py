@@ -56,7 +56,8 @@ def client_of(scheduler: str | None, count: int, *, children: bool = False) -> "
         return
     with (
         config.set({"distributed.worker.daemon": not children}),
-        LocalCluster(count, threads_per_worker=1, dashboard_address="") as cluster,
+        # A port of its own, so that several may run on one machine.
+        LocalCluster(count, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster,
         Client(cluster) as client,
     ):
         yield client

@@ -28,14 +28,19 @@ def pieces(mask: NDArray, neighbours: NDArray = ALL_NEIGHBOURS) -> tuple[NDArray
     return numbers, count
 
 
-def largest(mask: NDArray) -> NDArray[np.bool_]:
-    """The largest piece of a mask, its cavities filled."""
+def main_piece(mask: NDArray) -> NDArray[np.bool_]:
+    """The largest piece of a mask; nothing of one that is empty."""
     numbers, count = pieces(mask)
-    if count == 0:
-        return np.zeros(mask.shape, dtype=bool)
+    if count < 2:
+        return np.asarray(mask, dtype=bool)
     sizes = np.bincount(numbers.ravel())
     sizes[0] = 0
-    return np.asarray(ndimage.binary_fill_holes(numbers == int(sizes.argmax())), dtype=bool)
+    return numbers == int(sizes.argmax())
+
+
+def largest(mask: NDArray) -> NDArray[np.bool_]:
+    """The largest piece of a mask, its cavities filled."""
+    return np.asarray(ndimage.binary_fill_holes(main_piece(mask)), dtype=bool)
 
 
 def depth_mm(mask: NDArray, spacing_mm: FloatArray) -> FloatArray:

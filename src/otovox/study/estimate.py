@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from otovox.config import TrainConfig
 from otovox.config_systems import SliceCascadeConfig
 from otovox.networks import JSDNet, SliceCascade, build
+from otovox.networks.mpunet import MultiPlanarUNet
 from otovox.systems.jsdnet import DisplacementTask
+from otovox.systems.multi_planar import MultiPlanar
 from otovox.systems.slice_cascade import StageTask
 from otovox.training import DualHead, Task
 
@@ -35,18 +37,13 @@ class Cost:
     memory_gib: float
 
 
-def cost(config: TrainConfig, device: str) -> Cost | None:
+def cost(config: TrainConfig, device: str) -> Cost:
     """An estimate from one step of random data; without reading, validating and predicting.
 
     Args:
         config: everything that is set.
         device: "cpu" or "cuda".
-
-    Returns:
-        None for a system that this cannot be told of.
     """
-    if config.system.kind not in ("dual-head", "jsdnet", "slice-cascade"):
-        return None
     seconds, memory = 0.0, 0.0
     for task, shape in _tasks(config):
         timed = shape if device == "cuda" else _smaller(shape, config.stride)
@@ -59,15 +56,21 @@ def cost(config: TrainConfig, device: str) -> Cost | None:
     return Cost(seconds, seconds * config.optimiser.total_iterations / 3600, memory)
 
 
-def costs(configs: Iterable[TrainConfig], device: str) -> dict[str, Cost | None]:
+def costs(configs: Iterable[TrainConfig], device: str, workers: int = 1) -> dict[str, Cost]:
     """By kind and backbone of a system, the cost of the first of the settings that is of it.
 
     Args:
         configs: of all folds; settings that differ in less are taken to cost the same.
         device: "cpu" or "cuda".
+        workers: that share this machine's cores.
     """
     first = {system_name(config): config for config in reversed(list(configs))}
-    return {name: cost(config, device) for name, config in first.items()}
+    threads = torch.get_num_threads()
+    torch.set_num_threads(max(1, threads // workers))
+    try:
+        return {name: cost(config, device) for name, config in first.items()}
+    finally:
+        torch.set_num_threads(threads)
 
 
 def system_name(config: TrainConfig) -> str:
@@ -91,6 +94,8 @@ def _tasks(config: TrainConfig) -> list[tuple[Task, tuple[int, ...]]]:
             (DisplacementTask(config, network.displacement), batch),
             (DualHead(config, network), batch),
         ]
+    if isinstance(network, MultiPlanarUNet):
+        return [(MultiPlanar(network), (data.batch_size, 1, *data.shape[:2]))]
     return [(DualHead(config, network), batch)]
 
 
@@ -98,8 +103,8 @@ def _smaller(shape: Sequence[int], stride: int) -> tuple[int, ...]:
     batch, channels, *sides = shape
     while np.prod(sides) > TIMED_VOXELS and all(side % (2 * stride) == 0 for side in sides):
         sides = [side // 2 for side in sides]
-    # Of a batch of slices, one tells as much as all; two for networks that normalise over them.
-    return (min(batch, 2), channels, *sides)
+    # Of a large batch two tell as much as all; not one, for networks that normalise over it.
+    return (batch if batch * np.prod(sides) <= TIMED_VOXELS else min(batch, 2), channels, *sides)
 
 
 def _step(
@@ -108,7 +113,7 @@ def _step(
     """Seconds, and bytes that are kept for the gradients, of the second of two steps."""
     network = task.network.to(device).train()
     network.to(memory_format=task.memory_format)  # pyright: ignore[reportCallIssue]
-    batch = _batch(shape, config, device)
+    batch = _batch(shape, task, config, device)
     batch["image"] = batch["image"].contiguous(memory_format=task.memory_format)
     taken, kept = 0.0, {}
     for _ in range(2):
@@ -135,7 +140,9 @@ def _step(
     return taken, float(sum(kept.values()))
 
 
-def _batch(shape: tuple[int, ...], config: TrainConfig, device: str) -> dict[str, Tensor]:
+def _batch(
+    shape: tuple[int, ...], task: Task, config: TrainConfig, device: str
+) -> dict[str, Tensor]:
     rng = np.random.default_rng(0)
     count, _, *sides = shape
     middle = np.broadcast_to(
@@ -146,7 +153,10 @@ def _batch(shape: tuple[int, ...], config: TrainConfig, device: str) -> dict[str
         "labels": rng.random((count, 1, *sides)) < 0.1,
         "points": middle,
     }
-    return {k: torch.from_numpy(v.astype(np.float32)).to(device) for k, v in arrays.items()}
+    batch = {k: torch.from_numpy(v.astype(np.float32)).to(device) for k, v in arrays.items()}
+    if isinstance(task, MultiPlanar):
+        batch |= {"labels": batch["labels"][:, 0].long(), "weight": torch.ones(count).to(device)}
+    return batch
 
 
 def _same(tensor: Tensor) -> Tensor:

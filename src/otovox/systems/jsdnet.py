@@ -7,7 +7,6 @@ The losses, and that the first network is frozen while the second learns, are ch
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -20,9 +19,6 @@ from otovox.intensity import normalise
 from otovox.networks import JSDNet, build
 from otovox.systems.system import Course
 from otovox.training_data import VolumeChunks, Volumes
-
-if TYPE_CHECKING:
-    pass
 
 
 def displacements(points_ijk: Tensor, shape: Shape, *, unit_voxels: float) -> Tensor:

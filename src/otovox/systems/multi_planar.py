@@ -6,10 +6,10 @@ that are set, the best kept, where L6 ends it 15 epochs after the best.
 """
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from torch.nn import functional
 from otovox.bundle import Bundle
 from otovox.config import TrainConfig
 from otovox.config_systems import MultiPlanarConfig
-from otovox.engine import DEVICES
+from otovox.engine import on_device
 from otovox.errors import ConfigError
 from otovox.formats.writing import make_folder
 from otovox.networks import build
@@ -34,14 +34,16 @@ from otovox.systems.plane_data import TrainingPlanes, ValidationPlanes
 from otovox.systems.system import Course, Predict
 from otovox.systems.views import draw_views, map_back, sample_planes, stack
 from otovox.volume import Grid, Scan
-from otovox.volume_inference import Sweep, VolumePrediction, field_grid
+from otovox.volume_inference import (
+    Sweep,
+    VolumePrediction,
+    answer_arrays,
+    field_grid,
+    slabs,
+)
 
-if TYPE_CHECKING:
-    pass
-
-#: Planes per forward pass, times the sweep's batch size, and voxels along i mapped back at a time.
-#: Chosen.
-PLANES, SLAB = 8, 32
+#: Planes per forward pass, times the sweep's batch size. Chosen.
+PLANES = 8
 #: Training volumes that fusion learns from, and voxels of each. Source of the first: MPUNet's
 #: `train_fusion`; the second is chosen.
 FUSION_CASES, FUSION_VOXELS = 15, 100_000
@@ -98,17 +100,15 @@ def train(config: TrainConfig, output: Path, course: Course) -> Bundle:
     run = Run(course.resume, hardware)
     facts = fit(MultiPlanar(network), output, datasets, config=config, run=run)
     if system.fusion == "learned":
-        device = "cpu" if hardware.accelerator == "cpu" else "auto"
-        _learn_fusion(network.eval().to(_device(device)), course.training, output, rng)
+        on_device(network, "cpu" if hardware.accelerator == "cpu" else "auto")
+        _learn_fusion(network, course.training, output, rng)
     return finish(network.cpu(), output, config, facts)
 
 
 def opened(bundle: Bundle, *, device: str = "auto", threads: int | None = None) -> Predict:
     """See `system.Opened`; always torch."""
-    where = _device(device)
-    if threads is not None:
-        torch.set_num_threads(threads)
-    return partial(predict, bundle, cast("MultiPlanarUNet", bundle.network().to(where)))
+    network = on_device(bundle.network(), device, threads)
+    return partial(predict, bundle, cast("MultiPlanarUNet", network))
 
 
 def predict(
@@ -143,15 +143,12 @@ def predict(
     make_folder(workspace)
     grid = field_grid(scan, bundle.config, sweep.largest_voxels)
     image = resample(scan.values, scan.grid, grid, outside="edge")
-    probability, uncertainty = (
-        open_memmap(workspace / f"{name}.npy", mode="w+", dtype=np.float32, shape=grid.shape)
-        for name in ("probability", "uncertainty")
-    )
+    probability, uncertainty = answer_arrays(workspace, grid)
     with tempfile.TemporaryDirectory(prefix=".views-", dir=workspace) as scratch:
         seen = view_probabilities(
             network, image, grid, Path(scratch), planes=PLANES * (sweep.batch_size or 1)
         )
-        for part in _slabs(grid):
+        for part, _ in slabs(grid):
             probability[part] = fuse(seen[:, part], network.fusion, system.fusion)
             uncertainty[part] = seen[:, part].std(axis=0)
         del seen
@@ -196,9 +193,7 @@ def view_probabilities(
             part = stacked.crop((0, 0, start), (x, y, min(planes, count - start)))
             sampled = sample_planes(scaled, grid, part, outside=scale.beyond)
             said[..., start : start + planes] = _asked(network, sampled)
-        for part in _slabs(grid):
-            thick = part.stop - part.start
-            piece = grid.crop((part.start, 0, 0), (thick, grid.shape[1], grid.shape[2]))
+        for part, piece in slabs(grid):
             seen[number, part] = map_back(said, stacked, piece)
     return seen
 
@@ -229,28 +224,7 @@ def _learn_fusion(
     network.fusion.load_state_dict(train_fusion(given, truth).state_dict())
 
 
-def _slabs(grid: Grid) -> Iterator[slice]:
-    """A grid's voxels along i, some at a time."""
-    for start in range(0, grid.shape[0], SLAB):
-        yield slice(start, min(start + SLAB, grid.shape[0]))
-
-
 def _settings(config: TrainConfig) -> MultiPlanarConfig:
     if not isinstance(config.system, MultiPlanarConfig):
         raise ConfigError(f"{config.name}: is no multi-planar system")
     return config.system
-
-
-def _device(name: str) -> torch.device:
-    """A torch device by the words of `engine.open_engine`."""
-    if name not in DEVICES and not name.startswith("cuda:"):
-        raise ConfigError(
-            f"there is no device {name!r}; choose one of {', '.join(DEVICES)}, cuda:N"
-        )
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise ConfigError(f"device {name!r} was asked for, but torch sees no CUDA device")
-    if name == "mps" and not torch.backends.mps.is_available():
-        raise ConfigError("device 'mps' was asked for, but torch sees none")
-    return torch.device("cpu" if name in ("cpu", "torch") else name)

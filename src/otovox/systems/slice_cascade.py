@@ -13,15 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from numpy.lib.format import open_memmap
 from torch import Tensor, nn
 
 from otovox.bundle import Bundle
 from otovox.config import TrainConfig
 from otovox.config_systems import SliceCascadeConfig, View
+from otovox.engine import on_device
 from otovox.errors import ConfigError, InputError
 from otovox.intensity import Scaling, Statistics
 from otovox.losses import segmentation_loss
+from otovox.measure.voxels import main_piece
 from otovox.networks import SliceCascade, build
 from otovox.networks.slices import SliceUNet
 from otovox.resample import resample
@@ -34,14 +35,19 @@ from otovox.systems.stacks import (
     canonical_grid,
     grey_statistics,
     kept,
-    largest_component,
     stack,
     stacked,
     unstack,
 )
 from otovox.systems.system import Course, Predict
 from otovox.volume import Scan
-from otovox.volume_inference import SLAB, Sweep, VolumePrediction, field_grid
+from otovox.volume_inference import (
+    Sweep,
+    VolumePrediction,
+    answer_arrays,
+    field_grid,
+    slabs,
+)
 
 if TYPE_CHECKING:
     from otovox.training import Run
@@ -78,7 +84,7 @@ class StageTask:
         logits = torch.cat([self.network(part).float() for part in images.split(BATCH)])
         found = (logits[:, 0] > 0).cpu().numpy()
         if settings_of(self.config).largest_component:
-            found = largest_component(found)
+            found = main_piece(found)
         truth = labels[:, 0].cpu().numpy() > 0.5
         both, total = float((found & truth).sum()), float(found.sum() + truth.sum())
         return {
@@ -164,9 +170,9 @@ def _after(
     run: "Run",
 ) -> Stacked:
     """A case with the mask of one stage more, which is kept in a folder."""
-    device = "cuda" if run.hardware.accelerator != "cpu" and torch.cuda.is_available() else "cpu"
+    stage = on_device(stage, "cpu" if run.hardware.accelerator == "cpu" else "auto")
     image = Scaling(statistics).apply(case.image)
-    seen = _probability(_running(stage, device), image, case.masks, view)
+    seen = _probability(_running(stage), image, case.masks, view)
     mask = _masked(seen, largest=settings_of(config).largest_component)
     folder.mkdir(parents=True, exist_ok=True)
     return case.seen(kept(mask, folder / f"{case.case}.npy"))
@@ -232,12 +238,12 @@ def _probability(run: Stage, image: Image, masks: Sequence[Mask], view: View) ->
 
 def _masked(probability: Image, *, largest: bool) -> Mask:
     mask = probability > 0.5
-    return largest_component(mask) if largest else mask
+    return main_piece(mask) if largest else mask
 
 
-def _running(network: nn.Module, device: str) -> Stage:
-    """A stage's network, ready for stacks."""
-    network = network.eval().to(device)
+def _running(network: nn.Module) -> Stage:
+    """A stage's network, on its device and ready, for stacks."""
+    device = next(network.parameters()).device
 
     def run(images: Image) -> Image:
         parts = torch.from_numpy(images).split(BATCH)
@@ -250,21 +256,9 @@ def _running(network: nn.Module, device: str) -> Stage:
 
 def opened(bundle: Bundle, *, device: str = "auto", threads: int | None = None) -> Predict:
     """See `system.Opened`; on the CPU this is torch."""
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise ConfigError(f"device {device!r} was asked for, but torch sees no CUDA device")
-    if threads is not None:
-        torch.set_num_threads(threads)
-    network = bundle.network()
+    network = on_device(bundle.network(), device, threads)
     assert isinstance(network, SliceCascade)
-    try:
-        stages = [
-            _running(stage, "cpu" if device == "torch" else device) for stage in network.stages
-        ]
-    except RuntimeError as error:
-        raise ConfigError(f"device {device!r} cannot be used ({error})") from error
-    return partial(_predict, bundle, stages)
+    return partial(_predict, bundle, [_running(stage) for stage in network.stages])
 
 
 def _predict(
@@ -287,14 +281,8 @@ def _predict(
     scaling = sweep.scaling or Scaling(Statistics(**bundle.facts["intensity"]))
     found = cascade(stages, scaling.apply(image), system.order, largest=system.largest_component)
     workspace.mkdir(parents=True, exist_ok=True)
-    probability, uncertainty = (
-        open_memmap(workspace / f"{name}.npy", mode="w+", dtype=np.float32, shape=grid.shape)
-        for name in ("probability", "uncertainty")
-    )
-    for start in range(0, grid.shape[0], SLAB):
-        shape = (min(SLAB, grid.shape[0] - start), grid.shape[1], grid.shape[2])
-        part = grid.crop((start, 0, 0), shape)
-        values = resample(found, canonical, part, outside="edge", antialias=False)
-        probability[start : start + SLAB] = values
+    probability, uncertainty = answer_arrays(workspace, grid)
+    for window, part in slabs(grid):
+        probability[window] = resample(found, canonical, part, outside="edge", antialias=False)
     none = np.zeros(0)
     return VolumePrediction(probability, uncertainty, None, none, none, grid)

@@ -15,7 +15,6 @@ from torch.utils.data import Dataset
 from otovox.config_systems import View
 from otovox.errors import InputError
 from otovox.intensity import Statistics, standardise
-from otovox.measure.voxels import pieces
 from otovox.prepared import Prepared
 from otovox.resample import resample
 from otovox.volume import Grid
@@ -136,16 +135,6 @@ def stack(image: Image, masks: Sequence[Mask], view: View) -> Image:
 def unstack(values: NDArray, view: View) -> NDArray:
     """(planes, p, q) of one view back to (i, j, k)."""
     return np.moveaxis(values, 0, NORMALS[view])
-
-
-def largest_component(mask: Mask) -> Mask:
-    """The largest connected part of a mask (H4); 26 neighbours (chosen)."""
-    numbers, count = pieces(mask)
-    if count < 2:
-        return np.asarray(mask, dtype=bool)
-    sizes = np.bincount(numbers.ravel())
-    sizes[0] = 0
-    return numbers == int(sizes.argmax())
 
 
 class Stacks(Dataset[dict[str, Tensor]]):
