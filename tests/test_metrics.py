@@ -20,7 +20,6 @@ from otovox.metrics import (
     iou,
     landmark_errors_mm,
     rates,
-    surface_dice,
     volumetric_similarity,
 )
 
@@ -110,8 +109,7 @@ def test_monai_and_scipy_find_the_same(seed: int) -> None:
     assert told.accuracy == pytest.approx((tp + tn) / first.size)
     assert ours.hausdorff_95_mm == pytest.approx(float(library["hd95"]), rel=1e-5)
     assert ours.assd_mm == pytest.approx(float(library["assd"]), rel=1e-5)
-    near = surface_dice(first, second, tolerance_mm=0.4, spacing_mm=spacing)
-    assert near == pytest.approx(float(library["surface_dice"]), rel=1e-5)
+    assert ours.surface_dice(0.4) == pytest.approx(float(library["surface_dice"]), rel=1e-5)
     points = [np.argwhere(mask) * spacing for mask in (first, second)]
     one_way, back = (
         directed_hausdorff(points[0], points[1]),
@@ -132,7 +130,7 @@ def test_distances_by_hand() -> None:
     assert found.average_hausdorff_mm == pytest.approx(3 / 4)
     assert found.assd_mm == pytest.approx(3 / 6)
     assert found.hausdorff_95_mm == pytest.approx(np.percentile([0, 0, 1, 2], 95))
-    assert surface_dice(short, long, tolerance_mm=1.0) == pytest.approx(5 / 6)
+    assert found.surface_dice(1.0) == pytest.approx(5 / 6)
 
 
 def test_inside_a_mask_counts_as_overlap_but_not_as_surface() -> None:
@@ -170,8 +168,8 @@ def test_distances_of_empty_masks() -> None:
         lost = distances(*pair)
         gaps = (lost.hausdorff_mm, lost.hausdorff_95_mm, lost.average_hausdorff_mm, lost.assd_mm)
         assert gaps == (np.inf,) * 4
-        assert surface_dice(*pair, tolerance_mm=1.0) == 0
-    assert surface_dice(EMPTY, EMPTY, tolerance_mm=1.0) == 1
+        assert lost.surface_dice(1.0) == 0
+    assert nothing.surface_dice(1.0) == 1
 
 
 @settings(max_examples=40, deadline=None)

@@ -21,7 +21,6 @@ from otovox.metrics import (
     iou,
     landmark_errors_mm,
     rates,
-    surface_dice,
     volumetric_similarity,
 )
 from otovox.statistics import Spread, spread
@@ -186,16 +185,16 @@ def _true_masks(case: Case) -> dict[Side, Mask]:
 
 def _matches(prediction: Prediction, case: Case) -> dict[Side, EarPrediction]:
     """True sides and the found ears that lie there."""
-    truth = {
-        side: case.labels.grid.to_mm(np.argwhere(mask).mean(axis=0))
-        for side, mask in _true_masks(case).items()
-    }
-    if not truth or not prediction.ears:
+    masks = _true_masks(case)
+    if not masks or not prediction.ears:
         return {}
     # A model that was told that there is one ear is scored on it, however far off it is (S20).
     told = prediction.provenance.get("settings", {}).get("single_ear")
-    if told and len(truth) == len(prediction.ears) == 1:
-        return dict(zip(truth, prediction.ears, strict=True))
+    if told and len(masks) == len(prediction.ears) == 1:
+        return dict(zip(masks, prediction.ears, strict=True))
+    truth = {
+        side: case.labels.grid.to_mm(np.argwhere(mask).mean(axis=0)) for side, mask in masks.items()
+    }
     gaps = np.array(
         [[_distance(center, ear.center_mm) for ear in prediction.ears] for center in truth.values()]
     )
@@ -228,9 +227,7 @@ def _score(prediction: Prediction, case: Case, side: Side, ear: EarPrediction | 
         recall=told.recall,
         specificity=told.specificity,
         accuracy=told.accuracy,
-        surface_dice=surface_dice(
-            mask, true, tolerance_mm=SURFACE_TOLERANCE_MM, spacing_mm=grid.spacing_mm
-        ),
+        surface_dice=gaps.surface_dice(SURFACE_TOLERANCE_MM),
         hd_mm=gaps.hausdorff_mm,
         hd95_mm=gaps.hausdorff_95_mm,
         avg_hd_mm=gaps.average_hausdorff_mm,

@@ -8,6 +8,7 @@ is empty: overlap 0, distances infinite.
 from dataclasses import dataclass
 
 import numpy as np
+import SimpleITK as sitk
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
@@ -91,7 +92,7 @@ def rates(found: Mask, truth: Mask) -> Rates:
     )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Distances:
     """How far two masks lie apart, mm.
 
@@ -102,12 +103,21 @@ class Distances:
             the overlap counting 0 (S20).
         assd_mm: mean over the surface voxels of both masks of their distance from the other's
             surface (Heimann et al. 2009).
+        rim_mm: (n,) of every surface voxel of both masks from the other's surface.
     """
 
     hausdorff_mm: float
     hausdorff_95_mm: float
     average_hausdorff_mm: float
     assd_mm: float
+    rim_mm: FloatArray
+
+    def surface_dice(self, tolerance_mm: float) -> float:
+        """Share of both masks' surface voxels within a tolerance of the other's surface.
+
+        Source: Nikolov et al. 2018, with surface voxels counted, not surface elements weighed.
+        """
+        return float(np.mean(self.rim_mm <= tolerance_mm))
 
 
 def distances(first: Mask, second: Mask, spacing_mm: ArrayLike = 1.0) -> Distances:
@@ -122,42 +132,19 @@ def distances(first: Mask, second: Mask, spacing_mm: ArrayLike = 1.0) -> Distanc
     """
     if not (first.any() and second.any()):
         gap = 0.0 if first.any() == second.any() else np.inf
-        return Distances(gap, gap, gap, gap)
+        return Distances(gap, gap, gap, gap, np.array([gap]))
     first, second = _union_box(first, second)
     to_first, to_second = (_from_surface(mask, spacing_mm) for mask in (first, second))
     # The voxel of a mask nearest to one outside lies on its surface, so one transform serves both.
     whole = [to_second[first] * ~second[first], to_first[second] * ~first[second]]
-    rim = [to_second[_surface(first)], to_first[_surface(second)]]
+    rims = [to_second[_surface(first)], to_first[_surface(second)]]
     return Distances(
         hausdorff_mm=float(max(gaps.max() for gaps in whole)),
-        hausdorff_95_mm=float(max(np.percentile(gaps, 95) for gaps in rim)),
+        hausdorff_95_mm=float(max(np.percentile(gaps, 95) for gaps in rims)),
         average_hausdorff_mm=float(max(gaps.mean() for gaps in whole)),
-        assd_mm=float(np.concatenate(rim).mean()),
+        assd_mm=float(np.concatenate(rims).mean()),
+        rim_mm=np.concatenate(rims),
     )
-
-
-def surface_dice(
-    first: Mask, second: Mask, *, tolerance_mm: float, spacing_mm: ArrayLike = 1.0
-) -> float:
-    """Share of both masks' surface voxels that lie within a tolerance of the other's surface.
-
-    Args:
-        first, second: (i, j, k).
-        tolerance_mm: distance that still counts as agreement.
-        spacing_mm: (3,) or one number; 1 for voxel units.
-
-    Source: Nikolov et al. 2018, with surface voxels counted instead of surface elements weighed.
-    """
-    if not (first.any() and second.any()):
-        return float(first.any() == second.any())
-    first, second = _union_box(first, second)
-    gaps = np.concatenate(
-        [
-            _from_surface(second, spacing_mm)[_surface(first)],
-            _from_surface(first, spacing_mm)[_surface(second)],
-        ]
-    )
-    return float(np.mean(gaps <= tolerance_mm))
 
 
 def in_voxels(distance_mm: ArrayLike) -> FloatArray:
@@ -214,6 +201,11 @@ def _surface(mask: Mask) -> Mask:
 
 
 def _from_surface(mask: Mask, spacing_mm: ArrayLike) -> FloatArray:
-    """Distance of every voxel from the mask's nearest surface voxel."""
-    sampling = np.broadcast_to(np.asarray(spacing_mm, dtype=float), 3)
-    return np.asarray(ndimage.distance_transform_edt(~_surface(mask), sampling=sampling))
+    """Distance of every voxel from the mask's nearest surface voxel.
+
+    Source: Maurer et al. 2003, as in ITK: single precision, a third of SciPy's time.
+    """
+    image = sitk.GetImageFromArray(_surface(mask).T.astype(np.uint8))
+    image.SetSpacing(np.broadcast_to(np.asarray(spacing_mm, dtype=float), 3).tolist())
+    found = sitk.SignedMaurerDistanceMap(image, squaredDistance=False, useImageSpacing=True)
+    return np.abs(sitk.GetArrayFromImage(found)).T.astype(float)
