@@ -150,6 +150,12 @@ def test_published_figures_hang_together() -> None:
     assert means["dice"].tolist() == [0.97, 0.94, 0.94, 0.89, 0.91]
     assert means["hd_voxels"].tolist() == [6.4, 9.7, 12, 56, 8.8]
     assert gold.shape[0] == 5 * 9
+    cascades = known[known["where"] == "Hussain Table 1"]
+    means = cascades.pivot(index="system", columns="measure", values="mean")
+    assert means.shape == (6, 8)
+    assert ((means["recall"] + means["specificity"]) / 2 - means["auc"]).abs().max() < 0.006
+    # A mean of ratios lies below the ratio of the means.
+    assert (means["iou"] - means["dice"] / (2 - means["dice"])).between(0, 0.025).all()
     for row in known.to_dict("records"):
         if row["where"].startswith("Table"):
             assert np.isfinite([row["mean"], row["sd"], row["median"]]).all()

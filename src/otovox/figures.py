@@ -229,8 +229,9 @@ def levels(table: pd.DataFrame, path: Path, *, title: str) -> None:
     """A factor's levels side by side: Dice left, localisation right; SD over folds.
 
     Args:
-        table: `level`, `set`, `measure` ("dice" or "landmark_mean_voxels"), `mean`, `sd`; the first
-            level is what the others are compared with, a line through each set marks it.
+        table: `level`, `set`, `measure` ("dice" or "landmark_mean_voxels"), `mean`, `sd`,
+            `published`, a dash where there is any; the first level is what the others are compared
+            with, a line through each set marks it.
         path: of the picture.
         title: the factor.
     """
@@ -249,6 +250,7 @@ def levels(table: pd.DataFrame, path: Path, *, title: str) -> None:
                     linestyle="none", marker=_MARKS[number % 8], markersize=5, capsize=2,
                     elinewidth=1, color=colour, label=name,
                 )  # fmt: skip
+                axes.plot(at, [row["published"] for row in own], "_", markersize=12, color=colour)
                 for row in own:
                     if row["level"] == names[0]:
                         axes.axhline(row["mean"], color=colour, linewidth=0.8, alpha=0.5)

@@ -55,13 +55,14 @@ NOTE = (
 
 @cache
 def published() -> pd.DataFrame:
-    """What Stebani et al. 2023 report.
+    """What the papers report of their systems.
 
     Returns:
         Columns `where`, `system`, `set`, `measure`, `mean`, `sd`, `median`, `source`; the last
         figures nan where the paper gives none. Distances in voxels of 0.099 mm.
 
-    Source: Stebani et al. 2023, Tables 3 and 4, Results (Figure 3; uncertainty).
+    Source: Stebani et al. 2023, Tables 3 and 4, Results (Figure 3; uncertainty); Hussain et al.
+    2021, Table 1, set "validation"; Lim et al. 2024, Table 3, its external set as "test average".
     """
     with (resources.files("otovox") / "published.csv").open(encoding="utf-8") as file:
         return pd.read_csv(file)

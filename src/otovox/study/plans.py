@@ -40,6 +40,7 @@ class Run(Settings):
         status: "stated" by the paper, or "ours": chosen, not measured.
         preset: what is changed; the study's reference if empty.
         settings: nested settings that differ from it, in the words of `config.TrainConfig`.
+        published: the system of `published.csv` that it is; empty if no figures of it are known.
     """
 
     number: int = Field(ge=0)
@@ -48,6 +49,7 @@ class Run(Settings):
     status: Literal["stated", "ours"]
     preset: str = ""
     settings: dict[str, Any] = Field(default_factory=dict)
+    published: str = ""
 
     @property
     def name(self) -> str:

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from otovox.errors import InputError
 from otovox.figures import levels
 from otovox.formats.writing import replacing
-from otovox.paper_tables import BESIDE, markdown, read_scores
+from otovox.paper_tables import BESIDE, markdown, published, read_scores
 from otovox.result import RESULT
 from otovox.scored_runs import folds_of, score_runs
 from otovox.statistics import compare
@@ -24,6 +24,8 @@ from otovox.study.running import read_study
 MEASURES = {"dice": "DSC", "landmark_mean_voxels": "landmark error, voxels"}
 #: Groups of ears: what the data set's folds validate on, the paper's clinical set, all test sets.
 VALIDATION, CLINICAL, TESTS = "validation", "B", "mean of test sets"
+#: How `published.csv` calls them.
+PUBLISHED = {VALIDATION: "validation", CLINICAL: "B", TESTS: "test average"}
 #: Below the study's folder: scores of every run, and the report.
 SCORES, REPORT = "scores", "report"
 NOTE = (
@@ -31,7 +33,7 @@ NOTE = (
     "every set alike, diseased ears are left out of it. p of Wilcoxon's signed-rank test against "
     "the reference, over ears, folds averaged first; corrected after Holm over all runs of the "
     "study, for each measure and set. Ears that were not found count as DSC 0 and have no "
-    "landmark error."
+    "landmark error. In brackets: what was published of the system, on other scans."
 )
 
 
@@ -104,7 +106,8 @@ def runs_table(study: Study, scores: Mapping[int, pd.DataFrame]) -> pd.DataFrame
     Returns:
         Rows of `number`, `run`, `factor`, `level`, `status`, `measure`, `set`, `folds`, `ears`,
         `mean`, `sd` (over folds), `difference` to the reference's mean; and of `pairs` of ears
-        `median_difference`, `p` and `p_holm`. What a run does not tell has no row.
+        `median_difference`, `p` and `p_holm`; `published`, what the paper reports of it, nan where
+        it does not. What a run does not tell has no row.
 
     Source: Wilcoxon 1945; Holm 1979, over all runs, for each measure and set.
     """
@@ -138,6 +141,7 @@ def runs_table(study: Study, scores: Mapping[int, pd.DataFrame]) -> pd.DataFrame
                         "median_difference": test.median_difference if test else np.nan,
                         "p": test.p if test else np.nan,
                         "p_holm": test.p_holm if test else np.nan,
+                        "published": _published(run, measure, group),
                     }
                 )
     return pd.DataFrame(rows).sort_values("number", kind="stable", ignore_index=True)
@@ -177,6 +181,13 @@ def _members(table: pd.DataFrame, group: str) -> pd.DataFrame:
 
 def _where(table: pd.DataFrame, wanted: ArrayLike) -> pd.DataFrame:
     return pd.DataFrame(table.loc[np.asarray(wanted, dtype=bool)])
+
+
+def _published(run: Run, measure: str, group: str) -> float:
+    known = published()
+    rows = (known["system"] == run.published) & (known["set"] == PUBLISHED[group])
+    found = _of(_where(known, rows & (known["measure"] == measure)), "mean")
+    return float(found[0]) if len(found) else np.nan
 
 
 def _of(table: pd.DataFrame, measure: str) -> np.ndarray:
@@ -229,9 +240,10 @@ def _page(
 
 
 def _cell(row: Mapping, measure: str) -> str:
-    """Mean, SD over folds, and p after Holm, as the paper's tables print them."""
+    """Mean, SD over folds, and p after Holm, as the paper's tables print them; what it reports."""
     digits = 3 if measure == "dice" else 1
     text = f"{row['mean']:.{digits}f}"
     if np.isfinite(row["sd"]):
         text += f" ± {row['sd']:.{digits}f}"
-    return text + (f" (p {row['p_holm']:.2g})" if np.isfinite(row["p_holm"]) else "")
+    text += f" (p {row['p_holm']:.2g})" if np.isfinite(row["p_holm"]) else ""
+    return text + (f" [{row['published']:g}]" if np.isfinite(row["published"]) else "")

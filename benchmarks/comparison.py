@@ -1,0 +1,206 @@
+"""The systems beside each other, and ablations, on phantoms, at a scale that two CPU cores carry.
+
+    python benchmarks/comparison.py --work runs/comparison
+
+renders the phantom sets of `reproduction.py`, runs the studies `systems` (settings of
+`benchmarks/comparison/scale.toml`) and, for the factors below, `ablations` (`ablations.toml`
+beside it), and writes tables and figures to `docs/comparison/` and docs/comparison.md. What is
+finished is kept, so that a run can be stopped and taken up again; `--report` only writes down what
+is there, of as many folds as are finished. The costs are those of `costs.py`.
+"""
+
+import argparse
+import json
+import os
+import platform
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from reproduction import SETS, VALIDATION, otovox_command, render
+
+import otovox
+from otovox.figures import levels
+from otovox.paper_tables import markdown, published
+from otovox.statistics import compare
+from otovox.study import load_study
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent
+#: One of each group that the paper varies: normalisation, loss, activation, attention,
+#: augmentation, optimiser, schedule, accumulation, depth and width.
+FACTORS = (
+    "norm", "segmentation loss", "activation", "attention", "augmentation", "SGD",
+    "heatmap schedule", "accumulation", "channels",
+)  # fmt: skip
+SYSTEMS, ABLATIONS = "systems", "ablations"
+#: Measures of Hussain et al. 2021 (H10): column and title.
+H10 = {
+    "dice": "Dice", "iou": "Jaccard", "accuracy": "accuracy", "precision": "precision",
+    "recall": "recall", "specificity": "specificity", "auc": "AUC", "hd_mm": "HD, mm",
+}  # fmt: skip
+
+
+def run(work: Path) -> None:
+    """Both studies."""
+    tests = [word for name in SETS if name != "A" for word in ("--test", work / name)]
+    common = ("--data", work / "A", *tests, "--validation", VALIDATION, "--match", "scanner",
+              "--workers", os.cpu_count() or 1)  # fmt: skip
+    settings = HERE / "comparison"
+    otovox_command("study", "run", SYSTEMS, "--output", work / SYSTEMS, *common,
+                   "--scale", settings / "scale.toml")  # fmt: skip
+    only = [word for factor in FACTORS for word in ("--only", factor)]
+    otovox_command("study", "run", ABLATIONS, "--output", work / ABLATIONS, *common, *only,
+                   "--base", settings / "ablations.toml", "--tta", "none")  # fmt: skip
+
+
+def report(work: Path, output: Path) -> None:
+    """Score what is there; tables and pictures."""
+    tests = [word for name in SETS if name != "A" for word in ("--test", work / name)]
+    output.mkdir(parents=True, exist_ok=True)
+    for study in (SYSTEMS, ABLATIONS):
+        if (work / study).is_dir():
+            otovox_command("study", "report", work / study, "--data", work / "A", *tests)
+            for path in (work / study / "report").iterdir():
+                shutil.copy(path, output / f"{study}-{path.name}")
+    table = pd.read_csv(output / f"{SYSTEMS}-runs.csv")
+    names = table["factor"].str.cat(table["level"], sep=", ")
+    levels(table.assign(level=names), output / "systems.png", title="system")
+
+
+def rates(work: Path) -> pd.DataFrame:
+    """The measures of Hussain et al. 2021 on the folds' validation ears, ours and theirs."""
+    known = published()
+    rows = []
+    for one in load_study(SYSTEMS).runs:
+        path = work / SYSTEMS / "scores" / one.name / "A.csv"
+        if not path.is_file() or not one.factor.startswith("AutoCasNet"):
+            continue
+        scores = pd.read_csv(path)
+        scores["auc"] = (scores["recall"] + scores["specificity"]) / 2
+        scores = scores.replace(np.inf, np.nan)
+        row = {"system": f"{one.factor}, {one.level}", "ears": len(scores)}
+        theirs = known[known["system"] == one.published].set_index("measure")["mean"]
+        for measure, title in H10.items():
+            told = f" [{theirs[measure]:.3f}]" if one.published else ""
+            row[title] = f"{scores[measure].mean():.3f} ± {scores[measure].std():.3f}{told}"
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def cascades(work: Path) -> pd.DataFrame:
+    """Each cascade against its single views: Wilcoxon's test over validation and test ears."""
+    runs = load_study(SYSTEMS).runs
+    found = []
+    for cascade in (one for one in runs if one.level == "cascade"):
+        own = _dice(work, cascade.name)
+        singles = [one for one in runs if one.factor == cascade.factor and one is not cascade]
+        pairs = {}
+        for single in singles:
+            other = _dice(work, single.name)
+            both = sorted(set(own.index) & set(other.index))
+            pairs[single.level] = (other.loc[both].to_numpy(), own.loc[both].to_numpy())
+        for test in compare({level: pair for level, pair in pairs.items() if len(pair[0])}):
+            found.append(
+                {
+                    "cascade": cascade.factor,
+                    "less its view": test.measure,
+                    "ears": test.n,
+                    "median difference of Dice": f"{test.median_difference:+.3f}",
+                    "p (Holm)": f"{test.p_holm:.2g}",
+                }
+            )
+    return pd.DataFrame(found)
+
+
+def _dice(work: Path, name: str) -> pd.Series:
+    """Of every ear, folds averaged."""
+    paths = [work / SYSTEMS / "scores" / name / f"{part}.csv" for part in SETS]
+    parts = [pd.read_csv(path).assign(data=path.stem) for path in paths if path.is_file()]
+    if not parts:
+        return pd.Series(dtype=float)
+    return pd.concat(parts).groupby(["data", "case", "side"])["dice"].mean()
+
+
+def costs() -> str:
+    """From `costs.py`, as text."""
+    path = HERE / "results" / "costs.csv"
+    table = pd.read_csv(path)
+    shown = pd.DataFrame(
+        {
+            "preset": table["preset"],
+            "engine": table["engine"],
+            "parameters": [f"{count / 1e6:.2f} M" for count in table["parameters"]],
+            "seconds": table["seconds"],
+            "times base": table["times_base"],
+            "peak memory, GiB": table["peak_gib"],
+        }
+    )
+    machine = json.loads(path.with_suffix(".json").read_text("utf-8"))
+    told = f"{machine['cores']} cores of {machine['processor']}"
+    return f"One scan, a phantom ear of the micro-CT kind ({told}):\n\n{markdown(shown)}"
+
+
+def page(work: Path, output: Path) -> None:
+    """Write the results between the marks of docs/comparison.md."""
+    folds = [pd.read_csv(output / f"{study}-runs.csv").groupby("run")["folds"].max()
+             for study in (SYSTEMS, ABLATIONS)]  # fmt: skip
+    counts = ", ".join(f"{name} {sum(kind[2] for kind in kinds)}" for name, kinds in SETS.items())
+    machine = f"{os.cpu_count()} CPU cores, {platform.machine()}"
+    facts = f"phantoms, {counts}; {machine}; otovox {otovox.__version__}"
+    pictures = sorted(output.glob(f"{ABLATIONS}-*.png"))
+    body = [
+        f"Made by `python benchmarks/comparison.py`: {facts}.",
+        f"### Systems ({_told(folds[0])})",
+        _table(output / f"{SYSTEMS}-report.md"),
+        "![Systems](comparison/systems.png)",
+        "Dots: mean over the folds, SD over them; dashes: published, on other scans.",
+        "### AutoCasNet by the measures of its paper",
+        markdown(rates(work)),
+        "Mean ± SD over the folds' validation ears; in brackets the paper's, on micro-CT.",
+        markdown(cascades(work)),
+        "### What one scan costs",
+        costs(),
+        f"### Ablations ({_told(folds[1])})",
+        _table(output / f"{ABLATIONS}-report.md"),
+        *(f"![{path.stem}](comparison/{path.name})" for path in pictures),
+    ]
+    place = ROOT / "docs" / "comparison.md"
+    head, _, rest = place.read_text("utf-8").partition("<!-- results:start -->\n")
+    _, _, tail = rest.partition("<!-- results:end -->")
+    text = "\n\n".join(body)
+    place.write_text(
+        f"{head}<!-- results:start -->\n\n{text}\n\n<!-- results:end -->{tail}", "utf-8"
+    )
+
+
+def _told(folds: pd.Series) -> str:
+    """How many folds the runs have."""
+    few, many = int(folds.min()), int(folds.max())
+    return f"{few} folds each" if few == many else f"{few} to {many} folds"
+
+
+def _table(path: Path) -> str:
+    """The table of a study's report, and the note below it."""
+    lines = path.read_text("utf-8").splitlines()
+    start = next(n for n, line in enumerate(lines) if line.startswith("|"))
+    stop = next((n for n, line in enumerate(lines) if line.startswith("## ")), len(lines))
+    return "\n".join(lines[start:stop]).strip()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--work", type=Path, required=True, help="folder for sets and runs")
+    parser.add_argument("--output", type=Path, default=ROOT / "docs" / "comparison")
+    parser.add_argument("--report", action="store_true", help="only report what is there")
+    options = parser.parse_args()
+    if not options.report:
+        render(options.work)
+        run(options.work)
+    report(options.work, options.output)
+    page(options.work, options.output)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+"""What each system costs: parameters, seconds and peak memory for one scan, all in one run.
+
+    python benchmarks/costs.py --output benchmarks/results
+
+Every preset at its full size, with weights as they are drawn, which take as long as learnt ones.
+The scan is one phantom ear of the micro-CT kind, a field of 14 mm. Each system runs in a process of
+its own, all on torch on the CPU, and once more on OpenVINO where otovox has it.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+
+import pandas as pd
+from accuracy import processor
+from speed import measured
+
+from otovox.bundle import save_bundle
+from otovox.config import load_preset
+from otovox.formats import load_scan
+from otovox.intensity import statistics
+from otovox.networks import build
+
+PRESETS = (
+    "base", "segmentation-only", "landmarks-only", "jsdnet",
+    "autocasnet-unet", "autocasnet-resunet", "autocasnet-seunet", "mpunet", "labyrinth",
+)  # fmt: skip
+#: Systems whose networks OpenVINO runs, too.
+VOLUMETRIC = ("dual-head", "jsdnet")
+LOOK = """
+import json, sys, tempfile, time
+from pathlib import Path
+from otovox.bundle import load_bundle
+from otovox.formats import load_scan
+from otovox.systems import system_of
+model, scan, device = sys.argv[1:]
+bundle, seen = load_bundle(model), load_scan(scan)
+look = system_of(bundle.config).opened(bundle, device=device)
+with tempfile.TemporaryDirectory() as folder:
+    start = time.perf_counter()
+    look(seen, Path(folder))
+print(round(time.perf_counter() - start, 2))
+"""
+#: What a process takes that only imports and reads.
+IDLE = LOOK[: LOOK.index("look =")] + "print(0)"
+
+
+def rows(folder: Path) -> list[dict[str, object]]:
+    """One per preset and engine."""
+    phantom = ("phantom", "--scanner", "microct-dry", "--seed", "5000", "--output")
+    subprocess.run([sys.executable, "-m", "otovox", *phantom, folder / "ear"], check=True)
+    scan = next((folder / "ear" / "images").glob("*.nii.gz"))
+    given = asdict(statistics([load_scan(scan).values]))
+    found: list[dict[str, object]] = []
+    for preset in PRESETS:
+        config = load_preset(preset)
+        network = build(config)
+        save_bundle(folder / preset, network, config, facts={"intensity": given})
+        model = [str(folder / preset), str(scan)]
+        idle = measured([sys.executable, "-c", IDLE, *model, "torch"])
+        kind = config.system.kind
+        for device in ("torch", "cpu") if kind in VOLUMETRIC else ("torch",):
+            run = measured([sys.executable, "-c", LOOK, *model, device])
+            if run["exit"]:
+                raise SystemExit(f"{preset}: exit {run['exit']}")
+            found.append(
+                {
+                    "preset": preset,
+                    "engine": "OpenVINO" if device == "cpu" else "torch",
+                    "parameters": sum(one.numel() for one in network.parameters()),
+                    "seconds": float(run["printed"][0]),
+                    "peak_gib": run["peak_gib"],
+                    "idle_gib": idle["peak_gib"],
+                }
+            )
+            print(found[-1], flush=True)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--output", type=Path, default=Path("benchmarks/results"))
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        table = pd.DataFrame(rows(Path(name)))
+    base = table.loc[0, "seconds"]
+    table["times_base"] = (table["seconds"] / base).round(2)
+    options.output.mkdir(parents=True, exist_ok=True)
+    table.to_csv(options.output / "costs.csv", index=False)
+    machine = {"cores": os.cpu_count(), "processor": processor()}
+    (options.output / "costs.json").write_text(json.dumps(machine, indent=2) + "\n")
+    print(table.to_string(index=False))
+
+
+if __name__ == "__main__":
+    main()
