@@ -5,6 +5,7 @@ import torch
 
 from otovox.config import NetworkConfig, load_preset
 from otovox.networks import DualHeadUNet
+from otovox.networks.unet import double_block
 
 SMALL = {"channels": (4, 6, 8), "landmarks": ("a", "b")}
 
@@ -25,6 +26,7 @@ def test_the_papers_parameter_count():
         {},
         {"norm": "batch"},
         {"stem": 2},
+        {"blocks": "residual"},
         {"deep_supervision": False},
         {"decoders": 1},
         {"decoders": 1, "heads": "segmentation"},
@@ -51,6 +53,14 @@ def test_every_variant_runs_and_every_weight_learns(changes):
     sum(t.square().sum() for pair in parts for t in pair if t is not None).backward()  # pyright: ignore
     idle = [name for name, p in network.named_parameters() if p.grad is None]
     assert not idle
+
+
+def test_a_residual_block_adds_to_what_it_is_given():
+    block = double_block(NetworkConfig(blocks="residual"), 4, 4)
+    image = torch.randn(1, 4, 4, 4, 4)
+    for p in block.parameters():
+        torch.nn.init.zeros_(p)
+    torch.testing.assert_close(block(image), image)
 
 
 def test_auxiliary_outputs_only_in_training_or_on_request():

@@ -38,6 +38,7 @@ class NetworkConfig(Settings):
         landmarks: one heatmap channel each, in this order.
         norm: normalisation before every convolution.
         activation: nonlinearity after every convolution.
+        blocks: of two convolutions each; residual ones add their input to what they answer.
         attention: which decoder's skips are gated; a single decoder knows "none" and "both" only.
         deep_supervision: auxiliary heads at the coarser decoder levels, in training only (S12).
         terminals: how many of these levels, t1 first (S12).
@@ -54,6 +55,7 @@ class NetworkConfig(Settings):
     landmarks: tuple[str, ...] = LANDMARK_NAMES
     norm: Literal["instance", "batch"] = "instance"
     activation: Literal["leaky_relu", "relu", "prelu", "gelu", "silu", "mish"] = "leaky_relu"
+    blocks: Literal["plain", "residual"] = "plain"
     attention: Literal["none", "segmentation", "heatmap", "both"] = "none"
     deep_supervision: bool = True
     terminals: Literal[1, 2, 3] = 3
