@@ -105,9 +105,9 @@ def runs_table(study: Study, scores: Mapping[int, pd.DataFrame]) -> pd.DataFrame
 
     Returns:
         Rows of `number`, `run`, `factor`, `level`, `status`, `measure`, `set`, `folds`, `ears`,
-        `mean`, `sd` (over folds), `difference` to the reference's mean; and of `pairs` of ears
-        `median_difference`, `p` and `p_holm`; `published`, what the paper reports of it, nan where
-        it does not. What a run does not tell has no row.
+        `mean`, `sd` (over folds), `difference` to the reference over the folds that both have; of
+        `pairs` of ears `median_difference`, `p` and `p_holm`; `published`, what the paper reports
+        of it, nan where it does not. What a run does not tell has no row.
 
     Source: Wilcoxon 1945; Holm 1979, over all runs, for each measure and set.
     """
@@ -120,9 +120,12 @@ def runs_table(study: Study, scores: Mapping[int, pd.DataFrame]) -> pd.DataFrame
                 continue
             pairs = {str(n): _paired(parts[0], part, measure) for n, part in parts.items() if n}
             tests = {int(row.measure): row for row in compare(pairs)}
-            first = _folds(parts[0], measure).mean()
+            first = _folds(parts[0], measure)
             for number, part in parts.items():
                 run, folds, test = study.runs[number], _folds(part, measure), tests.get(number)
+                # Other folds have other ears: only those that both have are compared.
+                ahead = [mean - first[fold] for fold, mean in folds.items() if fold in first]
+                means = list(folds.values())
                 rows.append(
                     {
                         "number": number,
@@ -134,9 +137,9 @@ def runs_table(study: Study, scores: Mapping[int, pd.DataFrame]) -> pd.DataFrame
                         "set": group,
                         "folds": len(folds),
                         "ears": int(np.isfinite(_of(part, measure)).sum()),
-                        "mean": folds.mean(),
-                        "sd": folds.std(ddof=1) if len(folds) > 1 else np.nan,
-                        "difference": folds.mean() - first if number else np.nan,
+                        "mean": np.mean(means),
+                        "sd": np.std(means, ddof=1) if len(means) > 1 else np.nan,
+                        "difference": np.mean(ahead) if number and ahead else np.nan,
                         "pairs": test.n if test else np.nan,
                         "median_difference": test.median_difference if test else np.nan,
                         "p": test.p if test else np.nan,
@@ -194,10 +197,11 @@ def _of(table: pd.DataFrame, measure: str) -> np.ndarray:
     return table[measure].to_numpy(dtype=float)
 
 
-def _folds(table: pd.DataFrame, measure: str) -> np.ndarray:
+def _folds(table: pd.DataFrame, measure: str) -> dict[str, float]:
     """Per fold the mean over the means of its sets."""
     means = _means(table, measure, ["fold", "data", "set"])
-    return _of(pd.DataFrame(means.groupby("fold").mean()), measure)
+    folds = pd.DataFrame(means.groupby("fold").mean())
+    return dict(zip(folds.index.astype(str), _of(folds, measure), strict=True))
 
 
 def _means(table: pd.DataFrame, measure: str, by: list[str]) -> pd.DataFrame:
