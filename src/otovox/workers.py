@@ -1,5 +1,6 @@
 """Jobs shared out to local processes or to a dask.distributed cluster."""
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -46,6 +47,8 @@ def client_of(scheduler: str | None, count: int, *, children: bool = False) -> "
     from dask import config
     from distributed import Client, LocalCluster
 
+    # It tells of every connection; what goes wrong it tells as warnings.
+    logging.getLogger("distributed").setLevel(logging.WARNING)
     if scheduler is not None:
         try:
             client = Client(scheduler, timeout=10)
