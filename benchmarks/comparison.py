@@ -3,7 +3,7 @@
     python benchmarks/comparison.py --work runs/comparison
 
 renders the phantom sets of `reproduction.py`, runs the studies `systems` (settings of
-`benchmarks/comparison/scale.toml`) and, for the factors below, `ablations` (`ablations.toml`
+`benchmarks/comparison/scale.toml`) and some of the ablations (`ablations.toml` with `base.toml`
 beside it), and writes tables and figures to `docs/comparison/` and docs/comparison.md. What is
 finished is kept, so that a run can be stopped and taken up again; `--report` only writes down what
 is there, of as many folds as are finished. The costs are those of `costs.py`.
@@ -28,12 +28,6 @@ from otovox.study import load_study
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
-#: One of each group that the paper varies: normalisation, loss, activation, attention,
-#: augmentation, optimiser, schedule, accumulation, depth and width.
-FACTORS = (
-    "norm", "segmentation loss", "activation", "attention", "augmentation", "SGD",
-    "heatmap schedule", "accumulation", "channels",
-)  # fmt: skip
 SYSTEMS, ABLATIONS = "systems", "ablations"
 #: Measures of Hussain et al. 2021 (H10): column and title.
 H10 = {
@@ -50,9 +44,8 @@ def run(work: Path) -> None:
     settings = HERE / "comparison"
     otovox_command("study", "run", SYSTEMS, "--output", work / SYSTEMS, *common,
                    "--scale", settings / "scale.toml")  # fmt: skip
-    only = [word for factor in FACTORS for word in ("--only", factor)]
-    otovox_command("study", "run", ABLATIONS, "--output", work / ABLATIONS, *common, *only,
-                   "--base", settings / "ablations.toml", "--tta", "none")  # fmt: skip
+    otovox_command("study", "run", settings / "ablations.toml", "--output", work / ABLATIONS,
+                   *common, "--base", settings / "base.toml", "--tta", "none")  # fmt: skip
 
 
 def report(work: Path, output: Path) -> None:
