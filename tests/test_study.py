@@ -327,3 +327,17 @@ def test_runs_are_compared_ear_by_ear_and_corrected_over_runs():
     assert rows["difference"].iloc[1] == pytest.approx(0.05, abs=0.01)
     assert rows["p_holm"].iloc[1:].tolist() == pytest.approx(holm(rows["p"].iloc[1:]).tolist())
     assert rows["p_holm"].iloc[1] < 0.01 < rows["p_holm"].iloc[2]
+
+
+def test_the_small_ablations_are_some_of_the_whole_ones():
+    folder = Path(__file__).parents[1] / "benchmarks" / "comparison"
+    small, whole = load_study(folder / "ablations.toml"), load_study("ablations")
+    for run in small.runs:
+        same = [
+            other for other in whole.runs if (other.factor, other.level) == (run.factor, run.level)
+        ]
+        assert [(one.status, one.settings) for one in same] == [(run.status, run.settings)]
+        settings_of(small, run, base=folder / "base.toml")
+    scale = load_scale(folder / "scale.toml")
+    for run in load_study("systems").runs:
+        settings_of(load_study("systems"), run, scale=scale)
