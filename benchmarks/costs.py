@@ -2,7 +2,7 @@
 
     python benchmarks/costs.py --output benchmarks/results
 
-Every preset at its full size, with weights as they are drawn, which take as long as learnt ones.
+The presets at their full size, with weights as they are drawn, which take as long as learnt ones.
 The scan is one phantom ear of the micro-CT kind, a field of 14 mm. Each system runs in a process of
 its own, all on torch on the CPU, and once more on OpenVINO where otovox has it.
 """
@@ -27,8 +27,8 @@ from otovox.intensity import statistics
 from otovox.networks import build
 
 PRESETS = (
-    "base", "segmentation-only", "landmarks-only", "jsdnet",
-    "autocasnet-unet", "autocasnet-resunet", "autocasnet-seunet", "mpunet", "labyrinth",
+    "base", "labyrinth", "jsdnet", "mpunet",
+    "autocasnet-unet", "autocasnet-resunet", "autocasnet-seunet",
 )  # fmt: skip
 #: Systems whose networks OpenVINO runs, too.
 VOLUMETRIC = ("dual-head", "jsdnet")

@@ -5,6 +5,7 @@ preset a constant, where L6 lowers it by a tenth on a plateau. Training ends aft
 that are set, the best kept, where L6 ends it 15 epochs after the best.
 """
 
+import logging
 import tempfile
 from collections.abc import Mapping
 from functools import partial
@@ -41,6 +42,8 @@ from otovox.volume_inference import (
     field_grid,
     slabs,
 )
+
+logger = logging.getLogger(__name__)
 
 #: Planes per forward pass, times the sweep's batch size. Chosen.
 PLANES = 8
@@ -212,6 +215,7 @@ def _learn_fusion(
 ) -> None:
     """Give the network's fusion the weights that training cases teach it."""
     drawn = rng.permutation(len(cases))[:FUSION_CASES]
+    logger.info("what each view is worth is learned from %d cases", len(drawn))
     parts = []
     for number in drawn:
         case = cases[number]
