@@ -30,8 +30,8 @@ PRESETS = (
     "base", "labyrinth", "jsdnet", "mpunet",
     "autocasnet-unet", "autocasnet-resunet", "autocasnet-seunet",
 )  # fmt: skip
-#: Systems whose networks OpenVINO runs, too.
-VOLUMETRIC = ("dual-head", "jsdnet")
+#: Systems that are run on OpenVINO, too: that of otovox itself.
+VOLUMETRIC = ("dual-head",)
 LOOK = """
 import json, sys, tempfile, time
 from pathlib import Path
