@@ -55,7 +55,9 @@ def report(work: Path, output: Path) -> None:
     for study in (SYSTEMS, ABLATIONS):
         if (work / study).is_dir():
             otovox_command("study", "report", work / study, "--data", work / "A", *tests)
-            for path in (work / study / "report").iterdir():
+            found = work / study / "report"
+            pictures = found.glob("*.png") if study == ABLATIONS else ()
+            for path in (found / "runs.csv", *pictures):
                 shutil.copy(path, output / f"{study}-{path.name}")
     table = pd.read_csv(output / f"{SYSTEMS}-runs.csv")
     names = table["factor"].str.cat(table["level"], sep=", ")
@@ -132,7 +134,8 @@ def costs() -> str:
     )
     machine = json.loads(path.with_suffix(".json").read_text("utf-8"))
     told = f"{machine['cores']} cores of {machine['processor']}"
-    return f"One scan, a phantom ear of the micro-CT kind ({told}):\n\n{markdown(shown)}"
+    about = "One scan at full size, a phantom ear in a field of 12.5 mm, weights not learnt"
+    return f"{about} ({told}):\n\n{markdown(shown)}"
 
 
 def page(work: Path, output: Path) -> None:
@@ -146,7 +149,7 @@ def page(work: Path, output: Path) -> None:
     body = [
         f"Made by `python benchmarks/comparison.py`: {facts}.",
         f"### Systems ({_told(folds[0])})",
-        _table(output / f"{SYSTEMS}-report.md"),
+        _table(work / SYSTEMS),
         "![Systems](comparison/systems.png)",
         "Dots: mean over the folds, SD over them; dashes: published, on other scans.",
         "### AutoCasNet by the measures of its paper",
@@ -156,7 +159,7 @@ def page(work: Path, output: Path) -> None:
         "### What one scan costs",
         costs(),
         f"### Ablations ({_told(folds[1])})",
-        _table(output / f"{ABLATIONS}-report.md"),
+        _table(work / ABLATIONS),
         *(f"![{path.stem}](comparison/{path.name})" for path in pictures),
     ]
     place = ROOT / "docs" / "comparison.md"
@@ -174,9 +177,9 @@ def _told(folds: pd.Series) -> str:
     return f"{few} folds each" if few == many else f"{few} to {many} folds"
 
 
-def _table(path: Path) -> str:
+def _table(study: Path) -> str:
     """The table of a study's report, and the note below it."""
-    lines = path.read_text("utf-8").splitlines()
+    lines = (study / "report" / "report.md").read_text("utf-8").splitlines()
     start = next(n for n, line in enumerate(lines) if line.startswith("|"))
     stop = next((n for n, line in enumerate(lines) if line.startswith("## ")), len(lines))
     return "\n".join(lines[start:stop]).strip()

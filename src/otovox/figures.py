@@ -236,11 +236,11 @@ def levels(table: pd.DataFrame, path: Path, *, title: str) -> None:
         title: the factor.
     """
     titles = {"dice": "DSC", "landmark_mean_voxels": "landmark error, voxels"}
-    names = list(dict.fromkeys(table["level"]))
     sets = list(dict.fromkeys(table["set"]))
-    with _panels(path, 2, width=max(1.0, len(names) / 6), height=1.2) as panels:
+    with _panels(path, 2, width=max(1.0, table["level"].nunique() / 9), height=1.2) as panels:
         for axes, (measure, label) in zip(panels, titles.items(), strict=True):
             rows = [row for row in table.to_dict("records") if row["measure"] == measure]
+            names = list(dict.fromkeys(row["level"] for row in rows))
             for number, name in enumerate(sets):
                 own = [row for row in rows if row["set"] == name]
                 at = [names.index(row["level"]) + 0.16 * (number - 1) for row in own]
@@ -255,7 +255,8 @@ def levels(table: pd.DataFrame, path: Path, *, title: str) -> None:
                     if row["level"] == names[0]:
                         axes.axhline(row["mean"], color=colour, linewidth=0.8, alpha=0.5)
             axes.set_xticks(range(len(names)), names, rotation=30, ha="right")
-            axes.get_xticklabels()[0].set_fontweight("bold")
+            for first in axes.get_xticklabels()[:1]:
+                first.set_fontweight("bold")
             axes.set(ylabel=label, xlabel=title)
         known = panels[0].get_legend_handles_labels()
         panels[0].figure.legend(
