@@ -17,7 +17,9 @@ import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+import torch
 from accuracy import processor
 from speed import measured
 
@@ -26,6 +28,8 @@ from otovox.config import load_preset
 from otovox.formats import load_scan, save_volume
 from otovox.intensity import statistics
 from otovox.networks import build
+from otovox.networks.mpunet import MultiPlanarUNet
+from otovox.systems.views import draw_views
 
 PRESETS = (
     "base", "labyrinth", "jsdnet", "mpunet",
@@ -68,6 +72,9 @@ def rows(folder: Path) -> list[dict[str, object]]:
     for preset in PRESETS:
         config = load_preset(preset)
         network = build(config)
+        if isinstance(network, MultiPlanarUNet):
+            views = draw_views(6, min_angle_deg=60.0, rng=np.random.default_rng(0))
+            network.views.copy_(torch.from_numpy(views))
         save_bundle(folder / preset, network, config, facts={"intensity": given})
         model = [str(folder / preset), str(scan)]
         idle = measured([sys.executable, "-c", IDLE, *model, "torch"])

@@ -237,7 +237,7 @@ def levels(table: pd.DataFrame, path: Path, *, title: str) -> None:
     """
     titles = {"dice": "DSC", "landmark_mean_voxels": "landmark error, voxels"}
     sets = list(dict.fromkeys(table["set"]))
-    with _panels(path, 2, width=max(1.0, table["level"].nunique() / 9), height=1.2) as panels:
+    with _panels(path, 2, width=max(1.0, len(set(table["level"])) / 9), height=1.2) as panels:
         for axes, (measure, label) in zip(panels, titles.items(), strict=True):
             rows = [row for row in table.to_dict("records") if row["measure"] == measure]
             names = list(dict.fromkeys(row["level"] for row in rows))
