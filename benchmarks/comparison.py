@@ -6,7 +6,7 @@ renders the phantom sets of `reproduction.py`, runs the studies `systems` (setti
 `benchmarks/comparison/scale.toml`) and some of the ablations (`ablations.toml` with `base.toml`
 beside it), and writes tables and figures to `docs/comparison/` and docs/comparison.md. What is
 finished is kept, so that a run can be stopped and taken up again; `--report` only writes down what
-is there, of as many folds as are finished. The costs are those of `costs.py`.
+is there, of as many folds as are finished. The costs are those that `costs.py` wrote last.
 """
 
 import argparse
@@ -122,20 +122,11 @@ def costs() -> str:
     """From `costs.py`, as text."""
     path = HERE / "results" / "costs.csv"
     table = pd.read_csv(path)
-    shown = pd.DataFrame(
-        {
-            "preset": table["preset"],
-            "engine": table["engine"],
-            "parameters": [f"{count / 1e6:.2f} M" for count in table["parameters"]],
-            "seconds": table["seconds"],
-            "times base": table["times_base"],
-            "peak memory, GiB": table["peak_gib"],
-        }
-    )
-    machine = json.loads(path.with_suffix(".json").read_text("utf-8"))
-    told = f"{machine['cores']} cores of {machine['processor']}"
-    about = "One scan at full size, a phantom ear in a field of 12.5 mm, weights not learnt"
-    return f"{about} ({told}):\n\n{markdown(shown)}"
+    for column in (name for name in table.columns if name.startswith("parameters")):
+        table[column] = [f"{count / 1e6:.2f} M" for count in table[column]]
+    machine = json.loads(path.with_suffix(".json").read_text("utf-8"))["processor"]
+    about = "The models above on one phantom ear of set W, torch on one thread, no turns"
+    return f"{about} ({machine}, `benchmarks/costs.py`):\n\n{markdown(table)}"
 
 
 def page(work: Path, output: Path) -> None:
