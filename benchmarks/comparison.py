@@ -165,7 +165,8 @@ def page(work: Path, output: Path) -> None:
 def _told(folds: pd.Series) -> str:
     """How many folds the runs have."""
     few, many = int(folds.min()), int(folds.max())
-    return f"{few} folds each" if few == many else f"{few} to {many} folds"
+    word = "fold" if many == 1 else "folds"
+    return f"{few} {word} each" if few == many else f"{few} to {many} folds"
 
 
 def _table(study: Path) -> str:
