@@ -18,7 +18,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from reproduction import SETS, VALIDATION, otovox_command, render
+from marks import write_between
+from reproduction import SETS, VALIDATION, otovox_command, render, test_sets
 
 import otovox
 from otovox.figures import levels
@@ -38,9 +39,8 @@ H10 = {
 
 def run(work: Path) -> None:
     """Both studies."""
-    tests = [word for name in SETS if name != "A" for word in ("--test", work / name)]
-    common = ("--data", work / "A", *tests, "--validation", VALIDATION, "--match", "scanner",
-              "--workers", os.cpu_count() or 1)  # fmt: skip
+    common = ("--data", work / "A", *test_sets(work), "--validation", VALIDATION,
+              "--match", "scanner", "--workers", os.cpu_count() or 1)  # fmt: skip
     settings = HERE / "comparison"
     otovox_command("study", "run", SYSTEMS, "--output", work / SYSTEMS, *common,
                    "--scale", settings / "scale.toml")  # fmt: skip
@@ -50,11 +50,10 @@ def run(work: Path) -> None:
 
 def report(work: Path, output: Path) -> None:
     """Score what is there; tables and pictures."""
-    tests = [word for name in SETS if name != "A" for word in ("--test", work / name)]
     output.mkdir(parents=True, exist_ok=True)
     for study in (SYSTEMS, ABLATIONS):
         if (work / study).is_dir():
-            otovox_command("study", "report", work / study, "--data", work / "A", *tests)
+            otovox_command("study", "report", work / study, "--data", work / "A", *test_sets(work))
             found = work / study / "report"
             pictures = found.glob("*.png") if study == ABLATIONS else ()
             for path in (found / "runs.csv", *pictures):
@@ -153,13 +152,7 @@ def page(work: Path, output: Path) -> None:
         _table(work / ABLATIONS),
         *(f"![{path.stem}](comparison/{path.name})" for path in pictures),
     ]
-    place = ROOT / "docs" / "comparison.md"
-    head, _, rest = place.read_text("utf-8").partition("<!-- results:start -->\n")
-    _, _, tail = rest.partition("<!-- results:end -->")
-    text = "\n\n".join(body)
-    place.write_text(
-        f"{head}<!-- results:start -->\n\n{text}\n\n<!-- results:end -->{tail}", "utf-8"
-    )
+    write_between(ROOT / "docs" / "comparison.md", "\n\n".join(body))
 
 
 def _told(folds: pd.Series) -> str:

@@ -8,9 +8,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+from marks import write_between
+
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-START, END = "<!-- results:start -->\n", "<!-- results:end -->"
 
 
 def load(name: str) -> Any:
@@ -157,10 +158,6 @@ def speed() -> str:
 
 
 def main() -> None:
-    readme = ROOT / "README.md"
-    text = readme.read_text("utf-8")
-    before, rest = text.split(START)
-    after = rest.split(END)[1]
     parts = [
         phantoms(),
         "Phantoms (mean ± SD) have truth to the voxel, but are not patients: `python "
@@ -182,7 +179,7 @@ def main() -> None:
         speed(),
         "`python benchmarks/speed.py --scan vhf_head_ct.nii.gz`.",
     ]
-    readme.write_text(before + START + "\n\n".join(parts) + "\n" + END + after, "utf-8")
+    write_between(ROOT / "README.md", "\n\n".join(parts))
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ import sys
 from pathlib import Path
 
 import pandas as pd
+from marks import write_between
 
 import otovox
 from otovox.paper_tables import markdown
@@ -54,12 +55,16 @@ def render(work: Path) -> None:
                            "--diagnosis", diagnosis, "--cases", cases, "--seed", seed)  # fmt: skip
 
 
+def test_sets(work: Path) -> list[object]:
+    """All sets but A, as options of a command."""
+    return [word for name in SETS if name != "A" for word in ("--test", work / name)]
+
+
 def train(work: Path, system: str) -> None:
     """All folds of a system, and its predictions."""
-    tests = [word for name in SETS if name != "A" for word in ("--test", work / name)]
     otovox_command("cross-validate", work / "A", "--output", work / "runs" / system,
                    "--config", HERE / "reproduction" / f"{system}.toml",
-                   "--validation", VALIDATION, *tests, "--match", "scanner")  # fmt: skip
+                   "--validation", VALIDATION, *test_sets(work), "--match", "scanner")  # fmt: skip
 
 
 def score(work: Path, output: Path) -> None:
@@ -122,12 +127,7 @@ def page(output: Path, facts: dict[str, object]) -> None:
             "Figure S.3: what validation told.",
         ]
     )
-    place = HERE.parent / "docs" / "reproduction.md"
-    text = place.read_text("utf-8")
-    head, _, rest = text.partition("<!-- results:start -->\n")
-    _, _, tail = rest.partition("<!-- results:end -->")
-    marked = f"<!-- results:start -->\n\n{body}\n\n<!-- results:end -->"
-    place.write_text(head + marked + tail, "utf-8")
+    write_between(HERE.parent / "docs" / "reproduction.md", body)
 
 
 def main() -> None:
