@@ -14,6 +14,7 @@ import json
 import os
 import platform
 import shutil
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -23,9 +24,12 @@ from reproduction import SETS, VALIDATION, otovox_command, render, test_sets
 
 import otovox
 from otovox.figures import levels
-from otovox.paper_tables import markdown, published
+from otovox.metrics import Rates
+from otovox.paper_tables import markdown, published, read_scores
 from otovox.statistics import compare
 from otovox.study import load_study
+from otovox.study.report import paired, runs_markdown
+from otovox.study.running import read_study
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
@@ -35,6 +39,7 @@ H10 = {
     "dice": "Dice", "iou": "Jaccard", "accuracy": "accuracy", "precision": "precision",
     "recall": "recall", "specificity": "specificity", "auc": "AUC", "hd_mm": "HD, mm",
 }  # fmt: skip
+RATES = [field.name for field in fields(Rates)]
 
 
 def run(work: Path) -> None:
@@ -72,7 +77,8 @@ def rates(work: Path) -> pd.DataFrame:
         if not path.is_file() or not one.factor.startswith("AutoCasNet"):
             continue
         scores = pd.read_csv(path)
-        scores["auc"] = (scores["recall"] + scores["specificity"]) / 2
+        shares = [Rates(*row) for row in scores[RATES].to_numpy()]
+        scores["auc"] = [one.auc for one in shares]
         scores = scores.replace(np.inf, np.nan)
         row = {"system": f"{one.factor}, {one.level}", "ears": len(scores)}
         theirs = known[known["system"] == one.published].set_index("measure")["mean"]
@@ -88,13 +94,10 @@ def cascades(work: Path) -> pd.DataFrame:
     runs = load_study(SYSTEMS).runs
     found = []
     for cascade in (one for one in runs if one.level == "cascade"):
-        own = _dice(work, cascade.name)
+        own = _scores(work, cascade.name)
         singles = [one for one in runs if one.factor == cascade.factor and one is not cascade]
-        pairs = {}
-        for single in singles:
-            other = _dice(work, single.name)
-            both = sorted(set(own.index) & set(other.index))
-            pairs[single.level] = (other.loc[both].to_numpy(), own.loc[both].to_numpy())
+        others = {one.level: _scores(work, one.name) for one in singles}
+        pairs = {level: paired(other, own, "dice") for level, other in others.items()}
         for test in compare({level: pair for level, pair in pairs.items() if len(pair[0])}):
             found.append(
                 {
@@ -108,13 +111,13 @@ def cascades(work: Path) -> pd.DataFrame:
     return pd.DataFrame(found)
 
 
-def _dice(work: Path, name: str) -> pd.Series:
-    """Of every ear, folds averaged."""
+def _scores(work: Path, name: str) -> pd.DataFrame:
+    """Of validation and test ears."""
     paths = [work / SYSTEMS / "scores" / name / f"{part}.csv" for part in SETS]
-    parts = [pd.read_csv(path).assign(data=path.stem) for path in paths if path.is_file()]
-    if not parts:
-        return pd.Series(dtype=float)
-    return pd.concat(parts).groupby(["data", "case", "side"])["dice"].mean()
+    columns = ["data", "case", "side", "dice"]
+    return pd.concat(
+        [pd.DataFrame(columns=columns), *(read_scores(path) for path in paths if path.is_file())]
+    )
 
 
 def costs() -> str:
@@ -163,11 +166,11 @@ def _told(folds: pd.Series) -> str:
 
 
 def _table(study: Path) -> str:
-    """The table of a study's report, and the note below it."""
-    lines = (study / "report" / "report.md").read_text("utf-8").splitlines()
-    start = next(n for n, line in enumerate(lines) if line.startswith("|"))
-    stop = next((n for n, line in enumerate(lines) if line.startswith("## ")), len(lines))
-    return "\n".join(lines[start:stop]).strip()
+    """All runs of a study, and which are missing."""
+    table = pd.read_csv(study / "report" / "runs.csv")
+    missing = [one.name for one in read_study(study).runs if one.name not in set(table["run"])]
+    told = f"\n\nWithout results: {', '.join(missing)}." if missing else ""
+    return runs_markdown(table) + told
 
 
 def main() -> None:

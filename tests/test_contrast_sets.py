@@ -10,6 +10,7 @@ from otovox.case import Case
 from otovox.contrast_sets import bring_into_range, own_scaling
 from otovox.dataset import Entry, add_case, read_index, start_dataset
 from otovox.errors import ConfigError, InputError
+from otovox.formats import load_scan, save_volume
 from otovox.geometry import affine_from
 from otovox.intensity import Histogram, histogram
 from otovox.volume import Grid, LabelMap, Scan
@@ -87,3 +88,11 @@ def test_a_set_has_its_own_scaling(dataset: Path) -> None:
     scaling = own_scaling(dataset, read_index(dataset))
     assert scaling.statistics.low < -900
     assert scaling.statistics.high == pytest.approx(3000, abs=100)
+
+
+def test_a_scan_that_changes_is_read_again(dataset: Path) -> None:
+    entry = read_index(dataset)[0]
+    before = own_scaling(dataset, [entry]).statistics.high
+    scan = load_scan(dataset / entry.image)
+    save_volume(scan.values + 5000, scan.grid, dataset / entry.image)
+    assert own_scaling(dataset, [entry]).statistics.high == pytest.approx(before + 5000, abs=1)

@@ -145,7 +145,7 @@ def test_what_it_cannot_do_is_refused(trained, tmp_path):
 
 
 def test_a_deformed_plane_counts_less():
-    task = MultiPlanar(Answering())
+    task = MultiPlanar(load_preset("mpunet"), Answering())
     image = torch.randn(2, 1, 8, 8)
     batch = {"image": image, "labels": torch.zeros(2, 8, 8, dtype=torch.long)}
     alone = [

@@ -115,6 +115,22 @@ def test_every_system_with_an_entry_has_a_network():
         assert system_of(config) is SYSTEMS[kind]
 
 
+@pytest.mark.parametrize(
+    ("preset", "count"), [("tiny", 1), ("autocasnet-seunet", 3), ("jsdnet", 2), ("mpunet", 1)]
+)
+def test_every_task_makes_a_batch_that_it_can_learn_from(preset, count):
+    config = load_preset(preset)
+    tasks = system_of(config).tasks(config)
+    assert len(tasks) == count
+    for task in tasks:
+        size, channels, *sides = task.shape
+        assert size == config.data.batch_size
+        image = torch.randn(2, channels, *(2 * config.stride for _ in sides))
+        loss = task.losses(task.example(image), 0)["loss"]
+        loss.backward()
+        assert torch.isfinite(loss)
+
+
 def test_a_system_without_an_entry_is_refused(monkeypatch):
     monkeypatch.delitem(SYSTEMS, "jsdnet")
     with pytest.raises(ConfigError, match="dual-head, slice-cascade"):

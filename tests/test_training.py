@@ -1,5 +1,7 @@
 """Training: a killed run ends where an unbroken one does."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -55,12 +57,14 @@ def datasets():
 
 
 def test_a_resumed_run_equals_an_unbroken_one(tmp_path, datasets):
-    from otovox.training import Hardware, train
+    from otovox.systems.dual_head import train_on
+    from otovox.training import Hardware, Run
 
     config = short()
-    whole = train(config, tmp_path / "whole", datasets, hardware=Hardware("cpu"))
-    train(config, tmp_path / "broken", datasets, hardware=Hardware("cpu"), iterations=2)
-    resumed = train(config, tmp_path / "broken", datasets, hardware=Hardware("cpu"))
+    run, broken = Run(hardware=Hardware("cpu")), tmp_path / "broken"
+    whole = train_on(datasets, config, tmp_path / "whole", origin={}, run=run)
+    train_on(datasets, config, broken, origin={}, run=replace(run, iterations=2))
+    resumed = train_on(datasets, config, broken, origin={}, run=run)
     last = [
         torch.load(tmp_path / name / "last.ckpt", weights_only=False)["current_model_state"]
         for name in ("whole", "broken")
@@ -73,9 +77,11 @@ def test_a_resumed_run_equals_an_unbroken_one(tmp_path, datasets):
 
 
 def test_the_bundle_of_a_run_can_be_loaded(tmp_path, datasets):
-    from otovox.training import Hardware, train
+    from otovox.systems.dual_head import train_on
+    from otovox.training import Hardware, Run
 
-    bundle = train(short(), tmp_path, datasets, hardware=Hardware("cpu"), iterations=2)
+    run = Run(hardware=Hardware("cpu"), iterations=2)
+    bundle = train_on(datasets, short(), tmp_path, origin={}, run=run)
     again = load_bundle(tmp_path / "model")
     assert again.sha256 == bundle.sha256
     assert again.facts["iteration"] == 2
@@ -83,7 +89,8 @@ def test_the_bundle_of_a_run_can_be_loaded(tmp_path, datasets):
 
 
 def test_other_systems_need_a_data_set(tmp_path):
-    from otovox.training import train_preset
+    from otovox.systems.dual_head import train_on_phantoms
+    from otovox.training import Run
 
     with pytest.raises(ConfigError, match="--data"):
-        train_preset(load_preset("autocasnet-unet"), tmp_path / "run")
+        train_on_phantoms(load_preset("autocasnet-unet"), tmp_path / "run", run=Run())

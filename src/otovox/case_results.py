@@ -130,11 +130,7 @@ def predict_fold(dataset: Path, output: Path, number: int, *, how: Plan) -> None
             continue
         make_folder(place)
         picture = place / f"contrast-fold-{number}.png"
-        by = how.match
-        if by and bundle.config.data.normalisation == "chunk":
-            logger.info("%s scales every volume by itself: nothing is matched", bundle.config.name)
-            by = ""
-        scalings = scalings_of(bundle, test, by=by, picture=picture)
+        scalings = scalings_of(bundle, test, by=how.match, picture=picture)
         turns = how.tta if system_of(bundle.config).turns else "none"
         sweep = Sweep(tta=turns, smooth=how.smooth)
         predict_cases(bundle, test, scalings, results, sweep=sweep, device=how.device)
@@ -149,16 +145,17 @@ def scalings_of(
         bundle: the model that will see them; its card tells its training set's contrast.
         dataset: folder of the test set.
         by: clusters that are matched to the training set, see `contrast_sets.bring_into_range`;
-            empty to standardise the set as a whole and match nothing.
+            empty to standardise the set as a whole and match nothing. A model that scales every
+            volume by itself has no range to match to.
         picture: contrast before and after matching.
 
     Raises:
-        ConfigError: if the model has nothing to match to.
+        ConfigError: if the model's card does not tell what to match to.
     """
     entries = [entry for entry in read_index(dataset) if entry.image]
     if bundle.config.data.normalisation == "chunk":
         if by:
-            raise ConfigError("a model that scales every chunk by itself has no range to match to")
+            logger.info("%s scales every volume by itself: nothing is matched", bundle.config.name)
         return dict.fromkeys(entries)
     if not by:
         return dict.fromkeys(entries, own_scaling(dataset, entries))

@@ -61,9 +61,9 @@ def train(
     training = _training()
     hardware = training.Hardware(accelerator, devices, nodes, strategy)
     if data is None:
-        training.train_preset(
-            settings, output, resume=resume, iterations=iterations, hardware=hardware
-        )
+        from otovox.systems.dual_head import train_on_phantoms
+
+        train_on_phantoms(settings, output, run=training.Run(resume, hardware, iterations))
         return
     _folds(data, output, (folds, validation, seed))
     _train_folds(data, settings, output, [fold], (resume, hardware))

@@ -96,9 +96,13 @@ def bring_into_range(
     return brought
 
 
-@lru_cache(maxsize=SCANS_KEPT)
 def _samples(path: Path) -> _Samples:
-    """Of a scan on disk; kept, for every fold asks for the same."""
+    """Of a scan on disk; kept while it does not change, for every fold asks for the same."""
+    return _read(path, path.stat().st_mtime_ns if path.exists() else 0)
+
+
+@lru_cache(maxsize=SCANS_KEPT)
+def _read(path: Path, _changed_ns: int) -> _Samples:
     scan = load_scan(path)
     return _Samples(sampled(scan.values), tissue_sample(scan.values, scan.grid.spacing_mm))
 

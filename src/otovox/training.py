@@ -21,13 +21,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from otovox.bundle import Bundle, load_bundle, save_bundle
-from otovox.config import TrainConfig, heatmap_step
+from otovox.config import TrainConfig
 from otovox.errors import ConfigError
-from otovox.losses import total_loss
-from otovox.networks import build
-from otovox.phantom.cache import VERSION as PHANTOM_VERSION
-from otovox.training_data import phantom_datasets
-from otovox.validation import scores
 
 logger = logging.getLogger(__name__)
 
@@ -40,10 +35,12 @@ class Task(Protocol):
     Attributes:
         network: all that is trained; what is frozen requires no gradient.
         memory_format: in which the network and its images lie.
+        shape: of a batch of images, (b, c, ...).
     """
 
     network: nn.Module
     memory_format: torch.memory_format
+    shape: tuple[int, ...]
 
     def losses(self, batch: dict[str, Tensor], iteration: int) -> dict[str, Tensor]:
         """Scalars of one batch, from iteration 0 on; "loss" is minimised."""
@@ -61,45 +58,9 @@ class Task(Protocol):
         """
         ...
 
-
-class DualHead:
-    """The dual-headed U-Net, or another network that answers like it, on all its tasks."""
-
-    memory_format = torch.channels_last_3d
-
-    def __init__(self, config: TrainConfig, network: nn.Module | None = None) -> None:
-        self.config = config
-        self.network = build(config) if network is None else network
-
-    def losses(self, batch: dict[str, Tensor], iteration: int) -> dict[str, Tensor]:
-        """See `Task.losses`."""
-        loss = total_loss(
-            self.network(batch["image"]),
-            batch["labels"],
-            batch["points"],
-            config=self.config.loss,
-            step=heatmap_step(self.config.heatmaps, iteration),
-            auxiliary_factors=self.config.network.auxiliary_factors,
-        )
-        return {
-            "loss": loss.total,
-            "loss_segmentation": loss.segmentation,
-            "loss_heatmap": loss.heatmap,
-        }
-
-    def scores(self, batch: dict[str, Tensor], iteration: int) -> dict[str, float]:
-        """See `Task.scores`."""
-        step = heatmap_step(self.config.heatmaps, iteration)
-        return scores(self.network, batch, config=self.config, step=step)
-
-    def choice(self, figures: Mapping[str, float]) -> float:
-        """Dice, and with equal Dice the heatmaps' error (S18).
-
-        Without masks it is the landmarks' error: the heatmaps' depends on the schedule's step.
-        """
-        if "dsc" in figures:
-            return figures["dsc"] - 1e-4 * figures.get("mse", 0.0)
-        return -figures.get("landmark_mm", 0.0)
+    def example(self, image: Tensor) -> dict[str, Tensor]:
+        """A batch around images of noise, of any size, with all that `losses` asks for."""
+        ...
 
 
 class Training(pl.LightningModule):
@@ -184,6 +145,11 @@ class Hardware:
     nodes: int = 1
     strategy: str = "auto"
 
+    @property
+    def device(self) -> str:
+        """Where a network runs between two trainings, in the words of `engine.on_device`."""
+        return "cpu" if self.accelerator == "cpu" else "auto"
+
 
 class Intervals(Sampler[int]):
     """The sample numbers of one interval after the other, the same whether resumed or not.
@@ -223,37 +189,6 @@ class Run:
     resume: bool = True
     hardware: Hardware = Hardware()
     iterations: int | None = None
-
-
-def train(
-    config: TrainConfig,
-    output: Path,
-    datasets: tuple[Samples, Samples],
-    *,
-    resume: bool = True,
-    hardware: Hardware | None = None,
-    iterations: int | None = None,
-    origin: Mapping[str, Any] | None = None,
-) -> Bundle:
-    """Train a network that answers like the dual-headed U-Net.
-
-    Args:
-        config: everything that is set.
-        output: folder for checkpoints, curves, figures and the finished model (`model/`).
-        datasets: training samples, indexed without end, and validation samples.
-        resume: go on from the last checkpoint in `output`, if there is one.
-        hardware: where to train; by default what there is.
-        iterations: stop earlier than the settings say, after a whole interval.
-        origin: what the model's card says of the data, JSON values; of phantoms by default.
-
-    Returns:
-        The best model so far, also written to `output`/model.
-    """
-    begin(config, output, origin or _phantoms(config))
-    task = DualHead(config)
-    run = Run(resume, hardware or Hardware(), iterations)
-    facts = fit(task, output, datasets, config=config, run=run)
-    return finish(task.network, output, config, facts)
 
 
 def begin(config: TrainConfig, output: Path, origin: Mapping[str, Any]) -> None:
@@ -345,12 +280,6 @@ def finish(
     return load_bundle(output / "model")
 
 
-def export(output: Path, config: TrainConfig) -> Bundle:
-    """Write the best checkpoint of a dual-headed U-Net's run as a bundle to `output`/model."""
-    task = DualHead(config)
-    return finish(task.network, output, config, _best(task, output, config))
-
-
 def _best(task: Task, output: Path, config: TrainConfig) -> dict[str, Any]:
     """Give the task's network its best weights; iteration and figures at which it had them."""
     kept = torch.load(output / "best.ckpt", map_location="cpu", weights_only=True)
@@ -365,32 +294,6 @@ def _best(task: Task, output: Path, config: TrainConfig) -> dict[str, Any]:
     return {
         "iteration": reached,
         "validation": {k: float(v) for k, v in row.items() if k not in ("iteration", "choice")},
-    }
-
-
-def train_preset(
-    config: TrainConfig,
-    output: Path,
-    *,
-    resume: bool = True,
-    iterations: int | None = None,
-    hardware: Hardware | None = None,
-) -> Bundle:
-    """Train on phantoms, as the settings say; anatomies are kept in `output`/anatomies.
-
-    Raises:
-        ConfigError: if the system is not the dual-headed U-Net, which alone learns from these.
-    """
-    if config.system.kind != "dual-head":
-        raise ConfigError(f"{config.name}: a {config.system.kind} system learns from --data alone")
-    datasets = phantom_datasets(config.data, output / "anatomies")
-    return train(config, output, datasets, resume=resume, hardware=hardware, iterations=iterations)
-
-
-def _phantoms(config: TrainConfig) -> dict[str, Any]:
-    return {
-        "validation_data": f"{config.data.validation_cases} unseen phantom samples",
-        "training_data": f"phantoms of version {PHANTOM_VERSION}, seeds from {config.data.seed}",
     }
 
 

@@ -74,7 +74,7 @@ class SliceUNet(nn.Module):
 
     def __init__(self, config: SliceCascadeConfig, incoming: int) -> None:
         super().__init__()
-        filters = config.filters
+        self.incoming, filters = incoming, config.filters
         pairs = list(pairwise(filters))
         self.downs = nn.ModuleList(
             Block(config.backbone, before, after)

@@ -10,12 +10,8 @@ from torch import Tensor, nn
 
 from otovox.config import TrainConfig
 from otovox.config_systems import SliceCascadeConfig
-from otovox.networks import JSDNet, SliceCascade, build
-from otovox.networks.mpunet import MultiPlanarUNet
-from otovox.systems.jsdnet import DisplacementTask
-from otovox.systems.multi_planar import MultiPlanar
-from otovox.systems.slice_cascade import StageTask
-from otovox.training import DualHead, Task
+from otovox.systems import system_of
+from otovox.training import Task
 
 #: Sides of a chunk or slice that is timed on a CPU are halved until it has no more voxels than
 #: this, and the figures multiplied by what was left out: chosen, some seconds a step.
@@ -45,7 +41,8 @@ def cost(config: TrainConfig, device: str) -> Cost:
         device: "cpu" or "cuda".
     """
     seconds, memory = 0.0, 0.0
-    for task, shape in _tasks(config):
+    for task in system_of(config).tasks(config):
+        shape = task.shape
         timed = shape if device == "cuda" else _smaller(shape, config.stride)
         ratio = float(np.prod(shape) / np.prod(timed))
         taken, kept = _step(task, timed, config, device)
@@ -81,24 +78,6 @@ def system_name(config: TrainConfig) -> str:
     return system.kind
 
 
-def _tasks(config: TrainConfig) -> list[tuple[Task, tuple[int, ...]]]:
-    """What is trained, one after the other, each with the shape of a batch of images."""
-    network, data = build(config), config.data
-    batch = (data.batch_size, config.network.in_channels, *data.shape)
-    if isinstance(network, SliceCascade):
-        slices = [(data.batch_size, 1 + n, *data.shape[:2]) for n in range(len(network.stages))]
-        stages = [StageTask(config, stage) for stage in network.stages]
-        return list(zip(stages, slices, strict=True))
-    if isinstance(network, JSDNet):
-        return [
-            (DisplacementTask(config, network.displacement), batch),
-            (DualHead(config, network), batch),
-        ]
-    if isinstance(network, MultiPlanarUNet):
-        return [(MultiPlanar(network), (data.batch_size, 1, *data.shape[:2]))]
-    return [(DualHead(config, network), batch)]
-
-
 def _smaller(shape: Sequence[int], stride: int) -> tuple[int, ...]:
     batch, channels, *sides = shape
     while np.prod(sides) > TIMED_VOXELS and all(side % (2 * stride) == 0 for side in sides):
@@ -113,8 +92,8 @@ def _step(
     """Seconds, and bytes that are kept for the gradients, of the second of two steps."""
     network = task.network.to(device).train()
     network.to(memory_format=task.memory_format)  # pyright: ignore[reportCallIssue]
-    batch = _batch(shape, task, config, device)
-    batch["image"] = batch["image"].contiguous(memory_format=task.memory_format)
+    noise = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    batch = task.example(noise.to(device, memory_format=task.memory_format))
     taken, kept = 0.0, {}
     for _ in range(2):
         kept = {}
@@ -138,25 +117,6 @@ def _step(
         taken = time.perf_counter() - begun
     _forget(network)
     return taken, float(sum(kept.values()))
-
-
-def _batch(
-    shape: tuple[int, ...], task: Task, config: TrainConfig, device: str
-) -> dict[str, Tensor]:
-    rng = np.random.default_rng(0)
-    count, _, *sides = shape
-    middle = np.broadcast_to(
-        np.array(sides) / 2, (count, len(config.network.landmarks), len(sides))
-    )
-    arrays = {
-        "image": rng.normal(size=shape),
-        "labels": rng.random((count, 1, *sides)) < 0.1,
-        "points": middle,
-    }
-    batch = {k: torch.from_numpy(v.astype(np.float32)).to(device) for k, v in arrays.items()}
-    if isinstance(task, MultiPlanar):
-        batch |= {"labels": batch["labels"][:, 0].long(), "weight": torch.ones(count).to(device)}
-    return batch
 
 
 def _same(tensor: Tensor) -> Tensor:

@@ -118,7 +118,7 @@ def runs_table(study: Study, scores: Mapping[int, pd.DataFrame]) -> pd.DataFrame
             parts = {n: part for n, part in parts.items() if np.isfinite(_of(part, measure)).any()}
             if 0 not in parts:
                 continue
-            pairs = {str(n): _paired(parts[0], part, measure) for n, part in parts.items() if n}
+            pairs = {str(n): paired(parts[0], part, measure) for n, part in parts.items() if n}
             tests = {int(row.measure): row for row in compare(pairs)}
             first = _folds(parts[0], measure)
             for number, part in parts.items():
@@ -210,14 +210,41 @@ def _means(table: pd.DataFrame, measure: str, by: list[str]) -> pd.DataFrame:
     return pd.DataFrame(known.groupby(by)[[measure]].mean())
 
 
-def _paired(
+def paired(
     first: pd.DataFrame, second: pd.DataFrame, measure: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The ears that both scored, folds averaged."""
+    """A measure of the ears that two runs both scored, folds averaged.
+
+    Args:
+        first, second: from `scored_runs.score_runs`.
+        measure: a column of both.
+
+    Returns:
+        (n,) each, in the same order.
+    """
     ears = ["data", "case", "side"]
     one, other = _means(first, measure, ears), _means(second, measure, ears)
     both = sorted(set(one.index) & set(other.index))
     return _of(pd.DataFrame(one.loc[both]), measure), _of(pd.DataFrame(other.loc[both]), measure)
+
+
+def runs_markdown(table: pd.DataFrame) -> str:
+    """All runs as a table in Markdown, a row each, with a note below.
+
+    Args:
+        table: see `runs_table`.
+    """
+    groups = list(dict.fromkeys(zip(table["measure"], table["set"], strict=True)))
+    records = table.to_dict("records")
+    cells = {(row["number"], row["measure"], row["set"]): row for row in records}
+    shown = []
+    for number, run in {row["number"]: row for row in records}.items():
+        row = {"factor": run["factor"], "level": run["level"], "status": run["status"]}
+        for measure, group in groups:
+            found = cells.get((number, measure, group))
+            row[f"{MEASURES[measure]}, {group}"] = _cell(found, measure) if found else ""
+        shown.append(row)
+    return f"{markdown(pd.DataFrame(shown))}\n\n{NOTE}"
 
 
 def _page(
@@ -225,17 +252,7 @@ def _page(
 ) -> str:
     """The report in Markdown: a table of all runs, then the pictures."""
     lines = [f"# {study.name}", "", f"{study.description}. Reference: {study.runs[0].name}.", ""]
-    groups = list(dict.fromkeys(zip(table["measure"], table["set"], strict=True)))
-    records = table.to_dict("records")
-    cells = {(row["number"], row["measure"], row["set"]): row for row in records}
-    shown = []
-    for run in (run for run in study.runs if any(row["number"] == run.number for row in records)):
-        row = {"factor": run.factor, "level": run.level, "status": run.status}
-        for measure, group in groups:
-            found = cells.get((run.number, measure, group))
-            row[f"{MEASURES[measure]}, {group}"] = _cell(found, measure) if found else ""
-        shown.append(row)
-    lines += [markdown(pd.DataFrame(shown)), "", NOTE, ""]
+    lines += [runs_markdown(table), ""]
     if missing:
         lines += [f"Without results: {', '.join(missing)}.", ""]
     for factor, path in pictures.items():

@@ -13,10 +13,14 @@ __all__ = ["SYSTEMS", "Course", "Predict", "System", "system_of"]
 
 #: Systems by the `kind` of their settings.
 SYSTEMS = {
-    "dual-head": System(dual_head.train, dual_head.opened),
-    "slice-cascade": System(slice_cascade.train, slice_cascade.opened, turns=False),
-    "jsdnet": System(jsdnet.train, dual_head.opened),
-    "multi-planar": System(multi_planar.train, multi_planar.opened, turns=False),
+    "dual-head": System(dual_head.train, dual_head.tasks, dual_head.opened),
+    "slice-cascade": System(
+        slice_cascade.train, slice_cascade.tasks, slice_cascade.opened, turns=False
+    ),
+    "jsdnet": System(jsdnet.train, jsdnet.tasks, dual_head.opened),
+    "multi-planar": System(
+        multi_planar.train, multi_planar.tasks, multi_planar.opened, turns=False
+    ),
 }
 
 

@@ -7,6 +7,7 @@ The losses, and that the first network is frozen while the second learns, are ch
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -17,8 +18,12 @@ from otovox.config import TrainConfig
 from otovox.config_systems import JsdnetConfig
 from otovox.intensity import normalise
 from otovox.networks import JSDNet, build
+from otovox.systems.dual_head import DualHead, chunks_shape, example_chunks
 from otovox.systems.system import Course
 from otovox.training_data import VolumeChunks, Volumes
+
+if TYPE_CHECKING:
+    from otovox.training import Task
 
 
 def displacements(points_ijk: Tensor, shape: Shape, *, unit_voxels: float) -> Tensor:
@@ -65,6 +70,7 @@ class DisplacementTask:
         self.config = config
         self.network = network
         self.unit_voxels = config.system.displacement_unit_voxels
+        self.shape = chunks_shape(config)
 
     def losses(self, batch: dict[str, Tensor], iteration: int) -> dict[str, Tensor]:
         """See `training.Task.losses`."""
@@ -90,27 +96,41 @@ class DisplacementTask:
         """The least error in validation (chosen)."""
         return -figures["displacement_voxels"]
 
+    def example(self, image: Tensor) -> dict[str, Tensor]:
+        """See `training.Task.example`."""
+        return example_chunks(self.config, image)
+
+
+def tasks(config: TrainConfig) -> "list[Task]":
+    """See `system.Tasks`: the displacements, then all that the other network learns."""
+    network = _built(config)
+    return [DisplacementTask(config, network.displacement), DualHead(config, network)]
+
+
+def _built(config: TrainConfig) -> JSDNet:
+    network = build(config)
+    assert isinstance(network, JSDNet)
+    return network
+
 
 def train(config: TrainConfig, output: Path, course: Course) -> Bundle:
     """See `system.Course`; the first network is trained in `output`/displacement.
 
     Each of the two is trained for all the iterations of the settings.
     """
-    from otovox.training import DualHead, Hardware, Run, begin, finish, fit
+    from otovox.training import begin, finish, fit
 
     first = output / "displacement"
     if not course.resume and first.exists():
         shutil.rmtree(first)
-    run = Run(course.resume, course.hardware or Hardware())
     begin(config, output, course.origin)
-    network = build(config)
-    assert isinstance(network, JSDNet)
+    network = _built(config)
     datasets = (
         VolumeChunks(course.training, config, course.statistics),
         Volumes(course.validation, course.statistics),
     )
     task = DisplacementTask(config, network.displacement)
-    fit(task, first, datasets, config=config, run=run)
+    fit(task, first, datasets, config=config, run=course.run)
     network.displacement.requires_grad_(False)
-    facts = fit(DualHead(config, network), output, datasets, config=config, run=run)
+    facts = fit(DualHead(config, network), output, datasets, config=config, run=course.run)
     return finish(network, output, config, facts)

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
@@ -43,6 +43,9 @@ from otovox.volume_inference import (
     slabs,
 )
 
+if TYPE_CHECKING:
+    from otovox.training import Task
+
 logger = logging.getLogger(__name__)
 
 #: Planes per forward pass, times the sweep's batch size. Chosen.
@@ -57,8 +60,9 @@ class MultiPlanar:
 
     memory_format = torch.channels_last
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, config: TrainConfig, network: nn.Module) -> None:
         self.network = network
+        self.shape = (config.data.batch_size, 1, *config.data.shape[:2])
 
     def losses(self, batch: dict[str, Tensor], iteration: int) -> dict[str, Tensor]:
         """Cross-entropy (L6); a deformed plane counts less."""
@@ -83,13 +87,22 @@ class MultiPlanar:
         """Dice, as in the framework."""
         return figures["dsc"]
 
+    def example(self, image: Tensor) -> dict[str, Tensor]:
+        """See `training.Task.example`."""
+        labels = (image[:, 0] > 1).long()
+        return {"image": image, "labels": labels, "weight": image.new_ones(len(image))}
+
+
+def tasks(config: TrainConfig) -> "list[Task]":
+    """See `system.Tasks`."""
+    return [MultiPlanar(config, build(config))]
+
 
 def train(config: TrainConfig, output: Path, course: Course) -> Bundle:
     """See `system.Course`; every volume is scaled by itself, so no statistics are needed (L5)."""
-    from otovox.training import Hardware, Run, begin, finish, fit
+    from otovox.training import begin, finish, fit
 
     system = _settings(config)
-    hardware = course.hardware or Hardware()
     begin(config, output, course.origin)
     rng = np.random.default_rng([config.seed, system.views])
     views = draw_views(system.views, min_angle_deg=system.min_angle_deg, rng=rng)
@@ -100,10 +113,10 @@ def train(config: TrainConfig, output: Path, course: Course) -> Bundle:
         TrainingPlanes(course.training, config, views),
         ValidationPlanes(course.validation, config, views),
     )
-    run = Run(course.resume, hardware)
-    facts = fit(MultiPlanar(network), output, datasets, config=config, run=run)
+    run = course.run
+    facts = fit(MultiPlanar(config, network), output, datasets, config=config, run=run)
     if system.fusion == "learned":
-        on_device(network, "cpu" if hardware.accelerator == "cpu" else "auto")
+        on_device(network, run.hardware.device)
         _learn_fusion(network, course.training, output, rng)
     return finish(network.cpu(), output, config, facts)
 

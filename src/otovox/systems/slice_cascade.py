@@ -50,7 +50,7 @@ from otovox.volume_inference import (
 )
 
 if TYPE_CHECKING:
-    from otovox.training import Run
+    from otovox.training import Run, Task
 
 #: Slices per forward pass outside training. Chosen.
 BATCH = 16
@@ -71,8 +71,10 @@ class StageTask:
     memory_format = torch.channels_last
 
     def __init__(self, config: TrainConfig, network: nn.Module) -> None:
+        assert isinstance(network, SliceUNet)
         self.config = config
-        self.network = network
+        self.network: nn.Module = network
+        self.shape = (config.data.batch_size, network.incoming, *config.data.shape[:2])
 
     def losses(self, batch: dict[str, Tensor], iteration: int) -> dict[str, Tensor]:
         """Of (b, c, p, q) slices; see `training.Task.losses`."""
@@ -97,8 +99,23 @@ class StageTask:
         """The lowest loss in training (H8)."""
         return -figures["train_loss"]
 
+    def example(self, image: Tensor) -> dict[str, Tensor]:
+        """See `training.Task.example`."""
+        return {"image": image, "labels": (image[:, :1] > 1).float()}
+
     def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         return segmentation_loss(logits[..., None], labels[..., None], config=self.config.loss)
+
+
+def tasks(config: TrainConfig) -> "list[Task]":
+    """See `system.Tasks`: one per stage."""
+    return [StageTask(config, stage) for stage in _built(config).stages]
+
+
+def _built(config: TrainConfig) -> SliceCascade:
+    network = build(config)
+    assert isinstance(network, SliceCascade)
+    return network
 
 
 def train(config: TrainConfig, output: Path, course: Course) -> Bundle:
@@ -107,20 +124,19 @@ def train(config: TrainConfig, output: Path, course: Course) -> Bundle:
     Grey values are normalised by mean and SD of the training cases (H2), not by `statistics`, which
     clip; what is used stands in the bundle's facts under "intensity".
     """
-    from otovox.training import Hardware, Run, begin, finish
+    from otovox.training import begin, finish
 
     if not course.resume:
         for place in output.glob("stage-*"):
             shutil.rmtree(place)
-    run = Run(course.resume, course.hardware or Hardware())
+    run = course.run
     training, validation = (
         [stacked(case, config.data.shape, output / "stacks") for case in part]
         for part in (course.training, course.validation)
     )
     given = grey_statistics(training)
     begin(config, output, {**course.origin, "intensity": asdict(given)})
-    network = build(config)
-    assert isinstance(network, SliceCascade)
+    network = _built(config)
     order = settings_of(config).order
     facts: dict[str, Any] = {}
     for number, view in enumerate(order, start=1):
@@ -170,7 +186,7 @@ def _after(
     run: "Run",
 ) -> Stacked:
     """A case with the mask of one stage more, which is kept in a folder."""
-    stage = on_device(stage, "cpu" if run.hardware.accelerator == "cpu" else "auto")
+    stage = on_device(stage, run.hardware.device)
     image = Scaling(statistics).apply(case.image)
     seen = _probability(_running(stage), image, case.masks, view)
     mask = _masked(seen, largest=settings_of(config).largest_component)

@@ -13,7 +13,7 @@ from otovox.volume import Scan
 from otovox.volume_inference import Sweep, VolumePrediction
 
 if TYPE_CHECKING:
-    from otovox.training import Hardware
+    from otovox.training import Hardware, Run, Task
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,19 @@ class Course:
     resume: bool = True
     hardware: "Hardware | None" = None
 
+    @property
+    def run(self) -> "Run":
+        """How to train, in the words of `training.fit`."""
+        from otovox.training import Hardware, Run
+
+        return Run(self.resume, self.hardware or Hardware())
+
 
 #: Trains a system: its settings, the folder for checkpoints, curves and the finished model
 #: (`model/`), and the course; the best model.
 Train = Callable[[TrainConfig, Path, Course], Bundle]
+#: What is trained with settings, one after the other, each with weights of its own.
+Tasks = Callable[[TrainConfig], "list[Task]"]
 
 
 class Predict(Protocol):
@@ -81,11 +90,13 @@ class System:
 
     Attributes:
         train: on cases.
+        tasks: of its training.
         opened: a trained one, ready for scans.
         turns: whether it has test-time augmentation by turns of the cube.
     """
 
     train: Train
+    tasks: Tasks
     opened: Opened
     turns: bool = True
 
