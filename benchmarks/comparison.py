@@ -14,13 +14,14 @@ import json
 import os
 import platform
 import shutil
+from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from marks import write_between
-from reproduction import SETS, VALIDATION, otovox_command, render, test_sets
+from reproduction import SETS, VALIDATION, Sets, otovox_command, render, test_sets
 
 import otovox
 from otovox.figures import levels
@@ -39,6 +40,18 @@ H10 = {
     "dice": "Dice", "iou": "Jaccard", "accuracy": "accuracy", "precision": "precision",
     "recall": "recall", "specificity": "specificity", "auc": "AUC", "hd_mm": "HD, mm",
 }  # fmt: skip
+#: The set with disease, for L9-L11: as clinical scanners see it.
+DISEASED: Sets = {
+    "D": [
+        ("msct", diagnosis, cases, seed)
+        for diagnosis, cases, seed in (
+            ("healthy", 6, 6000), ("otosclerosis", 3, 6100), ("incomplete_partition", 2, 6200),
+            ("hypoplasia", 1, 6300), ("absent_lateral_canal", 1, 6400), ("common_cavity", 1, 6500),
+        )
+    ]
+}  # fmt: skip
+#: Models that look at it: the run's MPUNet, and the one that comes with otovox.
+LOOKING = {"mpunet": "MPUNet of the runs above, first fold", "own": "the model within otovox"}
 RATES = [field.name for field in fields(Rates)]
 
 
@@ -53,6 +66,15 @@ def run(work: Path) -> None:
                    *common, "--base", settings / "base.toml", "--tta", "none")  # fmt: skip
 
 
+def look_at_disease(work: Path) -> None:
+    """Both models at the diseased set."""
+    scans = sorted((work / "D" / "images").iterdir())
+    mpunet = next(one for one in load_study(SYSTEMS).runs if one.factor == "MPUNet")
+    model = work / SYSTEMS / "runs" / mpunet.name / "fold-0" / "model"
+    for name, how in zip(LOOKING, (("--model", model), ()), strict=True):
+        otovox_command("analyze", *scans, *how, "--output", work / f"disease-{name}", "--quiet")
+
+
 def report(work: Path, output: Path) -> None:
     """Score what is there; tables and pictures."""
     output.mkdir(parents=True, exist_ok=True)
@@ -63,6 +85,10 @@ def report(work: Path, output: Path) -> None:
             pictures = found.glob("*.png") if study == ABLATIONS else ()
             for path in (found / "runs.csv", *pictures):
                 shutil.copy(path, output / f"{study}-{path.name}")
+    for name in LOOKING:
+        if (work / f"disease-{name}").is_dir():
+            otovox_command("evaluate", work / f"disease-{name}", "--data", work / "D",
+                           "--output", work / "scores-D" / name)  # fmt: skip
     table = pd.read_csv(output / f"{SYSTEMS}-runs.csv")
     names = table["factor"].str.cat(table["level"], sep=", ")
     levels(table.assign(level=names), output / "systems.png", title="system")
@@ -149,6 +175,11 @@ def page(work: Path, output: Path) -> None:
         markdown(rates(work)),
         "Mean ± SD over the folds' validation ears; in brackets the paper's, on micro-CT.",
         markdown(cascades(work)),
+        "### By condition and by the Likert score (L9-L11)",
+        f"The diseased set: phantoms in {DISEASED['D'][0][0]}, "
+        + ", ".join(f"{kind[2]} {kind[1].replace('_', ' ')}" for kind in DISEASED["D"])
+        + ".",
+        *_by_condition(work),
         "### What one scan costs",
         costs(),
         f"### Ablations ({_told(folds[1])})",
@@ -156,6 +187,15 @@ def page(work: Path, output: Path) -> None:
         *(f"![{path.stem}](comparison/{path.name})" for path in pictures),
     ]
     write_between(ROOT / "docs" / "comparison.md", "\n\n".join(body))
+
+
+def _by_condition(work: Path) -> Iterator[str]:
+    """The tables of every model that has looked at the diseased set."""
+    for name, told in LOOKING.items():
+        path = work / "scores-D" / name / "likert.md"
+        if path.is_file():
+            yield f"**{told[0].upper()}{told[1:]}**"
+            yield path.read_text("utf-8").strip()
 
 
 def _told(folds: pd.Series) -> str:
@@ -180,8 +220,9 @@ def main() -> None:
     parser.add_argument("--report", action="store_true", help="only report what is there")
     options = parser.parse_args()
     if not options.report:
-        render(options.work)
+        render(options.work, SETS | DISEASED)
         run(options.work)
+        look_at_disease(options.work)
     report(options.work, options.output)
     page(options.work, options.output)
 

@@ -24,8 +24,10 @@ from otovox.paper_tables import markdown
 
 HERE = Path(__file__).parent
 SYSTEMS = ("multi-task", "segmentation-only", "landmarks-only")
+#: By name of a set.
+Sets = dict[str, list[tuple[str, str, int, int]]]
 #: Per set: scanner, diagnosis, cases, first seed. No other phantom has these seeds.
-SETS = {
+SETS: Sets = {
     "A": [("fpvct-frozen", "healthy", 18, 1000)],
     "B": [("fpvct-clinical", "healthy", 4, 2000), ("fpvct-clinical", "otosclerosis", 1, 2010)],
     "W": [("msct-embalmed", "healthy", 5, 3000)],
@@ -47,9 +49,9 @@ def otovox_command(*arguments: object) -> None:
         raise SystemExit(done.returncode)
 
 
-def render(work: Path) -> None:
-    """The phantom sets."""
-    for name, kinds in SETS.items():
+def render(work: Path, sets: Sets) -> None:
+    """Phantom sets; cases that are there are kept."""
+    for name, kinds in sets.items():
         for scanner, diagnosis, cases, seed in kinds:
             otovox_command("phantom", "--output", work / name, "--scanner", scanner,
                            "--diagnosis", diagnosis, "--cases", cases, "--seed", seed)  # fmt: skip
@@ -136,7 +138,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=HERE.parent / "docs" / "reproduction")
     options = parser.parse_args()
     counts = (f"{name} {sum(kind[2] for kind in kinds)}" for name, kinds in SETS.items())
-    render(options.work)
+    render(options.work, SETS)
     for system in SYSTEMS:
         train(options.work, system)
     score(options.work, options.output)

@@ -88,6 +88,21 @@ def test_the_bundle_of_a_run_can_be_loaded(tmp_path, datasets):
     assert again.network()(torch.zeros(1, 1, 16, 16, 16)).heatmaps is not None
 
 
+@pytest.mark.parametrize(("devices", "one"), [("auto", "1"), ("1", "1"), ("2,", "2,")])
+def test_one_device_of_those_that_are_there(devices, one):
+    from otovox.training import Hardware
+
+    assert Hardware("gpu", devices).alone().devices == one
+
+
+@pytest.mark.parametrize(("devices", "nodes"), [("2", 1), ("0,1", 1), ("-1", 1), ("1", 2)])
+def test_several_devices_are_refused_where_one_trains(devices, nodes):
+    from otovox.training import Hardware
+
+    with pytest.raises(ConfigError, match="one device"):
+        Hardware("gpu", devices, nodes).alone()
+
+
 def test_other_systems_need_a_data_set(tmp_path):
     from otovox.systems.dual_head import train_on_phantoms
     from otovox.training import Run

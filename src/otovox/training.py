@@ -7,8 +7,10 @@ at its end, and a killed run goes on from there.
 import csv
 import json
 import logging
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import re
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,6 +19,7 @@ import numpy as np
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar, WeightAveraging
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
@@ -150,6 +153,16 @@ class Hardware:
         """Where a network runs between two trainings, in the words of `engine.on_device`."""
         return "cpu" if self.accelerator == "cpu" else "auto"
 
+    def alone(self) -> "Hardware":
+        """One device of these, for systems that do more than train one network.
+
+        Raises:
+            ConfigError: if several are asked for by number or name.
+        """
+        if self.nodes > 1 or not re.fullmatch(r"auto|1|\d+,", self.devices):
+            raise ConfigError("this system trains on one device: leave out --devices and --nodes")
+        return replace(self, devices="1" if self.devices == "auto" else self.devices)
+
 
 class Intervals(Sampler[int]):
     """The sample numbers of one interval after the other, the same whether resumed or not.
@@ -189,6 +202,13 @@ class Run:
     resume: bool = True
     hardware: Hardware = Hardware()
     iterations: int | None = None
+
+
+@rank_zero_only
+def clear(folders: Iterable[Path]) -> None:
+    """Remove what an earlier run left, once however many processes train."""
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def begin(config: TrainConfig, output: Path, origin: Mapping[str, Any]) -> None:

@@ -4,7 +4,6 @@ Source: Zhang et al. 2020, Medical Image Analysis 60:101621; as a baseline of St
 The losses, and that the first network is frozen while the second learns, are chosen.
 """
 
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -118,11 +117,11 @@ def train(config: TrainConfig, output: Path, course: Course) -> Bundle:
 
     Each of the two is trained for all the iterations of the settings.
     """
-    from otovox.training import begin, finish, fit
+    from otovox.training import begin, clear, finish, fit
 
     first = output / "displacement"
-    if not course.resume and first.exists():
-        shutil.rmtree(first)
+    if not course.resume:
+        clear([first])
     begin(config, output, course.origin)
     network = _built(config)
     datasets = (

@@ -8,6 +8,7 @@ that are set, the best kept, where L6 ends it 15 epochs after the best.
 import logging
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -114,6 +115,8 @@ def train(config: TrainConfig, output: Path, course: Course) -> Bundle:
         ValidationPlanes(course.validation, config, views),
     )
     run = course.run
+    if system.fusion == "learned":
+        run = replace(run, hardware=run.hardware.alone())
     facts = fit(MultiPlanar(config, network), output, datasets, config=config, run=run)
     if system.fusion == "learned":
         on_device(network, run.hardware.device)

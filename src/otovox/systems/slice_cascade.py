@@ -6,7 +6,7 @@ of its own mask the largest part in three dimensions is kept (H4). There are no 
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -124,12 +124,11 @@ def train(config: TrainConfig, output: Path, course: Course) -> Bundle:
     Grey values are normalised by mean and SD of the training cases (H2), not by `statistics`, which
     clip; what is used stands in the bundle's facts under "intensity".
     """
-    from otovox.training import begin, finish
+    from otovox.training import begin, clear, finish
 
+    run = replace(course.run, hardware=course.run.hardware.alone())
     if not course.resume:
-        for place in output.glob("stage-*"):
-            shutil.rmtree(place)
-    run = course.run
+        clear(output.glob("stage-*"))
     training, validation = (
         [stacked(case, config.data.shape, output / "stacks") for case in part]
         for part in (course.training, course.validation)
