@@ -107,6 +107,9 @@ def measure_ear(ear: EarPrediction, field: Grid) -> EarMeasurements:
     ]
     completeness = _completeness(ear, field, canals)
     reasons = _reasons(cochlea, canals, completeness)
+    if _malformed(completeness):
+        cochlear = {one.name for one in QUANTITIES if one.group in COCHLEAR_GROUPS}
+        found = {name: value for name, value in found.items() if name not in cochlear}
     found |= plain | {"completeness_likert": float(completeness.likert)}
     return EarMeasurements(
         _table(QUANTITIES, found, reasons, samples), cochlea, canals, completeness
@@ -142,13 +145,22 @@ def _completeness(ear: EarPrediction, field: Grid, canals: Canals) -> Completene
     )
 
 
+def _malformed(completeness: Completeness) -> bool:
+    """Whether the cochlea's numbers would mislead."""
+    return "cochlea" in completeness.missing or completeness.likert > 2
+
+
 def _reasons(cochlea: Cochlea, canals: Canals, completeness: Completeness) -> dict[str, str]:
     """Why something is withheld, by group or name."""
-    why = "; ".join(cochlea.problems)
-    malformed = "cochlea" in completeness.missing or completeness.likert > 2
-    if malformed:
+    reasons = {
+        f"{name}_canal_{what}": canal.problem
+        for name, canal in canals.canals.items()
+        for what in CANAL_MEASURES
+    }
+    if _malformed(completeness):
         why = f"not to be used where parts are missing: {', '.join(completeness.missing)}"
-    reasons = {group: why for group in COCHLEAR_GROUPS}
+        return reasons | dict.fromkeys(COCHLEAR_GROUPS, why)
+    reasons |= dict.fromkeys(COCHLEAR_GROUPS, "; ".join(cochlea.problems))
     for insertion in cochlea.insertions:
         array = key_of(insertion.array)
         if np.isnan(insertion.angle_deg):
@@ -157,10 +169,6 @@ def _reasons(cochlea: Cochlea, canals: Canals, completeness: Completeness) -> di
                 reasons[f"{what}_{array}"] = too_long
         elif np.isnan(insertion.tip_ganglion_hz):
             reasons[f"tip_frequency_{array}"] = "the published map ends at 720 degrees"
-    for name, canal in canals.canals.items():
-        reasons |= {f"{name}_canal_{what}": canal.problem for what in CANAL_MEASURES}
-    if malformed:
-        reasons["malformed"] = why
     return reasons
 
 
@@ -208,17 +216,15 @@ def _table(
     reasons: Mapping[str, str],
     samples: Sequence[Mapping[str, float]],
 ) -> dict[str, Measurement]:
-    table = {}
-    for quantity in quantities:
-        name, group = quantity.name, quantity.group
-        malformed = group in COCHLEAR_GROUPS and "malformed" in reasons
-        table[name] = _measurement(
-            quantity,
-            np.nan if malformed else found.get(name, np.nan),
-            [sample[name] for sample in samples if name in sample],
-            reasons.get(group, "") if malformed else reasons.get(name) or reasons.get(group, ""),
+    return {
+        one.name: _measurement(
+            one,
+            found.get(one.name, np.nan),
+            [sample[one.name] for sample in samples if one.name in sample],
+            reasons.get(one.name) or reasons.get(one.group, ""),
         )
-    return table
+        for one in quantities
+    }
 
 
 def _measurement(
