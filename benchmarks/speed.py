@@ -58,10 +58,32 @@ print(times)
 """
 
 
-def measured(command: list[str]) -> dict[str, Any]:
+STEPS = """
+import resource, time, torch
+from otovox.config import load_preset
+from otovox.systems import system_of
+from otovox.training import keep_freed_memory
+torch.set_num_threads(1)
+if KEEP: keep_freed_memory()
+task, = system_of(load_preset("labyrinth")).tasks(load_preset("labyrinth"))
+torch.manual_seed(0)
+image = torch.randn(task.shape).contiguous(memory_format=task.memory_format)
+task.network.to(memory_format=task.memory_format)
+seconds = []
+for n in range(8):
+    start = time.perf_counter(); task.network.zero_grad()
+    task.losses(task.example(image), 0)["loss"].backward()
+    seconds.append(time.perf_counter() - start)
+used = resource.getrusage(resource.RUSAGE_SELF)
+share = used.ru_stime / (used.ru_stime + used.ru_utime)
+print({"step_s": round(sorted(seconds)[4], 2), "share_in_kernel": round(share, 2)})
+"""
+
+
+def measured(command: list[str], **environment: str) -> dict[str, Any]:
     """Run a command; its wall time, peak memory, and what it printed last."""
-    start = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    start, env = time.perf_counter(), os.environ | environment
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env)
     assert process.stdout is not None
     output = process.stdout.read()
     _, status, usage = os.wait4(process.pid, 0)
@@ -90,6 +112,11 @@ def main() -> None:
         for kind, scanner in (("ear", "fpvct"), ("ear", "msct"), ("head", "msct")):
             code = f"SCANNER, KIND = {scanner!r}, {kind!r}{CASE}"
             results[f"phantom {scanner} {kind}"] = measured([python, "-c", code])
+        for name, keep in (("freed memory kept", True), ("as it comes", False)):
+            code = [python, "-c", f"KEEP = {keep}{STEPS}"]
+            results[f"training step, one thread, {name}"] = measured(code)
+        few = measured([python, "-c", f"KEEP = False{STEPS}"], MALLOC_TRIM_THRESHOLD_="65536")
+        results["training step, one thread, as dask's workers have it"] = few
         results["engines"] = measured([python, "-c", ENGINES])
         otovox = [python, "-m", "otovox"]
         subprocess.run(

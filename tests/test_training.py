@@ -1,5 +1,8 @@
 """Training: a killed run ends where an unbroken one does."""
 
+import platform
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -109,3 +112,23 @@ def test_other_systems_need_a_data_set(tmp_path):
 
     with pytest.raises(ConfigError, match="--data"):
         train_on_phantoms(load_preset("autocasnet-unet"), tmp_path / "run", run=Run())
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="others are left alone")
+def test_freed_memory_is_asked_for_once():
+    pages = """
+import resource, numpy as np
+from otovox.training import keep_freed_memory
+count = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+touched = []
+for _ in range(2):
+    before = count()
+    for _ in range(10): np.ones(4_000_000)
+    touched.append(count() - before)
+    keep_freed_memory()
+    np.ones(4_000_000)
+print(*touched)
+"""
+    done = subprocess.run([sys.executable, "-c", pages], capture_output=True, text=True, check=True)
+    before, after = (int(word) for word in done.stdout.split())
+    assert after < before / 5

@@ -75,12 +75,16 @@ def run(
 ) -> None:
     """Train and predict every fold of every run; what is done is kept."""
     from otovox.case_results import Plan
+    from otovox.dataset import read_index
     from otovox.study import running
     from otovox.workers import Workers
 
     set_up_logging(verbose=True)
     plan, settings = _settled(study, only, base, scale)
     _print_runs(settings)
+    # Before minutes are spent on an estimate.
+    for dataset in (data, *test):
+        read_index(dataset)
     if estimate:
         share = 1 if scheduler else workers or running.local_workers()
         _print_estimate([one for _, one in settings], folds, share, device)
@@ -150,6 +154,7 @@ def _print_estimate(
 
     known = [config for config in configs if not isinstance(config, str)]
     cuda = torch.cuda.is_available() and device not in ("cpu", "torch")
+    typer.echo("Timing a training step of each system")
     found = costs(known, "cuda" if cuda else "cpu", workers)
     for name, each in found.items():
         told = f"{each.step_s:.3g} s a step, {each.hours:.3g} h a fold, {each.memory_gib:.1f} GiB"

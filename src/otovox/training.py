@@ -5,10 +5,12 @@ at its end, and a killed run goes on from there.
 """
 
 import csv
+import ctypes
 import json
 import logging
 import re
 import shutil
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,6 +32,10 @@ from otovox.errors import ConfigError
 logger = logging.getLogger(__name__)
 
 Samples = Dataset[dict[str, Tensor]]
+
+#: Options of glibc's mallopt: M_MMAP_MAX, M_TRIM_THRESHOLD and M_TOP_PAD, in bytes. Source of the
+#: numbers: malloc.h; no array is mapped by itself, 2 GiB may lie free. Chosen.
+MALLOC_OPTIONS = ((-4, 0), (-1, 2**31 - 1), (-2, 2**26))
 
 
 class Task(Protocol):
@@ -240,6 +246,7 @@ def fit(
     Returns:
         Of the best: its "iteration", and its "validation" figures.
     """
+    keep_freed_memory()
     output.mkdir(parents=True, exist_ok=True)
     last = output / "last.ckpt"
     resumed = run.resume and last.is_file()
@@ -298,6 +305,21 @@ def finish(
     save_bundle(output / "model", network, config, facts=known)
     logger.info("best at iteration %d: %s", known["iteration"], json.dumps(known["validation"]))
     return load_bundle(output / "model")
+
+
+def keep_freed_memory() -> None:
+    """Let this process keep memory that torch frees, for the next step asks for as much again.
+
+    glibc gives large arrays back to the system one by one and gets them anew page by page: a tenth
+    to a third of a training step on the CPU, more in workers of dask, which has it keep even less
+    (`benchmarks/speed.py`). Other systems are left alone.
+    """
+    if sys.platform != "linux":
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        for option, value in MALLOC_OPTIONS:
+            mallopt(option, value)
 
 
 def _best(task: Task, output: Path, config: TrainConfig) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from otovox.config import TrainConfig
 from otovox.config_systems import SliceCascadeConfig
 from otovox.systems import system_of
-from otovox.training import Task
+from otovox.training import Task, keep_freed_memory
 
 #: Sides of a chunk or slice that is timed on a CPU are halved until it has no more voxels than
 #: this, and the figures multiplied by what was left out: chosen, some seconds a step.
@@ -41,6 +41,7 @@ def cost(config: TrainConfig, device: str) -> Cost:
         device: "cpu" or "cuda".
     """
     seconds, memory = 0.0, 0.0
+    keep_freed_memory()
     for task in system_of(config).tasks(config):
         shape = task.shape
         timed = shape if device == "cuda" else _smaller(shape, config.stride)
