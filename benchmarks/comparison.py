@@ -25,6 +25,7 @@ from reproduction import SETS, VALIDATION, Sets, otovox_command, render, test_se
 
 import otovox
 from otovox.figures import levels
+from otovox.likert_tables import OURS, printed
 from otovox.metrics import Rates
 from otovox.paper_tables import markdown, published, read_scores
 from otovox.statistics import compare
@@ -51,7 +52,7 @@ DISEASED: Sets = {
     ]
 }  # fmt: skip
 #: Models that look at it: the run's MPUNet, and the one that comes with otovox.
-LOOKING = {"mpunet": "MPUNet of the runs above, first fold", "own": "the model within otovox"}
+LOOKING = {"mpunet": "MPUNet, first fold", "own": "the model within otovox"}
 RATES = [field.name for field in fields(Rates)]
 
 
@@ -176,7 +177,7 @@ def page(work: Path, output: Path) -> None:
         "Mean ± SD over the folds' validation ears; in brackets the paper's, on micro-CT.",
         markdown(cascades(work)),
         "### By condition and by the Likert score (L9-L11)",
-        f"The diseased set: phantoms in {DISEASED['D'][0][0]}, "
+        f"Phantoms seen by {DISEASED['D'][0][0].upper()}: "
         + ", ".join(f"{kind[2]} {kind[1].replace('_', ' ')}" for kind in DISEASED["D"])
         + ".",
         *_by_condition(work),
@@ -190,12 +191,19 @@ def page(work: Path, output: Path) -> None:
 
 
 def _by_condition(work: Path) -> Iterator[str]:
-    """The tables of every model that has looked at the diseased set."""
-    for name, told in LOOKING.items():
-        path = work / "scores-D" / name / "likert.md"
-        if path.is_file():
-            yield f"**{told[0].upper()}{told[1:]}**"
-            yield path.read_text("utf-8").strip()
+    """Both tables of Lim et al. 2024, with every model that has looked at the diseased set."""
+    folders = {work / "scores-D" / name: told for name, told in LOOKING.items()}
+    for file, by in (("dsc-by-subgroup.csv", "subgroup"), ("dsc-by-likert.csv", "from")):
+        found = {told: pd.read_csv(folder / file) for folder, told in folders.items()
+                 if (folder / file).is_file()}  # fmt: skip
+        if found:
+            ours = [each[each["from"] == OURS].assign(**{"from": told})
+                    for told, each in found.items()]  # fmt: skip
+            first = next(iter(found.values()))
+            table = pd.concat([*ours, first[first["from"] != OURS]])
+            order = list(dict.fromkeys(table[by]))
+            table = table.sort_values(by, key=lambda names: names.map(order.index), kind="stable")
+            yield markdown(printed(table))
 
 
 def _told(folds: pd.Series) -> str:

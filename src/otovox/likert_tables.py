@@ -203,7 +203,7 @@ def write_likert_tables(table: pd.DataFrame, folder: Path) -> list[Path]:
     for path, frame in zip(files, frames.values(), strict=True):
         with replacing(path) as beside:
             frame.to_csv(beside, index=False)
-    text = "\n\n".join(markdown(_printed(frame)) for frame in frames.values())
+    text = "\n\n".join(markdown(printed(frame)) for frame in frames.values())
     with replacing(folder / "likert.md") as beside:
         beside.write_text(f"{text}\n\n{NOTE}\n", "utf-8")
     return [*files, folder / "likert.md"]
@@ -223,8 +223,15 @@ def _check(table: pd.DataFrame, *columns: str) -> None:
         raise InputError(f"the table of scores lacks {', '.join(lacking)}")
 
 
-def _printed(frame: pd.DataFrame) -> pd.DataFrame:
-    """Text cells: whole numbers of ears, p with three digits, everything else with the paper's."""
+def printed(frame: pd.DataFrame) -> pd.DataFrame:
+    """A table's cells as text.
+
+    Args:
+        frame: from `subgroup_table` or `likert_table`.
+
+    Returns:
+        Whole numbers of ears, p with three digits, everything else with the paper's.
+    """
     return pd.DataFrame({name: [_cell(name, value) for value in frame[name]] for name in frame})
 
 
