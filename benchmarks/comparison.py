@@ -14,7 +14,7 @@ import json
 import os
 import platform
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import fields
 from pathlib import Path
 
@@ -100,10 +100,9 @@ def rates(work: Path) -> pd.DataFrame:
     known = published()
     rows = []
     for one in load_study(SYSTEMS).runs:
-        path = work / SYSTEMS / "scores" / one.name / "A.csv"
-        if not path.is_file() or not one.factor.startswith("AutoCasNet"):
+        scores = _scores(work, one.name, ("A",))
+        if scores.empty or not one.factor.startswith("AutoCasNet"):
             continue
-        scores = pd.read_csv(path)
         shares = [Rates(*row) for row in scores[RATES].to_numpy()]
         scores["auc"] = [one.auc for one in shares]
         scores = scores.replace(np.inf, np.nan)
@@ -121,9 +120,9 @@ def cascades(work: Path) -> pd.DataFrame:
     runs = load_study(SYSTEMS).runs
     found = []
     for cascade in (one for one in runs if one.level == "cascade"):
-        own = _scores(work, cascade.name)
+        own = _scores(work, cascade.name, SETS)
         singles = [one for one in runs if one.factor == cascade.factor and one is not cascade]
-        others = {one.level: _scores(work, one.name) for one in singles}
+        others = {one.level: _scores(work, one.name, SETS) for one in singles}
         pairs = {level: paired(other, own, "dice") for level, other in others.items()}
         for test in compare({level: pair for level, pair in pairs.items() if len(pair[0])}):
             found.append(
@@ -138,13 +137,12 @@ def cascades(work: Path) -> pd.DataFrame:
     return pd.DataFrame(found)
 
 
-def _scores(work: Path, name: str) -> pd.DataFrame:
-    """Of validation and test ears."""
-    paths = [work / SYSTEMS / "scores" / name / f"{part}.csv" for part in SETS]
-    columns = ["data", "case", "side", "dice"]
-    return pd.concat(
-        [pd.DataFrame(columns=columns), *(read_scores(path) for path in paths if path.is_file())]
-    )
+def _scores(work: Path, name: str, sets: Iterable[str]) -> pd.DataFrame:
+    """Of a run's ears of some sets, all folds."""
+    folder = work / SYSTEMS / "scores" / name
+    paths = [path for part in sets for path in sorted(folder.glob(f"{part}-*.csv"))]
+    columns = pd.DataFrame(columns=["data", "case", "side", "dice"])
+    return pd.concat([columns, *(read_scores(path) for path in paths)])
 
 
 def costs() -> str:

@@ -255,17 +255,17 @@ def test_a_study_runs_goes_on_and_is_reported(folder, base, tmp_path):
     dice = table[(table["measure"] == "dice") & (table["set"] == TESTS)]
     assert dice["ears"].tolist() == [3, 3]
     assert dice["pairs"].tolist()[1] == 3
-    scored = pd.read_csv(out / "scores" / names[1] / "other.csv")
+    scored = pd.read_csv(out / "scores" / names[1] / "other-fold-0.csv")
     assert dice["mean"].tolist()[1] == pytest.approx(scored["dice"].mean())
     assert (out / "report" / "norm.png").stat().st_size > 1000
     page = (out / "report" / "report.md").read_text()
     assert "| norm | batch | stated |" in page
     assert "Without results: 02-activation-relu, 03-channels-short" in page
-    kept = (out / "scores" / names[1] / "other.csv").stat().st_mtime_ns
+    kept = (out / "scores" / names[1] / "other-fold-0.csv").stat().st_mtime_ns
     write_report(out, folder, [other])
-    assert (out / "scores" / names[1] / "other.csv").stat().st_mtime_ns == kept
+    assert (out / "scores" / names[1] / "other-fold-0.csv").stat().st_mtime_ns == kept
     write_report(out, folder, [other], fresh=True)
-    assert (out / "scores" / names[1] / "other.csv").stat().st_mtime_ns > kept
+    assert (out / "scores" / names[1] / "other-fold-0.csv").stat().st_mtime_ns > kept
     code, text = run("run", "systems", *command[2:])
     assert code == 2
     assert "tells of another study" in text

@@ -155,20 +155,20 @@ def _scored(folder: Path, run: Run, datasets: Sequence[Path], *, fresh: bool) ->
     place = folder / RUNS / run.name
     parts = []
     for number, dataset in enumerate(datasets if place.is_dir() else ()):
-        folds = folds_of([place], dataset)
-        results = [path for fold in folds.values() for path in fold.glob(f"*/{RESULT}")]
-        if not results:
-            continue
-        kept = folder / SCORES / run.name / f"{dataset.resolve().name}.csv"
-        newest = max(path.stat().st_mtime_ns for path in results)
-        if fresh or not kept.is_file() or kept.stat().st_mtime_ns <= newest:
-            table, _ = score_runs(folds, dataset)
-            if table.empty or "dice" not in table:
+        for fold, results in folds_of([place], dataset).items():
+            found = list(results.glob(f"*/{RESULT}"))
+            if not found:
                 continue
-            with replacing(kept) as beside:
-                table.to_csv(beside, index=False)
-        # Read back, so that scores that were kept and new ones are of the same types.
-        parts.append(read_scores(kept).assign(test=number > 0))
+            kept = folder / SCORES / run.name / f"{dataset.resolve().name}-{fold}.csv"
+            newest = max(path.stat().st_mtime_ns for path in found)
+            if fresh or not kept.is_file() or kept.stat().st_mtime_ns <= newest:
+                table, _ = score_runs({fold: results}, dataset)
+                if table.empty or "dice" not in table:
+                    continue
+                with replacing(kept) as beside:
+                    table.to_csv(beside, index=False)
+            # Read back, so that scores that were kept and new ones are of the same types.
+            parts.append(read_scores(kept).assign(test=number > 0))
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
 
