@@ -116,19 +116,19 @@ def rates(work: Path) -> pd.DataFrame:
 
 
 def cascades(work: Path) -> pd.DataFrame:
-    """Each cascade against its single views: Wilcoxon's test over validation and test ears."""
+    """Each cascade against its views alone and its reverse: Wilcoxon's test over all ears."""
     runs = load_study(SYSTEMS).runs
     found = []
     for cascade in (one for one in runs if one.level == "cascade"):
         own = _scores(work, cascade.name, SETS)
-        singles = [one for one in runs if one.factor == cascade.factor and one is not cascade]
-        others = {one.level: _scores(work, one.name, SETS) for one in singles}
+        rest = [one for one in runs if one.factor == cascade.factor and one is not cascade]
+        others = {one.level: _scores(work, one.name, SETS) for one in rest}
         pairs = {level: paired(other, own, "dice") for level, other in others.items()}
         for test in compare({level: pair for level, pair in pairs.items() if len(pair[0])}):
             found.append(
                 {
                     "cascade": cascade.factor,
-                    "less its view": test.measure,
+                    "less": test.measure,
                     "ears": test.n,
                     "median difference of Dice": f"{test.median_difference:+.3f}",
                     "p (Holm)": f"{test.p_holm:.2g}",
