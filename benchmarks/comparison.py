@@ -103,8 +103,7 @@ def rates(work: Path) -> pd.DataFrame:
         scores = _scores(work, one.name, ("A",))
         if scores.empty or not one.factor.startswith("AutoCasNet"):
             continue
-        shares = [Rates(*row) for row in scores[RATES].to_numpy()]
-        scores["auc"] = [one.auc for one in shares]
+        scores["auc"] = [Rates(*row).auc for row in scores[RATES].to_numpy()]
         scores = scores.replace(np.inf, np.nan)
         row = {"system": f"{one.factor}, {one.level}", "ears": len(scores)}
         theirs = known[known["system"] == one.published].set_index("measure")["mean"]

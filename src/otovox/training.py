@@ -214,7 +214,8 @@ class Run:
 def clear(folders: Iterable[Path]) -> None:
     """Remove what an earlier run left, once however many processes train."""
     for folder in folders:
-        shutil.rmtree(folder, ignore_errors=True)
+        if folder.exists():
+            shutil.rmtree(folder)
 
 
 def begin(config: TrainConfig, output: Path, origin: Mapping[str, Any]) -> None:
