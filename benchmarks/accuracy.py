@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 import otovox
-from otovox.evaluation import (
+from otovox.evaluation.scores import (
     EarScore,
     extra_ears,
     score_case,
@@ -24,7 +24,7 @@ from otovox.evaluation import (
     write_scores,
     write_statistics,
 )
-from otovox.inference import open_analyzer
+from otovox.inference.ears import open_analyzer
 from otovox.phantom import make_case
 
 #: Training draws anatomies from seed 0 on, validation from 900,000 on.

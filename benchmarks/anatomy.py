@@ -16,8 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
-from otovox.anatomy import Side
-from otovox.geometry import FloatArray, Pose, unit
+from otovox.core.anatomy import Side
+from otovox.core.geometry import FloatArray, Pose, unit
+from otovox.core.volume import Grid
 from otovox.phantom.cache import MIDDLE_MM
 from otovox.phantom.canvas import Canvas, occupancy
 from otovox.phantom.labyrinth import (
@@ -29,7 +30,6 @@ from otovox.phantom.labyrinth import (
     draw_labyrinth,
     paint,
 )
-from otovox.volume import Grid
 
 #: Voxel edge of volumes and extents, mm.
 STEP_MM = 0.25

@@ -21,12 +21,12 @@ import pandas as pd
 from scipy.stats import spearmanr
 
 import otovox
-from otovox.calibration import Reliability, alarm_threshold, ear_reliability, pooled, roc
-from otovox.evaluation import score_case
-from otovox.figures import reliability_diagram, roc_curves, uncertainty_scatter
-from otovox.inference import Analyzer, open_analyzer
+from otovox.evaluation.calibration import Reliability, alarm_threshold, ear_reliability, pooled, roc
+from otovox.evaluation.figures import reliability_diagram, roc_curves, uncertainty_scatter
+from otovox.evaluation.scores import score_case
+from otovox.inference.ears import Analyzer, open_analyzer
+from otovox.inference.unusual import TITLES, Flag, save_flags, scores
 from otovox.phantom import DIAGNOSES, make_case
-from otovox.unusual import TITLES, Flag, save_flags, scores
 
 #: No training or validation sample, and no other benchmark, uses these.
 FIRST_SEED = {"calibration": 8_000, "test": 8_500}

@@ -24,14 +24,14 @@ from marks import write_between
 from reproduction import SETS, VALIDATION, Sets, otovox_command, render, test_sets
 
 import otovox
-from otovox.figures import levels
-from otovox.likert_tables import OURS, printed
-from otovox.metrics import Rates
-from otovox.paper_tables import markdown, published, read_scores
-from otovox.statistics import compare
-from otovox.study import load_study
-from otovox.study.report import paired, runs_markdown
-from otovox.study.running import read_study
+from otovox.evaluation.figures import levels
+from otovox.evaluation.lim_tables import OURS, printed
+from otovox.evaluation.statistics import compare
+from otovox.evaluation.stebani_tables import markdown, published, read_scores
+from otovox.experiments.studies import load_study
+from otovox.experiments.studies.report import paired, runs_markdown
+from otovox.experiments.studies.running import read_study
+from otovox.imaging.metrics import Rates
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent

@@ -18,17 +18,17 @@ import torch
 from accuracy import processor
 from speed import measured
 
-from otovox.bundle import load_bundle
-from otovox.config import TrainConfig
-from otovox.networks import build
-from otovox.study import load_study, settings_of
+from otovox.config.training import TrainConfig
+from otovox.experiments.studies import load_study, settings_of
+from otovox.learning.bundle import load_bundle
+from otovox.systems.networks import build
 
 LOOK = """
 import sys, tempfile, time
 from pathlib import Path
-from otovox.bundle import load_bundle
+from otovox.learning.bundle import load_bundle
 from otovox.formats import load_scan
-from otovox.systems import system_of
+from otovox.systems.registry import system_of
 bundle, seen = load_bundle(sys.argv[1]), load_scan(sys.argv[2])
 look = system_of(bundle.config).opened(bundle, device="torch", threads=1)
 with tempfile.TemporaryDirectory() as folder:

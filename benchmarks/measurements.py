@@ -16,10 +16,11 @@ from pathlib import Path
 
 import numpy as np
 
-from otovox.analysis import analyze
-from otovox.anatomy import LANDMARK_NAMES, Side
-from otovox.geometry import FloatArray, Pose, fit_pose
-from otovox.landmarks import Landmarks
+from otovox.analysis.scan import analyze
+from otovox.core.anatomy import LANDMARK_NAMES, Side
+from otovox.core.geometry import FloatArray, Pose, fit_pose
+from otovox.core.landmarks import Landmarks
+from otovox.core.volume import Grid, Scan
 from otovox.measure import Cochlea, measure_cochlea
 from otovox.phantom.bone import render
 from otovox.phantom.cache import MIDDLE_MM
@@ -29,7 +30,6 @@ from otovox.phantom.labyrinth import Labyrinth, draw_labyrinth, paint
 from otovox.phantom.scanner import SCANNERS, draw_protocol, scan, scanned_shape
 from otovox.phantom.tissues import draw_tissues
 from otovox.phantom.truth import CochleaTruth, cochlea_truth
-from otovox.volume import Grid, Scan
 
 #: Seeds of this benchmark's ears never meet those of training or of whole cases.
 STREAM = 23

@@ -22,10 +22,11 @@ from pathlib import Path
 
 import numpy as np
 
-from otovox.analysis import analyze
-from otovox.anatomy import LANDMARK_NAMES, Side
-from otovox.geometry import FloatArray, Pose, fit_pose
-from otovox.landmarks import Landmarks
+from otovox.analysis.scan import analyze
+from otovox.core.anatomy import LANDMARK_NAMES, Side
+from otovox.core.geometry import FloatArray, Pose, fit_pose
+from otovox.core.landmarks import Landmarks
+from otovox.core.volume import Grid, Scan
 from otovox.measure.canals import PAIRS, Canals, excitation_normal, measure_canals
 from otovox.measure.completeness import Completeness, State, score_completeness
 from otovox.measure.parts import Part, split
@@ -39,7 +40,6 @@ from otovox.phantom.head import draw_pose
 from otovox.phantom.labyrinth import Labyrinth, draw_labyrinth, paint
 from otovox.phantom.scanner import SCANNERS, draw_protocol, scan, scanned_shape
 from otovox.phantom.tissues import draw_tissues
-from otovox.volume import Grid, Scan
 
 #: Seeds of this benchmark's ears never meet those of training or of whole cases.
 STREAM = 29

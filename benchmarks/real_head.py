@@ -14,11 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
-from otovox.anatomy import Side
-from otovox.case import Prediction
+from otovox.core.anatomy import Side
+from otovox.core.case import Prediction
+from otovox.core.volume import Scan
 from otovox.formats import load_scan
-from otovox.inference import open_analyzer
-from otovox.volume import Scan
+from otovox.inference.ears import open_analyzer
 
 #: LPS mm: labyrinth centre, helicotrema, oval window.
 PLACES_MM = {

@@ -20,7 +20,7 @@ import pandas as pd
 from marks import write_between
 
 import otovox
-from otovox.paper_tables import markdown
+from otovox.evaluation.stebani_tables import markdown
 
 HERE = Path(__file__).parent
 SYSTEMS = ("multi-task", "segmentation-only", "landmarks-only")

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from otovox.evaluation import EarScore, score_case
-from otovox.inference import open_analyzer
+from otovox.evaluation.scores import EarScore, score_case
+from otovox.inference.ears import open_analyzer
 from otovox.phantom import DIAGNOSES, SCANNERS, make_case
 
 #: No training or validation sample, and no other benchmark, uses these.

@@ -38,8 +38,8 @@ print({"seconds": round(time.perf_counter() - start, 1), "shape": case.scan.grid
 
 ENGINES = """
 import time, numpy as np
-from otovox.bundle import embedded
-from otovox.engine import open_engine
+from otovox.learning.bundle import embedded
+from otovox.learning.engine import open_engine
 bundle = embedded("labyrinth")
 image = np.random.default_rng(0).standard_normal((1, 1, *bundle.config.data.shape)).astype("f4")
 times, outputs = {}, {}
@@ -60,9 +60,9 @@ print(times)
 
 STEPS = """
 import resource, time, torch
-from otovox.config import load_preset
-from otovox.systems import system_of
-from otovox.training import keep_freed_memory
+from otovox.config.training import load_preset
+from otovox.systems.registry import system_of
+from otovox.learning.training import keep_freed_memory
 torch.set_num_threads(1)
 if KEEP: keep_freed_memory()
 task, = system_of(load_preset("labyrinth")).tasks(load_preset("labyrinth"))

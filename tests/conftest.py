@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from otovox.anatomy import CANONICAL_MM, LANDMARK_NAMES, Side
-from otovox.case import Case, EarPrediction, Prediction
+from otovox.core.anatomy import CANONICAL_MM, LANDMARK_NAMES, Side
+from otovox.core.case import Case, EarPrediction, Prediction
+from otovox.core.geometry import affine_from, mean_pose
+from otovox.core.landmarks import Landmarks
+from otovox.core.volume import Grid, LabelMap, Scan
 from otovox.dataset import Entry, add_case, start_dataset
-from otovox.geometry import affine_from, mean_pose
-from otovox.landmarks import Landmarks
-from otovox.report import write_results
-from otovox.volume import Grid, LabelMap, Scan
+from otovox.results.folder import write_results
 
 #: Of the scans that `write_scan` makes.
 SHAPE = (24, 22, 20)
@@ -103,7 +103,7 @@ def tiny_results(
     tmp_path: Path, tiny_scan: Scan, predict: Any, monkeypatch: pytest.MonkeyPatch
 ) -> tuple[Path, Prediction]:
     """Results of two folds, `fold-0` of two cases and `fold-1` of one, and what they tell."""
-    monkeypatch.setattr("otovox.pictures.overview", lambda _, path: path.write_bytes(b"png"))
+    monkeypatch.setattr("otovox.results.overview.overview", lambda _, to: to.write_bytes(b"png"))
     made: Prediction = predict(tiny_scan, (Side.RIGHT,))
     uncertainty = np.zeros(TINY.shape, np.float32)
     uncertainty[3, 4, 5] = 51 / 255

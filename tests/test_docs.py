@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import typer.main
 
-from otovox import cli
-from otovox.case import Prediction
-from otovox.geometry import affine_from
-from otovox.volume import Grid, Scan
+from otovox.cli import app as cli
+from otovox.core.case import Prediction
+from otovox.core.geometry import affine_from
+from otovox.core.volume import Grid, Scan
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/*.md")])
@@ -54,8 +54,8 @@ def test_python_runs(
 
     grid = Grid((24, 22, 20), affine_from(np.eye(3) * 0.5, np.zeros(3)))
     scan = Scan(np.zeros(grid.shape, np.float32), grid)
-    monkeypatch.setattr("otovox.analysis.load_scan", lambda path, series=None: scan)
-    monkeypatch.setattr("otovox.single_ear.open_any", lambda **_: FakeAnalyzer())
+    monkeypatch.setattr("otovox.analysis.scan.load_scan", lambda path, series=None: scan)
+    monkeypatch.setattr("otovox.inference.single_ear.open_any", lambda **_: FakeAnalyzer())
     monkeypatch.chdir(tmp_path)
     exec(compile(code, page.name, "exec"), {})
 
@@ -116,10 +116,10 @@ def test_every_point_of_the_papers_has_its_row(page: str, letter: str, count: in
     rows = re.findall(rf"^\| ({letter}\d+) \|(.*)$", text, re.MULTILINE)
     assert [name for name, _ in rows] == [f"{letter}{n}" for n in range(1, count + 1)]
     source, tests = ROOT / "src" / "otovox", ROOT / "tests"
-    known = "\n".join(path.read_text("utf-8") for path in tests.glob("*.py"))
+    known = "\n".join(path.read_text("utf-8") for path in tests.rglob("*.py"))
     for name, row in rows:
         for file in re.findall(r"`([\w/-]+\.(?:py|toml))`", row):
-            places = (source / file, source / "presets" / file, tests / file, ROOT / file)
+            places = (source / file, source / "config" / "presets" / file, tests / file, ROOT / file)
             assert any(place.is_file() for place in places), f"{name}: {file}"
         for test in re.findall(r"`(test_\w+)`", row):
             assert f"def {test}(" in known, f"{name}: {test}"

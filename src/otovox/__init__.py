@@ -12,16 +12,16 @@ The public names are those of `__all__`; each is loaded when it is first used.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from otovox._version import __version__
+
 if TYPE_CHECKING:
-    from otovox.analysis import analyze
-    from otovox.anatomy import Side
-    from otovox.case import Case, EarPrediction, Prediction
+    from otovox.analysis.scan import analyze
+    from otovox.core.anatomy import Side
+    from otovox.core.case import Case, EarPrediction, Prediction
+    from otovox.core.landmarks import Landmarks
+    from otovox.core.volume import Grid, LabelMap, Scan
     from otovox.errors import OtovoxError
     from otovox.formats import load_scan
-    from otovox.landmarks import Landmarks
-    from otovox.volume import Grid, LabelMap, Scan
-
-__version__ = "0.1.0"
 
 __all__ = [
     "Case",
@@ -39,16 +39,16 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Case": "case",
-    "EarPrediction": "case",
-    "Grid": "volume",
-    "LabelMap": "volume",
-    "Landmarks": "landmarks",
+    "Case": "core.case",
+    "EarPrediction": "core.case",
+    "Grid": "core.volume",
+    "LabelMap": "core.volume",
+    "Landmarks": "core.landmarks",
     "OtovoxError": "errors",
-    "Prediction": "case",
-    "Scan": "volume",
-    "Side": "anatomy",
-    "analyze": "analysis",
+    "Prediction": "core.case",
+    "Scan": "core.volume",
+    "Side": "core.anatomy",
+    "analyze": "analysis.scan",
     "load_scan": "formats",
 }
 

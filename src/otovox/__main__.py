@@ -1,5 +1,5 @@
 """`python -m otovox` is the command `otovox`."""
 
-from otovox.cli import main
+from otovox.cli.app import main
 
 main()

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from otovox.anatomy import LANDMARK_NAMES, Side
-from otovox.case import Case
+from otovox.core.anatomy import LANDMARK_NAMES, Side
+from otovox.core.case import Case
+from otovox.core.geometry import fit_pose
 from otovox.dataset.layout import SPLITS, Entry, load_case, read_index
 from otovox.errors import OtovoxError
-from otovox.geometry import fit_pose
-from otovox.metrics import components
+from otovox.imaging.metrics import components
 
 #: Landmarks lie on or in the labyrinth; farther than this from its mask they are misplaced, mm.
 #: Chosen: label conventions differ by about 0.5 mm between published sets, voxels add their own.

@@ -13,16 +13,16 @@ from typing import Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from otovox.anatomy import LANDMARK_NAMES, Side
-from otovox.case import Case
+from otovox.core.anatomy import LANDMARK_NAMES, Side
+from otovox.core.case import Case
+from otovox.core.landmarks import Landmarks
+from otovox.core.volume import LabelMap, Scan
 from otovox.dataset.layout import Entry, add_case, start_dataset
 from otovox.dataset.points import Points, read_points
 from otovox.errors import ConfigError, InputError, OtovoxError
 from otovox.formats import load_label_map, load_scan
 from otovox.formats.images import segment_values
-from otovox.landmarks import Landmarks
-from otovox.resample import resample
-from otovox.volume import LabelMap, Scan
+from otovox.imaging.resample import resample
 
 
 class Recipe(BaseModel):

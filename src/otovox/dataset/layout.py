@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from otovox import __version__
-from otovox.anatomy import LANDMARK_NAMES, Side
-from otovox.case import Case
+from otovox._version import __version__
+from otovox.core.anatomy import LANDMARK_NAMES, Side
+from otovox.core.case import Case
+from otovox.core.landmarks import Landmarks
+from otovox.core.volume import LabelMap, Scan
 from otovox.errors import InputError, OutputError
 from otovox.formats import (
     load_label_map,
@@ -22,8 +24,6 @@ from otovox.formats import (
     write_markups,
 )
 from otovox.formats.writing import make_folder, replacing
-from otovox.landmarks import Landmarks
-from otovox.volume import LabelMap, Scan
 
 SCHEMA_VERSION = "1.0"
 INFO, INDEX = "dataset.json", "cases.csv"

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from otovox.core.volume import Scan
 from otovox.errors import InputError
 from otovox.formats.dicom import is_dicom_folder, load_dicom, series_of
 from otovox.formats.dicom_seg import write_dicom_seg
@@ -27,7 +28,6 @@ from otovox.formats.markups import (
 )
 from otovox.formats.meshes import write_glb, write_ply, write_stl
 from otovox.formats.segments import read_segments, write_segments
-from otovox.volume import Scan
 
 __all__ = [
     "CodedQuantity",

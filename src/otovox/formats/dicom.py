@@ -14,10 +14,10 @@ from pydicom.errors import InvalidDicomError
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import UID
 
+from otovox.core.geometry import FloatArray
+from otovox.core.volume import Scan
 from otovox.errors import InputError
 from otovox.formats.guards import COARSEST_MM, FEWEST_VOXELS, check_header, check_values
-from otovox.geometry import FloatArray
-from otovox.volume import Scan
 
 #: How far slice positions may be off a regular line, share of the slice distance: chosen.
 _REGULAR = 0.02

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pydicom.dataset import Dataset
 
-from otovox import __version__
-from otovox.anatomy import LABYRINTH, Side, Structure
+from otovox._version import __version__
+from otovox.core.anatomy import LABYRINTH, Side, Structure
+from otovox.core.volume import LabelMap, Scan
 from otovox.errors import InputError, OutputError
 from otovox.formats.dicom_source import source_headers
 from otovox.formats.writing import replacing
-from otovox.volume import LabelMap, Scan
 
 # highdicom takes long to import, and most scans are no DICOM series.
 if TYPE_CHECKING:

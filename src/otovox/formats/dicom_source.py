@@ -8,9 +8,9 @@ import pydicom
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 
+from otovox.core.volume import Scan
 from otovox.errors import InputError
 from otovox.formats.dicom import series_of
-from otovox.volume import Scan
 
 #: What ties an answer to its series: study, frame of reference and image (PS3.3, C.7.2.1, C.7.4.1).
 _NEEDED = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID")

@@ -15,8 +15,10 @@ import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 
-from otovox import __version__
-from otovox.anatomy import LABYRINTH, LANDMARKS, Side
+from otovox._version import __version__
+from otovox.core.anatomy import LABYRINTH, LANDMARKS, Side
+from otovox.core.landmarks import Landmarks
+from otovox.core.volume import Scan
 from otovox.errors import OutputError
 from otovox.formats.dicom_seg import (
     MANUFACTURER,
@@ -27,8 +29,6 @@ from otovox.formats.dicom_seg import (
     save_dicom,
 )
 from otovox.formats.dicom_source import source_headers
-from otovox.landmarks import Landmarks
-from otovox.volume import Scan
 
 PRIVATE_SCHEME = "99OTOVOX"
 #: Codes of measurements that DICOM and SNOMED CT know, by our names.

@@ -8,8 +8,8 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
+from otovox.core.volume import Grid
 from otovox.errors import InputError
-from otovox.volume import Grid
 
 #: Coarsest and finest voxel edges that are analysed, mm: chosen. Thicker slices hold no canal;
 #: finer ones are micro-CT of another scale, or a header in wrong units.

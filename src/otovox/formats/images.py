@@ -13,10 +13,10 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
+from otovox.core.volume import Grid, LabelMap, Scan
 from otovox.errors import InputError, OutputError
 from otovox.formats.guards import check_finite, check_header, check_values
 from otovox.formats.writing import replacing
-from otovox.volume import Grid, LabelMap, Scan
 
 #: Endings of the image files that are read, longest first.
 ENDINGS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")

@@ -5,7 +5,7 @@ Source: the header that ITK-SNAP 3 and 4 write themselves, repeated below.
 
 from pathlib import Path
 
-from otovox.anatomy import LABYRINTH, Side
+from otovox.core.anatomy import LABYRINTH, Side
 from otovox.formats.writing import replacing
 
 _HEADER = """\

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from otovox.anatomy import LANDMARKS, POSE_NAMES, Side
+from otovox.core.anatomy import LANDMARKS, POSE_NAMES, Side
+from otovox.core.geometry import FloatArray, affine_from, unit
+from otovox.core.landmarks import Landmarks
 from otovox.errors import InputError
 from otovox.formats.writing import replacing
-from otovox.geometry import FloatArray, affine_from, unit
-from otovox.landmarks import Landmarks
 
 Colour = tuple[int, int, int]
 

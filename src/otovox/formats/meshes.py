@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from otovox.anatomy import LABYRINTH, LANDMARKS, Side, Structure
+from otovox.core.anatomy import LABYRINTH, LANDMARKS, Side, Structure
+from otovox.core.geometry import FloatArray
+from otovox.core.landmarks import Landmarks
 from otovox.errors import OutputError
 from otovox.formats.writing import replacing
-from otovox.geometry import FloatArray
-from otovox.landmarks import Landmarks
 
 # trimesh takes long to import, and most commands write no surface.
 if TYPE_CHECKING:

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from otovox.anatomy import LABYRINTH, Side
+from otovox.core.anatomy import LABYRINTH, Side
+from otovox.core.volume import LabelMap
 from otovox.errors import InputError
 from otovox.formats.images import check_place, grid_of, opened, pixels_of, save_image
-from otovox.volume import LabelMap
 
 #: SNOMED CT: right and left, and the category that DICOM's CID 7150 has for parts of the body.
 _LATERALITY = {Side.RIGHT: "24028007", Side.LEFT: "7771000"}

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from otovox.anatomy import Side
-from otovox.geometry import FloatArray, Pose, unit
-from otovox.landmarks import Landmarks
+from otovox.core.anatomy import Side
+from otovox.core.geometry import FloatArray, Pose, unit
+from otovox.core.landmarks import Landmarks
+from otovox.core.volume import Grid
 from otovox.measure.mean_ear import along_mm
 from otovox.measure.parts import Part, Parts, split
 from otovox.measure.tori import CANALS, fit_torus
-from otovox.volume import Grid
 
 #: Pairs of canals whose planes' angle is reported.
 PAIRS = (("anterior", "posterior"), ("anterior", "lateral"), ("lateral", "posterior"))

@@ -5,8 +5,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from otovox.geometry import FloatArray, Pose
-from otovox.landmarks import Landmarks
+from otovox.core.geometry import FloatArray, Pose
+from otovox.core.landmarks import Landmarks
+from otovox.core.volume import Grid
+from otovox.imaging.surfaces import mesh, smoothed
 from otovox.measure.duct import FORMULAS, Duct, duct_along
 from otovox.measure.electrodes import (
     INSIDE_WALL_MM,
@@ -18,8 +20,6 @@ from otovox.measure.electrodes import (
 from otovox.measure.frame import CochlearFrame, cochlear_frame
 from otovox.measure.modiolus import Modiolus, fit_modiolus
 from otovox.measure.spiral import Trace, trace_cochlea
-from otovox.surfaces import mesh, smoothed
-from otovox.volume import Grid
 
 #: Share of the half planes of a turn in which its wall must be seen: chosen.
 _SEEN_SHARE = 0.9

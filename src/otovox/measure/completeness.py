@@ -11,13 +11,13 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from otovox.anatomy import CANONICAL_MM, MODIOLAR_AXIS
-from otovox.geometry import FloatArray, Pose
-from otovox.landmarks import Landmarks
+from otovox.core.anatomy import CANONICAL_MM, MODIOLAR_AXIS
+from otovox.core.geometry import FloatArray, Pose
+from otovox.core.landmarks import Landmarks
+from otovox.core.volume import Grid
+from otovox.imaging.components import Box, box_around, depth_mm, largest, nearest, pieces
 from otovox.measure.parts import PART_OF, STRUCTURES, Part, Parts, split
 from otovox.measure.tori import CANALS, STEP_DEG, USUAL, Torus, usual_range
-from otovox.measure.voxels import Box, box_around, depth_mm, largest, nearest, pieces
-from otovox.volume import Grid
 
 #: Neighbours across faces.
 FACE_NEIGHBOURS = np.abs(np.indices((3, 3, 3)) - 1).sum(axis=0) <= 1

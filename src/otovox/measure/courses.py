@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import make_smoothing_spline
 
-from otovox.geometry import FloatArray
+from otovox.core.geometry import FloatArray
+from otovox.imaging.components import pieces
 from otovox.measure.mean_ear import (
     STEP_MM,
     Line,
@@ -23,7 +24,6 @@ from otovox.measure.mean_ear import (
     tangents,
 )
 from otovox.measure.tori import Sampler, Trace
-from otovox.measure.voxels import pieces
 
 #: Radii of the discs within which a line is drawn to the lumen's middle, mm: chosen, an ampulla's
 #: radius is 1.0.

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.interpolate import PchipInterpolator
 
-from otovox.geometry import FloatArray
+from otovox.core.geometry import FloatArray
 
 Route = Literal["LW", "OC", "electrode"]
 

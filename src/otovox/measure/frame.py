@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from otovox.geometry import FloatArray, unit
+from otovox.core.geometry import FloatArray, unit
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.interpolate import PchipInterpolator
 
-from otovox.geometry import FloatArray
+from otovox.core.geometry import FloatArray
 
 #: Angle from the round window, degrees, and characteristic frequency of the spiral ganglion, Hz.
 #: Source: Stakhovskaya et al. 2007.

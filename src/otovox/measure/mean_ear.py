@@ -10,9 +10,9 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from otovox.anatomy import CANONICAL_MM
-from otovox.geometry import FloatArray
-from otovox.landmarks import Landmarks
+from otovox.core.anatomy import CANONICAL_MM
+from otovox.core.geometry import FloatArray
+from otovox.core.landmarks import Landmarks
 from otovox.measure.tori import CANALS, Trace
 from otovox.phantom.labyrinth import statistics
 

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import eigh
 
-from otovox.anatomy import CANONICAL_MM, MODIOLAR_AXIS
-from otovox.geometry import FloatArray, Pose, unit
-from otovox.landmarks import Landmarks
-from otovox.surfaces import FaceArray
+from otovox.core.anatomy import CANONICAL_MM, MODIOLAR_AXIS
+from otovox.core.geometry import FloatArray, Pose, unit
+from otovox.core.landmarks import Landmarks
+from otovox.imaging.surfaces import FaceArray
 
 #: Reweighted fits; the last ones change nothing. Source: as published, about 15.
 ITERATIONS = 15

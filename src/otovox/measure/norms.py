@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from otovox.landmarks import Landmarks
+from otovox.core.landmarks import Landmarks
 
 #: Least and largest distance of the windows for landmarks to be believed, mm: chosen around 94 ears
 #: of Stebani et al. 2023 (2.43-3.63) and five labelled bones, whose round window's middle lies

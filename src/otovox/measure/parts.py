@@ -13,15 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
-from otovox.anatomy import CANONICAL_MM, MODIOLAR_AXIS, Structure
-from otovox.geometry import FloatArray, Pose, unit
-from otovox.landmarks import Landmarks
+from otovox.core.anatomy import CANONICAL_MM, MODIOLAR_AXIS, Structure
+from otovox.core.geometry import FloatArray, Pose, unit
+from otovox.core.landmarks import Landmarks
+from otovox.core.volume import Grid
+from otovox.imaging.components import box_around, nearest, pieces
 from otovox.measure.courses import Course, follow_canal, follow_crus
 from otovox.measure.mean_ear import Line, Similarity, place_mean_ear, tangents
 from otovox.measure.tori import CANALS, Trace, sampler, trace_canal
-from otovox.measure.voxels import box_around, nearest, pieces
 from otovox.phantom.labyrinth import statistics
-from otovox.volume import Grid
 
 
 class Part(IntEnum):

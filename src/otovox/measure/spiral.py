@@ -14,9 +14,9 @@ from scipy.interpolate import make_smoothing_spline
 from scipy.ndimage import map_coordinates
 from scipy.optimize import isotonic_regression
 
-from otovox.geometry import FloatArray, Pose
+from otovox.core.geometry import FloatArray, Pose
+from otovox.core.volume import Grid
 from otovox.measure.frame import CochlearFrame
-from otovox.volume import Grid
 
 #: Half planes about the axis, and samples in each: chosen, finer than the 0.2 mm working grid.
 STEP_DEG, SAMPLE_MM = 7.5, 0.1

@@ -13,9 +13,9 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 from scipy.optimize import least_squares
 
-from otovox.geometry import FloatArray, Pose, unit
-from otovox.measure.voxels import pieces
-from otovox.volume import Grid
+from otovox.core.geometry import FloatArray, Pose, unit
+from otovox.core.volume import Grid
+from otovox.imaging.components import pieces
 
 Sampler = Callable[[FloatArray], FloatArray]
 

@@ -8,7 +8,7 @@ canonical frame); the rest is chosen, not measured, and varied widely.
 import numpy as np
 from scipy import ndimage
 
-from otovox.geometry import FloatArray, unit
+from otovox.core.geometry import FloatArray, unit
 from otovox.phantom.canvas import Canvas, Field, occupancy, smooth_union
 from otovox.phantom.disease import implant, lesions, loosened, ossified, soaked
 from otovox.phantom.labyrinth import (

@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from otovox.anatomy import LANDMARK_NAMES, POSE_NAMES, Side
-from otovox.geometry import FloatArray, Pose
+from otovox.core.anatomy import LANDMARK_NAMES, POSE_NAMES, Side
+from otovox.core.geometry import FloatArray, Pose
+from otovox.core.volume import Grid
 from otovox.phantom.bone import render
 from otovox.phantom.canvas import Canvas
 from otovox.phantom.disease import draw_diagnosis, malformed
 from otovox.phantom.labyrinth import draw_labyrinth
 from otovox.phantom.tissues import draw_tissues
-from otovox.volume import Grid
 
 #: Voxels and spacing of a kept anatomy: 29.4 mm around the labyrinth. Chosen: holds a 19 mm chunk
 #: at any angle but for its corners, at a voxel finer than the working grid.

@@ -9,7 +9,7 @@ modiolar axis at its first section.
 import numpy as np
 from numpy.typing import NDArray
 
-from otovox.geometry import FloatArray, unit
+from otovox.core.geometry import FloatArray, unit
 from otovox.phantom.canvas import FAR_MM, Canvas, Field
 from otovox.phantom.labyrinth import Labyrinth, Tube, paint, statistics
 

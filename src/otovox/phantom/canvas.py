@@ -10,8 +10,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from otovox.geometry import FloatArray, Pose
-from otovox.volume import Grid
+from otovox.core.geometry import FloatArray, Pose
+from otovox.core.volume import Grid
 
 Field = NDArray[np.floating]
 

@@ -5,11 +5,13 @@ from typing import Literal
 
 import numpy as np
 
-from otovox.anatomy import Side
-from otovox.case import Case
+from otovox.core.anatomy import Side
+from otovox.core.case import Case
+from otovox.core.geometry import FloatArray, Pose, rotation_from_vector
+from otovox.core.landmarks import Landmarks
+from otovox.core.volume import Grid, LabelMap, Scan
 from otovox.errors import ConfigError
-from otovox.geometry import FloatArray, Pose, rotation_from_vector
-from otovox.landmarks import Landmarks
+from otovox.imaging.resample import resample
 from otovox.phantom.bone import render
 from otovox.phantom.cache import MIDDLE_MM, VERSION
 from otovox.phantom.canvas import Canvas, Field
@@ -18,8 +20,6 @@ from otovox.phantom.head import draw_pose, render_head
 from otovox.phantom.labyrinth import draw_labyrinth
 from otovox.phantom.scanner import SCANNERS, Protocol, draw_protocol, scan, scanned_shape
 from otovox.phantom.tissues import draw_tissues
-from otovox.resample import resample
-from otovox.volume import Grid, LabelMap, Scan
 
 Kind = Literal["ear", "head"]
 

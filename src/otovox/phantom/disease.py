@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from otovox.geometry import FloatArray, random_rotation, unit
-from otovox.landmarks import Landmarks
+from otovox.core.geometry import FloatArray, random_rotation, unit
+from otovox.core.landmarks import Landmarks
 from otovox.phantom.canvas import Canvas, Field, occupancy, smooth_union
 from otovox.phantom.labyrinth import Labyrinth, Tube
 from otovox.phantom.tissues import Tissues

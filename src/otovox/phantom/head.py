@@ -6,16 +6,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from otovox.anatomy import Side
-from otovox.geometry import FloatArray, Pose, mean_pose, rotation_from_vector
-from otovox.landmarks import Landmarks
+from otovox.core.anatomy import Side
+from otovox.core.geometry import FloatArray, Pose, mean_pose, rotation_from_vector
+from otovox.core.landmarks import Landmarks
+from otovox.core.volume import Grid
+from otovox.imaging.resample import corners, resample
 from otovox.phantom.bone import render
 from otovox.phantom.cache import MIDDLE_MM, VERSION
 from otovox.phantom.canvas import Canvas, Field, occupancy
 from otovox.phantom.labyrinth import draw_labyrinth
 from otovox.phantom.tissues import Tissues, draw_tissues
-from otovox.resample import corners, resample
-from otovox.volume import Grid
 
 #: Half of the distance between the vestibules. Source: doubled midplane distance of the oval
 #: window, 76.9 +- 4.0 mm, n = 59.

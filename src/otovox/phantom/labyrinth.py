@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from otovox.anatomy import MODIOLAR_AXIS
-from otovox.geometry import FloatArray, rotation_from_vector, unit
-from otovox.landmarks import Landmarks
+from otovox.core.anatomy import MODIOLAR_AXIS
+from otovox.core.geometry import FloatArray, rotation_from_vector, unit
+from otovox.core.landmarks import Landmarks
 from otovox.phantom.canvas import Canvas, Field, smooth_union
 
 #: Modiolar axis, base to apex, and the apical point it passes. Source: 72 labyrinths.

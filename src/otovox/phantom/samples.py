@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from otovox.geometry import MIRROR, FloatArray, random_rotation, rotation_from_vector
-from otovox.intensity import normalise
+from otovox.core.geometry import MIRROR, FloatArray, random_rotation, rotation_from_vector
+from otovox.core.volume import Grid
+from otovox.imaging.intensity import normalise
+from otovox.imaging.resample import resample
 from otovox.phantom.cache import MIDDLE_MM, canonical_grid, load_anatomy
 from otovox.phantom.head import load_head
 from otovox.phantom.scanner import Protocol, along, draw_protocol, sampling, scan
-from otovox.resample import resample
-from otovox.volume import Grid
 
 #: Voxel edge on which a specimen is sampled before it is scanned, as a share of the working voxel.
 OVERSAMPLING = 0.8

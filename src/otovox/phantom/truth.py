@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
-from otovox.geometry import FloatArray, rotation_from_vector
+from otovox.core.geometry import FloatArray, rotation_from_vector
 from otovox.phantom.labyrinth import Labyrinth
 
 #: The drawn centreline begins at this angle from the round window, and takes such steps.

@@ -1,0 +1,1 @@
+"""Scans from file to results: one, or many."""

@@ -1,0 +1,98 @@
+"""Many scans: one after the other, on several local processes, or on a dask.distributed cluster.
+
+Results are written by whoever examines a scan, whole or not at all, so a worker that dies loses
+nothing that was finished; dask gives what it was doing to another.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from otovox.analysis.cohort_page import write_cohort_page
+from otovox.analysis.scan import Job, Options, Outcome, Status, examine
+from otovox.analysis.summary import Row, read_summary, write_summary
+from otovox.formats.writing import replacing
+from otovox.results.tables import long_table, wide_table
+from otovox.workers import DIED, Workers, client_of, shared_out
+
+#: What a worker should have at least: a whole head takes 2.1 GiB (benchmarks), and some to spare.
+WORKER_GIB = 4.0
+#: Cores that one scan keeps busy; more help little: chosen, not measured.
+WORKER_CORES = 2
+
+SUMMARY = "summary.csv"
+#: What several scans get besides: measurements as one row per ear and as one row each, and a page.
+WIDE, LONG, PAGE = "cohort.csv", "measurements.csv", "cohort.html"
+
+
+def local_workers(scans: int) -> int:
+    """How many local processes the cores and the memory of this machine feed, at most `scans`."""
+    if scans < 2:
+        return 1
+    from dask.system import CPU_COUNT
+    from distributed.system import MEMORY_LIMIT
+
+    fed = min(CPU_COUNT // WORKER_CORES, int(MEMORY_LIMIT / 2**30 / WORKER_GIB))
+    return max(1, min(fed, scans))
+
+
+def run(
+    jobs: Sequence[Job], output: Path, options: Options, workers: Workers | None = None
+) -> Iterator[Outcome]:
+    """Examine all scans; summary.csv is kept up to date, the cohort's files are written at the end.
+
+    Args:
+        jobs: from `analysis.plan`.
+        output: result folder.
+        options: of every scan.
+        workers: where to examine them.
+
+    Yields:
+        The outcome of each job, as it comes.
+
+    Raises:
+        ConfigError, ModelError: if the workers, the model or the device cannot be used at all.
+        OutputError: if a table or the page cannot be written.
+    """
+    rows: dict[str, tuple[Row, ...]] = {}
+    done: list[Outcome] = []
+    for row in read_summary(output / SUMMARY):
+        rows[row["scan"]] = (*rows.get(row["scan"], ()), row)
+    for outcome in _outcomes(jobs, options, workers or Workers()):
+        rows[outcome.job.name] = outcome.rows
+        write_summary(output / SUMMARY, [row for scan in rows.values() for row in scan])
+        done.append(outcome)
+        yield outcome
+    if len(jobs) > 1:
+        _write_cohort(sorted(done, key=lambda outcome: jobs.index(outcome.job)), output)
+
+
+def _write_cohort(outcomes: Sequence[Outcome], output: Path) -> None:
+    results = {o.job.name: o.result for o in outcomes if o.result is not None}
+    table = long_table(results)
+    with replacing(output / LONG) as beside:
+        table.to_csv(beside, index=False)
+    with replacing(output / WIDE) as beside:
+        wide_table(results).to_csv(beside, index=False)
+    with replacing(output / PAGE) as beside:
+        write_cohort_page(outcomes, table, beside)
+
+
+def _outcomes(jobs: Sequence[Job], options: Options, workers: Workers) -> Iterator[Outcome]:
+    count = workers.count or local_workers(len(jobs))
+    if workers.scheduler is None and count == 1:
+        yield from (examine(job, options) for job in jobs)
+        return
+    with client_of(workers.scheduler, count) as client:
+        if workers.scheduler is None:
+            from dask.system import CPU_COUNT
+
+            options = replace(options, threads=options.threads or max(1, CPU_COUNT // count))
+        absolute = [
+            replace(job, path=job.path.resolve(), folder=job.folder.resolve()) for job in jobs
+        ]
+        for number, outcome in shared_out(client, examine, absolute, options=options):
+            job = jobs[number]
+            if outcome is None:
+                outcome = Outcome(job, Status.REFUSED, f"{job.path}: {DIED}")
+            yield replace(outcome, job=job)

@@ -1,0 +1,275 @@
+"""The command line. Exit codes: 0 fine; 1 a bug of ours; 2 refused; 3 no inner ear; 130 Ctrl-C."""
+
+import json
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from otovox._version import __version__
+from otovox.cli.dataset import app as dataset_app
+from otovox.cli.errors import refusals, set_up_logging
+from otovox.cli.evaluate import evaluate
+from otovox.cli.study import app as study_app
+from otovox.cli.train import cross_validate, train
+
+if TYPE_CHECKING:
+    from otovox.analysis.scan import Outcome
+    from otovox.core.case import Case
+
+app = typer.Typer(
+    help="From a CT scan to an analysed inner ear. Research use only, not a medical device.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(dataset_app, name="dataset")
+app.add_typer(study_app, name="study")
+app.command()(evaluate)
+app.command()(train)
+app.command("cross-validate")(cross_validate)
+
+Scans = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="SCAN",
+        help="Image files, DICOM folders, folders of these, patterns, or lists of them (.txt).",
+    ),
+]
+Output = Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")]
+Series = Annotated[str | None, typer.Option(help="Which DICOM series of a folder to take.")]
+Device = Annotated[str, typer.Option(help="auto, cpu (OpenVINO), torch, cuda, cuda:N or mps.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; all cores if not given.")]
+Tta = Annotated[
+    Literal["none", "fast", "paper", "full"],
+    typer.Option(help="Looks per ear, for the uncertainty: 1, 5, the paper's 10, or 24."),
+]
+Model = Annotated[str, typer.Option(help="Trained model: an embedded one's name, or a folder.")]
+Fresh = Annotated[
+    bool, typer.Option("--fresh", help="Analyse scans again that are finished and unchanged.")
+]
+WorkerCount = Annotated[
+    int | None, typer.Option("--workers", min=1, help="Local processes; from cores and memory.")
+]
+Scheduler = Annotated[
+    str | None, typer.Option(help="A dask.distributed scheduler, such as tcp://host:8786.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but refusals.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Print more, tracebacks too.")]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of the (first) phantom.")]
+Cases = Annotated[int, typer.Option(min=1, help="How many phantoms; seeds count up.")]
+Kind = Annotated[Literal["ear", "head"], typer.Option(help="One temporal bone or a whole head.")]
+Scanner = Annotated[str, typer.Option(help="Kind of scanner, such as fpvct-clinical or msct.")]
+Diagnosis = Annotated[str, typer.Option(help="Disease or variant, such as otosclerosis.")]
+
+
+def main() -> None:
+    """Entry point of `otovox` and `python -m otovox`."""
+    app(prog_name="otovox")
+
+
+@app.callback(invoke_without_command=True)
+def program(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    if version:
+        typer.echo(f"otovox {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+@refusals
+def analyze(
+    scan: Scans,
+    output: Output,
+    series: Series = None,
+    device: Device = "auto",
+    threads: Threads = None,
+    tta: Tta = "fast",
+    model: Model = "labyrinth",
+    fresh: Fresh = False,
+    workers: WorkerCount = None,
+    scheduler: Scheduler = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Find, segment and measure the inner ears in CT scans."""
+    from otovox.analysis import cohort
+    from otovox.analysis import scan as analysis
+    from otovox.workers import Workers
+
+    set_up_logging(verbose)
+    options = analysis.Options(series, device, threads, tta, model, fresh)
+    jobs = analysis.plan(scan, output)
+    outcomes = cohort.run(jobs, output, options, Workers(workers, scheduler))
+    done = _watched(outcomes, len(jobs), hidden=quiet or as_json)
+    _tell(done, as_json=as_json, quiet=quiet)
+    raise typer.Exit(analysis.exit_code(done))
+
+
+@app.command()
+@refusals
+def phantom(
+    output: Output,
+    seed: Seed = 0,
+    cases: Cases = 1,
+    kind: Kind = "ear",
+    scanner: Scanner = "msct",
+    diagnosis: Diagnosis = "healthy",
+) -> None:
+    """Render synthetic temporal bones or heads, with their truth, as a data set."""
+    from otovox.dataset import Entry, add_case, start_dataset
+    from otovox.phantom import case_name, check_case, make_case
+
+    check_case(kind=kind, scanner=scanner, diagnosis=diagnosis)
+    there = {e.case for e in start_dataset(output, name="phantom", source="otovox phantom")}
+    numbers = range(seed, seed + cases)
+    names = {n: case_name(n, kind=kind, scanner=scanner, diagnosis=diagnosis) for n in numbers}
+    missing = [number for number in numbers if names[number] not in there]
+    for number in _progress(missing, "Rendering"):
+        case = make_case(number, kind=kind, scanner=scanner, diagnosis=diagnosis)
+        patient = f"phantom-{number:04d}"
+        entry = Entry(case.scan.name, patient, scanner=scanner, diagnosis=diagnosis)
+        add_case(output, case, entry)
+    typer.echo(f"{cases} cases ({cases - len(missing)} were there): {output}")
+
+
+@app.command()
+@refusals
+def demo(output: Output, seed: Seed = 0) -> None:
+    """Render a phantom head, analyse it, and compare with its truth."""
+    from otovox.analysis import cohort
+    from otovox.analysis import scan as analysis
+    from otovox.dataset import write_case
+    from otovox.phantom import make_case
+
+    typer.echo(f"Rendering a phantom head from seed {seed} ...")
+    case = make_case(seed, kind="head", scanner="msct")
+    write_case(case, output / "phantom")
+    jobs = analysis.plan([output / "phantom" / "scan.nii.gz"], output)
+    done = _watched(cohort.run(jobs, output, analysis.Options()), 1, hidden=False)
+    _tell(done)
+    _print_distances(done[0], case)
+    typer.echo(f"Picture: {jobs[0].folder / 'overview.png'}")
+    typer.echo(f"Page: {jobs[0].folder / 'report.html'}")
+    raise typer.Exit(analysis.exit_code(done))
+
+
+@app.command()
+@refusals
+def models() -> None:
+    """List the trained models that come with otovox."""
+    from otovox.learning.bundle import embedded, embedded_names
+
+    for name in embedded_names():
+        bundle = embedded(name)
+        typer.echo(f"{name}: {bundle.config.description}\n  sha256: {bundle.sha256}")
+        for fact, value in bundle.facts.items():
+            typer.echo(f"  {fact}: {value}")
+
+
+def _watched(outcomes: "Iterable[Outcome]", total: int, *, hidden: bool) -> "tuple[Outcome, ...]":
+    """All outcomes, with a progress bar on stderr, and each refusal told as it comes."""
+    from rich.console import Console
+    from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    done: list[Outcome] = []
+    hidden = hidden or not console.is_terminal
+    columns = (*Progress.get_default_columns(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=hidden) as progress:
+        task = progress.add_task("Analysing", total=total)
+        for outcome in outcomes:
+            done.append(outcome)
+            progress.advance(task)
+            if outcome.status in ("refused", "internal error"):
+                progress.console.print(
+                    f"otovox: {outcome.reason}", markup=False, highlight=False, soft_wrap=True
+                )
+    return tuple(done)
+
+
+def _progress(numbers: Sequence[int], title: str) -> Iterable[int]:
+    """The numbers, with a progress bar on stderr."""
+    from rich.console import Console
+    from rich.progress import track
+
+    console = Console(stderr=True)
+    return track(numbers, title, console=console, disable=not console.is_terminal)
+
+
+def _tell(outcomes: "Sequence[Outcome]", *, as_json: bool = False, quiet: bool = False) -> None:
+    if as_json:
+        typer.echo(json.dumps({"scans": [_as_dict(outcome) for outcome in outcomes]}, indent=2))
+    elif not quiet:
+        _print_tables(outcomes)
+
+
+def _as_dict(outcome: "Outcome") -> dict[str, Any]:
+    """An outcome for machines, the scan's whole result.json within."""
+    result = outcome.job.folder / "result.json"
+    found = outcome.status in ("done", "no inner ear found") and result.is_file()
+    return {
+        "scan": outcome.job.name,
+        "path": str(outcome.job.path),
+        "status": outcome.status.value,
+        "reason": outcome.reason,
+        "folder": str(outcome.job.folder) if found else None,
+        "result": json.loads(result.read_text("utf-8")) if found else None,
+    }
+
+
+def _print_tables(outcomes: "Sequence[Outcome]") -> None:
+    """What was found in a single scan; then one line per scan."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    if len(outcomes) == 1 and outcomes[0].sides:
+        table = Table("", *(f"{side} ear" for side in outcomes[0].sides))
+        for title, *cells in _findings(outcomes[0]):
+            table.add_row(title, *cells)
+        console.print(table)
+    table = Table("scan", "ears", "status", "reason")
+    for outcome in outcomes:
+        ears = ", ".join(outcome.sides) or "none"
+        table.add_row(outcome.job.name, ears, outcome.status.value, outcome.reason)
+    console.print(table)
+    console.print(f"Results: {outcomes[0].job.folder.parent}", soft_wrap=True, highlight=False)
+
+
+def _findings(outcome: "Outcome") -> Iterator[tuple[str, ...]]:
+    """Lines of the table of one scan: a title, then a cell per ear."""
+    from otovox.core.anatomy import LANDMARKS
+
+    yield "labyrinth, mm3", *(row["volume_mm3"] for row in outcome.rows)
+    for structure in LANDMARKS:
+        cells = [[row[f"{structure.name}_{axis}_mm"] for axis in "xyz"] for row in outcome.rows]
+        yield f"{structure.title}, LPS mm", *(" ".join(cell).strip() or "absent" for cell in cells)
+    ears = outcome.result.ears if outcome.result else []
+    for key, title in (("cochlea_a", "A, mm"), ("duct_length_lw", "duct along lateral wall, mm")):
+        known = [ear.measurements.get(key) for ear in ears]
+        values = [found.value if found else None for found in known]
+        yield title, *("withheld" if value is None else f"{value:.1f}" for value in values)
+    yield "confidence", *(row["confidence"] for row in outcome.rows)
+
+
+def _print_distances(outcome: "Outcome", case: "Case") -> None:
+    """How far the found landmarks of a phantom lie from its own."""
+    from otovox.core.anatomy import LANDMARKS, Side
+
+    for row in outcome.rows:
+        if not row["side"]:
+            continue
+        truth = case.landmarks[Side(row["side"])]
+        found = []
+        for structure in LANDMARKS:
+            point = [row[f"{structure.name}_{axis}_mm"] for axis in "xyz"]
+            if all(point):
+                gap = math.dist([float(x) for x in point], truth[structure.name])
+                found.append(f"{structure.title} {gap:.2f}")
+        typer.echo(f"Distance from the {row['side']} ear's truth, mm: {', '.join(found)}")

@@ -1,0 +1,132 @@
+"""`otovox dataset ...`: bring data sets in, check, split, add corrected results, sum up."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from otovox.cli.errors import refusals
+from otovox.errors import ConfigError, OtovoxError
+
+app = typer.Typer(help="Data sets on disk: import, check, split, summary.", no_args_is_help=True)
+
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a data set.")]
+Source = Annotated[Path, typer.Argument(help="The release's folder, unpacked.")]
+Output = Annotated[Path, typer.Option("--output", "-o", help="Folder for the result.")]
+Recipe = Annotated[Path | None, typer.Option(help="A recipe of one's own (TOML).")]
+Side = Annotated[Literal["right", "left"] | None, typer.Option(help="Side of every scan.")]
+Sides = Annotated[Path | None, typer.Option(help="CSV with the columns case and side.")]
+Validation = Annotated[int, typer.Option(min=0, help="Patients for validation.")]
+Test = Annotated[int, typer.Option(min=0, help="Patients for test.")]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of the draw.")]
+Results = Annotated[list[Path], typer.Argument(help="Result folders, corrected in 3D Slicer.")]
+Scans = Annotated[Path, typer.Option(help="Where the scans are that the results are about.")]
+Replace = Annotated[bool, typer.Option(help="Replace cases of the same name.")]
+
+
+@app.command("import")
+@refusals
+def import_(
+    release: Annotated[str, typer.Argument(help="Name of a release; `list` shows them.")],
+    source: Source,
+    output: Output,
+    recipe: Recipe = None,
+    side: Side = None,
+    sides: Sides = None,
+) -> None:
+    """Bring a published data set, or a folder of one's own, into otovox's layout."""
+    from otovox.dataset.importers import import_release, load_recipe, read_sides
+
+    chosen = load_recipe(recipe or release)
+    known = ({"*": side} if side else {}) | (read_sides(sides) if sides else {})
+    for trap in chosen.traps:
+        typer.echo(f"note: {trap}")
+    counts = {True: 0, False: 0}
+    for one in import_release(chosen, source, output, sides=known):
+        counts[one.entry is not None] += 1
+        state = "imported" if one.entry else "left out"
+        typer.echo("; ".join([f"{one.case}: {state}", *one.lacking]))
+    typer.echo(f"{counts[True]} imported, {counts[False]} left out: {output}")
+    raise typer.Exit(2 if counts[False] else 0)
+
+
+@app.command("list")
+@refusals
+def list_() -> None:
+    """Show the releases that are known by name."""
+    from otovox.dataset.importers import load_recipe, recipe_names
+
+    for name in recipe_names():
+        recipe = load_recipe(name)
+        seen = "" if recipe.layout == "documented" else " (layout assumed, not seen)"
+        typer.echo(f"{name}: {recipe.title}{seen}\n  {recipe.source}")
+
+
+@app.command()
+@refusals
+def check(folder: Folder) -> None:
+    """Find what is wrong: files, grids, sides, landmarks, doubles, leaks between splits."""
+    from otovox.dataset import check_dataset
+
+    serious = minor = 0
+    for finding in check_dataset(folder):
+        serious, minor = serious + finding.serious, minor + (not finding.serious)
+        kind = "error" if finding.serious else "note"
+        typer.echo(f"{kind}: {finding.case or folder}: {finding.text}")
+    typer.echo(f"{serious} errors, {minor} notes")
+    raise typer.Exit(2 if serious else 0)
+
+
+@app.command()
+@refusals
+def split(folder: Folder, validation: Validation = 5, test: Test = 0, seed: Seed = 0) -> None:
+    """Draw patients for validation and test; the rest trains."""
+    from otovox.dataset import read_index, split_by_patient, write_index
+
+    entries = split_by_patient(read_index(folder), validation=validation, test=test, seed=seed)
+    write_index(folder, entries)
+    for name in ("train", "validation", "test"):
+        cases = [entry for entry in entries if entry.split == name]
+        typer.echo(f"{name}: {len(cases)} cases of {len({e.patient for e in cases})} patients")
+
+
+@app.command("add-corrections")
+@refusals
+def add_corrections(
+    dataset: Folder,
+    results: Results,
+    scans: Scans,
+    replace: Replace = False,
+) -> None:
+    """Make training cases of results whose masks or points were corrected in 3D Slicer."""
+    from otovox.results.corrections import add_correction, read_correction
+
+    refused = 0
+    for folder in results:
+        try:
+            found = read_correction(folder, scans=scans)
+            entry = add_correction(dataset, found, replaced=replace)
+        except OtovoxError as error:
+            refused += 1
+            typer.echo(f"otovox: {error}", err=True)
+            continue
+        changes = found.changes or ("nothing was changed",)
+        typer.echo("\n  ".join([f"{entry.case}: added", *changes]))
+        for warning in found.warnings:
+            typer.echo(f"  note: {warning}")
+    typer.echo(f"{len(results) - refused} added, {refused} refused: {dataset}")
+    raise typer.Exit(2 if refused else 0)
+
+
+@app.command()
+@refusals
+def summary(folder: Folder, output: Output) -> None:
+    """Write tables of sizes, volumes and contrast, and a picture of the contrast."""
+    from otovox.evaluation.dataset_summary import normalisation, summarise
+
+    rows = summarise(folder, output)
+    if not rows:
+        raise ConfigError(f"{folder}: holds no case")
+    for name, value in normalisation(rows).items():
+        typer.echo(f"{name}, training cases: {value:.1f}")
+    typer.echo(f"{len(rows)} cases: {output}")

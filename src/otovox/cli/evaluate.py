@@ -1,0 +1,71 @@
+"""`otovox evaluate`: results against a data set's truth."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from otovox.cli.errors import refusals
+from otovox.errors import ConfigError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Results = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="RESULTS", help="Folders of `otovox analyze`, each a fold; or with fold-* within."
+    ),
+]
+Data = Annotated[
+    list[Path], typer.Option("--data", "-d", help="Data set with the truth; may be given again.")
+]
+Output = Annotated[Path, typer.Option("--output", "-o", help="Folder for tables and figures.")]
+Split = Annotated[
+    Literal["train", "validation", "test"] | None, typer.Option(help="Only cases of this split.")
+]
+Name = Annotated[str, typer.Option(help="What this system is called beside others.")]
+Beside = Annotated[
+    list[str], typer.Option(metavar="NAME=EARS.CSV", help="Another system's scores.")
+]
+
+
+@refusals
+def evaluate(
+    results: Results,
+    data: Data,
+    output: Output,
+    split: Split = None,
+    name: Name = "otovox",
+    beside: Beside = [],  # noqa: B006 - typer reads it, nobody changes it
+) -> None:
+    """Score results against data sets: tables and figures as in Stebani et al. 2023."""
+    from otovox.evaluation import report
+
+    others = dict(_named(text) for text in beside)
+    done = report.evaluate(results, data, output, split=split or "", name=name, beside=others)
+    found = sum(done.table["found"].to_list())
+    typer.echo(f"{len(done.table)} ears scored, {found} found")
+    for kind, rows in done.table.groupby("set", sort=False):
+        typer.echo(f"{kind}: {_told(rows)}, n {len(rows)}")
+    trained = sum(done.table["split"].eq("train").to_list())
+    if trained:
+        typer.echo(f"note: {trained} of these ears are in the data set's training split")
+    if done.missing:
+        typer.echo(f"note: {len(done.missing)} cases have no results: {', '.join(done.missing)}")
+    typer.echo("\n".join(str(file) for file in done.files))
+
+
+def _told(rows: "pd.DataFrame") -> str:
+    """Mean DSC and landmark error, whichever the system has."""
+    known = {name: rows[name].dropna().to_numpy() for name in ("dice", "landmark_mean_mm")}
+    told = [f"DSC {known['dice'].mean():.3f}"] if len(known["dice"]) else []
+    errors = known["landmark_mean_mm"]
+    return ", ".join(told + ([f"landmarks {errors.mean():.2f} mm"] if len(errors) else []))
+
+
+def _named(text: str) -> tuple[str, Path]:
+    name, equals, path = text.partition("=")
+    if not (name and equals and path):
+        raise ConfigError(f"--beside {text}: needs a name and a file, such as single-task=ears.csv")
+    return name, Path(path)

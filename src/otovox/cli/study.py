@@ -1,0 +1,192 @@
+"""`otovox study ...`: many runs by one command."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from otovox.cli.errors import refusals, set_up_logging
+from otovox.cli.options import Device, Folds, Match, Seed, Smooth, Tests, Tta, Validation
+
+if TYPE_CHECKING:
+    from otovox.config.training import TrainConfig
+    from otovox.experiments.studies.fold import Outcome
+    from otovox.experiments.studies.plans import Run
+
+app = typer.Typer(help="Studies: many runs that each change one thing.", no_args_is_help=True)
+
+Name = Annotated[
+    str, typer.Argument(metavar="STUDY", help="ablations, systems, or a TOML file like these.")
+]
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a study.")]
+Data = Annotated[Path, typer.Option("--data", "-d", help="Data set that folds are drawn from.")]
+Output = Annotated[Path, typer.Option("--output", "-o", help="Folder for all runs.")]
+Base = Annotated[Path | None, typer.Option(help="TOML file in place of the reference preset.")]
+Scale = Annotated[Path | None, typer.Option(help="TOML file of settings laid over every run's.")]
+Only = Annotated[
+    list[str], typer.Option("--only", metavar="FACTOR", help="Only runs of this factor.")
+]
+WorkerCount = Annotated[
+    int | None, typer.Option("--workers", min=1, help="Local processes; one per GPU.")
+]
+Scheduler = Annotated[
+    str | None, typer.Option(help="A dask.distributed scheduler, such as tcp://host:8786.")
+]
+Dry = Annotated[bool, typer.Option("--dry-run", help="Only print the runs and the estimate.")]
+Estimated = Annotated[bool, typer.Option("--estimate/--no-estimate", help="Time a step first.")]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Score again what has not changed.")]
+
+
+@app.command("list")
+@refusals
+def list_(
+    study: Name,
+    base: Base = None,
+    scale: Scale = None,
+    only: Only = [],  # noqa: B006
+) -> None:
+    """Print the runs of a study."""
+    _, settings = _settled(study, only, base, scale)
+    _print_runs(settings)
+
+
+@app.command()
+@refusals
+def run(
+    study: Name,
+    data: Data,
+    output: Output,
+    base: Base = None,
+    scale: Scale = None,
+    test: Tests = [],  # noqa: B006 - typer reads it, nobody changes it
+    only: Only = [],  # noqa: B006
+    folds: Folds = 3,
+    validation: Validation = 5,
+    seed: Seed = 0,
+    workers: WorkerCount = None,
+    scheduler: Scheduler = None,
+    tta: Tta = "paper",
+    match: Match = "",
+    smooth: Smooth = False,
+    device: Device = "auto",
+    dry_run: Dry = False,
+    estimate: Estimated = True,
+) -> None:
+    """Train and predict every fold of every run; what is done is kept."""
+    from otovox.dataset import read_index
+    from otovox.experiments.predict import Plan
+    from otovox.experiments.studies import running
+    from otovox.workers import Workers
+
+    set_up_logging(verbose=True)
+    plan, settings = _settled(study, only, base, scale)
+    _print_runs(settings)
+    # Before minutes are spent on an estimate.
+    for dataset in (data, *test):
+        read_index(dataset)
+    if estimate:
+        share = 1 if scheduler else workers or running.local_workers()
+        _print_estimate([one for _, one in settings], folds, share, device)
+    if dry_run:
+        return
+    how = Plan(tests=tuple(test), tta=tta, match=match, smooth=smooth, device=device)
+    jobs = running.plan_jobs(plan, settings, data, output, folds=(folds, validation, seed), how=how)
+    done = _watched(running.run_jobs(jobs, Workers(workers, scheduler)), len(jobs))
+    failed = sum(bool(outcome.reason) for outcome in done)
+    typer.echo(f"{len(done) - failed} of {len(done)} folds done, {failed} failed")
+    sets = "".join(f" --test {path}" for path in test)
+    typer.echo(f"Next: otovox study report {output} --data {data}{sets}")
+    raise typer.Exit(running.exit_code(done))
+
+
+@app.command()
+@refusals
+def report(
+    folder: Folder,
+    data: Data,
+    test: Tests = [],  # noqa: B006
+    fresh: Fresh = False,
+) -> None:
+    """Score every run, compare it with the reference, and draw every factor."""
+    from otovox.experiments.studies.report import write_report
+
+    done = write_report(folder, data, test, fresh=fresh)
+    typer.echo(f"{done.table['run'].nunique()} runs scored")
+    if done.missing:
+        typer.echo(f"note: {len(done.missing)} have no results: {', '.join(done.missing)}")
+    typer.echo("\n".join(str(file) for file in done.files))
+
+
+def _settled(study: str, only: Sequence[str], base: Path | None, scale: Path | None):
+    """A study, and the settings of the chosen runs."""
+    from otovox.experiments.studies.plans import load_scale, load_study, settled
+
+    plan = load_study(study)
+    laid = load_scale(scale) if scale else None
+    return plan, settled(plan, plan.chosen(only), base=base, scale=laid)
+
+
+def _print_runs(settings: "Sequence[tuple[Run, TrainConfig | str]]") -> None:
+    """One line per run: number, factor, level, status, what it changes."""
+    for one, config in settings:
+        changes = ", ".join(_leaves(one.settings)) or one.preset or "the reference"
+        refused = f"; cannot be run: {config}" if isinstance(config, str) else ""
+        line = f"{one.number:>3}  {one.factor:<20} {one.level:<24} {one.status:<7} {changes}"
+        typer.echo(line + refused)
+
+
+def _leaves(tree: dict, above: str = "") -> Iterable[str]:
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{above}{key}.")
+        else:
+            yield f"{above}{key} = {value}"
+
+
+def _print_estimate(
+    configs: "Sequence[TrainConfig | str]", folds: int, workers: int, device: str
+) -> None:
+    """Time and memory, from one step of each system on this machine."""
+    import torch
+
+    from otovox.experiments.studies.estimate import costs, system_name
+
+    known = [config for config in configs if not isinstance(config, str)]
+    cuda = torch.cuda.is_available() and device not in ("cpu", "torch")
+    typer.echo("Timing a training step of each system")
+    found = costs(known, "cuda" if cuda else "cpu", workers)
+    for name, each in found.items():
+        told = f"{each.step_s:.3g} s a step, {each.hours:.3g} h a fold, {each.memory_gib:.1f} GiB"
+        typer.echo(f"{name}: {told}")
+    every = [found[system_name(config)] for config in known]
+    hours = folds * sum(each.hours for each in every) / workers
+    memory = max((each.memory_gib for each in every), default=0.0)
+    typer.echo(
+        f"Estimate, from a training step on this machine: {hours:.3g} h for {folds} folds of "
+        f"{len(known)} runs with {workers} workers, {memory:.1f} GiB each; validation, prediction "
+        "and data come on top, and runs of the same system are taken to cost the same"
+    )
+
+
+def _watched(outcomes: "Iterable[Outcome]", total: int) -> "list[Outcome]":
+    """All outcomes, with a progress bar on stderr, and each failure told as it comes."""
+    import sys
+
+    from rich.console import Console
+    from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
+
+    # This very stream: what a run prints goes to its log.
+    console = Console(file=sys.stderr)
+    done: list[Outcome] = []
+    columns = (*Progress.get_default_columns(), MofNCompleteColumn(), TimeElapsedColumn())
+    hidden = not console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=hidden) as progress:
+        task = progress.add_task("Folds", total=total)
+        for outcome in outcomes:
+            done.append(outcome)
+            progress.advance(task)
+            name = f"{outcome.job.run.name}, fold {outcome.job.fold}"
+            text = f"{name}: {outcome.reason or 'done'}"
+            progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
+    return done

@@ -1,0 +1,101 @@
+"""What we know of a scan (Case) and what we claim of it (Prediction)."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from otovox.core.anatomy import Side
+from otovox.core.geometry import FloatArray, Pose
+from otovox.core.landmarks import Landmarks
+from otovox.core.volume import LabelMap, Probability, Scan
+
+
+@dataclass(frozen=True)
+class Case:
+    """A scan with its truth.
+
+    Attributes:
+        scan: the CT.
+        labels: labyrinths by `Side.label`, on the scan's grid.
+        landmarks: per side the reported and pose landmarks, LPS mm.
+        facts: how it came about (seed, scanner, diagnosis), for tables.
+    """
+
+    scan: Scan
+    labels: LabelMap
+    landmarks: dict[Side, Landmarks]
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One ear as one test-time sample sees it.
+
+    Attributes:
+        probability: of the labyrinth, on the working grid, 0 outside the scan's field.
+        landmarks: reported landmarks, LPS mm.
+    """
+
+    probability: Probability
+    landmarks: Landmarks
+
+
+@dataclass(frozen=True)
+class EarPrediction:
+    """One ear as found.
+
+    Attributes:
+        side: told by the handedness of the found anatomy.
+        pose: where the ear lies and how it is turned.
+        landmarks: reported landmarks, LPS mm; nan where absent or outside the field.
+        landmark_sd_mm: (n,) spread of each landmark over the test-time samples, root mean square.
+        volume_mm3: volume of the voxels labelled as labyrinth, on the input's grid.
+        center_mm: (3,) LPS centroid of the labyrinth.
+        confidence: 0 to 1; see `inference.confidence`.
+        uncertainty: mean voxel SD over the test-time samples within and near the labyrinth.
+        agreement: least Dice between a test-time sample and their mean; nan if not known.
+        unusual: it is unlike healthy ears, see `unusual`; None where no threshold is known.
+        touches_border: the labyrinth runs out of the scan's field.
+        warnings: sentences for the user.
+        probability: of the labyrinth, on the working grid in the ear's own frame, 0 outside the
+            scan's field; finer than a coarse scan. None where a prediction was made by hand.
+        samples: what the test-time samples saw, all on the grid of `probability`.
+    """
+
+    side: Side
+    pose: Pose
+    landmarks: Landmarks
+    landmark_sd_mm: FloatArray
+    volume_mm3: float
+    center_mm: FloatArray
+    confidence: float
+    uncertainty: float
+    agreement: float = float("nan")
+    unusual: bool | None = None
+    touches_border: bool = False
+    warnings: tuple[str, ...] = ()
+    probability: Probability | None = None
+    samples: tuple[Sample, ...] = ()
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What is claimed of one scan.
+
+    Attributes:
+        scan: the input.
+        ears: none, one or two ears, right first.
+        labels: 0 background, 1 right, 2 left, on the scan's own grid.
+        uncertainty: (i, j, k) float32, voxel SD of the probability over the test-time samples.
+        warnings: sentences about the scan as a whole.
+        provenance: software, models and settings that produced it.
+    """
+
+    scan: Scan
+    ears: tuple[EarPrediction, ...]
+    labels: LabelMap
+    uncertainty: NDArray[np.float32]
+    warnings: tuple[str, ...] = ()
+    provenance: dict[str, Any] = field(default_factory=dict)

@@ -1,0 +1,157 @@
+"""Affines, rigid transforms and frames. Points are rows, (n, 3), LPS mm unless a name says ijk."""
+
+from dataclasses import dataclass
+from itertools import permutations, product
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from otovox.core.anatomy import CANONICAL_AXES_LPS, CANONICAL_MM, Side
+
+FloatArray = NDArray[np.float64]
+
+#: Mirrors left and right in LPS.
+MIRROR = np.diag([-1.0, 1.0, 1.0])
+
+
+def apply_affine(affine: ArrayLike, points: ArrayLike) -> FloatArray:
+    """Map points by a 4x4 affine.
+
+    Args:
+        affine: (4, 4).
+        points: (..., 3).
+
+    Returns:
+        (..., 3) mapped points.
+    """
+    matrix = np.asarray(affine, dtype=float)
+    return np.asarray(points, dtype=float) @ matrix[:3, :3].T + matrix[:3, 3]
+
+
+def affine_from(matrix: ArrayLike, offset: ArrayLike) -> FloatArray:
+    """A 4x4 affine from its (3, 3) linear part and (3,) offset."""
+    affine = np.eye(4)
+    affine[:3, :3] = matrix
+    affine[:3, 3] = offset
+    return affine
+
+
+def unit(vector: ArrayLike) -> FloatArray:
+    """The vector divided by its length."""
+    array = np.asarray(vector, dtype=float)
+    return array / np.linalg.norm(array)
+
+
+def rotation_angle_deg(rotation: ArrayLike) -> float:
+    """Angle of a (3, 3) proper rotation, degrees, 0 to 180."""
+    cosine = (np.trace(np.asarray(rotation, dtype=float)) - 1.0) / 2.0
+    return float(np.degrees(np.arccos(np.clip(cosine, -1.0, 1.0))))
+
+
+def rotation_from_vector(vector_rad: ArrayLike) -> FloatArray:
+    """Rotation matrix of a rotation vector (axis times angle, radians), by Rodrigues' formula."""
+    vector = np.asarray(vector_rad, dtype=float)
+    angle = float(np.linalg.norm(vector))
+    if angle < 1e-12:
+        return np.eye(3)
+    x, y, z = vector / angle
+    cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
+    return np.eye(3) + np.sin(angle) * cross + (1.0 - np.cos(angle)) * cross @ cross
+
+
+def cube_turns(name: Literal["none", "paper", "full"]) -> tuple[NDArray[np.int_], ...]:
+    """Turns of a cube onto itself, the identity first.
+
+    Args:
+        name: "paper" for 90, 180 and 270 degrees about each axis and the identity, 10 in all;
+            "full" for all 24.
+
+    Returns:
+        (3, 3) rotation matrices of 0 and +-1.
+
+    Source: Stebani et al. 2023 (S9); that the identity is the tenth is inferred.
+    """
+    turns = [
+        np.eye(3, dtype=int)[list(order)] * np.array(signs)[:, None]
+        for order, signs in product(permutations(range(3)), product((1, -1), repeat=3))
+    ]
+    proper = [turn for turn in turns if round(float(np.linalg.det(turn))) == 1]
+    # About an axis of the cube: that axis stays where it is.
+    about_axis = [turn for turn in proper if 1 in np.diag(turn)]
+    wanted = {"none": proper[:1], "paper": about_axis, "full": proper}[name]
+    return tuple(sorted(wanted, key=lambda turn: -int(np.trace(turn))))
+
+
+def random_rotation(rng: np.random.Generator) -> FloatArray:
+    """A rotation drawn uniformly over all rotations (QR of a Gaussian matrix, signs fixed)."""
+    q, r = np.linalg.qr(rng.standard_normal((3, 3)))
+    q = q * np.sign(np.diag(r))
+    return q if np.linalg.det(q) > 0 else q[:, ::-1]
+
+
+@dataclass(frozen=True)
+class Pose:
+    """Where an ear lies: the map from canonical right-ear coordinates to LPS mm.
+
+    Attributes:
+        side: the ear's side; a left ear's map contains a mirror.
+        matrix: (3, 3) orthogonal; determinant +1 on the right, -1 on the left.
+        origin_mm: (3,) LPS position of the canonical origin (vestibule).
+        residual_mm: root mean square distance of the landmarks it was fitted to; 0 if not fitted.
+    """
+
+    side: Side
+    matrix: FloatArray
+    origin_mm: FloatArray
+    residual_mm: float = 0.0
+
+    def to_lps(self, canonical_mm: ArrayLike) -> FloatArray:
+        """Canonical (n, 3) mm to LPS mm."""
+        return np.asarray(canonical_mm, dtype=float) @ self.matrix.T + self.origin_mm
+
+    def to_canonical(self, points_mm: ArrayLike) -> FloatArray:
+        """LPS (n, 3) mm to canonical mm."""
+        return (np.asarray(points_mm, dtype=float) - self.origin_mm) @ self.matrix
+
+    @property
+    def tilt_deg(self) -> float:
+        """Angle between this pose and the mean head's, degrees."""
+        return rotation_angle_deg(self.matrix @ mean_pose(self.side).matrix.T)
+
+
+def mean_pose(side: Side, origin_mm: ArrayLike = (0.0, 0.0, 0.0)) -> Pose:
+    """The mean ear of a head in the standard position, its vestibule at `origin_mm`."""
+    right = np.asarray(CANONICAL_AXES_LPS).T
+    u, _, vt = np.linalg.svd(right)
+    matrix = u @ vt
+    if side is Side.LEFT:
+        matrix = MIRROR @ matrix
+    return Pose(side, matrix, np.asarray(origin_mm, dtype=float))
+
+
+def fit_pose(names: tuple[str, ...], points_mm: ArrayLike, side: Side) -> Pose:
+    """Fit the canonical landmarks to found ones, rigidly, for a given side.
+
+    Args:
+        names: n names out of `anatomy.CANONICAL_MM`.
+        points_mm: (n, 3) LPS; rows with nan are left out; at least 4 must remain.
+        side: which side to assume; the residuals of both sides tell the true one.
+
+    Returns:
+        The pose with the least squared distance (Kabsch 1976), with its residual.
+    """
+    points = np.asarray(points_mm, dtype=float)
+    known = np.isfinite(points).all(axis=1)
+    if known.sum() < 4:
+        raise ValueError(f"{int(known.sum())} landmarks are too few to fit a pose")
+    model = np.asarray([CANONICAL_MM[name] for name in names])[known]
+    points = points[known]
+    model_mean, points_mean = model.mean(axis=0), points.mean(axis=0)
+    u, _, vt = np.linalg.svd((points - points_mean).T @ (model - model_mean))
+    handedness = 1.0 if side is Side.RIGHT else -1.0
+    signs = np.diag([1.0, 1.0, handedness * np.sign(np.linalg.det(u @ vt))])
+    matrix = u @ signs @ vt
+    origin = points_mean - matrix @ model_mean
+    residual = np.sqrt(np.mean(np.sum((points - model @ matrix.T - origin) ** 2, axis=1)))
+    return Pose(side, matrix, origin, float(residual))

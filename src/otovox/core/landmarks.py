@@ -1,0 +1,49 @@
+"""Named points in LPS mm; nan where a landmark is absent."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from otovox.core.geometry import FloatArray, apply_affine
+
+
+@dataclass(frozen=True, eq=False)
+class Landmarks:
+    """Named points.
+
+    Attributes:
+        names: n names, each once.
+        points_mm: (n, 3) LPS; a row of nan where the landmark is absent.
+    """
+
+    names: tuple[str, ...]
+    points_mm: FloatArray
+
+    def __post_init__(self) -> None:
+        points = np.array(self.points_mm, dtype=float)
+        if points.shape != (len(self.names), 3):
+            raise ValueError(f"{len(self.names)} names do not fit points of shape {points.shape}")
+        if len(set(self.names)) != len(self.names):
+            raise ValueError("a landmark is named twice")
+        points.setflags(write=False)
+        object.__setattr__(self, "points_mm", points)
+
+    def __getitem__(self, name: str) -> FloatArray:
+        return self.points_mm[self.names.index(name)]
+
+    def has(self, name: str) -> bool:
+        """Whether the landmark is named and present."""
+        return name in self.names and bool(np.isfinite(self[name]).all())
+
+    def only(self, names: tuple[str, ...]) -> "Landmarks":
+        """These landmarks alone, in this order."""
+        return Landmarks(names, np.stack([self[name] for name in names]))
+
+    def moved(self, affine: ArrayLike) -> "Landmarks":
+        """All points mapped by a (4, 4) affine."""
+        return Landmarks(self.names, apply_affine(affine, self.points_mm))
+
+    def distance_mm(self, first: str, second: str) -> float:
+        """Euclidean distance between two landmarks; nan if either is absent."""
+        return float(np.linalg.norm(self[first] - self[second]))

@@ -1,0 +1,164 @@
+"""Grids and the volumes on them. Arrays are indexed (i, j, k); world points are LPS mm."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from otovox.core.geometry import FloatArray, affine_from, apply_affine
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """A regular voxel grid in the world.
+
+    Attributes:
+        shape: voxels along i, j, k.
+        affine: (4, 4) from (i, j, k) of a voxel's centre to LPS mm.
+    """
+
+    shape: tuple[int, int, int]
+    affine: FloatArray
+
+    def __post_init__(self) -> None:
+        affine = np.array(self.affine, dtype=float)
+        if len(self.shape) != 3 or min(self.shape) < 1:
+            raise ValueError(f"a grid needs three positive sizes, not {self.shape}")
+        if affine.shape != (4, 4) or not np.isfinite(affine).all():
+            raise ValueError("a grid needs a finite 4x4 affine")
+        if abs(np.linalg.det(affine[:3, :3])) < 1e-12:
+            raise ValueError("a grid's affine must be invertible")
+        affine.setflags(write=False)
+        object.__setattr__(self, "shape", tuple(int(n) for n in self.shape))
+        object.__setattr__(self, "affine", affine)
+
+    @classmethod
+    def centred(
+        cls,
+        center_mm: ArrayLike,
+        shape: tuple[int, int, int],
+        *,
+        spacing_mm: ArrayLike,
+        directions: ArrayLike | None = None,
+    ) -> "Grid":
+        """A grid with its middle at `center_mm`; columns of `directions` are the axes (LPS)."""
+        axes = np.eye(3) if directions is None else np.asarray(directions, dtype=float)
+        linear = axes * np.broadcast_to(np.asarray(spacing_mm, dtype=float), 3)
+        middle = (np.asarray(shape) - 1) / 2.0
+        return cls(shape, affine_from(linear, np.asarray(center_mm) - linear @ middle))
+
+    @cached_property
+    def spacing_mm(self) -> FloatArray:
+        """(3,) distance between neighbouring voxel centres along i, j, k."""
+        return np.linalg.norm(self.affine[:3, :3], axis=0)
+
+    @cached_property
+    def directions(self) -> FloatArray:
+        """(3, 3) whose columns are the unit axes in LPS."""
+        return self.affine[:3, :3] / self.spacing_mm
+
+    @property
+    def voxel_mm3(self) -> float:
+        """Volume of one voxel."""
+        return float(abs(np.linalg.det(self.affine[:3, :3])))
+
+    @property
+    def extent_mm(self) -> FloatArray:
+        """(3,) size of the field along i, j, k, voxel borders included."""
+        return self.spacing_mm * self.shape
+
+    @property
+    def center_mm(self) -> FloatArray:
+        """(3,) LPS middle of the field."""
+        return self.to_mm((np.asarray(self.shape) - 1) / 2.0)
+
+    def to_mm(self, ijk: ArrayLike) -> FloatArray:
+        """Voxel coordinates (..., 3) to LPS mm."""
+        return apply_affine(self.affine, ijk)
+
+    def to_ijk(self, points_mm: ArrayLike) -> FloatArray:
+        """LPS mm (..., 3) to continuous voxel coordinates."""
+        return apply_affine(np.linalg.inv(self.affine), points_mm)
+
+    def contains(self, points_mm: ArrayLike) -> NDArray[np.bool_]:
+        """Which points (n, 3) lie inside the field, voxel borders included; nan lies outside."""
+        ijk = self.to_ijk(points_mm)
+        return np.all((ijk >= -0.5) & (ijk <= np.asarray(self.shape) - 0.5), axis=-1)
+
+    def inside(self, field: "Grid") -> NDArray[np.bool_]:
+        """Which voxels, (i, j, k), have their centre inside another grid's field."""
+        return field.contains(self.to_mm(np.moveaxis(np.indices(self.shape), 0, -1)))
+
+    def crop(self, start: ArrayLike, shape: tuple[int, int, int]) -> "Grid":
+        """The sub-grid (or extension) that begins at voxel `start`."""
+        return Grid(shape, affine_from(self.affine[:3, :3], self.to_mm(start)))
+
+    def same_as(self, other: "Grid", tolerance_mm: float = 1e-3) -> bool:
+        """Whether both grids have the same voxels, corners compared in mm."""
+        if self.shape != other.shape:
+            return False
+        corners = np.array([[0, 0, 0], *np.diag(np.asarray(self.shape) - 1)])
+        gap = np.abs(self.to_mm(corners) - other.to_mm(corners)).max()
+        return bool(gap <= tolerance_mm)
+
+
+@dataclass(frozen=True, eq=False)
+class Scan:
+    """A CT volume.
+
+    Attributes:
+        values: (i, j, k) float32; Hounsfield units where the scanner gave them.
+        grid: where the voxels lie.
+        name: short name for files and tables.
+        source: path it was read from, empty if made in memory.
+        series: UID of the DICOM series it was read from; empty if it was none.
+    """
+
+    values: NDArray[np.float32]
+    grid: Grid
+    name: str = "scan"
+    source: str = ""
+    series: str = ""
+
+    def __post_init__(self) -> None:
+        if self.values.shape != self.grid.shape:
+            raise ValueError(f"values {self.values.shape} do not fit the grid {self.grid.shape}")
+
+
+@dataclass(frozen=True, eq=False)
+class Probability:
+    """How likely each voxel belongs to a labyrinth.
+
+    Attributes:
+        values: (i, j, k) float32, 0 to 1.
+        grid: where the voxels lie.
+    """
+
+    values: NDArray[np.float32]
+    grid: Grid
+
+    def __post_init__(self) -> None:
+        if self.values.shape != self.grid.shape:
+            raise ValueError(f"values {self.values.shape} do not fit the grid {self.grid.shape}")
+
+
+@dataclass(frozen=True, eq=False)
+class LabelMap:
+    """A label volume: 0 background, `Side.label` for the labyrinth of each side.
+
+    Attributes:
+        values: (i, j, k) uint8.
+        grid: where the voxels lie.
+    """
+
+    values: NDArray[np.uint8]
+    grid: Grid
+
+    def __post_init__(self) -> None:
+        if self.values.shape != self.grid.shape:
+            raise ValueError(f"values {self.values.shape} do not fit the grid {self.grid.shape}")
+
+    def volume_mm3(self, label: int) -> float:
+        """Volume of one label."""
+        return float(np.count_nonzero(self.values == label)) * self.grid.voxel_mm3

@@ -1,0 +1,119 @@
+"""Scans of another contrast brought into the training set's range, cluster by cluster (S5, S6)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from otovox.dataset import Entry
+from otovox.errors import ConfigError
+from otovox.formats import load_scan
+from otovox.imaging.intensity import (
+    Histogram,
+    Scaling,
+    find_clusters,
+    histogram,
+    match,
+    profile,
+    sampled,
+    standardise,
+    statistics,
+    tissue_sample,
+)
+
+#: Columns of a data set's index by which its scans may be grouped.
+COLUMNS = ("scanner", "diagnosis", "split")
+#: Scans whose samples are kept in memory, about 5 MB each: chosen.
+SCANS_KEPT = 128
+
+
+@dataclass(frozen=True, eq=False)
+class Brought:
+    """What is done to the scans of a set.
+
+    Attributes:
+        scalings: per case, from its grey values to the training set's.
+        groups: per case the name of its cluster.
+        before, after: per cluster a sample of its tissue, standardised alone, and matched, too.
+    """
+
+    scalings: dict[str, Scaling]
+    groups: dict[str, str]
+    before: dict[str, NDArray[np.float32]]
+    after: dict[str, NDArray[np.float32]]
+
+
+@dataclass(frozen=True, eq=False)
+class _Samples:
+    """Voxels of a scan, of all of it and of its tissue."""
+
+    whole: NDArray
+    tissue: NDArray[np.float32]
+
+
+def own_scaling(dataset: Path, entries: Sequence[Entry]) -> Scaling:
+    """A set's scaling by its own statistics, nothing matched.
+
+    Args:
+        dataset: folder of the data set.
+        entries: its cases.
+
+    Source: Stebani et al. 2023, S5: "computed on the whole datasets respectively".
+    """
+    return Scaling(statistics(_samples(dataset / entry.image).whole for entry in entries))
+
+
+def bring_into_range(
+    dataset: Path, entries: Sequence[Entry], wanted: Histogram, *, by: str
+) -> Brought:
+    """Sort a set's scans into clusters; standardise each and match it to the training set.
+
+    Args:
+        dataset: folder of the data set.
+        entries: its cases.
+        wanted: tissue of the training set, standardised.
+        by: a number of clusters to be found, or the column that names them.
+
+    Raises:
+        ConfigError: if the clusters cannot be made.
+
+    Source: Stebani et al. 2023, S6; their algorithm is not given (see `intensity`).
+    """
+    samples = {entry.case: _samples(dataset / entry.image) for entry in entries}
+    groups = _groups(entries, {case: profile(one.whole) for case, one in samples.items()}, by)
+    brought = Brought({}, groups, {}, {})
+    for group in sorted(set(groups.values())):
+        members = [case for case in samples if groups[case] == group]
+        given = statistics(samples[case].whole for case in members)
+        tissues = [standardise(samples[case].tissue, given) for case in members]
+        matching = match(histogram(tissues), wanted)
+        brought.scalings.update(dict.fromkeys(members, Scaling(given, matching)))
+        brought.before[group] = np.concatenate(tissues)
+        brought.after[group] = matching.apply(brought.before[group])
+    return brought
+
+
+def _samples(path: Path) -> _Samples:
+    """Of a scan on disk; kept while it does not change, for every fold asks for the same."""
+    return _read(path, path.stat().st_mtime_ns if path.exists() else 0)
+
+
+@lru_cache(maxsize=SCANS_KEPT)
+def _read(path: Path, _changed_ns: int) -> _Samples:
+    scan = load_scan(path)
+    return _Samples(sampled(scan.values), tissue_sample(scan.values, scan.grid.spacing_mm))
+
+
+def _groups(entries: Sequence[Entry], profiles: Mapping[str, NDArray], by: str) -> dict[str, str]:
+    """Per case the name of its cluster."""
+    if by in COLUMNS:
+        return {entry.case: getattr(entry, by) or "unknown" for entry in entries}
+    if not by.isdigit() or by == "0":
+        raise ConfigError(
+            f"clusters by {by!r}: neither a number nor one of the columns {', '.join(COLUMNS)}"
+        )
+    found = find_clusters([profiles[entry.case] for entry in entries], count=int(by))
+    return {entry.case: f"cluster {n + 1}" for entry, n in zip(entries, found, strict=True)}

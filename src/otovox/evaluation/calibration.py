@@ -1,0 +1,222 @@
+"""Whether probabilities are what they say, and how well a score tells unusual ears from usual ones.
+
+Nothing here knows a network: arrays in, figures out.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import ndimage, special, stats
+
+from otovox.core.anatomy import Side
+from otovox.core.geometry import FloatArray
+from otovox.core.volume import LabelMap, Probability
+from otovox.imaging.metrics import Mask
+from otovox.imaging.resample import corners, resample
+
+#: Bins of a reliability curve. Source: Guo et al. 2017 use 15; chosen 10, for fewer voxels.
+BINS = 10
+#: Probabilities are kept this far from 0 and 1 while their logits are interpolated: chosen.
+_LEAST = 1e-4
+#: Logit outside the working grid; voxels there are left out afterwards.
+_OUTSIDE = -9.0
+#: How far from the labyrinth voxels still count, mm: chosen, its own half width. Far bone is easy,
+#: and would make any model look well calibrated.
+NEAR_MM = 1.5
+
+
+@dataclass(frozen=True, eq=False)
+class Reliability:
+    """Probabilities against what came true, in bins of equal width over 0 to 1.
+
+    Attributes:
+        count: (b,) voxels per bin.
+        probability: (b,) their mean probability; nan in an empty bin.
+        frequency: (b,) share of them that is labyrinth; nan in an empty bin.
+        brier: mean squared difference of probability and truth.
+    """
+
+    count: NDArray[np.int64]
+    probability: FloatArray
+    frequency: FloatArray
+    brier: float
+
+    @property
+    def expected_error(self) -> float:
+        """Expected calibration error: mean gap of the bins, weighed by their voxels.
+
+        Source: Guo et al. 2017, equation 3.
+        """
+        total = self.count.sum()
+        gaps = np.nan_to_num(np.abs(self.probability - self.frequency))
+        return float((gaps * self.count).sum() / total) if total else float("nan")
+
+    @property
+    def largest_error(self) -> float:
+        """Maximum calibration error: gap of the worst bin. Source: Guo et al. 2017, equation 5."""
+        known = self.count > 0
+        gaps = np.abs(self.probability - self.frequency)[known]
+        return float(gaps.max()) if known.any() else float("nan")
+
+
+def reliability(probability: ArrayLike, truth: ArrayLike, *, bins: int = BINS) -> Reliability:
+    """The reliability curve of some voxels.
+
+    Args:
+        probability: (n,) 0 to 1.
+        truth: (n,) boolean.
+        bins: how many.
+
+    Raises:
+        ValueError: if the sizes differ, or a probability lies outside 0 to 1.
+    """
+    claimed = np.asarray(probability, dtype=float).ravel()
+    true = np.asarray(truth, dtype=bool).ravel()
+    if claimed.shape != true.shape:
+        raise ValueError(f"{claimed.size} probabilities do not fit {true.size} truths")
+    if claimed.size and not (claimed.min() >= 0 and claimed.max() <= 1):
+        raise ValueError("probabilities must lie between 0 and 1")
+    which = np.minimum((claimed * bins).astype(int), bins - 1)
+    count = np.bincount(which, minlength=bins)
+    sums = np.bincount(which, claimed, bins), np.bincount(which, true, bins)
+    brier = float(np.mean((claimed - true) ** 2)) if claimed.size else float("nan")
+    return Reliability(count, _over(sums[0], count), _over(sums[1], count), brier)
+
+
+def pooled(curves: Sequence[Reliability]) -> Reliability:
+    """One curve over the voxels of several, all with the same bins.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    if not curves:
+        raise ValueError("no reliability curve to pool")
+    count = np.sum([curve.count for curve in curves], axis=0)
+    claimed = np.sum([np.nan_to_num(curve.probability) * curve.count for curve in curves], axis=0)
+    true = np.sum([np.nan_to_num(curve.frequency) * curve.count for curve in curves], axis=0)
+    voxels = [int(curve.count.sum()) for curve in curves]
+    parts = [n * curve.brier for n, curve in zip(voxels, curves, strict=True) if n]
+    brier = float(sum(parts) / sum(voxels)) if sum(voxels) else float("nan")
+    return Reliability(count, _over(claimed, count), _over(true, count), brier)
+
+
+def near_labyrinth(
+    truth: Mask, claimed: Mask, *, spacing_mm: ArrayLike, within_mm: float = NEAR_MM
+) -> Mask:
+    """Voxels within a distance of the labyrinth, the true or the claimed one, both inside.
+
+    Args:
+        truth, claimed: (i, j, k).
+        spacing_mm: (3,) or one number.
+        within_mm: the distance.
+    """
+    either = truth | claimed
+    if not either.any():
+        return either
+    sampling = np.broadcast_to(np.asarray(spacing_mm, dtype=float), 3)
+    return np.asarray(ndimage.distance_transform_edt(~either, sampling=sampling)) <= within_mm
+
+
+def ear_reliability(claimed: Probability, truth: LabelMap, side: Side) -> Reliability:
+    """How honest the probabilities of one ear are, over the scan's voxels near its labyrinth.
+
+    The probability is brought onto the scan's own grid, where the truth is known, as the label map
+    is: by its logits.
+
+    Args:
+        claimed: on a working grid; voxels outside that grid are left out.
+        truth: labels on the scan's grid.
+        side: the true one.
+    """
+    ijk = truth.grid.to_ijk(corners(claimed.grid))
+    start = np.clip(np.ceil(ijk.min(axis=0)), 0, truth.grid.shape).astype(int)
+    stop = np.clip(np.floor(ijk.max(axis=0)) + 1, start, truth.grid.shape).astype(int)
+    if not (stop > start).all():
+        return reliability([], [])
+    i, j, k = (int(n) for n in stop - start)
+    part = truth.grid.crop(start, (i, j, k))
+    p = np.clip(claimed.values, _LEAST, 1 - _LEAST)
+    seen = special.expit(resample(special.logit(p), claimed.grid, part, outside=_OUTSIDE))
+    window = tuple(slice(low, high) for low, high in zip(start, stop, strict=True))
+    true = truth.values[window] == side.label
+    near = near_labyrinth(true, seen > 0.5, spacing_mm=part.spacing_mm)
+    ijk = np.argwhere(near)
+    within = claimed.grid.contains(part.to_mm(ijk)) if len(ijk) else np.zeros(0, dtype=bool)
+    chosen = tuple(ijk[within].T)
+    return reliability(seen[chosen], true[chosen])
+
+
+@dataclass(frozen=True, eq=False)
+class Roc:
+    """How well a score tells unusual from usual: every threshold at which an answer changes.
+
+    Attributes:
+        threshold: (n,) falling, from infinity; a score at or above it counts as unusual.
+        sensitivity: (n,) share of the unusual that is told, rising from 0 to 1.
+        false_alarms: (n,) share of the usual that is told as unusual, rising from 0 to 1.
+        auc: area under the curve: chance that an unusual one scores above a usual one.
+    """
+
+    threshold: FloatArray
+    sensitivity: FloatArray
+    false_alarms: FloatArray
+    auc: float
+
+
+def roc(usual: ArrayLike, unusual: ArrayLike) -> Roc:
+    """The receiver operating characteristic of a score that is higher in the unusual.
+
+    Args:
+        usual, unusual: (n,) and (m,) scores; infinite ones are fine, nan are left out.
+
+    Raises:
+        ValueError: if there is none of either.
+
+    Source: Hanley and McNeil 1982: the area is Mann and Whitney's statistic over n m.
+    """
+    low, high = (_known(scores) for scores in (usual, unusual))
+    if not (len(low) and len(high)):
+        raise ValueError("a ROC needs scores of usual and of unusual ones")
+    threshold = np.unique(np.concatenate([low, high]))[::-1]
+    above = [
+        1 - np.searchsorted(np.sort(scores), threshold, side="left") / len(scores)
+        for scores in (high, low)
+    ]
+    statistic = stats.mannwhitneyu(high, low, method="asymptotic").statistic
+    return Roc(
+        threshold=np.append(np.inf, threshold),
+        sensitivity=np.append(0.0, above[0]),
+        false_alarms=np.append(0.0, above[1]),
+        auc=float(statistic / (len(low) * len(high))),
+    )
+
+
+def alarm_threshold(usual: ArrayLike, *, false_alarms: float = 0.05) -> float:
+    """The threshold above which a new score is unusual, from usual ones alone.
+
+    A new ear of the same kind exceeds it with at most the chance asked for, whatever the scores'
+    distribution; that needs at least 1 / `false_alarms` - 1 of them.
+
+    Args:
+        usual: (n,) scores of the calibration set.
+        false_alarms: chance that a usual ear is called unusual.
+
+    Returns:
+        A score; infinite if there are too few to keep the promise.
+
+    Source: split conformal prediction, Angelopoulos and Bates 2021, equation 1.
+    """
+    known = np.sort(_known(usual))
+    rank = int(np.ceil((len(known) + 1) * (1 - false_alarms) - 1e-9))
+    return float(known[rank - 1]) if 0 < rank <= len(known) else float("inf")
+
+
+def _known(scores: ArrayLike) -> FloatArray:
+    values = np.asarray(scores, dtype=float)
+    return values[~np.isnan(values)]
+
+
+def _over(sums: NDArray, count: NDArray) -> FloatArray:
+    return np.where(count > 0, sums / np.maximum(count, 1), np.nan)

@@ -1,0 +1,221 @@
+"""Everything that an evaluation writes: scores, statistics, the paper's tables, figures, tests."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from otovox.core.anatomy import LANDMARK_NAMES, Side
+from otovox.core.geometry import mean_pose
+from otovox.core.landmarks import Landmarks
+from otovox.dataset import load_case, read_index
+from otovox.errors import InputError
+from otovox.evaluation.error_pictures import Panel, error_picture, nearest_the_mean
+from otovox.evaluation.figures import bars, learning_curves, uncertainty_scatter
+from otovox.evaluation.lim_tables import write_likert_tables
+from otovox.evaluation.runs import folds_of, load_prediction, score_runs
+from otovox.evaluation.statistics import compare
+from otovox.evaluation.stebani_tables import (
+    figure_3_table,
+    paper_table,
+    read_scores,
+    statistics_table,
+    write_paper_table,
+)
+from otovox.formats.writing import replacing
+
+#: Measures that two systems are compared by, corrected together (Holm).
+COMPARED = ("dice", "hd_mm", "assd_mm", *(f"{name}_mm" for name in LANDMARK_NAMES))
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What was scored.
+
+    Attributes:
+        table: one row per true ear and fold.
+        missing: labelled cases without any result.
+        files: what was written, in order.
+    """
+
+    table: pd.DataFrame
+    missing: list[str]
+    files: list[Path]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set, and by fold the folder that holds its results."""
+
+    dataset: Path
+    folds: Mapping[str, Path]
+
+    @property
+    def name(self) -> str:
+        """What it is called in tables."""
+        return self.dataset.resolve().name
+
+
+def evaluate(
+    results: Sequence[Path],
+    datasets: Sequence[Path],
+    output: Path,
+    *,
+    split: str = "",
+    name: str = "otovox",
+    beside: Mapping[str, Path] | None = None,
+) -> Evaluation:
+    """Score results against data sets and write tables and figures.
+
+    Args:
+        results: folders of results or of cross-validations, see `runs.folds_of`.
+        datasets: folders of the data sets, each of another name.
+        output: folder for what is written.
+        split: only cases of this split of the data sets; all of them if empty.
+        name: of this system, in the comparison with others.
+        beside: other systems' `ears.csv` by name, from earlier evaluations.
+
+    Raises:
+        InputError: if something cannot be read, or no labelled case has results.
+        OutputError: if something cannot be written.
+    """
+    others = {other: read_scores(path) for other, path in (beside or {}).items()}
+    sources = [Source(folder, folds_of(results, folder)) for folder in datasets]
+    tables, missing = [], []
+    for source in sources:
+        scored, without = score_runs(source.folds, source.dataset, split=split)
+        if scored.empty:
+            which = f"labelled case of the split {split}" if split else "labelled case"
+            names = ", ".join(source.folds)
+            raise InputError(f"{source.dataset}: no {which} has results in {names}")
+        tables.append(scored)
+        missing += without
+    table = pd.concat(tables, ignore_index=True)
+    files = [output / "ears.csv", output / "statistics.csv"]
+    for file, rows in zip(files, (table, statistics_table(table)), strict=True):
+        with replacing(file) as temporary:
+            rows.to_csv(temporary, index=False)
+    for number in (3, 4):
+        file = output / f"table-{number}.csv"
+        write_paper_table(paper_table(table, number), file)
+        files += [file, file.with_suffix(".md")]
+    files += _by_disease(table, output)
+    files += _draw(table, sources, output)
+    if others:
+        files += _set_beside({name: table} | others, output)
+    return Evaluation(table, missing, files)
+
+
+def _by_disease(table: pd.DataFrame, output: Path) -> list[Path]:
+    """The tables of Lim et al. 2024, where there are diseased ears with masks."""
+    drawn = table.loc[np.isfinite(table["dice"].to_numpy(dtype=float))]
+    if drawn["diagnosis"].fillna("").isin(["", "healthy"]).all():
+        return []
+    scored = np.isfinite(drawn["likert"].to_numpy(dtype=float)).any()
+    return write_likert_tables(drawn if scored else drawn.drop(columns="likert"), output)
+
+
+def compare_systems(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
+    """Two systems on the ears that both scored, folds averaged first.
+
+    Args:
+        first, second: tables of scores.
+
+    Returns:
+        One row per measure: `measure`, `n`, `median_difference` (second minus first), `p`,
+        `p_holm`. An ear that one of them did not find has no distance, but counts in the DSC.
+    """
+    means = [_by_ear(table) for table in (first, second)]
+    both = sorted(set(means[0].index) & set(means[1].index))
+    values = [table.loc[both].to_numpy(dtype=float) for table in means]
+    pairs = {m: (values[0][:, n], values[1][:, n]) for n, m in enumerate(COMPARED)}
+    return pd.DataFrame([asdict(row) for row in compare(pairs)])
+
+
+def _by_ear(table: pd.DataFrame) -> pd.DataFrame:
+    """Mean over folds of every compared measure, by case and side."""
+    return pd.DataFrame(table.groupby(["case", "side"])[list(COMPARED)].mean())
+
+
+def _draw(table: pd.DataFrame, sources: Sequence[Source], output: Path) -> Iterable[Path]:
+    """Figures 4 and 5c, and S.3 where the folds hold their training's curves."""
+    errors, uncertainty, curves = (
+        output / f"{name}.png" for name in ("errors", "uncertainty", "learning-curves")
+    )
+    drawn = table.loc[np.isfinite(table["dice"].to_numpy(dtype=float))]
+    if len(drawn):
+        error_picture(_panels(drawn, sources), errors)
+        yield errors
+    if np.any(table["uncertainty"].to_numpy(dtype=float) > 0):
+        uncertainty_scatter(table.assign(diagnosis=table["diagnosis"].fillna("")), uncertainty)
+        yield uncertainty
+    runs = {
+        fold: folder / "validation.csv"
+        for source in sources
+        for fold, path in source.folds.items()
+        for folder in (path, path.parent)
+        if (folder / "validation.csv").is_file()
+    }
+    if runs:
+        learning_curves(runs, curves)
+        yield curves
+
+
+def _panels(table: pd.DataFrame, sources: Sequence[Source]) -> list[Panel]:
+    """Of every set the ear nearest its mean DSC."""
+    by_name = {source.name: source for source in sources}
+    panels = []
+    for name, row in nearest_the_mean(table).items():
+        source = by_name[row["data"]]
+        entries = {entry.case: entry for entry in read_index(source.dataset)}
+        case = load_case(source.dataset, entries[row["case"]])
+        side = Side(row["side"])
+        prediction = load_prediction(source.folds[row["fold"]] / row["case"], case.scan)
+        truth = case.labels.values == side.label
+        poses = [ear.pose for ear in prediction.ears if ear.side is side]
+        panels.append(
+            Panel(
+                title=f"{name}: DSC {row['dice']:.2f} (mean {row['mean_dice']:.2f})",
+                # A wrong side is not a wrong voxel: the scores tell it apart.
+                found=_near(prediction.labels.values > 0, truth, case.labels.values > 0),
+                truth=truth,
+                grid=case.labels.grid,
+                landmarks=case.landmarks.get(side, Landmarks((), np.empty((0, 3)))),
+                side=side,
+                axes=poses[0].matrix if poses else mean_pose(side).matrix,
+            )
+        )
+    return panels
+
+
+def _near(found: np.ndarray, truth: np.ndarray, every: np.ndarray) -> np.ndarray:
+    """Found voxels less those nearer to the other true ear, so that an ear stands alone."""
+    other = every & ~truth
+    if not other.any():
+        return found
+    ijk = np.argwhere(found)
+    centers = [np.argwhere(mask).mean(axis=0) for mask in (truth, other)]
+    own, its = (np.linalg.norm(ijk - center, axis=1) for center in centers)
+    kept = np.zeros_like(found)
+    kept[tuple(ijk[own <= its].T)] = True
+    return kept
+
+
+def _set_beside(systems: Mapping[str, pd.DataFrame], output: Path) -> list[Path]:
+    """Figure 3, and paired tests of every other system against the first."""
+    first, *others = systems
+    tests = [
+        compare_systems(systems[first], systems[other]).assign(first=first, second=other)
+        for other in others
+    ]
+    files = [output / "figure-3.csv", output / "comparison.csv"]
+    table = figure_3_table(systems)
+    for file, rows in zip(files, (table, pd.concat(tests)), strict=True):
+        with replacing(file) as temporary:
+            rows.to_csv(temporary, index=False)
+    if not table.empty:
+        bars(table, output / "figure-3.png")
+        files.append(output / "figure-3.png")
+    return files

@@ -1,0 +1,238 @@
+"""Results on disk against a data set on disk: one table, one row per true ear and fold."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import SimpleITK as sitk
+from numpy.typing import NDArray
+
+from otovox.core.anatomy import LANDMARK_NAMES
+from otovox.core.case import Case, EarPrediction, Prediction
+from otovox.core.geometry import Pose
+from otovox.core.landmarks import Landmarks
+from otovox.core.volume import Scan
+from otovox.dataset import Entry, load_case, read_index
+from otovox.errors import InputError
+from otovox.evaluation.scores import EarScore, extra_ears, score_case
+from otovox.formats import load_label_map
+from otovox.imaging.metrics import in_voxels
+from otovox.results.folder import read_result
+from otovox.results.schema import FILES, RESULT, EarResult
+
+#: What a row says of its case, before the measures.
+FACTS = ("set", "fold", "case", "patient", "side", "scanner", "diagnosis", "split")
+#: Distances that are also given in the paper's voxels, and what they are called there.
+IN_VOXELS = {
+    "hd_mm": "hd_voxels",
+    "hd95_mm": "hd95_voxels",
+    "avg_hd_mm": "avg_hd_voxels",
+    "assd_mm": "assd_voxels",
+    "landmark_mean_mm": "landmark_mean_voxels",
+    **{f"{name}_mm": f"{name}_voxels" for name in LANDMARK_NAMES},
+}
+
+#: What a model of one task does not tell (S21), by its heads: no score, rather than a bad one.
+LACKING = {
+    "segmentation": [
+        "landmark_mean_mm",
+        "landmark_mean_voxels",
+        "landmarks_absent",
+        *(f"{name}_mm" for name in LANDMARK_NAMES),
+        *(f"{name}_voxels" for name in LANDMARK_NAMES),
+    ],
+    "landmarks": [
+        *("dice", "iou", "vs", "precision", "recall", "specificity", "accuracy", "surface_dice"),
+        *("hd_mm", "hd95_mm", "avg_hd_mm", "assd_mm", "components", "volume_mm3"),
+        *("hd_voxels", "hd95_voxels", "avg_hd_voxels", "assd_voxels"),
+        *("uncertainty", "volume_uncertainty"),
+    ],
+}
+
+
+def load_prediction(folder: Path, scan: Scan) -> Prediction:
+    """A prediction as its result folder tells it.
+
+    Args:
+        folder: of one scan, from `otovox analyze`.
+        scan: the scan it was made of.
+
+    Returns:
+        Without probabilities; a landmark's spread and the uncertainty where they were written.
+
+    Raises:
+        InputError: if a file is missing, or the results are those of another scan.
+    """
+    result = read_result(folder / RESULT)
+    labels = load_label_map(folder / FILES["segmentation"])
+    if not labels.grid.same_as(scan.grid, tolerance_mm=0.01):
+        raise InputError(f"{folder}: the results lie on another grid than the scan {scan.name}")
+    return Prediction(
+        scan=scan,
+        ears=tuple(_ear(ear) for ear in result.ears),
+        labels=labels,
+        uncertainty=_uncertainty(folder / FILES["uncertainty"], scan),
+        warnings=tuple(result.warnings),
+        provenance={
+            "models": dict(result.provenance.models),
+            "settings": dict(result.provenance.settings),
+        },
+    )
+
+
+def folds_of(results: Sequence[Path], dataset: Path | None = None) -> dict[str, Path]:
+    """The folds that result folders stand for, by name.
+
+    A folder that holds `fold-*` folders stands for these, each with its results within or in a
+    folder `results` of its own; a cross-validation that had the data set as a test set stands for
+    `tests/NAME` in it. Any other folder is one fold.
+
+    Args:
+        results: output folders of `otovox analyze`, or of a cross-validation.
+        dataset: folder of the data set that the results are wanted of.
+
+    Raises:
+        InputError: if a folder is not there, or two folds have the same name.
+    """
+    folds: dict[str, Path] = {}
+    for folder in results:
+        if not folder.is_dir():
+            raise InputError(f"{folder}: is no folder of results")
+        if dataset is not None and (tests := folder / "tests" / dataset.resolve().name).is_dir():
+            folder = tests
+        inner = sorted(path for path in folder.glob("fold-*") if path.is_dir())
+        for fold in inner or [folder]:
+            if fold.name in folds:
+                raise InputError(f"{folds[fold.name]} and {fold}: two folds of the same name")
+            folds[fold.name] = fold / "results" if (fold / "results").is_dir() else fold
+    return folds
+
+
+def score_runs(
+    folds: Mapping[str, Path], dataset: Path, *, split: str = ""
+) -> tuple[pd.DataFrame, list[str]]:
+    """Score every labelled case of a data set in every fold that has results of it.
+
+    Args:
+        folds: name to folder, `folder/CASE/result.json` within.
+        dataset: folder of the data set.
+        split: only cases of this split; all of them if empty.
+
+    Returns:
+        The table of `scores_table`, and the names of labelled cases without any result.
+
+    Raises:
+        InputError: if a file is missing or does not fit.
+    """
+    parts, missing = [], []
+    for entry in read_index(dataset):
+        there = {name: path / entry.case for name, path in folds.items()}
+        there = {name: path for name, path in there.items() if (path / RESULT).is_file()}
+        if not entry.labels or split not in ("", entry.split):
+            continue
+        if not there:
+            missing.append(entry.case)
+            continue
+        case = load_case(dataset, entry)
+        for fold, path in there.items():
+            rows = score_entry(load_prediction(path, case.scan), case, entry, fold=fold)
+            known = _likert(path)
+            levels = [known.get(side, np.nan) for side in rows["side"]]
+            parts.append(rows.assign(likert=levels))
+    table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+    return table.assign(data=dataset.resolve().name), missing
+
+
+def _likert(folder: Path) -> dict[str, float]:
+    """How whole the found labyrinths are, 1 to 4 (Lim et al. 2024, L9); by side, where measured."""
+    told = {
+        ear.side.value: ear.measurements.get("completeness_likert")
+        for ear in read_result(folder / RESULT).ears
+    }
+    known = {side: found.value for side, found in told.items() if found is not None}
+    return {side: value for side, value in known.items() if value is not None}
+
+
+def score_entry(prediction: Prediction, case: Case, entry: Entry, *, fold: str) -> pd.DataFrame:
+    """Score one case of a data set.
+
+    Args:
+        prediction: of the case's scan.
+        case: with its truth.
+        entry: its row in the data set.
+        fold: name of the fold that predicted it.
+    """
+    table = scores_table(score_case(prediction, case))
+    heads = prediction.provenance.get("settings", {}).get("heads", "both")
+    lacking = LACKING.get(str(heads), ())
+    table[[name for name in lacking if name in table]] = np.nan
+    facts = asdict(entry) | {"set": set_name(entry), "fold": fold}
+    for place, name in enumerate(FACTS):
+        if name not in ("case", "side"):
+            table.insert(place, name, facts[name])
+    return table.assign(extra_ears=extra_ears(prediction, case))
+
+
+def scores_table(scores: Sequence[EarScore]) -> pd.DataFrame:
+    """Scores as a table: distances in mm and in the paper's voxels, a column per landmark.
+
+    Args:
+        scores: of any number of ears.
+    """
+    rows = []
+    for score in scores:
+        row = asdict(score) | {"side": score.side.value}
+        del row["landmark_mm"]
+        errors = score.landmark_mm
+        rows.append(row | {f"{name}_mm": errors.get(name, np.nan) for name in LANDMARK_NAMES})
+    table = pd.DataFrame(rows)
+    for old, new in IN_VOXELS.items() if rows else ():
+        table[new] = in_voxels(table[old].to_numpy(dtype=float))
+    return table
+
+
+def set_name(entry: Entry) -> str:
+    """The set that a case is counted in: its scanner; a diseased ear is scored apart (S1)."""
+    parts = [entry.scanner or "all"]
+    if entry.diagnosis not in ("", "healthy"):
+        parts.append(entry.diagnosis)
+    return ", ".join(parts)
+
+
+def _uncertainty(path: Path, scan: Scan) -> NDArray[np.float32]:
+    """Its voxels, (i, j, k); nan if it was not written."""
+    if not path.is_file():
+        return np.full(scan.grid.shape, np.nan, dtype=np.float32)
+    try:
+        values = sitk.GetArrayFromImage(sitk.ReadImage(str(path))).T.astype(np.float32)
+    except RuntimeError as error:
+        raise InputError(f"{path}: cannot be read") from error
+    if values.shape != scan.grid.shape:
+        raise InputError(f"{path}: lies on another grid than the scan {scan.name}")
+    return values
+
+
+def _ear(ear: EarResult) -> EarPrediction:
+    missing = [np.nan] * 3
+    names = tuple(ear.landmarks)
+    found = [ear.landmarks[name] for name in names]
+    spreads = [np.nan if point.sd_mm is None else point.sd_mm for point in found]
+    mean_sd = ear.uncertainty.mean_voxel_sd
+    volume = ear.measurements["labyrinth_volume"].value
+    pose = ear.pose
+    return EarPrediction(
+        side=ear.side,
+        pose=Pose(ear.side, np.array(pose.matrix), np.array(pose.origin_mm), pose.fit_residual_mm),
+        landmarks=Landmarks(
+            names, np.array([point.mm or missing for point in found]).reshape(-1, 3)
+        ),
+        landmark_sd_mm=np.array(spreads),
+        volume_mm3=np.nan if volume is None else volume,
+        center_mm=np.array(ear.center_mm),
+        confidence=ear.confidence,
+        uncertainty=np.nan if mean_sd is None else mean_sd,
+        touches_border=ear.touches_border,
+        warnings=tuple(ear.warnings),
+    )

@@ -1,0 +1,269 @@
+"""Predictions against truth: one row per true ear, and their summary."""
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from otovox.core.anatomy import LANDMARK_NAMES, Side
+from otovox.core.case import Case, EarPrediction, Prediction
+from otovox.core.geometry import FloatArray
+from otovox.core.landmarks import Landmarks
+from otovox.evaluation.statistics import Spread, spread
+from otovox.formats.writing import replacing
+from otovox.imaging.metrics import (
+    Mask,
+    components,
+    dice,
+    distances,
+    iou,
+    landmark_errors_mm,
+    rates,
+    volumetric_similarity,
+)
+
+#: A found ear belongs to a true one if their centres are nearer than this, mm: chosen, a little
+#: less than the length of a labyrinth, far less than the distance between two.
+MATCH_MM = 15.0
+#: Surfaces nearer than this agree, mm: chosen, two of the paper's voxels.
+SURFACE_TOLERANCE_MM = 0.2
+
+
+@dataclass(frozen=True)
+class EarScore:
+    """How well one true ear was found.
+
+    Attributes:
+        case: name of the scan.
+        side: the true one.
+        found: whether a found ear lies where this one is.
+        side_right: whether that ear was given the true side.
+        dice, iou, vs: overlap of the masks, whatever their sides; 0 if not found.
+        precision, recall: shares of the found and of the true voxels in the overlap.
+        specificity, accuracy: over the scan's whole field, which they depend on.
+        surface_dice: share of the surfaces within `SURFACE_TOLERANCE_MM` of one another.
+        hd_mm, hd95_mm, avg_hd_mm, assd_mm: see `metrics.Distances`; infinite if not found.
+        landmark_mm: error of each landmark that is in the field; infinite if it was not found.
+        landmark_mean_mm: mean of the finite ones; nan if there is none.
+        landmarks_absent: how many of them were not found.
+        components: connected parts of the found labyrinth.
+        volume_mm3, true_volume_mm3: of the found and of the true labyrinth.
+        confidence: of the found ear; nan if not found.
+        uncertainty: mean voxel SD within and near the found labyrinth; nan if not found.
+        volume_uncertainty: mean voxel SD over the whole scan (S24).
+    """
+
+    case: str
+    side: Side
+    found: bool
+    side_right: bool
+    dice: float
+    iou: float
+    vs: float
+    precision: float
+    recall: float
+    specificity: float
+    accuracy: float
+    surface_dice: float
+    hd_mm: float
+    hd95_mm: float
+    avg_hd_mm: float
+    assd_mm: float
+    landmark_mm: dict[str, float]
+    landmark_mean_mm: float
+    landmarks_absent: int
+    components: int
+    volume_mm3: float
+    true_volume_mm3: float
+    confidence: float
+    uncertainty: float
+    volume_uncertainty: float
+
+
+#: Measures of a score that are numbers.
+MEASURES = (
+    "dice",
+    "iou",
+    "vs",
+    "precision",
+    "recall",
+    "specificity",
+    "accuracy",
+    "surface_dice",
+    "hd_mm",
+    "hd95_mm",
+    "avg_hd_mm",
+    "assd_mm",
+    "landmark_mean_mm",
+    "landmarks_absent",
+    "components",
+    "volume_mm3",
+    "true_volume_mm3",
+    "confidence",
+    "uncertainty",
+    "volume_uncertainty",
+)
+
+
+def score_case(prediction: Prediction, case: Case) -> list[EarScore]:
+    """Score every true ear of a scan.
+
+    Ears are matched one to one by the nearest centres, so that a wrong side is seen as a wrong
+    side, not as a missing ear.
+
+    Args:
+        prediction: of the case's scan.
+        case: with labels on the same grid.
+
+    Returns:
+        One score per side that has labelled voxels, right first.
+
+    Raises:
+        ValueError: if the grids differ.
+    """
+    if not prediction.labels.grid.same_as(case.labels.grid):
+        raise ValueError("prediction and truth lie on different grids")
+    masks = _true_masks(case)
+    matches = _matches(prediction, case)
+    return [_score(prediction, case, side, matches.get(side)) for side in masks]
+
+
+def extra_ears(prediction: Prediction, case: Case) -> int:
+    """How many of the found ears lie where there is none."""
+    return len(prediction.ears) - len(_matches(prediction, case))
+
+
+def summary(scores: Sequence[EarScore]) -> dict[str, Spread]:
+    """The spread of each measure, and of each landmark's error, over ears.
+
+    Args:
+        scores: of any number of ears; the two ears of a scan are resampled together.
+
+    Returns:
+        By measure, those that at least one ear has.
+    """
+    columns = {name: [float(getattr(score, name)) for score in scores] for name in MEASURES}
+    for name in dict.fromkeys(name for score in scores for name in score.landmark_mm):
+        columns[f"{name}_mm"] = [score.landmark_mm.get(name, np.nan) for score in scores]
+    cases = [score.case for score in scores]
+    found = {name: spread(values, units=cases) for name, values in columns.items()}
+    return {name: row for name, row in found.items() if row.n}
+
+
+def write_scores(scores: Sequence[EarScore], path: Path) -> None:
+    """Write one CSV row per ear, with a column per landmark.
+
+    Raises:
+        OutputError: if it cannot be written.
+    """
+    plain = ("case", "side", "found", "side_right", *MEASURES)
+    rows = [
+        [getattr(score, name) for name in plain]
+        + [score.landmark_mm.get(name, "") for name in LANDMARK_NAMES]
+        for score in scores
+    ]
+    _write_csv(path, [*plain, *(f"{name}_mm" for name in LANDMARK_NAMES)], rows)
+
+
+def write_statistics(rows: Mapping[str, Spread], path: Path) -> None:
+    """Write a summary as CSV, one row per measure.
+
+    Raises:
+        OutputError: if it cannot be written.
+    """
+    header = ["measure", *(field.name for field in fields(Spread))]
+    _write_csv(path, header, [[name, *astuple(row)] for name, row in rows.items()])
+
+
+def _true_masks(case: Case) -> dict[Side, Mask]:
+    masks = {side: case.labels.values == side.label for side in Side}
+    return {side: mask for side, mask in masks.items() if mask.any()}
+
+
+def _matches(prediction: Prediction, case: Case) -> dict[Side, EarPrediction]:
+    """True sides and the found ears that lie there."""
+    masks = _true_masks(case)
+    if not masks or not prediction.ears:
+        return {}
+    # A model that was told that there is one ear is scored on it, however far off it is (S20).
+    told = prediction.provenance.get("settings", {}).get("single_ear")
+    if told and len(masks) == len(prediction.ears) == 1:
+        return dict(zip(masks, prediction.ears, strict=True))
+    truth = {
+        side: case.labels.grid.to_mm(np.argwhere(mask).mean(axis=0)) for side, mask in masks.items()
+    }
+    gaps = np.array(
+        [[_distance(center, ear.center_mm) for ear in prediction.ears] for center in truth.values()]
+    )
+    sides = list(truth)
+    # Pairs that are too far apart cost the same however far, so they displace no good one.
+    pairs = zip(*linear_sum_assignment(np.minimum(gaps, MATCH_MM)), strict=True)
+    return {sides[i]: prediction.ears[j] for i, j in pairs if gaps[i, j] < MATCH_MM}
+
+
+def _score(prediction: Prediction, case: Case, side: Side, ear: EarPrediction | None) -> EarScore:
+    grid = case.labels.grid
+    true = case.labels.values == side.label
+    mask = np.zeros_like(true) if ear is None else _found_mask(prediction, ear)
+    nothing = Landmarks((), np.empty((0, 3)))
+    truth = case.landmarks.get(side, nothing)
+    truth = truth.only(tuple(name for name in LANDMARK_NAMES if name in truth.names))
+    errors = landmark_errors_mm(nothing if ear is None else ear.landmarks, truth)
+    finite = [error for error in errors.values() if np.isfinite(error)]
+    gaps = distances(mask, true, grid.spacing_mm)
+    told = rates(mask, true)
+    return EarScore(
+        case=case.scan.name,
+        side=side,
+        found=ear is not None,
+        side_right=ear is not None and ear.side is side,
+        dice=dice(mask, true),
+        iou=iou(mask, true),
+        vs=volumetric_similarity(mask, true),
+        precision=told.precision,
+        recall=told.recall,
+        specificity=told.specificity,
+        accuracy=told.accuracy,
+        surface_dice=gaps.surface_dice(SURFACE_TOLERANCE_MM),
+        hd_mm=gaps.hausdorff_mm,
+        hd95_mm=gaps.hausdorff_95_mm,
+        avg_hd_mm=gaps.average_hausdorff_mm,
+        assd_mm=gaps.assd_mm,
+        landmark_mm=errors,
+        landmark_mean_mm=float(np.mean(finite)) if finite else np.nan,
+        landmarks_absent=len(errors) - len(finite),
+        components=components(mask),
+        volume_mm3=float(np.count_nonzero(mask)) * grid.voxel_mm3,
+        true_volume_mm3=float(np.count_nonzero(true)) * grid.voxel_mm3,
+        confidence=np.nan if ear is None else ear.confidence,
+        uncertainty=np.nan if ear is None else ear.uncertainty,
+        volume_uncertainty=float(prediction.uncertainty.mean()),
+    )
+
+
+def _found_mask(prediction: Prediction, ear: EarPrediction) -> Mask:
+    """Voxels of one found ear; two ears of the same side share a label and are told by distance."""
+    mask = prediction.labels.values == ear.side.label
+    others = [other for other in prediction.ears if other.side is ear.side and other is not ear]
+    if others:
+        ijk = np.argwhere(mask)
+        points = prediction.labels.grid.to_mm(ijk)
+        own = np.linalg.norm(points - ear.center_mm, axis=1)
+        for other in others:
+            far = ijk[own > np.linalg.norm(points - other.center_mm, axis=1)]
+            mask[tuple(far.T)] = False
+    return mask
+
+
+def _distance(first: FloatArray, second: FloatArray) -> float:
+    return float(np.linalg.norm(first - second))
+
+
+def _write_csv(path: Path, header: list[str], rows: Sequence[Sequence[object]]) -> None:
+    with replacing(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(header)
+        writer.writerows(rows)

@@ -1,0 +1,253 @@
+"""Tables 3 and 4 of Stebani et al. 2023: our figures beside the published ones."""
+
+from collections.abc import Iterable, Mapping
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from otovox.errors import InputError
+from otovox.evaluation.runs import IN_VOXELS
+from otovox.evaluation.scores import MEASURES
+from otovox.evaluation.statistics import Spread, spread
+from otovox.formats.writing import replacing
+
+#: Published sets that the phantoms' scanners are made after (S1, S2).
+BESIDE = {
+    "fpvct-frozen": "A",
+    "fpvct-clinical": "B",
+    "msct-embalmed": "W",
+    "cbct-resin": "O",
+    "microct-dry": "G",
+}
+#: The published sets, in the tables' order.
+SETS = ("A", "B", "W", "O", "G")
+OURS, THEIRS = "otovox", "Stebani et al. 2023"
+
+#: Columns of the two tables: measure, title, digits after the point as the paper prints them.
+COLUMNS: dict[int, tuple[tuple[str, str, int], ...]] = {
+    3: (
+        ("dice", "DSC", 2),
+        ("iou", "IoU", 2),
+        ("vs", "VS", 2),
+        ("hd_voxels", "HD", 1),
+        ("avg_hd_voxels", "⟨HD⟩", 2),
+    ),
+    4: (
+        ("landmark_mean_voxels", "average", 1),
+        ("helicotrema_voxels", "helicotrema", 1),
+        ("oval_window_voxels", "oval window", 1),
+        ("round_window_voxels", "round window", 1),
+    ),
+}
+TITLES = {title: digits for columns in COLUMNS.values() for _, title, digits in columns}
+#: Said below every table.
+NOTE = (
+    "Distances in voxels of 0.099 mm. SD over ears; in brackets that over the means of the folds, "
+    "where there are several. MD: median. Ears that were not found count as DSC, IoU and VS 0; "
+    "having no distance, they are left out of the distances (n found). Published figures are "
+    "those of the paper's own scans: ours stand beside them, but are not of the same scans."
+)
+
+
+@cache
+def published() -> pd.DataFrame:
+    """What the papers report of their systems.
+
+    Returns:
+        Columns `where`, `system`, `set`, `measure`, `mean`, `sd`, `median`, `source`; the last
+        figures nan where the paper gives none. Distances in voxels of 0.099 mm.
+
+    Source: Stebani et al. 2023, Tables 3 and 4, Results (Figure 3; uncertainty); Hussain et al.
+    2021, Table 1, set "validation"; Lim et al. 2024, Table 3, its external set as "test average".
+    """
+    with (resources.files("otovox.evaluation") / "published.csv").open(encoding="utf-8") as file:
+        return pd.read_csv(file)
+
+
+def statistics_table(table: pd.DataFrame) -> pd.DataFrame:
+    """Every measure of every set, with the spread over ears and over folds.
+
+    Args:
+        table: from `runs.score_runs`; patients are resampled whole for the interval.
+
+    Returns:
+        One row per set and measure: `set`, `measure`, and the fields of `statistics.Spread`.
+    """
+    measures = [*MEASURES, *(name for name in IN_VOXELS if name not in MEASURES)]
+    measures += list(IN_VOXELS.values())
+    rows = []
+    for name, part in _by_set(table):
+        for measure in measures:
+            found = _spread(part, measure)
+            if found.n:
+                rows.append({"set": name, "measure": measure} | found.__dict__)
+    return pd.DataFrame(rows, columns=["set", "measure", *Spread.__dataclass_fields__])
+
+
+def paper_table(table: pd.DataFrame, number: Literal[3, 4]) -> pd.DataFrame:
+    """One of the paper's tables, a row of ours per set and the published row below it.
+
+    Args:
+        table: from `runs.score_runs`.
+        number: 3, segmentation; 4, landmarks.
+
+    Returns:
+        Columns `set`, `from`, `ears`, `found`, then per measure `TITLE mean`, `TITLE SD`,
+        `TITLE SD folds`, `TITLE MD`; nan where there is no such figure.
+    """
+    rows = []
+    for name, part in _by_set(table):
+        row: dict[str, object] = {"set": name, "from": OURS, "ears": len(part)}
+        row["found"] = np.count_nonzero(part["found"].to_numpy(dtype=bool))
+        for measure, title, _ in COLUMNS[number]:
+            found = _spread(part, measure)
+            row |= _cells(title, (found.mean, found.sd, found.fold_sd, found.median))
+        rows.append(row)
+        like = BESIDE.get(name, name)
+        if like in SETS:
+            rows.append(_published_row(like, number))
+    return pd.DataFrame(rows)
+
+
+def figure_3_table(systems: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """What Figure 3 shows: validation set, clinical set and the average over all test sets.
+
+    Args:
+        systems: name to scores; names that the paper has ("multi-task", "single-task") get its
+            figures beside them. What a system does not do (all errors infinite) has no row.
+
+    Returns:
+        Columns `system`, `set`, `measure`, `mean`, `sd` (over folds; nan with one), `published`.
+        Validation is set A; the test average is the mean over the means of B, W, O and G, each
+        fold for itself. If some of these were not scored, its name tells which were, and nothing
+        published stands beside it.
+    """
+    known = {
+        (row["system"], row["set"], row["measure"]): row["mean"]
+        for row in _records()
+        if row["where"] == "Figure 3"
+    }
+    groups = {"validation": ("A",), "B": ("B",), "test average": ("B", "W", "O", "G")}
+    rows = []
+    for system, table in systems.items():
+        like = table["set"].map(lambda name: BESIDE.get(name, name))
+        for measure in ("dice", "landmark_mean_voxels"):
+            finite = np.isfinite(table[measure].to_numpy(dtype=float))
+            means = table.assign(set=like).loc[finite].groupby(["fold", "set"])[measure].mean()
+            for group, members in groups.items():
+                inside = means[means.index.get_level_values("set").isin(members)]
+                folds = inside.groupby("fold").mean().to_numpy(dtype=float)
+                if not len(folds):
+                    continue
+                sd = float(folds.std(ddof=1)) if len(folds) > 1 else np.nan
+                there = [name for name in members if name in inside.index.get_level_values("set")]
+                shown = group if len(there) == len(members) else f"{group} ({', '.join(there)})"
+                told = known.get((system, shown, measure), np.nan)
+                rows.append((system, shown, measure, float(folds.mean()), sd, told))
+    return pd.DataFrame(rows, columns=["system", "set", "measure", "mean", "sd", "published"])
+
+
+def write_paper_table(frame: pd.DataFrame, path: Path) -> None:
+    """Write a table as CSV with all digits and as Markdown with the paper's.
+
+    Args:
+        frame: from `paper_table`.
+        path: of the CSV; the Markdown gets the ending `.md`.
+
+    Raises:
+        OutputError: if it cannot be written.
+    """
+    with replacing(path) as beside:
+        frame.to_csv(beside, index=False)
+    text = f"{markdown(_printed(frame))}\n\n{NOTE}\n"
+    with replacing(path.with_suffix(".md")) as beside:
+        beside.write_text(text, "utf-8")
+
+
+def markdown(frame: pd.DataFrame) -> str:
+    """A frame of text cells as a Markdown table, numbers to the right."""
+    lines = [list(frame.columns), ["---"] * 2 + ["---:"] * (frame.shape[1] - 2)]
+    lines += [[str(cell) for cell in row] for row in frame.to_numpy()]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def read_scores(path: Path) -> pd.DataFrame:
+    """A table of scores that was written as CSV.
+
+    Raises:
+        InputError: if it is none.
+    """
+    try:
+        table = pd.read_csv(path, dtype={"set": str, "fold": str, "case": str, "patient": str})
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read as a table of scores") from error
+    lacking = {"set", "fold", "case", "patient", "found", "dice"} - set(table)
+    if lacking:
+        raise InputError(f"{path}: is no table of scores, it lacks {', '.join(sorted(lacking))}")
+    return table
+
+
+def _by_set(table: pd.DataFrame) -> Iterable[tuple[str, pd.DataFrame]]:
+    """The sets' rows: those that the paper has first, in its order, then the rest."""
+    names = [str(name) for name in table["set"].unique()] if len(table) else []
+    known = {name: SETS.index(BESIDE.get(name, name)) for name in names if _is_published(name)}
+    for name in sorted(names, key=lambda name: (known.get(name, len(SETS)), name)):
+        yield name, table.loc[(table["set"] == name).to_numpy()]
+
+
+def _is_published(name: str) -> bool:
+    return BESIDE.get(name, name) in SETS
+
+
+def _spread(part: pd.DataFrame, measure: str) -> Spread:
+    return spread(
+        part[measure].to_numpy(dtype=float),
+        folds=part["fold"].to_numpy(dtype=str),
+        units=part["patient"].to_numpy(dtype=str),
+    )
+
+
+def _published_row(name: str, number: int) -> dict[str, object]:
+    where = f"Table {number}"
+    known = [row for row in _records() if row["where"] == where and row["set"] == name]
+    by_measure = {row["measure"]: row for row in known}
+    row: dict[str, object] = {"set": name, "from": THEIRS, "ears": np.nan, "found": np.nan}
+    for measure, title, _ in COLUMNS[number]:
+        told = by_measure[measure]
+        row |= _cells(title, (told["mean"], told["sd"], np.nan, told["median"]))
+    return row
+
+
+def _records() -> list[dict[str, Any]]:
+    return published().to_dict("records")
+
+
+def _cells(title: str, figures: tuple[float, float, float, float]) -> dict[str, object]:
+    names = ("mean", "SD", "SD folds", "MD")
+    return {f"{title} {name}": value for name, value in zip(names, figures, strict=True)}
+
+
+def _printed(frame: pd.DataFrame) -> pd.DataFrame:
+    """Text cells with the paper's digits; the folds' SD in brackets behind that of the ears."""
+    text = pd.DataFrame({name: frame[name].astype(str) for name in ("set", "from")})
+    for name in ("ears", "found"):
+        text[name] = [_number(value, 0) for value in frame[name]]
+    for title, digits in TITLES.items():
+        if f"{title} mean" not in frame:
+            continue
+        spreads = [_number(value, digits) for value in frame[f"{title} SD"]]
+        folds = [_number(value, digits) for value in frame[f"{title} SD folds"]]
+        text[f"{title} mean"] = [_number(value, digits) for value in frame[f"{title} mean"]]
+        text[f"{title} SD"] = [
+            f"{sd} ({fold})" if fold else sd for sd, fold in zip(spreads, folds, strict=True)
+        ]
+        text[f"{title} MD"] = [_number(value, digits) for value in frame[f"{title} MD"]]
+    return text
+
+
+def _number(value: float, digits: int) -> str:
+    return f"{value:.{digits}f}" if np.isfinite(value) else ""

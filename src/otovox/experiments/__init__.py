@@ -1,0 +1,1 @@
+"""Data sets through systems: folds, predictions, studies."""

@@ -1,0 +1,200 @@
+"""A data set's cases through one model, into result folders that `otovox evaluate` reads."""
+
+import logging
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from otovox.core.anatomy import Side
+from otovox.core.case import Prediction
+from otovox.core.geometry import mean_pose
+from otovox.dataset import Entry, read_index
+from otovox.dataset.contrast_matching import bring_into_range, own_scaling
+from otovox.errors import ConfigError
+from otovox.evaluation.figures import contrast_matching
+from otovox.formats import load_scan, save_label_map, save_volume, write_markups
+from otovox.formats.writing import make_folder, replacing_folder
+from otovox.imaging.intensity import Histogram, Scaling, Statistics
+from otovox.inference.single_ear import one_ear
+from otovox.learning.bundle import Bundle, load_bundle
+from otovox.results.folder import stepped
+from otovox.results.schema import FILES, RESULT, describe
+from otovox.systems.registry import system_of
+from otovox.systems.whole_volume import Sweep, Turns, VolumePrediction, postprocessed
+
+logger = logging.getLogger(__name__)
+
+#: Of the files of a result, those that an evaluation reads.
+KEPT = ("segmentation", "uncertainty", "landmarks")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How test sets are predicted.
+
+    Attributes:
+        tests: folders of data sets.
+        tta: test-time augmentation of these (S9), by systems that have it; validation cases have
+            none.
+        match: clusters that are matched to the training set (S6): a number, a column, or nothing.
+        smooth: see `whole_volume.Sweep`; of validation cases, too.
+        device: where, see `engine.open_engine`.
+    """
+
+    tests: tuple[Path, ...] = ()
+    tta: Turns = "paper"
+    match: str = ""
+    smooth: bool = False
+    device: str = "auto"
+
+
+def predict_cases(
+    bundle: Bundle,
+    dataset: Path,
+    scalings: Mapping[Entry, Scaling | None],
+    output: Path,
+    *,
+    sweep: Sweep | None = None,
+    device: str = "auto",
+) -> None:
+    """Predict cases of a data set with one model, a folder each; those that are there are kept.
+
+    The side is the data set's: the paper's networks do not tell it. Cases of both ears are left
+    out, with a word in the log.
+
+    Args:
+        bundle: the model.
+        dataset: folder of the data set.
+        scalings: the cases, each with what is done to its grey values; None to take each scan as a
+            data set of its own.
+        output: `output`/CASE gets `result.json`, label map, uncertainty and landmarks.
+        sweep: how; its scaling is that of each case.
+        device: where, see `engine.open_engine`.
+    """
+    sweep, look = sweep or Sweep(), None
+    for entry, scaling in scalings.items():
+        if (output / entry.case / RESULT).is_file():
+            continue
+        if entry.side not in set(Side):
+            logger.warning("%s: its side is %r, left out", entry.case, entry.side or "unknown")
+            continue
+        look = look or system_of(bundle.config).opened(bundle, device=device)
+        scan = replace(load_scan(dataset / entry.image), name=entry.case)
+        pose = mean_pose(Side(entry.side), scan.grid.center_mm)
+        make_folder(output)
+        with tempfile.TemporaryDirectory(prefix=".case-", dir=output) as folder:
+            how = replace(sweep, scaling=scaling)
+            found = postprocessed(look(scan, Path(folder), sweep=how), how)
+            prediction = replace(
+                one_ear(found, scan, pose),
+                provenance={
+                    "models": {bundle.config.name: {"sha256": bundle.sha256}},
+                    "settings": {
+                        "single_ear": True,
+                        "heads": _heads(found),
+                        "tta": sweep.tta,
+                        "smooth": sweep.smooth,
+                        # S24: over the whole volume; an ear's is that of its labyrinth.
+                        "volume_mean_sd": found.mean_uncertainty,
+                    },
+                },
+            )
+            write_case_results(prediction, output / entry.case)
+        logger.info("%s: predicted", entry.case)
+
+
+def predict_fold(dataset: Path, output: Path, number: int, *, how: Plan) -> None:
+    """Predict what one fold's model has not seen: its validation cases, and the test sets.
+
+    Args:
+        dataset: folder of the data set.
+        output: of the cross-validation; validation cases go to `fold-N/results`, those of a test
+            set to `tests/NAME/fold-N/results`.
+        number: of the fold.
+        how: test sets, and how they are predicted.
+    """
+    bundle = load_bundle(output / f"fold-{number}" / "model")
+    held_out = set(bundle.facts["fold"]["validation"])
+    entries = [entry for entry in read_index(dataset) if entry.case in held_out]
+    given = dict.fromkeys(entries, training_scaling(bundle))
+    own, sweep = output / f"fold-{number}" / "results", Sweep(smooth=how.smooth)
+    predict_cases(bundle, dataset, given, own, sweep=sweep, device=how.device)
+    for test in how.tests:
+        place = output / "tests" / test.resolve().name
+        results = place / f"fold-{number}" / "results"
+        told = [entry.case for entry in read_index(test) if entry.side in set(Side)]
+        if all((results / case / RESULT).is_file() for case in told):
+            continue
+        make_folder(place)
+        picture = place / f"contrast-fold-{number}.png"
+        scalings = scalings_of(bundle, test, by=how.match, picture=picture)
+        turns = how.tta if system_of(bundle.config).turns else "none"
+        sweep = Sweep(tta=turns, smooth=how.smooth)
+        predict_cases(bundle, test, scalings, results, sweep=sweep, device=how.device)
+
+
+def scalings_of(
+    bundle: Bundle, dataset: Path, *, by: str, picture: Path
+) -> dict[Entry, Scaling | None]:
+    """The cases of a test set, each with what is done to its grey values (S5, S6).
+
+    Args:
+        bundle: the model that will see them; its card tells its training set's contrast.
+        dataset: folder of the test set.
+        by: clusters that are matched to the training set, see `contrast_matching.bring_into_range`;
+            empty to standardise the set as a whole and match nothing. A model that scales every
+            volume by itself has no range to match to.
+        picture: contrast before and after matching.
+
+    Raises:
+        ConfigError: if the model's card does not tell what to match to.
+    """
+    entries = [entry for entry in read_index(dataset) if entry.image]
+    if bundle.config.data.normalisation == "chunk":
+        if by:
+            logger.info("%s scales every volume by itself: nothing is matched", bundle.config.name)
+        return dict.fromkeys(entries)
+    if not by:
+        return dict.fromkeys(entries, own_scaling(dataset, entries))
+    known = bundle.facts.get("contrast")
+    if known is None:
+        raise ConfigError("the model's card does not tell the contrast it was trained on")
+    wanted = Histogram(np.array(known["quantiles"]), tuple(known["modes"]))
+    brought = bring_into_range(dataset, entries, wanted, by=by)
+    mean, sd = known["labyrinth"]
+    contrast_matching(brought.before, brought.after, picture, inside=(mean, sd))
+    return {entry: brought.scalings[entry.case] for entry in entries}
+
+
+def _heads(found: VolumePrediction) -> str:
+    """What a model tells, in the words of `config.NetworkConfig.heads`."""
+    if found.probability is None:
+        return "landmarks"
+    return "segmentation" if found.landmarks is None else "both"
+
+
+def training_scaling(bundle: Bundle) -> Scaling | None:
+    """How the model's own set is scaled; None where every chunk is scaled by itself."""
+    known = bundle.facts.get("intensity")
+    return None if known is None else Scaling(Statistics(**known))
+
+
+def write_case_results(prediction: Prediction, folder: Path) -> None:
+    """Write what an evaluation reads of one case, without surfaces, pictures and page.
+
+    Args:
+        prediction: of one case.
+        folder: where it goes; what was there is replaced.
+    """
+    result = describe(prediction)
+    result = result.model_copy(update={"files": {name: FILES[name] for name in KEPT}})
+    with replacing_folder(folder) as beside:
+        save_label_map(prediction.labels, beside / FILES["segmentation"])
+        grid = prediction.labels.grid
+        save_volume(stepped(prediction.uncertainty), grid, beside / FILES["uncertainty"])
+        points = {ear.side: ear.landmarks for ear in prediction.ears}
+        write_markups(beside / FILES["landmarks"], points)
+        (beside / RESULT).write_text(result.model_dump_json(indent=2) + "\n", "utf-8")

@@ -1,0 +1,134 @@
+"""One fold of one run: trained, predicted, and what was said of it kept in a log."""
+
+import logging
+import multiprocessing
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from otovox.config.training import TrainConfig
+from otovox.errors import ConfigError, OtovoxError
+from otovox.experiments.cross_validation import train_fold
+from otovox.experiments.predict import Plan, predict_fold
+from otovox.experiments.studies.plans import Run
+from otovox.formats.writing import make_folder
+
+logger = logging.getLogger(__name__)
+
+#: Below the study's folder: its runs, and their logs.
+RUNS, LOGS = "runs", "logs"
+#: Whose words go to a fold's log.
+LOGGERS = ("otovox", "lightning.pytorch", "lightning.fabric")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One fold of one run.
+
+    Attributes:
+        run: of the study.
+        fold: its number.
+        config: everything that is set; or why it cannot be set.
+        dataset: folder of the data set, absolute.
+        output: of the study, absolute.
+        how: test sets, absolute, and how they are predicted; its device is also trained on.
+    """
+
+    run: Run
+    fold: int
+    config: TrainConfig | str
+    dataset: Path
+    output: Path
+    how: Plan
+
+    @property
+    def place(self) -> Path:
+        """Folder of all folds of the run."""
+        return self.output / RUNS / self.run.name
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How it went with a job: nothing is said if it went well.
+
+    Attributes:
+        job: what was to be done.
+        reason: why it failed.
+        ours: whether that is a bug of ours.
+    """
+
+    job: Job
+    reason: str = ""
+    ours: bool = False
+
+
+def do(job: Job, *, gpu: int | None = None, share: int = 0) -> Outcome:
+    """Train one fold of a run, or go on with it, and predict what it has not seen.
+
+    Args:
+        job: with settings.
+        gpu: which, counted over those of the machine again and again; None for the first.
+        share: how many workers share the machine's cores; 0 to leave these as they are.
+
+    Returns:
+        How it went; everything that is printed meanwhile goes to a log.
+    """
+    place = job.output / LOGS / f"{job.run.name}-fold-{job.fold}.txt"
+    try:
+        make_folder(place.parent)
+        with _logged(place):
+            _do(job, gpu, share)
+    except OtovoxError as error:
+        return Outcome(job, str(error))
+    except Exception as error:
+        return Outcome(job, f"{type(error).__name__}: {error} (see {place})", ours=True)
+    return Outcome(job)
+
+
+def _do(job: Job, gpu: int | None, share: int) -> None:
+    import torch
+
+    from otovox.learning.training import Hardware
+
+    assert not isinstance(job.config, str)
+    if multiprocessing.current_process().daemon and job.config.data.workers:
+        raise ConfigError(
+            "the workers may start no processes, which prepare chunks: start them with --no-nanny, "
+            "or set data.workers = 0"
+        )
+    if share:
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // share))
+    device, count = job.how.device, torch.cuda.device_count()
+    if device in ("auto", "cuda") and count:
+        number = (gpu or 0) % count
+        hardware, device = Hardware("gpu", f"{number},"), f"cuda:{number}"
+    elif device.startswith("cuda:"):
+        hardware = Hardware("gpu", f"{device.removeprefix('cuda:')},")
+    elif device == "cuda":
+        raise ConfigError("there is no CUDA device here")
+    else:
+        hardware = Hardware("cpu", "1")
+    train_fold(job.dataset, job.config, job.place, job.fold, hardware=hardware)
+    predict_fold(job.dataset, job.place, job.fold, how=replace(job.how, device=device))
+
+
+@contextmanager
+def _logged(path: Path) -> Iterator[None]:
+    """Everything that is printed and logged goes to the end of a file."""
+    speaking = [logging.getLogger(name) for name in LOGGERS]
+    before = [(one.handlers, one.propagate, one.level) for one in speaking]
+    with path.open("a", encoding="utf-8") as file, redirect_stdout(file), redirect_stderr(file):
+        for one in speaking:
+            one.handlers, one.propagate = [logging.StreamHandler(file)], False
+            one.setLevel(logging.INFO)
+        try:
+            yield
+        except Exception:
+            logger.exception("failed")
+            raise
+        finally:
+            for one, (handlers, propagates, level) in zip(speaking, before, strict=True):
+                one.handlers, one.propagate = handlers, propagates
+                one.setLevel(level)

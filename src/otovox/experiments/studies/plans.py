@@ -1,0 +1,284 @@
+"""Studies as data: runs that each change a preset in what they name, at any scale."""
+
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from pydantic import Field, ValidationError
+
+from otovox.config.systems import (
+    DualHeadConfig,
+    JsdnetConfig,
+    MultiPlanarConfig,
+    Settings,
+    SliceCascadeConfig,
+)
+from otovox.config.training import (
+    SCHEDULES,
+    HeatmapStep,
+    TrainConfig,
+    config_from,
+    load_config,
+    load_preset,
+)
+from otovox.errors import ConfigError
+
+#: Systems that a scale may have a section for.
+KINDS = tuple(
+    get_args(system.model_fields["kind"].annotation)[0]
+    for system in (DualHeadConfig, SliceCascadeConfig, JsdnetConfig, MultiPlanarConfig)
+)
+#: The section of a scale that is for every system.
+ALL = "all"
+
+Tree = Mapping[str, Any]
+
+
+class Run(Settings):
+    """One run of a study.
+
+    Attributes:
+        number: in the study; 0 is the reference that others are compared with.
+        factor: what is varied.
+        level: what it is set to.
+        status: "stated" by the paper, or "ours": chosen, not measured.
+        preset: what is changed; the study's reference if empty.
+        settings: nested settings that differ from it, in the words of `config.TrainConfig`.
+        published: the system of `published.csv` that it is; empty if no figures of it are known.
+    """
+
+    number: int = Field(ge=0)
+    factor: str
+    level: str
+    status: Literal["stated", "ours"]
+    preset: str = ""
+    settings: dict[str, Any] = Field(default_factory=dict)
+    published: str = ""
+
+    @property
+    def name(self) -> str:
+        """Of its folder: number, factor and level."""
+        words = f"{self.number:02d} {self.factor} {self.level if self.number else ''}"
+        return re.sub(r"[^a-z0-9.]+", "-", words.lower()).strip("-")
+
+
+class Study(Settings):
+    """Runs that are compared with their first.
+
+    Attributes:
+        name: of the study.
+        description: one line.
+        reference: preset of run 0, and of all runs that name none.
+        runs: by number, from 0 on.
+    """
+
+    name: str
+    description: str
+    reference: str
+    runs: tuple[Run, ...] = Field(min_length=1)
+
+    def chosen(self, only: Sequence[str]) -> tuple[Run, ...]:
+        """The runs of some factors, and the reference; all of them if none is named.
+
+        Raises:
+            ConfigError: if a factor is not varied.
+        """
+        factors = list(dict.fromkeys(run.factor for run in self.runs))
+        if strange := [name for name in only if name not in factors]:
+            known = ", ".join(factors)
+            raise ConfigError(f"{self.name} has no factor {strange[0]!r}; choose of {known}")
+        return tuple(r for r in self.runs if not only or r.factor in only or not r.number)
+
+
+def study_names() -> tuple[str, ...]:
+    """The studies that come with the package."""
+    files = (entry.name for entry in (resources.files("otovox.experiments.studies")).iterdir())
+    return tuple(sorted(name.removesuffix(".toml") for name in files if name.endswith(".toml")))
+
+
+def load_study(name: str | Path) -> Study:
+    """A study that comes with the package, or one of one's own.
+
+    Args:
+        name: of the study, or the path of a TOML file like those beside this module.
+
+    Raises:
+        ConfigError: if there is none, or it is not valid.
+    """
+    if str(name) in study_names():
+        text = (resources.files("otovox.experiments.studies") / f"{name}.toml").read_text("utf-8")
+    elif Path(name).suffix == ".toml":
+        text = _text(Path(name))
+    else:
+        known = ", ".join(study_names())
+        raise ConfigError(f"there is no study {str(name)!r}; choose one of {known}, or a TOML file")
+    try:
+        study = Study.model_validate(_tree(text, str(name)))
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(f"{name}: {key}: {first['msg']}") from error
+    if [run.number for run in study.runs] != list(range(len(study.runs))):
+        raise ConfigError(f"{name}: runs must be numbered 0, 1, 2, ...")
+    return study
+
+
+def load_scale(path: Path) -> dict[str, Tree]:
+    """Settings that are laid over each run's, by system.
+
+    Args:
+        path: of a TOML file with a section `all`, and one per kind of system; what stands in the
+            section of a kind is for this kind alone.
+
+    Raises:
+        ConfigError: if it cannot be read, or has another section.
+    """
+    scale = _tree(_text(path), str(path))
+    for name, section in scale.items():
+        if name not in (ALL, *KINDS) or not isinstance(section, dict):
+            known = ", ".join((ALL, *KINDS))
+            raise ConfigError(f"{path}: {name}: is no section of a scale; choose of {known}")
+    return scale
+
+
+def settings_of(
+    study: Study, run: Run, *, base: Path | None = None, scale: Mapping[str, Tree] | None = None
+) -> TrainConfig:
+    """Everything that is set in a run.
+
+    What the run changes is the same change at any scale: absolute numbers that go with a network's
+    size or a training's length are taken in proportion to those of the reference preset.
+
+    - channels: as many levels more or fewer as in the file (a further level repeats the last), each
+      times the file's ratio at the finest level;
+    - accumulation: in proportion, at least 1;
+    - heatmap schedules: iterations in proportion to the training's length, spreads and amplitudes
+      to those that the schedule begins with.
+
+    Rates, weight decay, betas and everything else are taken as they are. Where an accumulation does
+    not divide `validate_every`, the nearest interval that it divides is taken.
+
+    Args:
+        study: of the run.
+        run: one of its runs.
+        base: TOML file that stands in for the reference preset.
+        scale: from `load_scale`, laid over the preset before the run changes it.
+
+    Raises:
+        ConfigError: if the settings do not fit together.
+    """
+    own = not run.preset or run.preset == study.reference
+    begun = load_config(base) if base and own else load_preset(run.preset or study.reference)
+    given = begun.model_dump()
+    for section in (ALL, begun.system.kind):
+        given = laid_over(given, (scale or {}).get(section, {}))
+    origin = f"{study.name}, run {run.number} ({run.factor} {run.level})"
+    stand_in = config_from(given, origin=origin)
+    paper = load_preset(run.preset or study.reference)
+    changes = _in_proportion(run.settings, paper, stand_in)
+    changed = laid_over(stand_in.model_dump(), changes)
+    changed["validate_every"] = _interval(changed, origin)
+    facts = {"name": run.name, "description": f"{study.name}: {run.factor} {run.level}"}
+    config = config_from(changed | facts, origin=origin)
+    if run.settings and config == stand_in.model_copy(update=facts):
+        raise ConfigError(f"{origin}: at this scale it does not differ from its base")
+    return config
+
+
+def settled(
+    study: Study,
+    runs: Sequence[Run],
+    *,
+    base: Path | None = None,
+    scale: Mapping[str, Tree] | None = None,
+) -> list[tuple[Run, TrainConfig | str]]:
+    """The settings of runs, or why one has none at this scale; see `settings_of`.
+
+    Raises:
+        ConfigError: if the reference has none, which all others are compared with.
+    """
+    settings_of(study, study.runs[0], base=base, scale=scale)
+    found: list[tuple[Run, TrainConfig | str]] = []
+    for run in runs:
+        try:
+            found.append((run, settings_of(study, run, base=base, scale=scale)))
+        except ConfigError as error:
+            found.append((run, str(error)))
+    return found
+
+
+def laid_over(under: Tree, over: Tree) -> dict[str, Any]:
+    """Nested settings with others laid over them; tables are merged, all else is replaced."""
+    both = dict(under)
+    for key, value in over.items():
+        below = both.get(key)
+        if isinstance(below, Mapping) and isinstance(value, Mapping):
+            both[key] = laid_over(below, value)
+        else:
+            both[key] = value
+    return both
+
+
+def _in_proportion(changes: Tree, paper: TrainConfig, stand_in: TrainConfig) -> Tree:
+    """What a run changes, at the scale of what stands in for the paper's settings."""
+    network, optimiser = changes.get("network", {}), changes.get("optimiser", {})
+    scaled: dict[str, Any] = {}
+    if "channels" in network:
+        own = _channels(network["channels"], paper.network.channels, stand_in.network.channels)
+        scaled["network"] = {"channels": own}
+    if "accumulation" in optimiser:
+        ratio = stand_in.optimiser.accumulation / paper.optimiser.accumulation
+        scaled["optimiser"] = {"accumulation": max(1, round(optimiser["accumulation"] * ratio))}
+    if isinstance(changes.get("heatmaps"), str):
+        scaled["heatmaps"] = _schedule(changes["heatmaps"], paper, stand_in)
+    return laid_over(changes, scaled)
+
+
+def _channels(level: Sequence[int], paper: Sequence[int], own: Sequence[int]) -> list[int]:
+    depth = len(own) + len(level) - len(paper)
+    deep = [own[min(n, len(own) - 1)] for n in range(max(depth, 0))]
+    return [max(1, round(count * level[0] / paper[0])) for count in deep]
+
+
+def _schedule(name: str, paper: TrainConfig, stand_in: TrainConfig) -> Any:
+    if name not in SCHEDULES:
+        return name
+    length = stand_in.optimiser.total_iterations / paper.optimiser.total_iterations
+    first, like = stand_in.heatmaps[0], paper.heatmaps[0]
+    # Steps that fall together in a short training leave the last of them.
+    steps = {round(step.iteration * length): step for step in SCHEDULES[name]}
+    return [
+        HeatmapStep(
+            iteration=start,
+            spread_voxels=step.spread_voxels * first.spread_voxels / like.spread_voxels,
+            amplitude=step.amplitude * first.amplitude / like.amplitude,
+        ).model_dump()
+        for start, step in steps.items()
+    ]
+
+
+def _interval(settings: Tree, origin: str) -> int:
+    """The interval nearest the wanted one that is of whole steps, and divides the training."""
+    wanted, optimiser = settings["validate_every"], settings["optimiser"]
+    total, accumulation = optimiser["total_iterations"], optimiser["accumulation"]
+    fitting = [n for n in range(accumulation, total + 1, accumulation) if total % n == 0]
+    if not fitting:
+        raise ConfigError(f"{origin}: {total} iterations are no multiple of {accumulation}")
+    return min(fitting, key=lambda n: abs(n - wanted))
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read ({error})") from error
+
+
+def _tree(text: str, origin: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{origin}: is not valid TOML ({error})") from error

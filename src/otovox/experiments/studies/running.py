@@ -1,0 +1,178 @@
+"""Runs of a study, a fold each a job: one after the other, on local workers, or on a cluster.
+
+A fold is trained and predicted by `cross_validation.train_fold` and `predict.predict_fold`:
+what is finished is not done again, and what was begun goes on from its last checkpoint. Everything
+lies in `runs/RUN` below the study's folder, as after `otovox cross-validate`.
+"""
+
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from otovox.config.training import TrainConfig
+from otovox.dataset import read_index
+from otovox.dataset.prepared import prepare
+from otovox.errors import ConfigError, InputError
+from otovox.experiments.cross_validation import Fold, draw_folds, keep_folds
+from otovox.experiments.predict import Plan
+from otovox.experiments.studies.fold import RUNS, Job, Outcome, do
+from otovox.experiments.studies.plans import Run, Study
+from otovox.formats.writing import make_folder, replacing
+from otovox.workers import DIED, Workers, client_of, shared_out
+
+logger = logging.getLogger(__name__)
+
+#: Where to train and predict; besides these, cuda:N.
+DEVICES = ("auto", "cpu", "torch", "cuda")
+#: Below the study's folder: resampled volumes, and what was run.
+VOLUMES, STUDY = "volumes", "study.json"
+
+
+def exit_code(outcomes: Sequence[Outcome]) -> int:
+    """1 if we broke, else 2 if a run was refused, else 0."""
+    if any(outcome.ours for outcome in outcomes):
+        return 1
+    return 2 if any(outcome.reason for outcome in outcomes) else 0
+
+
+def plan_jobs(
+    study: Study,
+    settings: Sequence[tuple[Run, TrainConfig | str]],
+    dataset: Path,
+    output: Path,
+    *,
+    folds: tuple[int, int, int],
+    how: Plan,
+) -> list[Job]:
+    """Draw the folds, the same for every run, and write down what is run.
+
+    Args:
+        study: the runs are of.
+        settings: of runs, from `plans.settled`.
+        dataset: folder of the data set.
+        output: folder of the study; `study.json` tells what was run in it.
+        folds: how many, patients that validate in each, seed of the draw.
+        how: test sets, and how they are predicted.
+
+    Raises:
+        InputError: if there are too few patients.
+        ConfigError: if other folds, or another study, are there; or there is no such device.
+    """
+    if how.device not in DEVICES and not how.device.startswith("cuda:"):
+        raise ConfigError(f"there is no device {how.device!r}; choose of {', '.join(DEVICES)}")
+    dataset, output = dataset.resolve(), output.resolve()
+    how = replace(how, tests=tuple(test.resolve() for test in how.tests))
+    drawn = draw_folds(read_index(dataset), folds=folds[0], validation=folds[1], seed=folds[2])
+    keep_study(study, output)
+    jobs: list[Job] = []
+    for fold in range(folds[0]):
+        jobs += [Job(run, fold, config, dataset, output, how) for run, config in settings]
+    for run, config in settings:
+        if not isinstance(config, str):
+            keep_folds(dataset, output / RUNS / run.name, drawn)
+    _prepare(jobs, drawn)
+    return jobs
+
+
+def keep_study(study: Study, output: Path) -> None:
+    """Write down the study; the one that is there already must be of the same name.
+
+    Raises:
+        ConfigError: if another one is there.
+    """
+    path = output / STUDY
+    make_folder(output)
+    if path.is_file() and json.loads(path.read_text("utf-8"))["name"] != study.name:
+        raise ConfigError(f"{path}: tells of another study; choose another --output")
+    with replacing(path) as beside:
+        beside.write_text(study.model_dump_json(indent=2) + "\n", "utf-8")
+
+
+def read_study(output: Path) -> Study:
+    """The study that was run in a folder.
+
+    Raises:
+        InputError: if there is none.
+    """
+    path = output / STUDY
+    try:
+        return Study.model_validate_json(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{output}: is no folder of a study, {STUDY} cannot be read") from error
+
+
+def run_jobs(jobs: Sequence[Job], workers: Workers) -> Iterator[Outcome]:
+    """Do all jobs; those that are finished cost nothing.
+
+    Args:
+        jobs: from `plan_jobs`.
+        workers: how many processes, one GPU each where there are any; or a cluster.
+
+    Yields:
+        The outcome of each job, as it comes.
+
+    Raises:
+        ConfigError: if no scheduler answers.
+    """
+    given = [job for job in jobs if not isinstance(job.config, str)]
+    for job in jobs:
+        if isinstance(job.config, str):
+            yield Outcome(job, job.config)
+    count = workers.count or local_workers()
+    if not given:
+        return
+    if workers.scheduler is None and count == 1:
+        yield from (do(job) for job in given)
+        return
+    share = 0 if workers.scheduler is not None else count
+    # Workers start processes of their own, which prepare chunks.
+    with client_of(workers.scheduler, count, children=True) as client:
+        for number, outcome in shared_out(client, _on_worker, given, share=share):
+            job = given[number]
+            if outcome is None:
+                outcome = Outcome(job, f"fold {job.fold}: {DIED}")
+            yield replace(outcome, job=job)
+
+
+def local_workers() -> int:
+    """One per GPU of this machine, or one."""
+    import torch
+
+    return max(1, torch.cuda.device_count())
+
+
+def _prepare(jobs: Sequence[Job], folds: Sequence[Fold]) -> None:
+    """Resample the data set once per working spacing, for all runs together."""
+    wanted = {case for fold in folds for part in fold.values() for case in part}
+    ready: set[Path] = set()
+    for job in jobs:
+        link, config = job.place / VOLUMES, job.config
+        if isinstance(config, str) or job.fold:
+            continue
+        data, landmarks = config.data, config.network.landmarks
+        sides = "x".join(map(str, data.shape))
+        kept = job.output / VOLUMES / "-".join([f"{data.spacing_mm:g}mm", sides, *landmarks])
+        make_folder(kept)
+        target = Path("..") / ".." / VOLUMES / kept.name
+        if link.is_symlink() and link.readlink() != target:
+            link.unlink()
+        if not link.exists():
+            link.symlink_to(target, target_is_directory=True)
+        if kept not in ready:
+            ready.add(kept)
+            logger.info("volumes of %g mm", data.spacing_mm)
+            entries = [entry for entry in read_index(job.dataset) if entry.case in wanted]
+            prepare(
+                job.dataset, entries, kept,
+                spacing_mm=data.spacing_mm, shape=data.shape, landmarks=landmarks,
+            )  # fmt: skip
+
+
+def _on_worker(job: Job, share: int) -> Outcome:
+    """Do a job with the GPU of a worker: that of its number, if it is one of ours."""
+    from distributed import get_worker
+
+    name = get_worker().name
+    return do(job, gpu=int(name) if share and str(name).isdigit() else None, share=share)

@@ -1,0 +1,1 @@
+"""Volumes and masks as arrays: no files, no networks."""

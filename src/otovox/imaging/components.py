@@ -1,0 +1,67 @@
+"""Pieces of masks, and distances within them."""
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from otovox.core.geometry import FloatArray
+
+#: Neighbours across faces, edges and corners.
+ALL_NEIGHBOURS = np.ones((3, 3, 3), dtype=bool)
+
+Box = tuple[slice, slice, slice]
+
+
+def pieces(mask: NDArray, neighbours: NDArray = ALL_NEIGHBOURS) -> tuple[NDArray[np.int64], int]:
+    """Number the connected pieces of a mask.
+
+    Args:
+        mask: (i, j, k); what is not 0 counts.
+        neighbours: (3, 3, 3) which voxels touch.
+
+    Returns:
+        (i, j, k) numbers from 1 on, 0 outside, and how many pieces there are.
+    """
+    numbers = np.zeros(mask.shape, dtype=np.int64)
+    count = ndimage.label(mask, structure=neighbours, output=numbers)
+    assert isinstance(count, int)
+    return numbers, count
+
+
+def main_piece(mask: NDArray) -> NDArray[np.bool_]:
+    """The largest piece of a mask; nothing of one that is empty."""
+    numbers, count = pieces(mask)
+    if count < 2:
+        return np.asarray(mask, dtype=bool)
+    sizes = np.bincount(numbers.ravel())
+    sizes[0] = 0
+    return numbers == int(sizes.argmax())
+
+
+def largest(mask: NDArray) -> NDArray[np.bool_]:
+    """The largest piece of a mask, its cavities filled."""
+    return np.asarray(ndimage.binary_fill_holes(main_piece(mask)), dtype=bool)
+
+
+def depth_mm(mask: NDArray, spacing_mm: FloatArray) -> FloatArray:
+    """Distance of every voxel to the nearest one outside the mask, 0 outside."""
+    return np.asarray(ndimage.distance_transform_edt(mask, sampling=spacing_mm))
+
+
+def nearest(known: NDArray, spacing_mm: FloatArray) -> tuple[NDArray, ...]:
+    """Index, one array per axis, of the nearest voxel that is known."""
+    found = ndimage.distance_transform_edt(
+        ~np.asarray(known, dtype=bool),
+        sampling=spacing_mm,
+        return_distances=False,
+        return_indices=True,
+    )
+    return tuple(np.asarray(found))
+
+
+def box_around(ijk: NDArray, margin: int) -> Box:
+    """Slices around some voxels, (n, 3), n > 0, with a margin that ends at the volume's start."""
+    low = np.maximum(ijk.min(axis=0) - margin, 0)
+    high = ijk.max(axis=0) + margin + 1
+    i, j, k = (slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
+    return i, j, k

@@ -1,0 +1,157 @@
+"""Closed surfaces of masks and probabilities, in LPS mm, wound outward."""
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from otovox.core.case import EarPrediction
+from otovox.core.geometry import FloatArray
+from otovox.core.volume import Grid, LabelMap
+
+FaceArray = NDArray[np.int64]
+
+#: SD of the Gaussian that takes the steps off a binary mask, voxels: chosen, not measured; below
+#: one voxel, so that canals two voxels wide stay whole.
+SMOOTHING_VOXELS = 0.7
+#: How far a smooth surface's volume may be from its mask's: chosen, a third of what is promised.
+_VOLUME_TOLERANCE = 0.01
+#: Halvings of the level's range before the best one is taken: chosen, 2^-12 of the range.
+_HALVINGS = 12
+
+
+def cropped(
+    values: NDArray, grid: Grid, *, level: float = 0.5, margin: int = 2
+) -> tuple[NDArray[np.float32], Grid]:
+    """The part of a volume above a level, with a margin; beyond the field it is filled with zeros.
+
+    Args:
+        values: (i, j, k) mask or probability on `grid`.
+        grid: where the voxels lie.
+        level: what counts as inside.
+        margin: voxels kept, or added, on each side.
+
+    Returns:
+        The part as float32, and its grid; a single zero voxel if nothing is above the level.
+    """
+    inside = values > level
+    start, stop = np.zeros(3, dtype=int), np.zeros(3, dtype=int)
+    for axis in range(3):
+        others = tuple(a for a in range(3) if a != axis)
+        hit = np.flatnonzero(inside.any(axis=others))
+        if not len(hit):
+            return np.zeros((1, 1, 1), np.float32), grid.crop((0, 0, 0), (1, 1, 1))
+        start[axis], stop[axis] = hit[0] - margin, hit[-1] + 1 + margin
+    low, high = np.maximum(start, 0), np.minimum(stop, grid.shape)
+    part = values[tuple(slice(a, b) for a, b in zip(low, high, strict=True))]
+    missing = list(zip(low - start, stop - high, strict=True))
+    part = np.pad(part.astype(np.float32), missing)
+    i, j, k = part.shape
+    return part, grid.crop(start, (i, j, k))
+
+
+def smoothed(mask: NDArray[np.bool_], grid: Grid) -> tuple[NDArray[np.float32], Grid]:
+    """A mask as a smooth field whose 0.5 level encloses as many voxels as the mask holds.
+
+    Smoothed by a Gaussian of `SMOOTHING_VOXELS` along each axis; the values are then shifted, for
+    a Gaussian alone shrinks what is thin.
+
+    Args:
+        mask: (i, j, k) on `grid`.
+        grid: where the voxels lie.
+
+    Returns:
+        The field around the mask, and its grid.
+    """
+    part, grid = cropped(mask, grid, margin=4)
+    count = int(np.count_nonzero(part))
+    if count == 0:
+        return part, grid
+    field = np.asarray(ndimage.gaussian_filter(part, SMOOTHING_VOXELS, mode="constant"))
+    ranked = np.partition(field.ravel(), [field.size - count - 1, field.size - count])
+    level = float(ranked[-count - 1] + ranked[-count]) / 2
+    return (field + np.float32(0.5 - level)).astype(np.float32), grid
+
+
+def mesh(values: NDArray, grid: Grid, level: float = 0.5) -> tuple[FloatArray, FaceArray]:
+    """The surface at a level, by marching cubes; closed where the field ends.
+
+    Args:
+        values: (i, j, k) mask or probability on `grid`.
+        grid: where the voxels lie, of either handedness.
+        level: of the surface.
+
+    Returns:
+        Vertices (n, 3) in LPS mm and faces (m, 3), wound outward; both empty for an empty mask.
+
+    Source: Lewiner et al. 2003, as in scikit-image.
+    """
+    from skimage.measure import marching_cubes
+
+    part, grid = cropped(values, grid, level=level)
+    if not (part > level).any():
+        return np.empty((0, 3)), np.empty((0, 3), dtype=np.int64)
+    vertices, faces, _, _ = marching_cubes(part, level)
+    vertices_mm = grid.to_mm(vertices)
+    faces = faces.astype(np.int64)
+    if signed_volume_mm3(vertices_mm, faces) < 0:
+        faces = faces[:, ::-1]
+    return vertices_mm, np.ascontiguousarray(faces)
+
+
+def smooth_mesh(mask: NDArray[np.bool_], grid: Grid) -> tuple[FloatArray, FaceArray]:
+    """A smooth surface that encloses the mask's volume within 3 %.
+
+    The level is moved until it does, for a surface between voxels does not enclose just what their
+    count says. Masks of a few voxels have no such surface; theirs is the nearest.
+
+    Args:
+        mask: (i, j, k) on `grid`.
+        grid: where the voxels lie.
+
+    Returns:
+        As `mesh`.
+    """
+    wanted = float(np.count_nonzero(mask)) * grid.voxel_mm3
+    field, crop = smoothed(mask, grid)
+    low, high = float(field.min()), float(field.max())
+    level = 0.5
+    surface = mesh(field, crop, level)
+    for _ in range(_HALVINGS):
+        volume = signed_volume_mm3(*surface)
+        if wanted == 0 or abs(volume / wanted - 1) < _VOLUME_TOLERANCE:
+            break
+        low, high = (level, high) if volume > wanted else (low, level)
+        level = (low + high) / 2
+        surface = mesh(field, crop, level)
+    return surface
+
+
+def ear_surface(ear: EarPrediction, labels: LabelMap) -> tuple[FloatArray, FaceArray]:
+    """The surface of a found labyrinth: of its probability, or of its voxels if there is none.
+
+    Args:
+        ear: as found.
+        labels: 1 right, 2 left labyrinth, on the scan's grid.
+
+    Returns:
+        As `mesh`.
+    """
+    if ear.probability is None:
+        return smooth_mesh(labels.values == ear.side.label, labels.grid)
+    return mesh(ear.probability.values, ear.probability.grid)
+
+
+def signed_volume_mm3(vertices_mm: FloatArray, faces: FaceArray) -> float:
+    """Volume that a closed surface encloses; negative if its faces are wound inward.
+
+    Args:
+        vertices_mm: (n, 3).
+        faces: (m, 3) indices.
+
+    Source: the divergence theorem, summed over the tetrahedra from one point to each face.
+    """
+    if not len(faces):
+        return 0.0
+    # From the middle: far from the origin the tetrahedra would cancel with loss of digits.
+    points = (vertices_mm - vertices_mm.mean(axis=0))[faces]
+    return float(np.einsum("ij,ij->", points[:, 0], np.cross(points[:, 1], points[:, 2])) / 6)

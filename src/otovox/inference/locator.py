@@ -1,0 +1,101 @@
+"""Where the ears are: a coarse network over the whole scan gives candidates, best first."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from otovox.core.geometry import FloatArray
+from otovox.core.volume import Grid, Scan
+from otovox.imaging.intensity import normalise
+from otovox.imaging.resample import resample
+from otovox.imaging.windows import Shape, blend_weights, padded, windows
+from otovox.learning.engine import Engine
+
+#: Voxels between windows, of a window's size: chosen, not measured.
+STRIDE = 0.625
+#: Nothing below this share of a full heatmap is a candidate: chosen low, since every candidate is
+#: checked by the fine network.
+LOWEST_SCORE = 0.12
+#: Two ears are not closer than this, mm: chosen; real ones are some 60 mm apart.
+APART_MM = 18.0
+#: Candidates handed on: chosen.
+MOST = 4
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A place that may be an ear.
+
+    Attributes:
+        center_mm: (3,) LPS.
+        score: heatmap height over a full heatmap's, about 0 to 1.
+    """
+
+    center_mm: FloatArray
+    score: float
+
+
+def find_candidates(
+    scan: Scan, engine: Engine, *, spacing_mm: float, chunk: Shape, amplitude: float
+) -> list[Candidate]:
+    """Run the locator over a scan.
+
+    Args:
+        scan: of any size and orientation.
+        engine: the locator; its heatmap's one channel marks the labyrinth's middle.
+        spacing_mm: the locator's voxel edge.
+        chunk: the locator's window, voxels.
+        amplitude: height of a full heatmap.
+
+    Returns:
+        At most `MOST` candidates, best first.
+    """
+    grid = covering_grid(scan.grid, spacing_mm)
+    values = resample(scan.values, scan.grid, grid, outside="edge")
+    heatmap = _heatmap(values, engine, chunk) / amplitude
+    return _peaks(heatmap, grid)
+
+
+def covering_grid(grid: Grid, spacing_mm: float) -> Grid:
+    """An isotropic grid along the patient's axes that covers another grid's field."""
+    corners = np.array(np.meshgrid(*[(-0.5, n - 0.5) for n in grid.shape])).reshape(3, -1).T
+    corners_mm = grid.to_mm(corners)
+    low, high = corners_mm.min(axis=0), corners_mm.max(axis=0)
+    i, j, k = (int(n) for n in np.maximum(np.ceil((high - low) / spacing_mm), 1))
+    return Grid.centred((low + high) / 2, (i, j, k), spacing_mm=spacing_mm)
+
+
+def _heatmap(values: NDArray[np.float32], engine: Engine, chunk: Shape) -> NDArray[np.float32]:
+    """The locator's heatmap over a volume, windows blended."""
+    volume, front = padded(values, chunk)
+    total = np.zeros(volume.shape, dtype=np.float32)
+    weight = np.full(volume.shape, 1e-6, dtype=np.float32)
+    blend = blend_weights(chunk)
+    i, j, k = (max(int(n * STRIDE), 1) for n in chunk)
+    for window in windows(volume.shape, chunk, (i, j, k)):
+        part = volume[window]
+        if float(part.max()) > float(part.min()):
+            _, heatmaps = engine.run(normalise(part)[None, None])
+            total[window] += blend * heatmaps[0, 0]
+        weight[window] += blend
+    heatmap = total / weight
+    inner = tuple(slice(f, f + n) for f, n in zip(front, values.shape, strict=True))
+    return heatmap[inner]
+
+
+def _peaks(heatmap: NDArray[np.float32], grid: Grid) -> list[Candidate]:
+    """Local maxima, the highest first, none near a higher one."""
+    smooth = ndimage.gaussian_filter(heatmap, 1.0)
+    found: list[Candidate] = []
+    while len(found) < MOST:
+        top = np.unravel_index(int(np.argmax(smooth)), smooth.shape)
+        score = float(smooth[top])
+        if score < LOWEST_SCORE:
+            break
+        found.append(Candidate(grid.to_mm(np.array(top, dtype=float)), min(score, 1.0)))
+        reach = int(np.ceil(APART_MM / grid.spacing_mm[0]))
+        near = tuple(slice(max(int(t) - reach, 0), int(t) + reach + 1) for t in top)
+        smooth[near] = -1.0
+    return found

@@ -1,0 +1,189 @@
+"""Models that know no pose, such as the paper's: a whole scan of one ear, onto the scan's own grid.
+
+Their three landmarks tell neither how the ear is turned nor which side it is. A data set knows the
+side; in any other scan the embedded models tell it, and where in a head each ear lies.
+"""
+
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+
+from otovox.core.anatomy import LANDMARK_NAMES
+from otovox.core.case import EarPrediction, Prediction
+from otovox.core.geometry import Pose
+from otovox.core.landmarks import Landmarks
+from otovox.core.volume import Grid, LabelMap, Probability, Scan
+from otovox.imaging.resample import resample
+from otovox.imaging.windows import Window
+from otovox.inference.confidence import low_confidence, scan_warnings
+from otovox.inference.ears import MIDDLE_MM, POSE_LANDMARKS, Analyzer, open_analyzer
+from otovox.learning.bundle import Bundle, load_bundle
+from otovox.systems.interface import Predict
+from otovox.systems.registry import system_of
+from otovox.systems.whole_volume import (
+    Sweep,
+    Turns,
+    VolumePrediction,
+    on_grid,
+    sd_on_grid,
+)
+
+#: Field around each ear of a head, mm: chosen, that of a temporal bone.
+FIELD_MM = 40.0
+
+
+@dataclass(frozen=True, eq=False)
+class SingleEarAnalyzer:
+    """A model that knows no pose, beside the embedded ones that do.
+
+    Attributes:
+        bundle, look: the model, and the same ready to look at scans.
+        guide: finds the ears and tells their sides and poses; nothing else of it is used.
+        sweep: how a scan is gone through.
+    """
+
+    bundle: Bundle
+    look: Predict
+    guide: Analyzer
+    sweep: Sweep
+
+    def predict(self, scan: Scan) -> Prediction:
+        """Analyse one scan: the whole of it where there is one ear, else a field around each.
+
+        Args:
+            scan: of any field, orientation and grey scale.
+
+        Returns:
+            None, one or two ears, on the scan's own grid.
+        """
+        guided = self.guide.predict(scan)
+        parts = []
+        for ear in guided.ears:
+            window = _whole(scan.grid) if len(guided.ears) == 1 else _around(scan.grid, ear)
+            parts.append((window, self._predict(_cropped(scan, window), ear.pose)))
+        found = joined(scan, parts)
+        own = {self.bundle.config.name: {"sha256": self.bundle.sha256}}
+        settings = {"tta": self.sweep.tta, "sides": "told by the embedded models"}
+        models = {"models": own | guided.provenance["models"], "settings": settings}
+        return replace(found, provenance=models)
+
+    def _predict(self, scan: Scan, pose: Pose) -> Prediction:
+        with tempfile.TemporaryDirectory(prefix="otovox-") as folder:
+            found = self.look(scan, Path(folder), sweep=self.sweep)
+            shown = one_ear(found, scan, pose)
+            if found.probability is None or not shown.ears:
+                return shown
+            data = self.guide.labyrinth.config.data
+            middle = pose.to_lps(MIDDLE_MM[None])[0]
+            grid = Grid.centred(
+                middle, data.shape, spacing_mm=data.spacing_mm, directions=pose.matrix
+            )
+            values = resample(found.probability, found.grid, grid, outside=0.0)
+            ear = replace(shown.ears[0], probability=Probability(values, grid))
+            return replace(shown, ears=(ear,))
+
+
+def open_any(
+    *, device: str, threads: int | None, tta: str, model: str | Path
+) -> Analyzer | SingleEarAnalyzer:
+    """A model ready to analyse scans, whatever it knows; arguments as of `inference.open_analyzer`.
+
+    Raises:
+        ConfigError, ModelError: if a name or a model does not fit.
+    """
+    bundle = load_bundle(model)
+    system, heads = system_of(bundle.config), bundle.config.network
+    posed = heads.heads == "both" and len(heads.landmarks) >= POSE_LANDMARKS
+    if posed and bundle.config.system.kind == "dual-head":
+        return open_analyzer(device=device, threads=threads, tta=tta, model=str(model))
+    look = system.opened(bundle, device=device, threads=threads)
+    guide = open_analyzer(device=device, threads=threads, tta="none")
+    # The small turns of "fast" are taken in the ear's own frame, which this model does not know.
+    turns = cast("Turns", "none" if tta == "fast" else tta)
+    return SingleEarAnalyzer(bundle, look, guide, Sweep(tta=turns))
+
+
+def one_ear(found: VolumePrediction, scan: Scan, pose: Pose) -> Prediction:
+    """What a model says of a scan of one ear.
+
+    Args:
+        found: without a segmentation there are no labels, without heatmaps no landmarks.
+        scan: of one ear.
+        pose: of this ear, as far as it is known; its side names the labels.
+
+    Returns:
+        One ear on the scan's own grid, without post-processing (S20); none where nothing was found.
+    """
+    labels = LabelMap(np.zeros(scan.grid.shape, dtype=np.uint8), scan.grid)
+    uncertainty = np.zeros(scan.grid.shape, dtype=np.float32)
+    points, sd_mm = np.full((len(LANDMARK_NAMES), 3), np.nan), np.full(len(LANDMARK_NAMES), np.nan)
+    middle, spread, sure = scan.grid.center_mm, np.nan, 0.0
+    if found.landmarks is not None:
+        names = found.landmarks.names
+        points = found.landmarks.only(LANDMARK_NAMES).points_mm
+        sd_mm = found.landmark_sd_mm[[names.index(name) for name in LANDMARK_NAMES]]
+        middle, sure = points.mean(axis=0), float(np.clip(found.peaks, 0, 1).mean())
+    if found.probability is not None and found.uncertainty is not None:
+        labels = on_grid(found, scan.grid, pose.side.label)
+        uncertainty = sd_on_grid(found, scan.grid)
+        inside = labels.values > 0
+        if inside.any():
+            middle = scan.grid.to_mm(np.argwhere(inside).mean(axis=0))
+            spread = float(uncertainty[inside].mean())
+            sure = sure or float(found.probability[found.probability > 0.5].mean())
+    volume_mm3 = labels.volume_mm3(pose.side.label)
+    if not volume_mm3 and not np.isfinite(points).any():
+        return Prediction(scan, (), labels, uncertainty, tuple(scan_warnings(scan, ())))
+    ear = EarPrediction(
+        side=pose.side,
+        pose=pose,
+        landmarks=Landmarks(LANDMARK_NAMES, points),
+        landmark_sd_mm=sd_mm,
+        volume_mm3=volume_mm3,
+        center_mm=middle,
+        confidence=sure,
+        uncertainty=spread,
+    )
+    ear = replace(ear, warnings=low_confidence(ear))
+    return Prediction(scan, (ear,), labels, uncertainty)
+
+
+def joined(scan: Scan, parts: list[tuple[Window, Prediction]]) -> Prediction:
+    """Predictions of parts of a scan as one of the whole.
+
+    Args:
+        scan: the whole.
+        parts: windows of its voxels, and what was found there.
+    """
+    labels = np.zeros(scan.grid.shape, dtype=np.uint8)
+    uncertainty = np.zeros(scan.grid.shape, dtype=np.float32)
+    ears = tuple(ear for _, part in parts for ear in part.ears)
+    for window, part in parts:
+        np.maximum(labels[window], part.labels.values, out=labels[window])
+        np.maximum(uncertainty[window], part.uncertainty, out=uncertainty[window])
+    ears = tuple(sorted(ears, key=lambda ear: ear.side.label))
+    whole = LabelMap(labels, scan.grid)
+    return Prediction(scan, ears, whole, uncertainty, tuple(scan_warnings(scan, ears)))
+
+
+def _whole(grid: Grid) -> Window:
+    i, j, k = (slice(0, size) for size in grid.shape)
+    return i, j, k
+
+
+def _around(grid: Grid, ear: EarPrediction) -> Window:
+    """Voxels within half of `FIELD_MM` of an ear, along the scan's own axes."""
+    middle, half = grid.to_ijk(ear.center_mm), FIELD_MM / 2 / grid.spacing_mm
+    start = np.clip(np.floor(middle - half), 0, np.asarray(grid.shape) - 1).astype(int)
+    stop = np.clip(np.ceil(middle + half) + 1, start + 1, grid.shape).astype(int)
+    i, j, k = (slice(int(a), int(b)) for a, b in zip(start, stop, strict=True))
+    return i, j, k
+
+
+def _cropped(scan: Scan, window: Window) -> Scan:
+    start = [part.start for part in window]
+    i, j, k = (part.stop - part.start for part in window)
+    return replace(scan, values=scan.values[window], grid=scan.grid.crop(start, (i, j, k)))

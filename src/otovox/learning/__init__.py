@@ -1,0 +1,1 @@
+"""What networks learn, from what, and how they are kept."""

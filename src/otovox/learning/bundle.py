@@ -1,0 +1,146 @@
+"""A trained model on disk: weights as safetensors, everything else as readable JSON."""
+
+import hashlib
+import json
+import platform
+from dataclasses import dataclass
+from importlib import metadata, resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from otovox.config.training import TrainConfig, config_from
+from otovox.errors import ModelError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+WEIGHTS = "weights.safetensors"
+CARD = "model.json"
+#: Raised when a bundle's layout changes.
+FORMAT = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Bundle:
+    """A trained model.
+
+    Attributes:
+        config: the settings it was trained with, among them architecture and grid.
+        weights: by parameter name, float32.
+        facts: figures, software versions, iteration.
+        sha256: of the weights' file.
+    """
+
+    config: TrainConfig
+    weights: dict[str, NDArray[np.float32]]
+    facts: dict[str, Any]
+    sha256: str
+
+    def network(self) -> "nn.Module":
+        """The torch network with these weights, ready to predict."""
+        import torch
+
+        from otovox.systems.networks import build
+
+        network = build(self.config)
+        tensors = {name: torch.from_numpy(values) for name, values in self.weights.items()}
+        try:
+            network.load_state_dict(tensors)
+        except RuntimeError as error:
+            raise ModelError(f"the weights do not fit the architecture in {CARD}") from error
+        return network.eval()
+
+
+def save_bundle(
+    folder: Path, network: "nn.Module", config: TrainConfig, *, facts: dict[str, Any]
+) -> None:
+    """Write a model; the weights in half precision, whose rounding is far below the model's error.
+
+    Args:
+        folder: made if absent.
+        network: trained.
+        config: its settings.
+        facts: figures and whatever else its reader should know; JSON values.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    # In C order: the file holds bytes as they lie, and a network may lie channels last.
+    # Only a normalisation's count of batches exceeds this range; no prediction depends on it.
+    most = float(np.finfo(np.float16).max)
+    arrays = {
+        name: tensor.detach().cpu().float().clamp(-most, most).numpy().astype(np.float16, "C")
+        for name, tensor in network.state_dict().items()
+    }
+    data = save(arrays)
+    names = ("otovox", "torch", "numpy", "SimpleITK", "lightning")
+    card = {
+        "format": FORMAT,
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "software": {"python": platform.python_version(), **_versions(names)},
+        "facts": facts,
+        "config": config.model_dump(mode="json"),
+    }
+    (folder / WEIGHTS).write_bytes(data)
+    (folder / CARD).write_text(json.dumps(card, indent=2) + "\n", "utf-8")
+
+
+def load_bundle(model: str | Path) -> Bundle:
+    """A model by the name of an embedded one, or from a folder.
+
+    Raises:
+        ModelError: if there is none, or it is damaged or does not fit this version.
+    """
+    if str(model) in embedded_names():
+        return embedded(str(model))
+    folder = Path(model)
+    if not folder.is_dir():
+        names = ", ".join(embedded_names())
+        raise ModelError(f"{model}: neither a model's folder nor an embedded model ({names})")
+    return _load(folder)
+
+
+def embedded_names() -> tuple[str, ...]:
+    """Names of the models that come with the package, sorted."""
+    return tuple(sorted(path.parent.name for path in _shipped().glob(f"*/{CARD}")))
+
+
+def embedded(name: str) -> Bundle:
+    """The embedded model of this name."""
+    return _load(_shipped() / name)
+
+
+def _shipped() -> Path:
+    return Path(str(resources.files("otovox"))) / "models"
+
+
+def _load(folder: Path) -> Bundle:
+    try:
+        card = json.loads((folder / CARD).read_text("utf-8"))
+        data = (folder / WEIGHTS).read_bytes()
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{folder}: cannot be read as a model ({error})") from error
+    if not isinstance(card, dict) or card.get("format") != FORMAT:
+        raise ModelError(f"{folder / CARD}: is not a model card of format {FORMAT}")
+    sha256 = hashlib.sha256(data).hexdigest()
+    if sha256 != card.get("sha256"):
+        raise ModelError(f"{folder / WEIGHTS}: is damaged (its SHA-256 is not the card's)")
+    try:
+        weights = {name: values.astype(np.float32) for name, values in load(data).items()}
+    except SafetensorError as error:
+        raise ModelError(f"{folder / WEIGHTS}: is not a safetensors file ({error})") from error
+    config = config_from(card.get("config", {}), origin=str(folder / CARD))
+    return Bundle(config, weights, card.get("facts", {}), sha256)
+
+
+def _versions(names: tuple[str, ...]) -> dict[str, str]:
+    versions = {}
+    for name in names:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            versions[name] = "not installed"
+    return versions

@@ -1,0 +1,178 @@
+"""One forward pass: OpenVINO on the CPU, torch everywhere else; the same numbers either way."""
+
+import sys
+import warnings
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from otovox.config.training import NetworkConfig
+from otovox.errors import ConfigError
+from otovox.learning.bundle import Bundle
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Batch = NDArray[np.float32]
+Precision = Literal["f32", "bf16"]
+
+DEVICES = ("auto", "cpu", "torch", "cuda", "mps")
+
+#: Chunks per forward pass on an accelerator: chosen, 128^3 chunks of the paper's network then take
+#: some 10 GiB.
+ACCELERATED = 4
+
+
+class Engine(Protocol):
+    """Runs a network."""
+
+    @property
+    def batch(self) -> int:
+        """Chunks per forward pass that suit the hardware."""
+        ...
+
+    def run(self, images: Batch) -> tuple[Batch, Batch]:
+        """(b, 1, i, j, k) images -> (b, 1, i, j, k) probabilities and (b, n, i, j, k) heatmaps.
+
+        A head that the network lacks gives an array of no channels, (b, 0, i, j, k).
+        """
+        ...
+
+
+def open_engine(
+    bundle: Bundle,
+    *,
+    device: str = "auto",
+    threads: int | None = None,
+    precision: Precision = "f32",
+) -> Engine:
+    """Make a model ready to run.
+
+    Args:
+        bundle: the model.
+        device: "cpu" is OpenVINO; "torch" is torch on the CPU; "cuda", "cuda:N", "mps" are torch on
+            an accelerator; "auto" takes CUDA where there is one, and otherwise OpenVINO.
+        threads: CPU threads; None for all cores.
+        precision: of OpenVINO's arithmetic. bf16 takes about 0.6 of the time on new CPUs, and
+            moves probabilities, most where they are near a half.
+
+    Raises:
+        ConfigError: if there is no such device.
+    """
+    if device == "cpu" or (device == "auto" and not _has_cuda()):
+        return OpenVinoEngine(bundle, threads, precision)
+    return TorchEngine(bundle, device, threads)
+
+
+def on_device(network: "nn.Module", device: str, threads: int | None = None) -> "nn.Module":
+    """A network in evaluation mode on a device of torch, for networks without another engine.
+
+    Args:
+        network: is moved.
+        device: in the words of `open_engine`; "cpu" and "torch" are the same here.
+        threads: CPU threads; None to leave them as they are.
+
+    Raises:
+        ConfigError: if there is no such device.
+    """
+    import torch
+
+    if device not in DEVICES and not device.startswith("cuda:"):
+        raise ConfigError(
+            f"there is no device {device!r}; choose one of {', '.join(DEVICES)}, cuda:N"
+        )
+    if device == "auto":
+        device = "cuda" if _has_cuda() else "cpu"
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise ConfigError(f"device {device!r} was asked for, but torch sees no CUDA device")
+    if device == "mps" and not torch.backends.mps.is_available():
+        raise ConfigError("device 'mps' was asked for, but torch sees none")
+    if threads is not None:
+        torch.set_num_threads(threads)
+    try:
+        return network.eval().to("cpu" if device == "torch" else device)
+    except RuntimeError as error:
+        raise ConfigError(f"device {device!r} cannot be used ({error})") from error
+
+
+class TorchEngine:
+    """A network in torch."""
+
+    def __init__(self, bundle: Bundle, device: str, threads: int | None) -> None:
+        self._heads = bundle.config.network
+        self._network = on_device(_plain(bundle), device, threads)
+        self._device = next(self._network.parameters()).device
+        self.batch = 1 if self._device.type == "cpu" else ACCELERATED
+
+    def run(self, images: Batch) -> tuple[Batch, Batch]:
+        """See `Engine.run`."""
+        import torch
+
+        with torch.inference_mode():
+            answers = self._network(torch.from_numpy(images).to(self._device))
+        return _both(self._heads, [answer.float().cpu().numpy() for answer in answers], images)
+
+
+class OpenVinoEngine:
+    """A network in OpenVINO, converted in memory."""
+
+    batch = 1
+
+    def __init__(self, bundle: Bundle, threads: int | None, precision: Precision) -> None:
+        # On import OpenVINO sends usage data, unless its reporter cannot be imported.
+        sys.modules.setdefault("openvino_telemetry", None)  # pyright: ignore[reportArgumentType]
+        import openvino
+        import torch
+
+        network = self._heads = bundle.config.network
+        shape = [1, network.in_channels, *bundle.config.data.shape]
+        # Traced on the least volume that the network takes: faster than on a whole one.
+        example = torch.rand(1, network.in_channels, *(2 * network.stride,) * 3)
+        # The tracer warns of its own deprecation, and of checks whose outcome never changes here.
+        with torch.inference_mode(), warnings.catch_warnings(action="ignore"):
+            model = openvino.convert_model(_plain(bundle), example_input=example, input=[shape])
+        settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": precision}
+        if threads is not None:
+            settings["INFERENCE_NUM_THREADS"] = threads
+        self._model = openvino.Core().compile_model(model, "CPU", settings)
+
+    def run(self, images: Batch) -> tuple[Batch, Batch]:
+        """See `Engine.run`; one case at a time, of the shape the model was trained on."""
+        parts = [self._model(image[None]) for image in images]
+        count = self._heads.has_segmentation + self._heads.has_landmarks
+        answers = [np.concatenate([part[n] for part in parts]) for n in range(count)]
+        return _both(self._heads, answers, images)
+
+
+def _both(heads: NetworkConfig, answers: list[Batch], images: Batch) -> tuple[Batch, Batch]:
+    """Probabilities and heatmaps, no channels where a head is missing."""
+    none = np.zeros((len(images), 0, *images.shape[2:]), dtype=np.float32)
+    given = iter(answers)
+    probability = next(given) if heads.has_segmentation else none
+    return probability, next(given) if heads.has_landmarks else none
+
+
+def _plain(bundle: Bundle):
+    """The network with plain tensors as its answer, one per head, sigmoid included."""
+    import torch
+
+    network = bundle.network()
+
+    class Plain(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = network
+
+        def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            logits, heatmaps, _ = self.network(image, auxiliary=False)
+            probability = None if logits is None else torch.sigmoid(logits)
+            return tuple(answer for answer in (probability, heatmaps) if answer is not None)
+
+    return Plain().eval()
+
+
+def _has_cuda() -> bool:
+    import torch
+
+    return torch.cuda.is_available()

@@ -1,0 +1,247 @@
+"""The dual-headed 3D U-Net of Stebani et al. 2023, figure 2 (S10-S13), parametrised.
+
+image -> [stem] -> encoder -> decoder(s) with skips, gated or not -> segmentation logits, heatmaps
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from otovox.config.training import NetworkConfig
+
+#: Slope of the leaky rectifier. Source: Stebani et al. 2023 (S14).
+LEAK = 0.025
+
+
+class Output(NamedTuple):
+    """What the network says of a batch.
+
+    Attributes:
+        segmentation_logits: (b, 1, i, j, k); None without a segmentation head.
+        heatmaps: (b, n, i, j, k); None without a heatmap head.
+        auxiliary: the same two at the coarser levels t1 to t3; empty unless asked for.
+    """
+
+    segmentation_logits: Tensor | None
+    heatmaps: Tensor | None
+    auxiliary: tuple[tuple[Tensor | None, Tensor | None], ...] = ()
+
+
+def activation(name: str) -> nn.Module:
+    """The nonlinearity of this name."""
+    if name == "leaky_relu":
+        return nn.LeakyReLU(LEAK, inplace=True)
+    if name == "relu":
+        return nn.ReLU(inplace=True)
+    return {"prelu": nn.PReLU, "gelu": nn.GELU, "silu": nn.SiLU, "mish": nn.Mish}[name]()
+
+
+class InstanceNorm(nn.Module):
+    """Zero mean, unit variance per case and channel; no learned scale: a convolution follows."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(b, c, i, j, k) -> the same shape."""
+        if self.training and x.shape[0] == 1:
+            # The same numbers for one case, without torch's copies between memory layouts.
+            return functional.batch_norm(x, None, None, training=True)
+        return functional.instance_norm(x)
+
+
+def normalisation(name: str, channels: int) -> nn.Module:
+    """Instance or batch normalisation."""
+    return nn.BatchNorm3d(channels) if name == "batch" else InstanceNorm()
+
+
+class Residual(nn.Module):
+    """What a block answers, added to what it is given; a convolution 1^3 fits the channels.
+
+    Source: Milletari et al. 2016 (V-Net), as in IE-Vnet; the convolution is chosen.
+    """
+
+    def __init__(self, block: nn.Sequential, incoming: int, outgoing: int) -> None:
+        super().__init__()
+        self.block = block
+        same = incoming == outgoing
+        self.shortcut = nn.Identity() if same else nn.Conv3d(incoming, outgoing, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(b, incoming, i, j, k) -> (b, outgoing, i, j, k)."""
+        return self.shortcut(x) + self.block(x)
+
+
+def double_block(config: NetworkConfig, incoming: int, outgoing: int) -> nn.Module:
+    """Two times norm -> convolution 3^3 -> activation (S10), residual or not."""
+    layers: list[nn.Module] = []
+    for channels in (incoming, outgoing):
+        layers += [
+            normalisation(config.norm, channels),
+            nn.Conv3d(channels, outgoing, 3, padding=1),
+            activation(config.activation),
+        ]
+    block = nn.Sequential(*layers)
+    return Residual(block, incoming, outgoing) if config.blocks == "residual" else block
+
+
+class AttentionGate(nn.Module):
+    """Additive attention on a skip, gated by the coarser decoder feature.
+
+    Source: Oktay et al. 2018, equation 1; half the skip's channels inside (chosen, not measured).
+    """
+
+    def __init__(self, skip: int, gate: int) -> None:
+        super().__init__()
+        inner = max(1, skip // 2)
+        self.skip = nn.Conv3d(skip, inner, 1, bias=False)
+        self.gate = nn.Conv3d(gate, inner, 1)
+        self.weight = nn.Conv3d(inner, 1, 1)
+
+    def forward(self, skip: Tensor, gate: Tensor) -> Tensor:
+        """(b, skip, i, j, k) and (b, gate, i, j, k), on one grid -> the skip, weighted."""
+        return skip * torch.sigmoid(self.weight(torch.relu(self.skip(skip) + self.gate(gate))))
+
+
+class Encoder(nn.Module):
+    """Double blocks, between them a convolution 2^3 of stride 2 that keeps the channels (S10)."""
+
+    def __init__(self, config: NetworkConfig, incoming: int) -> None:
+        super().__init__()
+        channels = config.channels
+        self.blocks = nn.ModuleList(
+            double_block(config, before, after)
+            for before, after in zip((incoming, *channels[:-1]), channels, strict=True)
+        )
+        self.downs = nn.ModuleList(nn.Conv3d(n, n, 2, stride=2) for n in channels[:-1])
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """Features per level, finest first."""
+        features = [self.blocks[0](x)]
+        for down, block in zip(self.downs, list(self.blocks)[1:], strict=True):
+            features.append(block(down(features[-1])))
+        return features
+
+
+class Decoder(nn.Module):
+    """Transposed convolution 2^3 that keeps the channels, skip concatenated, double block (S11)."""
+
+    def __init__(self, config: NetworkConfig, *, gated: bool) -> None:
+        super().__init__()
+        pairs = [
+            (config.channels[n], config.channels[n + 1]) for n in range(len(config.channels) - 1)
+        ]
+        self.ups = nn.ModuleList(nn.ConvTranspose3d(low, low, 2, stride=2) for _, low in pairs)
+        self.blocks = nn.ModuleList(double_block(config, low + high, high) for high, low in pairs)
+        self.gates = nn.ModuleList(AttentionGate(high, low) for high, low in pairs if gated)
+
+    def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
+        """Decoded features per level, finest first, without the bottom."""
+        x = features[-1]
+        decoded: list[Tensor] = []
+        for level in reversed(range(len(self.ups))):
+            x = self.ups[level](x)
+            skip = features[level]
+            if self.gates:
+                skip = self.gates[level](skip, x)
+            x = self.blocks[level](torch.cat((skip, x), dim=1))
+            decoded.insert(0, x)
+        return decoded
+
+
+class Heads(nn.Module):
+    """Linear read-out of one task: full resolution, and the auxiliary levels (S11, S12)."""
+
+    def __init__(self, config: NetworkConfig, outgoing: int) -> None:
+        super().__init__()
+        finest = config.channels[0]
+        self.main = (
+            nn.Conv3d(finest, outgoing, 1)
+            if config.stem == 1
+            else nn.ConvTranspose3d(finest, outgoing, config.stem, stride=config.stem)
+        )
+        levels = range(1, 1 + len(config.auxiliary_factors))
+        self.auxiliary = nn.ModuleList(
+            nn.Conv3d(config.channels[level], outgoing, 1) for level in levels
+        )
+
+
+def initialise(network: nn.Module, config: NetworkConfig) -> None:
+    """Draw the convolutions' weights as named, biases at nothing; "uniform" leaves torch's own.
+
+    Source: Glorot and Bengio 2010; He et al. 2015, with the leaky rectifier's slope where it is
+    the activation, and that of a rectifier elsewhere.
+    """
+    if config.initialisation == "uniform":
+        return
+    scheme, _, shape = config.initialisation.partition("_")
+    slope = LEAK if config.activation == "leaky_relu" else 0.0
+    for module in network.modules():
+        if not isinstance(module, nn.Conv3d | nn.ConvTranspose3d):
+            continue
+        if scheme == "he":
+            draw = nn.init.kaiming_uniform_ if shape == "uniform" else nn.init.kaiming_normal_
+            draw(module.weight, a=slope)
+        else:
+            draw = nn.init.xavier_uniform_ if shape == "uniform" else nn.init.xavier_normal_
+            draw(module.weight)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+class DualHeadUNet(nn.Module):
+    """Encoder, one or two decoders, segmentation and heatmap heads.
+
+    The first norm acts on the image, so that no absolute grey value matters. Every side of the
+    input must be a multiple of `config.stride`.
+    """
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.config = config
+        incoming = config.in_channels
+        self.stem: nn.Module | None = None
+        if config.stem == 2:
+            incoming = config.channels[0]
+            self.stem = nn.Sequential(
+                normalisation(config.norm, config.in_channels),
+                nn.Conv3d(config.in_channels, incoming, config.stem, stride=config.stem),
+            )
+        self.encoder = Encoder(config, incoming)
+        tasks = ("segmentation", "heatmap") if config.decoders == 2 else ("both",)
+        self.decoders = nn.ModuleList(
+            Decoder(config, gated=config.attention in (task, "both")) for task in tasks
+        )
+        self.segmentation = Heads(config, 1) if config.has_segmentation else None
+        self.landmarks = Heads(config, len(config.landmarks)) if config.has_landmarks else None
+        initialise(self, config)
+
+    def forward(self, x: Tensor, auxiliary: bool | None = None) -> Output:
+        """Segment and locate.
+
+        Args:
+            x: (b, c, i, j, k) image.
+            auxiliary: also read out the coarser levels; by default in training mode only.
+
+        Returns:
+            Logits, heatmaps and auxiliary outputs.
+        """
+        if self.stem is not None:
+            x = self.stem(x)
+        features = self.encoder(x)
+        decoded = [decoder(features) for decoder in self.decoders]
+        tasks = ((self.segmentation, decoded[0]), (self.landmarks, decoded[-1]))
+        logits, heatmaps = (
+            None if head is None else head.main(levels[0]) for head, levels in tasks
+        )
+        wanted = self.training if auxiliary is None else auxiliary
+        coarser = tuple(
+            (
+                None
+                if self.segmentation is None
+                else self.segmentation.auxiliary[n](decoded[0][n + 1]),
+                None if self.landmarks is None else self.landmarks.auxiliary[n](decoded[-1][n + 1]),
+            )
+            for n in range(len(self.config.auxiliary_factors) if wanted else 0)
+        )
+        return Output(logits, heatmaps, coarser)

@@ -1,0 +1,397 @@
+"""Training (S17, S18): Lightning runs the loop; the protocol is written down here.
+
+An interval is `validate_every` iterations and one Lightning epoch: validation and checkpoints come
+at its end, and a killed run goes on from there.
+"""
+
+import csv
+import ctypes
+import json
+import logging
+import re
+import shutil
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar, WeightAveraging
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from otovox.config.training import TrainConfig
+from otovox.errors import ConfigError
+from otovox.learning.bundle import Bundle, load_bundle, save_bundle
+
+logger = logging.getLogger(__name__)
+
+Samples = Dataset[dict[str, Tensor]]
+
+#: Options of glibc's mallopt: M_MMAP_MAX, M_TRIM_THRESHOLD and M_TOP_PAD, in bytes. Source of the
+#: numbers: malloc.h; no array is mapped by itself, 2 GiB may lie free. Chosen.
+MALLOC_OPTIONS = ((-4, 0), (-1, 2**31 - 1), (-2, 2**26))
+
+
+class Task(Protocol):
+    """What is learnt: a network, its losses and its figures.
+
+    Attributes:
+        network: all that is trained; what is frozen requires no gradient.
+        memory_format: in which the network and its images lie.
+        shape: of a batch of images, (b, c, ...).
+    """
+
+    network: nn.Module
+    memory_format: torch.memory_format
+    shape: tuple[int, ...]
+
+    def losses(self, batch: dict[str, Tensor], iteration: int) -> dict[str, Tensor]:
+        """Scalars of one batch, from iteration 0 on; "loss" is minimised."""
+        ...
+
+    def scores(self, batch: dict[str, Tensor], iteration: int) -> dict[str, float]:
+        """Figures of one validation batch after so many iterations."""
+        ...
+
+    def choice(self, figures: Mapping[str, float]) -> float:
+        """The figure by which the best is chosen, the larger the better.
+
+        Args:
+            figures: means over validation, and the mean "train_loss" since the last one.
+        """
+        ...
+
+    def example(self, image: Tensor) -> dict[str, Tensor]:
+        """A batch around images of noise, of any size, with all that `losses` asks for."""
+        ...
+
+
+class Training(pl.LightningModule):
+    """A task with its optimiser, its network under the name that checkpoints know."""
+
+    def __init__(self, config: TrainConfig, task: Task) -> None:
+        super().__init__()
+        self.config = config
+        self.task = task
+        self.network = task.network
+        self._losses: list[Tensor] = []
+        self._scores: list[dict[str, float]] = []
+
+    @property
+    def iteration(self) -> int:
+        """Forward passes of a batch so far, the present one among them."""
+        return self.trainer.fit_loop.epoch_loop.total_batch_idx + 1
+
+    def on_train_epoch_start(self) -> None:
+        # What is drawn inside a network, such as dropout, is the same whether resumed or not.
+        torch.manual_seed(self.config.seed + self.current_epoch)
+
+    def training_step(self, batch: dict[str, Tensor], _: int) -> Tensor:
+        image = batch["image"].contiguous(memory_format=self.task.memory_format)
+        found = self.task.losses(batch | {"image": image}, self.iteration - 1)
+        for name, value in found.items():
+            self.log(name, value, prog_bar=name == "loss")
+        self._losses.append(found["loss"].detach())
+        return found["loss"]
+
+    def validation_step(self, batch: dict[str, Tensor], _: int) -> None:
+        self._scores.append(self.task.scores(batch, self.iteration))
+
+    def on_validation_epoch_end(self) -> None:
+        names = self._scores[0].keys()
+        means = {n: float(np.nanmean([s.get(n, np.nan) for s in self._scores])) for n in names}
+        trained = float(torch.stack(self._losses).mean()) if self._losses else float("nan")
+        self._losses, self._scores = [], []
+        means["choice"] = self.task.choice(means | {"train_loss": trained})
+        self.log_dict(means, prog_bar=False)
+        if not self.trainer.sanity_checking and self.trainer.is_global_zero:
+            _append_row(
+                Path(self.trainer.default_root_dir) / "validation.csv", self.iteration, means
+            )
+
+    def configure_optimizers(self) -> Any:
+        settings = self.config.optimiser
+        trained = [one for one in self.parameters() if one.requires_grad]
+        if settings.name == "sgd":
+            optimiser: torch.optim.Optimizer = torch.optim.SGD(
+                trained,
+                settings.peak_rate,
+                momentum=settings.momentum,
+                weight_decay=settings.weight_decay,
+            )
+        else:
+            optimiser = torch.optim.AdamW(
+                trained,
+                settings.peak_rate,
+                betas=settings.betas,
+                weight_decay=settings.weight_decay,
+            )
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimiser, lambda n: settings.rate(n * settings.accumulation) / settings.peak_rate
+        )
+        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """Where to train, in Lightning's words.
+
+    Attributes:
+        accelerator: "auto", "cpu" or "gpu".
+        devices: per node; "auto" for all, a number, or a list such as "0,1".
+        nodes: how many machines.
+        strategy: how several devices share the work, such as "ddp".
+    """
+
+    accelerator: str = "auto"
+    devices: str = "auto"
+    nodes: int = 1
+    strategy: str = "auto"
+
+    @property
+    def device(self) -> str:
+        """Where a network runs between two trainings, in the words of `engine.on_device`."""
+        return "cpu" if self.accelerator == "cpu" else "auto"
+
+    def alone(self) -> "Hardware":
+        """One device of these, for systems that do more than train one network.
+
+        Raises:
+            ConfigError: if several are asked for by number or name.
+        """
+        if self.nodes > 1 or not re.fullmatch(r"auto|1|\d+,", self.devices):
+            raise ConfigError("this system trains on one device: leave out --devices and --nodes")
+        return replace(self, devices="1" if self.devices == "auto" else self.devices)
+
+
+class Intervals(Sampler[int]):
+    """The sample numbers of one interval after the other, the same whether resumed or not.
+
+    With several processes each takes every n-th sample, so that none is seen twice.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by Lightning before every epoch."""
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[int]:
+        rank, world = 0, 1
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            rank, world = torch.distributed.get_rank(), torch.distributed.get_world_size()
+        first = self.epoch * self.size * world
+        return iter(range(first + rank, first + self.size * world, world))
+
+    def __len__(self) -> int:
+        return self.size
+
+
+@dataclass(frozen=True)
+class Run:
+    """How a training is run.
+
+    Attributes:
+        resume: go on from the last checkpoint, if there is one.
+        hardware: where.
+        iterations: stop earlier than the settings say, after a whole interval.
+    """
+
+    resume: bool = True
+    hardware: Hardware = Hardware()
+    iterations: int | None = None
+
+
+@rank_zero_only
+def clear(folders: Iterable[Path]) -> None:
+    """Remove what an earlier run left, once however many processes train."""
+    for folder in folders:
+        if folder.exists():
+            shutil.rmtree(folder)
+
+
+def begin(config: TrainConfig, output: Path, origin: Mapping[str, Any]) -> None:
+    """Write down what is trained and on what data, and seed everything that draws weights.
+
+    Args:
+        config: everything that is set; to `output`/config.json.
+        output: folder of the run; made if absent.
+        origin: what the model's card will say of the data, JSON values; to `output`/data.json.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    (output / "data.json").write_text(json.dumps(dict(origin), indent=2))
+    (output / "config.json").write_text(config.model_dump_json(indent=2) + "\n", "utf-8")
+    pl.seed_everything(config.seed, workers=True, verbose=False)
+
+
+def fit(
+    task: Task, output: Path, datasets: tuple[Samples, Samples], *, config: TrainConfig, run: Run
+) -> dict[str, Any]:
+    """Train a task's network, or go on with it; a finished one is only read.
+
+    Args:
+        task: its network ends with the best weights.
+        output: folder for checkpoints, curves and figures, of this task alone.
+        datasets: training samples, indexed without end, and validation samples.
+        config: everything that is set.
+        run: how.
+
+    Returns:
+        Of the best: its "iteration", and its "validation" figures.
+    """
+    keep_freed_memory()
+    output.mkdir(parents=True, exist_ok=True)
+    last = output / "last.ckpt"
+    resumed = run.resume and last.is_file()
+    if not resumed:
+        (output / "validation.csv").unlink(missing_ok=True)
+    training = Training(config, task)
+    training.to(memory_format=task.memory_format)
+    best = ModelCheckpoint(
+        output, "best", monitor="choice", mode="max", save_last=True, save_on_train_epoch_end=True,
+        enable_version_counter=False,
+    )  # fmt: skip
+    callbacks: list[Any] = [best, TQDMProgressBar(refresh_rate=10)]
+    if config.optimiser.average_decay:
+        callbacks.append(WeightAveraging(avg_fn=_Average(config.optimiser.average_decay)))
+    hardware = run.hardware
+    trainer = pl.Trainer(
+        default_root_dir=output,
+        accelerator=hardware.accelerator,
+        devices=hardware.devices,
+        num_nodes=hardware.nodes,
+        strategy=hardware.strategy,
+        max_epochs=_intervals(config, run.iterations),
+        limit_train_batches=config.validate_every,
+        accumulate_grad_batches=config.optimiser.accumulation,
+        gradient_clip_val=config.optimiser.gradient_clip or None,
+        precision=config.precision,
+        logger=TensorBoardLogger(output, name="curves", version=""),
+        callbacks=callbacks,
+        num_sanity_val_steps=0,
+        log_every_n_steps=min(20, config.validate_every),
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        deterministic="warn" if hardware.accelerator == "gpu" else None,
+    )
+    trainer.fit(
+        training,
+        *_loaders(config, datasets),
+        ckpt_path=str(last) if resumed else None,
+        weights_only=True,
+    )
+    return _best(task, output, config)
+
+
+def finish(
+    network: nn.Module, output: Path, config: TrainConfig, facts: Mapping[str, Any]
+) -> Bundle:
+    """Write a trained network as a bundle to `output`/model.
+
+    Args:
+        network: of the whole system, with its best weights.
+        output: folder of the run, in which `begin` wrote down the data.
+        config: everything that is set.
+        facts: for the card, JSON values; those of the data are added.
+    """
+    known = {**facts, **json.loads((output / "data.json").read_text("utf-8"))}
+    save_bundle(output / "model", network, config, facts=known)
+    logger.info("best at iteration %d: %s", known["iteration"], json.dumps(known["validation"]))
+    return load_bundle(output / "model")
+
+
+def keep_freed_memory() -> None:
+    """Let this process keep memory that torch frees, for the next step asks for as much again.
+
+    glibc gives large arrays back to the system one by one and gets them anew page by page: a tenth
+    to a third of a training step on the CPU, more in workers of dask, which has it keep even less
+    (`benchmarks/speed.py`). Other systems are left alone.
+    """
+    if sys.platform != "linux":
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        for option, value in MALLOC_OPTIONS:
+            mallopt(option, value)
+
+
+def _best(task: Task, output: Path, config: TrainConfig) -> dict[str, Any]:
+    """Give the task's network its best weights; iteration and figures at which it had them."""
+    kept = torch.load(output / "best.ckpt", map_location="cpu", weights_only=True)
+    training = Training(config, task)
+    training.load_state_dict(kept["state_dict"])
+    training.cpu()
+    with (output / "validation.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    figures = {int(row["iteration"]): row for row in rows}
+    reached = (kept["epoch"] + 1) * config.validate_every
+    row = figures.get(reached, rows[-1])
+    return {
+        "iteration": reached,
+        "validation": {k: float(v) for k, v in row.items() if k not in ("iteration", "choice")},
+    }
+
+
+def _intervals(config: TrainConfig, iterations: int | None) -> int:
+    total = config.optimiser.total_iterations
+    if iterations is not None:
+        total = min(total, iterations)
+    if total % config.validate_every:
+        raise ConfigError(
+            f"{total} iterations are no whole number of intervals of {config.validate_every}"
+        )
+    return total // config.validate_every
+
+
+def _loaders(
+    config: TrainConfig, datasets: tuple[Samples, Samples]
+) -> tuple[DataLoader, DataLoader]:
+    data = config.data
+    sampler = Intervals(config.validate_every * data.batch_size)
+    workers: dict[str, Any] = {}
+    if data.workers:
+        workers = {
+            "num_workers": data.workers,
+            "worker_init_fn": _single_threaded,
+            "persistent_workers": True,
+        }
+    training = DataLoader(datasets[0], batch_size=data.batch_size, sampler=sampler, **workers)
+    return training, DataLoader(datasets[1], batch_size=1)
+
+
+def _single_threaded(_: int) -> None:
+    """One thread per worker: more would take the cores from the training itself."""
+    import SimpleITK as sitk
+    from threadpoolctl import threadpool_limits
+
+    torch.set_num_threads(1)
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+    threadpool_limits(1)
+
+
+class _Average:
+    """Running mean of the weights, faster at first, so that the start is soon forgotten."""
+
+    def __init__(self, decay: float) -> None:
+        self.decay = decay
+
+    def __call__(self, average: Tensor, current: Tensor, count: Tensor | int) -> Tensor:
+        decay = min(self.decay, (1 + float(count)) / (10 + float(count)))
+        return average.lerp(current, 1 - decay)
+
+
+def _append_row(path: Path, iteration: int, figures: dict[str, float]) -> None:
+    new = not path.exists()
+    with path.open("a", newline="") as file:
+        writer = csv.DictWriter(file, ["iteration", *figures])
+        if new:
+            writer.writeheader()
+        writer.writerow({"iteration": iteration, **figures})

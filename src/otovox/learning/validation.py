@@ -1,0 +1,109 @@
+"""What validation tells (S18): IoU, DSC, MSE, MAE and loss, of chunks or of whole volumes."""
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from otovox.config.training import HeatmapStep, TrainConfig
+from otovox.imaging.intensity import normalise
+from otovox.imaging.windows import Blend, Shape, usual_stride, windows
+from otovox.learning.heatmaps import decode, render
+from otovox.learning.losses import total_loss
+from otovox.systems.networks import Output
+
+
+def scores(
+    network: nn.Module, batch: dict[str, Tensor], *, config: TrainConfig, step: HeatmapStep
+) -> dict[str, float]:
+    """Validate on one batch.
+
+    Args:
+        network: in evaluation mode.
+        batch: image and labels (b, 1, i, j, k), points (b, n, 3) in voxels. Of the shape of a
+            chunk, or one whole volume, b = 1, which is swept and blended.
+        config: settings of the training.
+        step: shape of the heatmap targets.
+
+    Returns:
+        Figures by name: val_loss; dsc and iou with a segmentation head; mse, mae and landmark_mm
+        with a heatmap head.
+    """
+    shape = _shape(batch["image"])
+    if shape == config.data.shape:
+        output = network(batch["image"], auxiliary=False)
+        loss = total_loss(output, batch["labels"], batch["points"], config=config.loss, step=step)
+        logits, heatmaps, _ = output
+        output = Output(logits, None if heatmaps is None else heatmaps.float())
+        return {"val_loss": float(loss.total)} | _scores(output, batch, config, step)
+    output, loss = _swept(network, batch, config, step)
+    on_cpu = {name: part.cpu() for name, part in batch.items()}
+    return {"val_loss": loss} | _scores(output, on_cpu, config, step)
+
+
+def _shape(image: Tensor) -> Shape:
+    return image.shape[2], image.shape[3], image.shape[4]
+
+
+def _swept(
+    network: nn.Module, batch: dict[str, Tensor], config: TrainConfig, step: HeatmapStep
+) -> tuple[Output, float]:
+    """A whole volume, blended on the CPU; the mean loss of its chunks."""
+    chunk, shape, heads = config.data.shape, _shape(batch["image"]), config.network
+    count = heads.has_segmentation + heads.has_landmarks * len(heads.landmarks)
+    total = np.zeros((count, *shape), dtype=np.float32)
+    blend = Blend(total, np.zeros(shape, dtype=np.float32), chunk)
+    losses = []
+    for window in windows(shape, chunk, usual_stride(chunk)):
+        where = (slice(None), slice(None), *window)
+        image = batch["image"][where]
+        if config.data.normalisation == "chunk":
+            own = normalise(image[0, 0].cpu().numpy())
+            image = torch.from_numpy(own[None, None]).to(image.device)
+        output = network(image, auxiliary=False)
+        points = batch["points"] - batch["points"].new_tensor([part.start for part in window])
+        labels = batch["labels"][where]
+        loss = total_loss(output, labels, points, config=config.loss, step=step)
+        losses.append(float(loss.total))
+        parts = [part for part in output[:2] if part is not None]
+        blend.add(window, torch.cat(parts, dim=1)[0].float().cpu().numpy())
+    blended = torch.from_numpy(blend.finish())[None]
+    logits = blended[:, :1] if heads.has_segmentation else None
+    heatmaps = blended[:, -len(heads.landmarks) :] if heads.has_landmarks else None
+    return Output(logits, heatmaps), float(np.mean(losses))
+
+
+def _scores(
+    output: Output, batch: dict[str, Tensor], config: TrainConfig, step: HeatmapStep
+) -> dict[str, float]:
+    found: dict[str, float] = {}
+    if output.segmentation_logits is not None:
+        found |= _overlap(output.segmentation_logits > 0, batch["labels"] > 0.5)
+    if output.heatmaps is not None:
+        truth = render(
+            batch["points"],
+            _shape(batch["image"]),
+            spread_voxels=step.spread_voxels,
+            amplitude=step.amplitude,
+        )
+        found["mse"] = float(functional.mse_loss(output.heatmaps, truth))
+        found["mae"] = float(functional.l1_loss(output.heatmaps, truth))
+        found["landmark_mm"] = _landmark_error_mm(output.heatmaps, batch["points"], config)
+    return found
+
+
+def _landmark_error_mm(heatmaps: Tensor, points: Tensor, config: TrainConfig) -> float:
+    found = np.stack([decode(maps)[0] for maps in heatmaps])
+    gap = np.linalg.norm(found - points.cpu().numpy(), axis=2)
+    known = np.isfinite(gap)
+    return float(gap[known].mean() * config.data.spacing_mm) if known.any() else np.nan
+
+
+def _overlap(found: Tensor, truth: Tensor) -> dict[str, float]:
+    both = float((found & truth).sum())
+    either = float((found | truth).sum())
+    total = float(found.sum() + truth.sum())
+    return {
+        "dsc": 2 * both / total if total else 1.0,
+        "iou": both / either if either else 1.0,
+    }

@@ -1,0 +1,265 @@
+"""The numbers told of an ear: value, unit, definition, interval, norm, or why there is no value.
+
+`measure` and the landmarks give the values, `quantities` their names and norms, the test-time
+samples their intervals. What cannot be trusted is withheld, with its reason.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+from scipy import stats
+
+from otovox.core.case import EarPrediction
+from otovox.core.geometry import Pose
+from otovox.core.landmarks import Landmarks
+from otovox.core.volume import Grid, Probability
+from otovox.measure import (
+    Canals,
+    Cochlea,
+    Completeness,
+    measure_canals,
+    measure_cochlea,
+    score_completeness,
+)
+from otovox.measure.parts import STRUCTURES
+from otovox.measure.quantities import (
+    CANAL_MEASURES,
+    COCHLEAR_GROUPS,
+    DISTANCES,
+    QUANTITIES,
+    WALL_ANGLES_DEG,
+    Norm,
+    Quantity,
+    Unit,
+    key_of,
+)
+
+#: Share of an interval. The usual one.
+LEVEL = 0.95
+#: Half an interval over its value, beyond which a value tells nothing: chosen, not measured.
+WIDEST = 0.3
+#: Fewer samples tell no spread: chosen.
+LEAST_SAMPLES = 3
+
+
+class Measurement(BaseModel):
+    """A value with its unit and definition; null where it cannot be measured, with the reason.
+
+    `interval` holds 95 of 100 values if the scan's test-time samples are what it varies by.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    value: float | None
+    unit: Unit
+    definition: str
+    group: str = "labyrinth"
+    interval: Annotated[list[float], Field(min_length=2, max_length=2)] | None = None
+    norm: Norm | None = None
+    withheld: str = ""
+
+    @property
+    def unusual(self) -> Literal["", "low", "high"]:
+        """Whether the value lies outside the norm, and on which side."""
+        if self.value is None or self.norm is None:
+            return ""
+        if self.value < self.norm.low:
+            return "low"
+        return "high" if self.value > self.norm.high else ""
+
+
+@dataclass(frozen=True, eq=False)
+class EarMeasurements:
+    """Everything measured of one ear.
+
+    Attributes:
+        table: by name, in the order of the report.
+        cochlea, canals, completeness: geometry and judgement; None without a probability map.
+    """
+
+    table: dict[str, Measurement]
+    cochlea: Cochlea | None = None
+    canals: Canals | None = None
+    completeness: Completeness | None = None
+
+
+def measure_ear(ear: EarPrediction, field: Grid) -> EarMeasurements:
+    """Measure one ear, and how much each number varies over the test-time samples.
+
+    Args:
+        ear: as found.
+        field: the scan's grid; what it cuts is withheld.
+
+    Returns:
+        Values, or reasons why there is none.
+    """
+    plain = _plain(ear.volume_mm3, ear.landmarks)
+    if ear.probability is None:
+        return EarMeasurements(_table(QUANTITIES[: len(plain)], plain, {}, []))
+    cochlea, canals, found = _shape(ear.probability, ear.landmarks, ear.pose, field)
+    samples = [
+        _plain(_volume_mm3(sample.probability), sample.landmarks)
+        | _shape(sample.probability, sample.landmarks, ear.pose, field)[2]
+        for sample in ear.samples
+    ]
+    completeness = _completeness(ear, field, canals)
+    reasons = _reasons(cochlea, canals, completeness)
+    if _malformed(completeness):
+        cochlear = {one.name for one in QUANTITIES if one.group in COCHLEAR_GROUPS}
+        found = {name: value for name, value in found.items() if name not in cochlear}
+    found |= plain | {"completeness_likert": float(completeness.likert)}
+    return EarMeasurements(
+        _table(QUANTITIES, found, reasons, samples), cochlea, canals, completeness
+    )
+
+
+def _plain(volume_mm3: float, landmarks: Landmarks) -> dict[str, float]:
+    """What needs no shape."""
+    distances = {name: landmarks.distance_mm(one, other) for name, one, other in DISTANCES}
+    return {"labyrinth_volume": volume_mm3} | distances
+
+
+def _shape(
+    probability: Probability, landmarks: Landmarks, pose: Pose, field: Grid
+) -> tuple[Cochlea, Canals, dict[str, float]]:
+    """What a segmentation's shape tells."""
+    values, grid = probability.values, probability.grid
+    cochlea = measure_cochlea(values, grid, landmarks, pose, field=field)
+    canals = measure_canals(values, grid, landmarks, pose)
+    return cochlea, canals, dict(_cochlear(cochlea)) | dict(_vestibular(canals))
+
+
+def _completeness(ear: EarPrediction, field: Grid, canals: Canals) -> Completeness:
+    assert ear.probability is not None
+    grid = ear.probability.grid
+    return score_completeness(
+        ear.probability.values,
+        grid,
+        ear.landmarks,
+        ear.pose,
+        field=grid.inside(field),
+        parts=canals.parts,
+    )
+
+
+def _malformed(completeness: Completeness) -> bool:
+    """Whether the cochlea's numbers would mislead."""
+    return "cochlea" in completeness.missing or completeness.likert > 2
+
+
+def _reasons(cochlea: Cochlea, canals: Canals, completeness: Completeness) -> dict[str, str]:
+    """Why something is withheld, by group or name."""
+    reasons = {
+        f"{name}_canal_{what}": canal.problem
+        for name, canal in canals.canals.items()
+        for what in CANAL_MEASURES
+    }
+    if _malformed(completeness):
+        why = f"not to be used where parts are missing: {', '.join(completeness.missing)}"
+        return reasons | dict.fromkeys(COCHLEAR_GROUPS, why)
+    reasons |= dict.fromkeys(COCHLEAR_GROUPS, "; ".join(cochlea.problems))
+    for insertion in cochlea.insertions:
+        array = key_of(insertion.array)
+        if np.isnan(insertion.angle_deg):
+            too_long = "the array is longer than the duct"
+            for what in ("insertion_angle", "coverage", "tip_frequency"):
+                reasons[f"{what}_{array}"] = too_long
+        elif np.isnan(insertion.tip_ganglion_hz):
+            reasons[f"tip_frequency_{array}"] = "the published map ends at 720 degrees"
+    return reasons
+
+
+def _cochlear(cochlea: Cochlea) -> Iterator[tuple[str, float]]:
+    yield "cochlea_a", cochlea.a_mm
+    yield "cochlea_a_wall", cochlea.a_wall_mm
+    yield "cochlea_b", cochlea.b_mm
+    yield "cochlea_b_to_a", cochlea.b_to_a
+    yield "cochlea_height", cochlea.height_mm
+    yield "cochlea_turns", cochlea.turns
+    yield "basal_lumen_diameter", cochlea.lumen_diameter_mm
+    for name, duct in (("lw", cochlea.wall), ("center", cochlea.centre)):
+        if duct is not None:
+            yield f"duct_length_{name}", duct.total_mm
+    if cochlea.wall is not None:
+        for angle in WALL_ANGLES_DEG:
+            yield f"duct_length_lw_{angle}", float(cochlea.wall.length_at_mm(angle))
+    for name, length in cochlea.formulas.items():
+        yield f"duct_length_{name}", length
+    for insertion in cochlea.insertions:
+        array = key_of(insertion.array)
+        if insertion.from_length:
+            yield f"insertion_angle_{array}", insertion.angle_deg
+        yield f"coverage_{array}", insertion.coverage
+        yield f"tip_frequency_{array}", insertion.tip_ganglion_hz
+
+
+def _vestibular(canals: Canals) -> Iterator[tuple[str, float]]:
+    for part, volume in canals.volumes_mm3.items():
+        yield f"{STRUCTURES[part].name}_volume", volume
+    for name, canal in canals.canals.items():
+        lumen = canal.lumen_radius_mm
+        measured = (canal.radius_mm, canal.arc_mm, canal.coverage_deg, lumen)
+        for what, value in zip(CANAL_MEASURES, (*measured, canal.non_planarity_mm), strict=True):
+            yield f"{name}_canal_{what}", value
+        if name == "lateral":
+            yield "lateral_canal_island", 2 * (canal.radius_mm - lumen)
+    for pair, angle in canals.angles_deg.items():
+        yield f"{pair}_angle", angle
+
+
+def _table(
+    quantities: Sequence[Quantity],
+    found: Mapping[str, float],
+    reasons: Mapping[str, str],
+    samples: Sequence[Mapping[str, float]],
+) -> dict[str, Measurement]:
+    return {
+        one.name: _measurement(
+            one,
+            found.get(one.name, np.nan),
+            [sample[one.name] for sample in samples if one.name in sample],
+            reasons.get(one.name) or reasons.get(one.group, ""),
+        )
+        for one in quantities
+    }
+
+
+def _measurement(
+    quantity: Quantity, value: float, samples: Sequence[float], reason: str
+) -> Measurement:
+    """One value with its interval; withheld if it varies too much or most samples lack it."""
+    known = np.asarray(samples, dtype=float)
+    known = known[np.isfinite(known)]
+    interval = None
+    if not np.isfinite(value):
+        reason = reason or "a landmark or a part of the ear that it needs was not found"
+    elif len(samples) >= LEAST_SAMPLES and 2 * len(known) <= len(samples):
+        reason = f"only {len(known)} of {len(samples)} test-time samples could be measured"
+    else:
+        reason = ""
+        if len(known) >= LEAST_SAMPLES:
+            half = float(stats.t.ppf((1 + LEVEL) / 2, len(known) - 1) * known.std(ddof=1))
+            interval = [_rounded(value - half), _rounded(value + half)]
+            if half > WIDEST * abs(value):
+                reason = f"it varies by ±{half:.2g} between the test-time samples"
+    return Measurement(
+        value=None if reason else _rounded(value),
+        unit=quantity.unit,
+        definition=quantity.definition,
+        group=quantity.group,
+        interval=interval,
+        norm=quantity.norm,
+        withheld=reason,
+    )
+
+
+def _volume_mm3(probability: Probability) -> float:
+    return float(np.count_nonzero(probability.values > 0.5)) * probability.grid.voxel_mm3
+
+
+def _rounded(value: float) -> float:
+    # Adding 0 turns -0.0 into 0.0.
+    return round(float(value), 4) + 0.0

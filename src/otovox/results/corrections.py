@@ -1,0 +1,321 @@
+"""Results corrected by hand in 3D Slicer, read back, checked, and made training cases.
+
+A result folder holds the labyrinths twice, as `segmentation.nii.gz` and `segmentation.seg.nrrd`;
+either may have been corrected. What changed is told by `result.json`, which nobody edits.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import KDTree
+
+from otovox.core.anatomy import LANDMARK_NAMES, Side
+from otovox.core.case import Case
+from otovox.core.landmarks import Landmarks
+from otovox.core.volume import LabelMap, Scan
+from otovox.dataset import Entry, add_case, read_index, start_dataset
+from otovox.dataset.checks import USUAL_MM3
+from otovox.errors import InputError
+from otovox.formats import find_scans, load_label_map, load_scan, scan_name
+from otovox.formats.markups import read_landmarks
+from otovox.formats.segments import read_segments
+from otovox.imaging.resample import resample
+from otovox.results.folder import read_result
+from otovox.results.schema import FILES, RESULT, EarResult, ResultFile
+
+#: Farther than this from the labyrinth of its side a landmark is misplaced, mm: chosen, twice what
+#: published label conventions differ by, and no more than the width of a vestibule.
+FAR_MM = 3.0
+#: Below this the landmarks' plane tells no side, mm: chosen. Measured on 101 phantoms, healthy and
+#: diseased: 1.3 to 2.6 mm.
+_UNTOLD_MM = 0.5
+#: How far a point must be from where `result.json` has it to count as moved, mm: ten times the
+#: last digit there.
+_MOVED_MM = 0.001
+
+
+@dataclass(frozen=True, eq=False)
+class Correction:
+    """A result as somebody corrected it.
+
+    Attributes:
+        case: the scan with the corrected truth.
+        changes: what was changed against the result, one sentence each.
+        warnings: what is worth a look, one sentence each.
+    """
+
+    case: Case
+    changes: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+def read_correction(folder: Path, *, scans: Path) -> Correction:
+    """Read a corrected result folder and check it against its scan.
+
+    Args:
+        folder: with `result.json`, a segmentation, and landmarks if there are any.
+        scans: a folder that holds the scan, or the scan itself.
+
+    Raises:
+        InputError: if something is missing, does not fit the scan, or cannot be anatomy.
+    """
+    result = read_result(folder / RESULT)
+    scan = _scan_of(result, folder, scans)
+    labels = _labels(folder, result, scan)
+    masks = {side: labels.values == side.label for side in Side}
+    masks = {side: mask for side, mask in masks.items() if mask.any()}
+    if not masks:
+        raise InputError(f"{folder}: its segmentation is empty; there is nothing to learn from")
+    path = folder / FILES["landmarks"]
+    landmarks = _landmarks(path) if path.exists() else {}
+    places = {side: labels.grid.to_mm(np.argwhere(mask)) for side, mask in masks.items()}
+    _check_sides(folder, places)
+    for side, points in landmarks.items():
+        _check_landmarks(path, side, points, places.get(side))
+    warnings = [] if landmarks else [f"{path.name} is not there: no landmarks are learned"]
+    for side, mask in masks.items():
+        warnings += _worth_a_look(side, float(mask.sum()) * labels.grid.voxel_mm3)
+        if side in landmarks:
+            warnings += _check_handedness(folder, side, landmarks[side], places[side])
+    facts = {"corrected": folder.name}
+    return Correction(
+        Case(scan, labels, landmarks, facts),
+        tuple(_changes(result, labels, landmarks)),
+        tuple(warnings),
+    )
+
+
+def add_correction(dataset: Path, correction: Correction, *, replaced: bool = False) -> Entry:
+    """Add a corrected case to a data set, for training; the data set is begun if there is none.
+
+    Args:
+        dataset: folder of the data set.
+        correction: see `read_correction`.
+        replaced: whether a case of the same name may be replaced; its patient, scanner and
+            diagnosis stay.
+
+    Returns:
+        The row as written; a new case's patient has the case's name.
+
+    Raises:
+        InputError: if a case of the name is there, or one to be replaced is no training case.
+        OutputError: if it cannot be written; a half-written case is taken away again.
+    """
+    case = correction.case
+    name = case.scan.name
+    rows = start_dataset(dataset, name=dataset.resolve().name, source="corrected by hand")
+    before = next((row for row in rows if row.case == name), None)
+    if before is not None and not replaced:
+        raise InputError(
+            f"{dataset}: holds a case called {name} already; give --replace to put this one there"
+        )
+    if before is not None and before.split in ("validation", "test"):
+        raise InputError(
+            f"{dataset}: its case {name} belongs to {before.split}; corrections become training "
+            "cases, and would leave a gap there"
+        )
+    entry = (
+        Entry(name, name, split="train")
+        if before is None
+        else replace(before, side="", split="train")
+    )
+    try:
+        return add_case(dataset, case, entry)
+    except BaseException:
+        if before is None and not any(row.case == name for row in read_index(dataset)):
+            for kind, ending in (
+                ("images", ".nii.gz"),
+                ("labels", ".nii.gz"),
+                ("landmarks", ".mrk.json"),
+            ):
+                (dataset / kind / f"{name}{ending}").unlink(missing_ok=True)
+        raise
+
+
+def side_told_mm(landmarks: Landmarks, places_mm: NDArray) -> float:
+    """How far a labyrinth's middle lies off the plane of its landmarks, on a right ear's side.
+
+    The canals rise on one side of the plane through helicotrema, oval and round window: a mirror
+    image has them on the other.
+
+    Args:
+        landmarks: LPS mm, all three.
+        places_mm: (n, 3) voxels of the labyrinth.
+
+    Returns:
+        mm; positive in right ears, negative in left ones.
+    """
+    helicotrema, oval, round_ = (landmarks[name] for name in LANDMARK_NAMES)
+    normal = np.cross(oval - helicotrema, round_ - helicotrema)
+    return float(-(places_mm.mean(axis=0) - oval) @ normal / np.linalg.norm(normal))
+
+
+def _scan_of(result: ResultFile, folder: Path, scans: Path) -> Scan:
+    """The scan that a result is about, found by its name."""
+    if not scans.exists():
+        raise InputError(f"{scans}: there is no such file or folder")
+    known = result.input
+    found = [
+        path
+        for path in find_scans([scans])
+        if scan_name(path) == known.name or path.name == known.file
+    ]
+    if len(found) != 1:
+        count = "no scan" if not found else f"{len(found)} scans"
+        raise InputError(
+            f"{scans}: holds {count} called {known.file or known.name}, which {folder} is about"
+        )
+    scan = load_scan(found[0])
+    same = scan.grid.shape == tuple(known.shape)
+    if not same or np.abs(scan.grid.spacing_mm - known.spacing_mm).max() > 1e-3:
+        raise InputError(f"{found[0]}: is not the scan that {folder} is about (another voxel grid)")
+    return replace(scan, name=known.name)
+
+
+def _labels(folder: Path, result: ResultFile, scan: Scan) -> LabelMap:
+    """The corrected labyrinths on the scan's grid."""
+    plain, slicer = folder / FILES["segmentation"], folder / FILES["segments"]
+    there = [path for path in (plain, slicer) if path.exists()]
+    if not there:
+        raise InputError(f"{folder}: holds neither {plain.name} nor {slicer.name}")
+    read = {plain: load_label_map, slicer: read_segments}
+    found = [_on_scan(path, read[path](path), scan) for path in there]
+    if len(found) == 1 or np.array_equal(found[0].values, found[1].values):
+        return found[0]
+    # Both are there and differ: the one that is still as `result.json` tells is not meant.
+    corrected = [labels for labels in found if not _as_told(labels, result)]
+    if len(corrected) != 1:
+        raise InputError(
+            f"{folder}: {plain.name} and {slicer.name} differ, and it is not clear which of them "
+            "was corrected; delete the other"
+        )
+    return corrected[0]
+
+
+def _on_scan(path: Path, labels: LabelMap, scan: Scan) -> LabelMap:
+    """Labels on the scan's grid: 3D Slicer saves what was drawn, cropped."""
+    strange = sorted(set(np.unique(labels.values).tolist()) - {0, *(side.label for side in Side)})
+    if strange:
+        raise InputError(f"{path}: has label values {strange}; 1 is right and 2 is left")
+    if labels.grid.same_as(scan.grid, tolerance_mm=0.01):
+        return LabelMap(labels.values, scan.grid)
+    outside = ~scan.grid.contains(labels.grid.to_mm(np.argwhere(labels.values)))
+    if outside.any():
+        raise InputError(
+            f"{path}: {int(outside.sum())} of its voxels lie outside the scan; "
+            "was it drawn on another one?"
+        )
+    step = np.linalg.inv(scan.grid.affine) @ labels.grid.affine
+    if np.abs(step - np.rint(step)).max() < 1e-2 and abs(np.linalg.det(step[:3, :3])) < 1.5:
+        # The same voxels, cropped (or turned): no value is made up.
+        values = resample(labels.values, labels.grid, scan.grid, order="nearest")
+        return LabelMap(np.rint(values).astype(np.uint8), scan.grid)
+    values = np.zeros(scan.grid.shape, np.uint8)
+    for side in Side:
+        share = resample(labels.values == side.label, labels.grid, scan.grid)
+        values[share > 0.5] = side.label
+    return LabelMap(values, scan.grid)
+
+
+def _as_told(labels: LabelMap, result: ResultFile) -> bool:
+    """Whether the volumes are those of the result."""
+    told = {ear.side: _told_volume(ear) for ear in result.ears}
+    return all(
+        abs(labels.volume_mm3(side.label) - told.get(side, 0.0)) < labels.grid.voxel_mm3 / 2
+        for side in Side
+    )
+
+
+def _told_volume(ear: EarResult) -> float:
+    found = ear.measurements.get("labyrinth_volume")
+    return found.value if found is not None and found.value is not None else 0.0
+
+
+def _landmarks(path: Path) -> dict[Side, Landmarks]:
+    """Sides with at least one landmark that is present."""
+    found = {}
+    for side, points in read_landmarks(path).items():
+        all_of_them = [
+            points[name] if name in points.names else np.full(3, np.nan) for name in LANDMARK_NAMES
+        ]
+        if np.isfinite(all_of_them).any():
+            found[side] = Landmarks(LANDMARK_NAMES, np.stack(all_of_them))
+    return found
+
+
+def _check_sides(folder: Path, places_mm: Mapping[Side, NDArray]) -> None:
+    """Refuse a right labyrinth that lies to the patient's left of the left one."""
+    if len(places_mm) < 2:
+        return
+    right, left = (places_mm[side].mean(axis=0) for side in (Side.RIGHT, Side.LEFT))
+    # x of LPS runs to the patient's left.
+    if right[0] >= left[0]:
+        raise InputError(
+            f"{folder}: its right labyrinth lies to the left of its left one; swap the two labels"
+        )
+
+
+def _check_landmarks(path: Path, side: Side, points: Landmarks, places: NDArray | None) -> None:
+    if places is None:
+        raise InputError(f"{path}: has {side} landmarks, but there is no {side} labyrinth")
+    names = [name for name in points.names if points.has(name)]
+    gaps, _ = KDTree(places).query(np.stack([points[name] for name in names]))
+    for name, gap in zip(names, np.atleast_1d(gaps), strict=True):
+        if gap > FAR_MM:
+            raise InputError(
+                f"{path}: the {side} {name.replace('_', ' ')} lies {gap:.1f} mm off the {side} "
+                f"labyrinth; at most {FAR_MM:g} mm are plausible"
+            )
+
+
+def _check_handedness(
+    folder: Path, side: Side, points: Landmarks, places_mm: NDArray
+) -> tuple[str, ...]:
+    """Refuse an ear whose anatomy is that of the other side."""
+    if not np.isfinite(points.points_mm).all():
+        return (f"the {side} ear lacks landmarks, so its side was not checked",)
+    told = side_told_mm(points, places_mm)
+    if not abs(told) > _UNTOLD_MM:
+        return (f"the anatomy of the {side} ear does not tell its side",)
+    if (told > 0) != (side is Side.RIGHT):
+        raise InputError(
+            f"{folder}: what is called the {side} ear has the anatomy of a {side.other} one; "
+            "swap the labels, or mend its landmarks"
+        )
+    return ()
+
+
+def _worth_a_look(side: Side, volume_mm3: float) -> tuple[str, ...]:
+    low, high = USUAL_MM3
+    if low < volume_mm3 < high:
+        return ()
+    return (f"the {side} labyrinth of {volume_mm3:.0f} mm3 is outside {low:g} to {high:g} mm3",)
+
+
+def _changes(
+    result: ResultFile, labels: LabelMap, landmarks: Mapping[Side, Landmarks]
+) -> list[str]:
+    """What differs from the result, side by side."""
+    ears = {ear.side: ear for ear in result.ears}
+    told: list[str] = []
+    for side in Side:
+        before = _told_volume(ears[side]) if side in ears else 0.0
+        now = labels.volume_mm3(side.label)
+        if abs(now - before) > labels.grid.voxel_mm3 / 2:
+            how = f"{100 * (now / before - 1):+.1f} %" if before and now else "all of it"
+            told.append(f"{side} labyrinth: {before:.1f} to {now:.1f} mm3 ({how})")
+        for name in LANDMARK_NAMES:
+            known = ears[side].landmarks.get(name) if side in ears else None
+            old = np.asarray(known.mm) if known is not None and known.mm else None
+            new = landmarks[side][name] if side in landmarks else np.full(3, np.nan)
+            what = f"{side} {name.replace('_', ' ')}"
+            if old is None and np.isfinite(new).all():
+                told.append(f"{what}: added")
+            elif old is not None and not np.isfinite(new).all():
+                told.append(f"{what}: taken away")
+            elif old is not None and np.linalg.norm(new - old) > _MOVED_MM:
+                told.append(f"{what}: moved by {np.linalg.norm(new - old):.2f} mm")
+    return told

@@ -1,0 +1,1 @@
+"""AutoCasNet of Hussain et al. 2021."""

@@ -1,0 +1,112 @@
+"""The 2D networks of Hussain et al. 2021, figure 3 (H5-H7), and the cascade of their stages.
+
+slice and masks -> encoder with max pooling -> bottleneck, dropout -> decoder with skips -> logits
+"""
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from otovox.config.systems import SliceCascadeConfig
+
+#: Channels per channel inside a squeeze and excitation. Source: the published code of Hussain et
+#: al. 2021 (H7); the paper says that it is constant.
+SQUEEZE = 8
+
+
+def _convolution(incoming: int, outgoing: int) -> list[nn.Module]:
+    return [nn.Conv2d(incoming, outgoing, 3, padding=1), nn.BatchNorm2d(outgoing)]
+
+
+class Excitation(nn.Module):
+    """Channels weighed by what the whole slice holds (Hu et al. 2018)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        inner = max(1, channels // SQUEEZE)
+        self.weights = nn.Sequential(
+            nn.AdaptiveAvgPool2d(1),
+            nn.Conv2d(channels, inner, 1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(inner, channels, 1),
+            nn.Sigmoid(),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(b, c, p, q) -> the same shape."""
+        return x * self.weights(x)
+
+
+class Block(nn.Module):
+    """Two times convolution 3x3 -> batch norm -> ReLU (H5), with what the backbone adds.
+
+    "resunet" adds a convolution 1x1 of the block's input before the last ReLU (H6), "seunet" an
+    excitation after it (H7).
+    """
+
+    def __init__(self, backbone: str, incoming: int, outgoing: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            *_convolution(incoming, outgoing),
+            nn.ReLU(inplace=True),
+            *_convolution(outgoing, outgoing),
+        )
+        self.shortcut = nn.Conv2d(incoming, outgoing, 1) if backbone == "resunet" else None
+        self.excitation = Excitation(outgoing) if backbone == "seunet" else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(b, incoming, p, q) -> (b, outgoing, p, q)."""
+        found = self.body(x)
+        if self.shortcut is not None:
+            found = found + self.shortcut(x)
+        found = torch.relu(found)
+        return found if self.excitation is None else self.excitation(found)
+
+
+class SliceUNet(nn.Module):
+    """One stage: slices with the masks of the stages before -> logits.
+
+    Args:
+        config: backbone, filters and dropout.
+        incoming: image channels.
+    """
+
+    def __init__(self, config: SliceCascadeConfig, incoming: int) -> None:
+        super().__init__()
+        self.incoming, filters = incoming, config.filters
+        pairs = list(pairwise(filters))
+        self.downs = nn.ModuleList(
+            Block(config.backbone, before, after)
+            for before, after in zip((incoming, *filters[:-1]), filters, strict=True)
+        )
+        self.pool = nn.MaxPool2d(2)
+        self.dropout = nn.Dropout(config.dropout)
+        self.ups = nn.ModuleList(nn.ConvTranspose2d(low, high, 2, stride=2) for high, low in pairs)
+        self.blocks = nn.ModuleList(Block(config.backbone, 2 * high, high) for high, _ in pairs)
+        self.head = nn.Conv2d(filters[0], 1, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(b, incoming, p, q) -> (b, 1, p, q) logits; sides are multiples of `config.stride`."""
+        features = [self.downs[0](x)]
+        for down in list(self.downs)[1:]:
+            features.append(down(self.pool(features[-1])))
+        x = self.dropout(features[-1])
+        for level in reversed(range(len(self.ups))):
+            x = self.blocks[level](torch.cat((features[level], self.ups[level](x)), dim=1))
+        return self.head(x)
+
+
+class SliceCascade(nn.Module):
+    """All stages, each with one image channel more than the one before (H3).
+
+    Between the stages lie whole volumes: `systems.autocasnet` runs them.
+    """
+
+    def __init__(self, config: SliceCascadeConfig) -> None:
+        super().__init__()
+        self.stages = nn.ModuleList(SliceUNet(config, 1 + n) for n in range(len(config.order)))
+
+    def forward(self, x: Tensor, stage: int) -> Tensor:
+        """(b, 1 + stage, p, q) slices -> (b, 1, p, q) logits of one stage, counted from 0."""
+        return self.stages[stage](x)

@@ -1,0 +1,303 @@
+"""AutoCasNet of Hussain et al. 2021: 2D networks of several views, one after the other.
+
+Every stage sees all slices of its view, the grey values and the masks of the stages before (H3);
+of its own mask the largest part in three dimensions is kept (H4). There are no landmarks.
+"""
+
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from otovox.config.systems import SliceCascadeConfig, View
+from otovox.config.training import TrainConfig
+from otovox.core.volume import Scan
+from otovox.errors import ConfigError, InputError
+from otovox.imaging.components import main_piece
+from otovox.imaging.intensity import Scaling, Statistics
+from otovox.imaging.resample import resample
+from otovox.learning.bundle import Bundle
+from otovox.learning.engine import on_device
+from otovox.learning.losses import segmentation_loss
+from otovox.systems.autocasnet.network import SliceUNet
+from otovox.systems.autocasnet.stacks import (
+    Image,
+    Mask,
+    Slices,
+    Stacked,
+    Stacks,
+    canonical_grid,
+    grey_statistics,
+    kept,
+    stack,
+    stacked,
+    unstack,
+)
+from otovox.systems.interface import Course, Predict
+from otovox.systems.networks import SliceCascade, build
+from otovox.systems.whole_volume import (
+    Sweep,
+    VolumePrediction,
+    answer_arrays,
+    field_grid,
+    slabs,
+)
+
+if TYPE_CHECKING:
+    from otovox.learning.training import Run, Task
+
+#: Slices per forward pass outside training. Chosen.
+BATCH = 16
+
+#: (planes, c, p, q) -> (planes, p, q) probabilities.
+Stage = Callable[[Image], Image]
+
+
+def settings_of(config: TrainConfig) -> SliceCascadeConfig:
+    """The cascade's own settings."""
+    assert isinstance(config.system, SliceCascadeConfig)
+    return config.system
+
+
+class StageTask:
+    """One stage: slices in training, whole stacks in validation."""
+
+    memory_format = torch.channels_last
+
+    def __init__(self, config: TrainConfig, network: nn.Module) -> None:
+        assert isinstance(network, SliceUNet)
+        self.config = config
+        self.network: nn.Module = network
+        self.shape = (config.data.batch_size, network.incoming, *config.data.shape[:2])
+
+    def losses(self, batch: dict[str, Tensor], iteration: int) -> dict[str, Tensor]:
+        """Of (b, c, p, q) slices; see `training.Task.losses`."""
+        return {"loss": self._loss(self.network(batch["image"]), batch["labels"])}
+
+    def scores(self, batch: dict[str, Tensor], iteration: int) -> dict[str, float]:
+        """Of one case, (1, planes, c, p, q); see `training.Task.scores`."""
+        images, labels = batch["image"][0], batch["labels"][0]
+        logits = torch.cat([self.network(part).float() for part in images.split(BATCH)])
+        found = (logits[:, 0] > 0).cpu().numpy()
+        if settings_of(self.config).largest_component:
+            found = main_piece(found)
+        truth = labels[:, 0].cpu().numpy() > 0.5
+        both, total = float((found & truth).sum()), float(found.sum() + truth.sum())
+        return {
+            "val_loss": float(self._loss(logits, labels)),
+            "dsc": 2 * both / total if total else 1.0,
+            "iou": both / (total - both) if total else 1.0,
+        }
+
+    def choice(self, figures: Mapping[str, float]) -> float:
+        """The lowest loss in training (H8)."""
+        return -figures["train_loss"]
+
+    def example(self, image: Tensor) -> dict[str, Tensor]:
+        """See `training.Task.example`."""
+        return {"image": image, "labels": (image[:, :1] > 1).float()}
+
+    def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return segmentation_loss(logits[..., None], labels[..., None], config=self.config.loss)
+
+
+def tasks(config: TrainConfig) -> "list[Task]":
+    """See `interface.Tasks`: one per stage."""
+    return [StageTask(config, stage) for stage in _built(config).stages]
+
+
+def _built(config: TrainConfig) -> SliceCascade:
+    network = build(config)
+    assert isinstance(network, SliceCascade)
+    return network
+
+
+def train(config: TrainConfig, output: Path, course: Course) -> Bundle:
+    """See `interface.Course`; stages before the last are trained in `output`/stage-1 and so on.
+
+    Grey values are normalised by mean and SD of the training cases (H2), not by `statistics`, which
+    clip; what is used stands in the bundle's facts under "intensity".
+    """
+    from otovox.learning.training import begin, clear, finish
+
+    run = replace(course.run, hardware=course.run.hardware.alone())
+    if not course.resume:
+        clear(output.glob("stage-*"))
+    training, validation = (
+        [stacked(case, config.data.shape, output / "stacks") for case in part]
+        for part in (course.training, course.validation)
+    )
+    given = grey_statistics(training)
+    begin(config, output, {**course.origin, "intensity": asdict(given)})
+    network = _built(config)
+    order = settings_of(config).order
+    facts: dict[str, Any] = {}
+    for number, view in enumerate(order, start=1):
+        last = number == len(order)
+        place = output if last else output / f"stage-{number}"
+        stage = network.stages[number - 1]
+        parts = (Stacks(training, view, given), Stacks(validation, view, given))
+        facts = _fit(stage, place, parts, config=config, run=run)
+        if not last:
+            see = partial(_after, stage, config=config, statistics=given, view=view, run=run)
+            validation = [see(case, place / "masks") for case in validation]
+            if settings_of(config).masks == "in-sample":
+                training = [see(case, place / "masks") for case in training]
+            else:
+                training = _out_of_fold(parts, place, config=config, run=run)
+    shutil.rmtree(output / "stacks")
+    for place in output.glob("stage-*/masks"):
+        shutil.rmtree(place)
+    return finish(network, output, config, facts)
+
+
+def _fit(
+    stage: nn.Module,
+    place: Path,
+    parts: tuple[Stacks, Stacks],
+    *,
+    config: TrainConfig,
+    run: "Run",
+) -> dict[str, Any]:
+    from otovox.learning.training import fit
+
+    slices = Slices(parts[0], place / "slices", seed=config.data.seed)
+    facts = fit(StageTask(config, stage), place, (slices, parts[1]), config=config, run=run)
+    del slices
+    shutil.rmtree(place / "slices")
+    return facts
+
+
+def _after(
+    stage: nn.Module,
+    case: Stacked,
+    folder: Path,
+    *,
+    config: TrainConfig,
+    statistics: Statistics,
+    view: View,
+    run: "Run",
+) -> Stacked:
+    """A case with the mask of one stage more, which is kept in a folder."""
+    stage = on_device(stage, run.hardware.device)
+    image = Scaling(statistics).apply(case.image)
+    seen = _probability(_running(stage), image, case.masks, view)
+    mask = _masked(seen, largest=settings_of(config).largest_component)
+    folder.mkdir(parents=True, exist_ok=True)
+    return case.seen(kept(mask, folder / f"{case.case}.npy"))
+
+
+def _out_of_fold(
+    parts: tuple[Stacks, Stacks], place: Path, *, config: TrainConfig, run: "Run"
+) -> list[Stacked]:
+    """The training cases, each with the mask of a model that has seen no case of its patient."""
+    stacks, validation = parts
+    patients = sorted({case.patient for case in stacks.cases})
+    folds = settings_of(config).mask_folds
+    if len(patients) < folds:
+        raise InputError(f"{len(patients)} patients cannot make {folds} folds for the masks")
+    drawn = np.random.default_rng(config.seed).permutation(len(patients))
+    fold_of = {patients[int(n)]: place_in % folds for place_in, n in enumerate(drawn)}
+    seen: dict[str, Stacked] = {}
+    for fold in range(folds):
+        held = [case for case in stacks.cases if fold_of[case.patient] == fold]
+        others = [case for case in stacks.cases if fold_of[case.patient] != fold]
+        torch.manual_seed(config.seed + 1 + fold)
+        stage = SliceUNet(settings_of(config), 1 + len(held[0].masks))
+        inner = (Stacks(others, stacks.view, stacks.statistics), validation)
+        _fit(stage, place / f"out-of-fold-{fold}", inner, config=config, run=run)
+        for case in held:
+            seen[case.case] = _after(
+                stage,
+                case,
+                place / "masks",
+                config=config,
+                statistics=stacks.statistics,
+                view=stacks.view,
+                run=run,
+            )
+    return [seen[case.case] for case in stacks.cases]
+
+
+def cascade(
+    stages: Sequence[Stage], image: Image, order: Sequence[View], *, largest: bool = True
+) -> Image:
+    """All stages over one volume.
+
+    Args:
+        stages: one per view.
+        image: (i, j, k) normalised, on canonical axes.
+        order: the views.
+        largest: keep of every stage's mask its largest part (H4).
+
+    Returns:
+        (i, j, k) probability of the last stage; with `largest` 0 in the parts that are not kept.
+    """
+    masks: list[Mask] = []
+    probability = np.zeros_like(image)
+    for run, view in zip(stages, order, strict=True):
+        probability = _probability(run, image, masks, view)
+        masks.insert(0, _masked(probability, largest=largest))
+    return np.where((probability > 0.5) & ~masks[0], np.float32(0), probability)
+
+
+def _probability(run: Stage, image: Image, masks: Sequence[Mask], view: View) -> Image:
+    return np.ascontiguousarray(unstack(run(stack(image, masks, view)), view))
+
+
+def _masked(probability: Image, *, largest: bool) -> Mask:
+    mask = probability > 0.5
+    return main_piece(mask) if largest else mask
+
+
+def _running(network: nn.Module) -> Stage:
+    """A stage's network, on its device and ready, for stacks."""
+    device = next(network.parameters()).device
+
+    def run(images: Image) -> Image:
+        parts = torch.from_numpy(images).split(BATCH)
+        with torch.inference_mode():
+            found = [torch.sigmoid(network(part.to(device)))[:, 0].float().cpu() for part in parts]
+        return torch.cat(found).numpy()
+
+    return run
+
+
+def opened(bundle: Bundle, *, device: str = "auto", threads: int | None = None) -> Predict:
+    """See `interface.Opened`; on the CPU this is torch."""
+    network = on_device(bundle.network(), device, threads)
+    assert isinstance(network, SliceCascade)
+    return partial(_predict, bundle, [_running(stage) for stage in network.stages])
+
+
+def _predict(
+    bundle: Bundle,
+    stages: Sequence[Stage],
+    scan: Scan,
+    workspace: Path,
+    *,
+    sweep: Sweep | None = None,
+) -> VolumePrediction:
+    """See `interface.Predict`; the way of the grey values is that of the training cases."""
+    sweep = sweep or Sweep()
+    if sweep.tta != "none":
+        raise ConfigError("a cascade of slices has no test-time augmentation; choose none")
+    config, system = bundle.config, settings_of(bundle.config)
+    grid = field_grid(scan, config, sweep.largest_voxels)
+    canonical = canonical_grid(grid, config.data.shape)
+    image = resample(scan.values, scan.grid, grid, outside="edge")
+    image = resample(image, grid, canonical, order="cubic", outside="edge")
+    scaling = sweep.scaling or Scaling(Statistics(**bundle.facts["intensity"]))
+    found = cascade(stages, scaling.apply(image), system.order, largest=system.largest_component)
+    workspace.mkdir(parents=True, exist_ok=True)
+    probability, uncertainty = answer_arrays(workspace, grid)
+    for window, part in slabs(grid):
+        probability[window] = resample(found, canonical, part, outside="edge", antialias=False)
+    none = np.zeros(0)
+    return VolumePrediction(probability, uncertainty, None, none, none, grid)

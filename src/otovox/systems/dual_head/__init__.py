@@ -1,0 +1,1 @@
+"""The dual-headed U-Net of Stebani et al. 2023."""

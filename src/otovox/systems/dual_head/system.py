@@ -1,0 +1,162 @@
+"""The dual-headed U-Net of Stebani et al. 2023: chunks in training, sliding windows afterwards."""
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from otovox.config.training import TrainConfig, heatmap_step
+from otovox.core.volume import Scan
+from otovox.errors import ConfigError
+from otovox.learning.bundle import Bundle
+from otovox.learning.engine import open_engine
+from otovox.learning.losses import total_loss
+from otovox.learning.training_data import VolumeChunks, Volumes, phantom_datasets
+from otovox.learning.validation import scores
+from otovox.phantom.cache import VERSION as PHANTOM_VERSION
+from otovox.systems.interface import Course, Predict
+from otovox.systems.networks import build
+from otovox.systems.whole_volume import Sweep, VolumePrediction, predict_volume
+
+if TYPE_CHECKING:
+    from otovox.learning.engine import Engine
+    from otovox.learning.training import Run, Samples, Task
+
+
+class DualHead:
+    """The dual-headed U-Net, or another network that answers like it, on all its tasks."""
+
+    memory_format = torch.channels_last_3d
+
+    def __init__(self, config: TrainConfig, network: nn.Module | None = None) -> None:
+        self.config = config
+        self.network = build(config) if network is None else network
+        self.shape = chunks_shape(config)
+
+    def losses(self, batch: dict[str, Tensor], iteration: int) -> dict[str, Tensor]:
+        """See `training.Task.losses`."""
+        loss = total_loss(
+            self.network(batch["image"]),
+            batch["labels"],
+            batch["points"],
+            config=self.config.loss,
+            step=heatmap_step(self.config.heatmaps, iteration),
+            auxiliary_factors=self.config.network.auxiliary_factors,
+        )
+        return {
+            "loss": loss.total,
+            "loss_segmentation": loss.segmentation,
+            "loss_heatmap": loss.heatmap,
+        }
+
+    def scores(self, batch: dict[str, Tensor], iteration: int) -> dict[str, float]:
+        """See `training.Task.scores`."""
+        step = heatmap_step(self.config.heatmaps, iteration)
+        return scores(self.network, batch, config=self.config, step=step)
+
+    def choice(self, figures: Mapping[str, float]) -> float:
+        """Dice, and with equal Dice the heatmaps' error (S18).
+
+        Without masks it is the landmarks' error: the heatmaps' depends on the schedule's step.
+        """
+        if "dsc" in figures:
+            return figures["dsc"] - 1e-4 * figures.get("mse", 0.0)
+        return -figures.get("landmark_mm", 0.0)
+
+    def example(self, image: Tensor) -> dict[str, Tensor]:
+        """See `training.Task.example`; all landmarks lie in the middle."""
+        return example_chunks(self.config, image)
+
+
+def chunks_shape(config: TrainConfig) -> tuple[int, ...]:
+    """Of a batch of images in training: (b, c, i, j, k)."""
+    return (config.data.batch_size, config.network.in_channels, *config.data.shape)
+
+
+def example_chunks(config: TrainConfig, image: Tensor) -> dict[str, Tensor]:
+    """A batch of chunks around images (b, c, i, j, k) of noise."""
+    middle = torch.tensor(image.shape[2:], device=image.device) / 2
+    points = middle.expand(len(image), len(config.network.landmarks), 3)
+    return {"image": image, "labels": (image[:, :1] > 1).float(), "points": points}
+
+
+def tasks(config: TrainConfig) -> "list[Task]":
+    """See `interface.Tasks`."""
+    return [DualHead(config)]
+
+
+def train(config: TrainConfig, output: Path, course: Course) -> Bundle:
+    """See `interface.Course`."""
+    datasets = (
+        VolumeChunks(course.training, config, course.statistics),
+        Volumes(course.validation, course.statistics),
+    )
+    return train_on(datasets, config, output, origin=course.origin, run=course.run)
+
+
+def train_on_phantoms(config: TrainConfig, output: Path, *, run: "Run") -> Bundle:
+    """Train on phantoms, as the settings say; anatomies are kept in `output`/anatomies.
+
+    Args:
+        config: everything that is set.
+        output: see `train_on`.
+        run: how.
+
+    Raises:
+        ConfigError: if the system is not the dual-headed U-Net, which alone learns from these.
+    """
+    if config.system.kind != "dual-head":
+        raise ConfigError(f"{config.name}: a {config.system.kind} system learns from --data alone")
+    origin = {
+        "validation_data": f"{config.data.validation_cases} unseen phantom samples",
+        "training_data": f"phantoms of version {PHANTOM_VERSION}, seeds from {config.data.seed}",
+    }
+    datasets = phantom_datasets(config.data, output / "anatomies")
+    return train_on(datasets, config, output, origin=origin, run=run)
+
+
+def train_on(
+    datasets: "tuple[Samples, Samples]",
+    config: TrainConfig,
+    output: Path,
+    *,
+    origin: Mapping[str, Any],
+    run: "Run",
+) -> Bundle:
+    """Train on samples.
+
+    Args:
+        datasets: training samples, indexed without end, and validation samples.
+        config: everything that is set.
+        output: folder for checkpoints, curves, figures and the finished model (`model/`).
+        origin: what the model's card says of the data, JSON values.
+        run: how.
+
+    Returns:
+        The best model so far, also written to `output`/model.
+    """
+    from otovox.learning.training import begin, finish, fit
+
+    begin(config, output, origin)
+    task = DualHead(config)
+    facts = fit(task, output, datasets, config=config, run=run)
+    return finish(task.network, output, config, facts)
+
+
+def opened(bundle: Bundle, *, device: str = "auto", threads: int | None = None) -> Predict:
+    """See `interface.Opened`."""
+    return partial(_predict, bundle, open_engine(bundle, device=device, threads=threads))
+
+
+def _predict(
+    bundle: Bundle,
+    engine: "Engine",
+    scan: Scan,
+    workspace: Path,
+    *,
+    sweep: Sweep | None = None,
+) -> VolumePrediction:
+    return predict_volume(scan, bundle, engine, workspace, sweep=sweep)

@@ -1,0 +1,113 @@
+"""The seam: what every system can do."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from otovox.config.training import TrainConfig
+from otovox.core.volume import Scan
+from otovox.dataset.prepared import Prepared
+from otovox.imaging.intensity import Statistics
+from otovox.learning.bundle import Bundle
+from otovox.systems.whole_volume import Sweep, VolumePrediction
+
+if TYPE_CHECKING:
+    from otovox.learning.training import Hardware, Run, Task
+
+
+@dataclass(frozen=True)
+class Course:
+    """What a system is trained on, and how.
+
+    Attributes:
+        training, validation: cases at the working spacing.
+        statistics: of the training cases; None where every chunk is normalised by itself.
+        origin: what the model's card says of the data, JSON values.
+        resume: go on from where the last run stopped; False to begin anew.
+        hardware: where to train; None for what there is.
+    """
+
+    training: list[Prepared]
+    validation: list[Prepared]
+    statistics: Statistics | None
+    origin: Mapping[str, Any]
+    resume: bool = True
+    hardware: "Hardware | None" = None
+
+    @property
+    def run(self) -> "Run":
+        """How to train, in the words of `training.fit`."""
+        from otovox.learning.training import Hardware, Run
+
+        return Run(self.resume, self.hardware or Hardware())
+
+
+#: Trains a system: its settings, the folder for checkpoints, curves and the finished model
+#: (`model/`), and the course; the best model.
+Train = Callable[[TrainConfig, Path, Course], Bundle]
+#: What is trained with settings, one after the other, each with weights of its own.
+Tasks = Callable[[TrainConfig], "list[Task]"]
+
+
+class Predict(Protocol):
+    """Looks at scans with one model."""
+
+    def __call__(
+        self, scan: Scan, workspace: Path, *, sweep: Sweep | None = None
+    ) -> VolumePrediction:
+        """What the model says of a whole scan.
+
+        Args:
+            scan: of one ear.
+            workspace: folder for the answer's arrays, and for what is kept meanwhile.
+            sweep: how the volume is swept; what a system cannot do is refused.
+
+        Raises:
+            InputError: if the scan has too many voxels at the model's spacing.
+            ConfigError: if the system cannot sweep like that.
+        """
+        ...
+
+
+class Opened(Protocol):
+    """Makes a model ready to look at scans."""
+
+    def __call__(
+        self, bundle: Bundle, *, device: str = "auto", threads: int | None = None
+    ) -> Predict:
+        """Ready a model on a device, in the words of `engine.open_engine`.
+
+        Raises:
+            ConfigError: if there is no such device.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class System:
+    """A system that can be trained.
+
+    Attributes:
+        train: on cases.
+        tasks: of its training.
+        opened: a trained one, ready for scans.
+        turns: whether it has test-time augmentation by turns of the cube.
+    """
+
+    train: Train
+    tasks: Tasks
+    opened: Opened
+    turns: bool = True
+
+    def predict(
+        self,
+        scan: Scan,
+        bundle: Bundle,
+        workspace: Path,
+        *,
+        sweep: Sweep | None = None,
+        device: str = "auto",
+    ) -> VolumePrediction:
+        """One scan by one model; of many scans, ready the model once by `opened`."""
+        return self.opened(bundle, device=device)(scan, workspace, sweep=sweep)

@@ -1,0 +1,1 @@
+"""JSDNet of Zhang et al. 2020."""

@@ -1,0 +1,102 @@
+"""JSDNet, the joint baseline of Stebani et al. 2023: displacements first, then both answers.
+
+image -> U-Net -> displacement maps; image and maps -> U-Net -> segmentation logits, heatmaps
+
+Source: Zhang et al. 2020, Medical Image Analysis 60:101621. Blocks, widths and norms are those of
+our dual-headed U-Net (chosen, not measured), so that the two differ in nothing but their design.
+"""
+
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+from otovox.config.systems import JsdnetConfig
+from otovox.config.training import NetworkConfig, TrainConfig
+from otovox.learning.networks import Decoder, Encoder, Output, activation, initialise
+
+
+class DisplacementUNet(nn.Module):
+    """Image -> three channels per landmark: the way from every voxel to it, in units."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.encoder = Encoder(config, config.in_channels)
+        self.decoder = Decoder(config, gated=False)
+        self.head = nn.Conv3d(config.channels[0], 3 * len(config.landmarks), 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(b, c, i, j, k) -> (b, 3 n, i, j, k): i, j, k of the first landmark, then the others'."""
+        return self.head(self.decoder(self.encoder(x))[0])
+
+
+class JointUNet(nn.Module):
+    """Image and displacement maps -> segmentation logits and heatmaps.
+
+    A norm takes away where a map is zero, which is where its landmark lies: a convolution and an
+    activation come before the first one.
+    """
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        count = len(config.landmarks)
+        width = config.channels[0]
+        self.entrance = nn.Sequential(
+            nn.Conv3d(config.in_channels + 3 * count, width, 3, padding=1),
+            activation(config.activation),
+        )
+        self.encoder = Encoder(config, width)
+        self.decoder = Decoder(config, gated=False)
+        self.segmentation = nn.Conv3d(width, 1, 1)
+        self.landmarks = nn.Conv3d(width, count, 1)
+
+    def forward(self, image: Tensor, displacements: Tensor) -> Output:
+        """(b, c, i, j, k) and (b, 3 n, i, j, k) -> logits and heatmaps."""
+        both = torch.cat((image, displacements), dim=1)
+        found = self.decoder(self.encoder(self.entrance(both)))[0]
+        return Output(self.segmentation(found), self.landmarks(found))
+
+
+class JSDNet(nn.Module):
+    """Both networks; no gradient leaves the second one, the first is trained before it.
+
+    Args:
+        config: its system's channels; of its network the landmarks, norm, activation and
+            initialisation.
+    """
+
+    def __init__(self, config: TrainConfig) -> None:
+        super().__init__()
+        assert isinstance(config.system, JsdnetConfig)
+        given = config.network
+        inner = NetworkConfig(
+            in_channels=given.in_channels,
+            channels=config.system.channels,
+            landmarks=given.landmarks,
+            norm=given.norm,
+            activation=given.activation,
+            deep_supervision=False,
+            initialisation=given.initialisation,
+        )
+        self.displacement = DisplacementUNet(inner)
+        self.joint = JointUNet(inner)
+        initialise(self, inner)
+
+    def train(self, mode: bool = True) -> Self:
+        """Training mode, but for a first network that is frozen."""
+        super().train(mode)
+        if not any(values.requires_grad for values in self.displacement.parameters()):
+            self.displacement.eval()
+        return self
+
+    def forward(self, x: Tensor, auxiliary: bool | None = None) -> Output:
+        """Segment and locate.
+
+        Args:
+            x: (b, c, i, j, k) image; every side a multiple of the system's stride.
+            auxiliary: for the same call as `DualHeadUNet.forward`; there is no coarser output.
+
+        Returns:
+            Logits and heatmaps.
+        """
+        return self.joint(x, self.displacement(x).detach())

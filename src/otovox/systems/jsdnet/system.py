@@ -1,0 +1,135 @@
+"""JSDNet, the joint baseline: displacement maps are learnt first, then segmentation and heatmaps.
+
+Source: Zhang et al. 2020, Medical Image Analysis 60:101621; as a baseline of Stebani et al. 2023.
+The losses, and that the first network is frozen while the second learns, are chosen.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from otovox.config.systems import JsdnetConfig
+from otovox.config.training import TrainConfig
+from otovox.imaging.intensity import normalise
+from otovox.imaging.windows import Shape, windows
+from otovox.learning.bundle import Bundle
+from otovox.learning.training_data import VolumeChunks, Volumes
+from otovox.systems.dual_head.system import DualHead, chunks_shape, example_chunks
+from otovox.systems.interface import Course
+from otovox.systems.networks import JSDNet, build
+
+if TYPE_CHECKING:
+    from otovox.learning.training import Task
+
+
+def displacements(points_ijk: Tensor, shape: Shape, *, unit_voxels: float) -> Tensor:
+    """The way from every voxel to every landmark.
+
+    They are made anew from the points of a chunk that was turned, so that they turn with it.
+
+    Args:
+        points_ijk: (b, n, 3) voxels; nan where absent.
+        shape: voxels of the chunk, which need not hold the points.
+        unit_voxels: one, in the maps.
+
+    Returns:
+        (b, 3 n, i, j, k): i, j, k of the first landmark, then of the others; nan where absent.
+    """
+    lines = [torch.arange(size, dtype=torch.float32, device=points_ijk.device) for size in shape]
+    places = torch.stack(torch.meshgrid(*lines, indexing="ij"))
+    ways = points_ijk.float()[..., None, None, None] - places
+    return ways.flatten(1, 2) / unit_voxels
+
+
+def displacement_loss(found: Tensor, points_ijk: Tensor, *, unit_voxels: float) -> Tensor:
+    """Mean absolute error of displacement maps over the landmarks that are there, in units.
+
+    Args:
+        found: (b, 3 n, i, j, k).
+        points_ijk: (b, n, 3) voxels; nan where absent.
+        unit_voxels: one, in the maps.
+    """
+    shape = (found.shape[2], found.shape[3], found.shape[4])
+    truth = displacements(points_ijk, shape, unit_voxels=unit_voxels)
+    known = torch.isfinite(truth)
+    gaps = (found.float() - torch.where(known, truth, 0.0)).abs() * known
+    return gaps.sum() / known.sum().clamp(min=1)
+
+
+class DisplacementTask:
+    """The first network alone."""
+
+    memory_format = torch.channels_last_3d
+
+    def __init__(self, config: TrainConfig, network: nn.Module) -> None:
+        assert isinstance(config.system, JsdnetConfig)
+        self.config = config
+        self.network = network
+        self.unit_voxels = config.system.displacement_unit_voxels
+        self.shape = chunks_shape(config)
+
+    def losses(self, batch: dict[str, Tensor], iteration: int) -> dict[str, Tensor]:
+        """See `training.Task.losses`."""
+        found = self.network(batch["image"])
+        return {"loss": displacement_loss(found, batch["points"], unit_voxels=self.unit_voxels)}
+
+    def scores(self, batch: dict[str, Tensor], iteration: int) -> dict[str, float]:
+        """Of one whole volume, or of chunks; see `training.Task.scores`."""
+        image, points = batch["image"], batch["points"]
+        shape = (image.shape[2], image.shape[3], image.shape[4])
+        gaps: list[float] = []
+        for window in windows(shape, self.config.data.shape, self.config.data.shape):
+            part = image[(slice(None), slice(None), *window)]
+            if self.config.data.normalisation == "chunk" and shape != self.config.data.shape:
+                own = normalise(part[0, 0].cpu().numpy())
+                part = torch.from_numpy(own[None, None]).to(image.device)
+            moved = points - points.new_tensor([along.start for along in window])
+            loss = displacement_loss(self.network(part), moved, unit_voxels=self.unit_voxels)
+            gaps.append(float(loss))
+        return {"displacement_voxels": self.unit_voxels * sum(gaps) / len(gaps)}
+
+    def choice(self, figures: Mapping[str, float]) -> float:
+        """The least error in validation (chosen)."""
+        return -figures["displacement_voxels"]
+
+    def example(self, image: Tensor) -> dict[str, Tensor]:
+        """See `training.Task.example`."""
+        return example_chunks(self.config, image)
+
+
+def tasks(config: TrainConfig) -> "list[Task]":
+    """See `interface.Tasks`: the displacements, then all that the other network learns."""
+    network = _built(config)
+    return [DisplacementTask(config, network.displacement), DualHead(config, network)]
+
+
+def _built(config: TrainConfig) -> JSDNet:
+    network = build(config)
+    assert isinstance(network, JSDNet)
+    return network
+
+
+def train(config: TrainConfig, output: Path, course: Course) -> Bundle:
+    """See `interface.Course`; the first network is trained in `output`/displacement.
+
+    Each of the two is trained for all the iterations of the settings.
+    """
+    from otovox.learning.training import begin, clear, finish, fit
+
+    first = output / "displacement"
+    if not course.resume:
+        clear([first])
+    begin(config, output, course.origin)
+    network = _built(config)
+    datasets = (
+        VolumeChunks(course.training, config, course.statistics),
+        Volumes(course.validation, course.statistics),
+    )
+    task = DisplacementTask(config, network.displacement)
+    fit(task, first, datasets, config=config, run=course.run)
+    network.displacement.requires_grad_(False)
+    facts = fit(DualHead(config, network), output, datasets, config=config, run=course.run)
+    return finish(network, output, config, facts)

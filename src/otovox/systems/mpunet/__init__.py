@@ -1,0 +1,1 @@
+"""MPUNet, the multi-planar U-Net of Perslev et al. 2019."""

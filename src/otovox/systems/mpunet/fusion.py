@@ -1,0 +1,117 @@
+"""Fusion of the views (L7): how much each is worth is learned, or all are worth the same."""
+
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional
+
+from otovox.systems.mpunet.network import ViewFusion
+
+#: Rate of Adam and passes over the voxels. Source: MPUNet's defaults (`train_fusion`).
+RATE, EPOCHS = 1e-3, 30
+#: Voxels per step and passes without a better loss before the end. Source: the same; the framework
+#: takes 2^17 voxels, of which ours would give too few steps: chosen, not measured.
+BATCH, PATIENCE = 1 << 12, 3
+#: A voxel is contested where any view gives more than this to the labyrinth. Chosen.
+CONTESTED = 0.01
+
+
+def contested(
+    views: NDArray[np.float32], labels: NDArray, *, most: int, rng: np.random.Generator
+) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    """Voxels of one volume that fusion can learn from.
+
+    All views agree on the rest, which is far more: the framework takes it too.
+
+    Args:
+        views: (views, i, j, k) probability of the labyrinth.
+        labels: (i, j, k), 1 in the labyrinth.
+        most: voxels at most.
+        rng: by which they are drawn.
+
+    Returns:
+        (n, views) probabilities and (n,) labels.
+    """
+    places = np.flatnonzero((views.max(axis=0) > CONTESTED) | (labels > 0))
+    if len(places) > most:
+        places = rng.choice(places, most, replace=False)
+    flat = views.reshape(len(views), -1)
+    return flat[:, places].T.copy(), labels.reshape(-1)[places].astype(np.uint8)
+
+
+def train_fusion(
+    probabilities: NDArray[np.float32],
+    labels: NDArray[np.uint8],
+    *,
+    seed: int = 0,
+    rate: float = RATE,
+    epochs: int = EPOCHS,
+) -> ViewFusion:
+    """Learn what each view is worth, by cross-entropy.
+
+    Args:
+        probabilities: (n, views) of the labyrinth, of voxels of training volumes.
+        labels: (n,) 1 in the labyrinth.
+        seed: of the voxels' order.
+        rate: of Adam.
+        epochs: passes over the voxels at most.
+
+    Returns:
+        The fusion with the lowest loss over all voxels; the plain sum where there are none.
+
+    Source: Perslev et al. 2019: one weight per view and class. The framework minimises a Dice
+    loss, requirement L6 names cross-entropy.
+    """
+    fusion = ViewFusion(probabilities.shape[1])
+    if not len(labels):
+        return fusion
+    given = _classes(torch.from_numpy(np.asarray(probabilities, np.float32)))
+    truth = torch.from_numpy(np.asarray(labels, np.int64))
+    optimiser = torch.optim.Adam(fusion.parameters(), rate)
+    order = torch.Generator().manual_seed(seed)
+    best, kept, waited = np.inf, {}, 0
+    for _ in range(epochs):
+        for part in torch.randperm(len(truth), generator=order).split(BATCH):
+            optimiser.zero_grad()
+            functional.cross_entropy(fusion(given[part]), truth[part]).backward()
+            optimiser.step()
+        with torch.no_grad():
+            loss = float(functional.cross_entropy(fusion(given), truth))
+        waited = 0 if loss < best else waited + 1
+        if loss < best:
+            best = loss
+            kept = {name: part.clone() for name, part in fusion.state_dict().items()}
+        if waited >= PATIENCE:
+            break
+    fusion.load_state_dict(kept)
+    return fusion
+
+
+def fuse(
+    views: NDArray[np.float32], fusion: ViewFusion, how: Literal["learned", "sum"] = "learned"
+) -> NDArray[np.float32]:
+    """One probability of the views'.
+
+    Args:
+        views: (views, ...) probability of the labyrinth.
+        fusion: what each is worth.
+        how: "learned", the softmax of the weighted sums; "sum", the mean.
+
+    Returns:
+        (...) float32; above 0.5 where the labyrinth has the higher sum.
+    """
+    if how == "sum":
+        return views.mean(axis=0, dtype=np.float32)
+    weights = fusion.weights.detach().cpu().numpy()
+    bias = fusion.bias.detach().cpu().numpy()
+    # Of two classes the difference decides: sum of w1 p + b1 - w0 (1 - p) - b0.
+    constant = bias[1] - bias[0] - weights[:, 0].sum()
+    ahead = np.tensordot(weights.sum(axis=1), views, axes=1) + constant
+    return (1 / (1 + np.exp(-ahead))).astype(np.float32)
+
+
+def _classes(labyrinth: torch.Tensor) -> torch.Tensor:
+    """(n, views) to (n, views, 2): background and labyrinth."""
+    return torch.stack((1 - labyrinth, labyrinth), dim=2)

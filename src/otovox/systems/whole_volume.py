@@ -1,0 +1,303 @@
+"""A whole scan by sliding windows (S7, S9, S24): for any model, without looking for ears first.
+
+Everything as large as the volume lies in files that are read and written in parts, so that memory
+does not grow with the scan. The highest point of a heatmap is one per volume: this is for scans of
+one ear, such as the paper's.
+"""
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.lib.format import open_memmap
+from numpy.typing import NDArray
+
+from otovox.config.training import TrainConfig
+from otovox.core.geometry import FloatArray, cube_turns
+from otovox.core.landmarks import Landmarks
+from otovox.core.volume import Grid, LabelMap, Scan
+from otovox.dataset.prepared import working_grid
+from otovox.errors import ConfigError, InputError
+from otovox.formats.writing import make_folder
+from otovox.imaging.intensity import Scaling, normalise, statistics
+from otovox.imaging.postprocess import smooth_otsu
+from otovox.imaging.resample import resample
+from otovox.imaging.windows import Blend, Shape, Window, batches, turned, usual_stride, windows
+from otovox.learning.bundle import Bundle
+from otovox.learning.engine import Engine
+from otovox.learning.heatmaps import decode
+
+Turns = Literal["none", "paper", "full"]
+#: Largest volume taken, voxels at the working spacing; a temporal bone of the paper has 1.1e8.
+#: Chosen, not measured.
+LARGEST_VOXELS = 600_000_000
+#: Voxels along i that are resampled, averaged and written at a time. Chosen.
+SLAB = 32
+
+
+@dataclass(frozen=True, eq=False)
+class VolumePrediction:
+    """What a model says of a whole scan, at its working spacing.
+
+    Attributes:
+        probability: (i, j, k) labyrinth, mean over the test-time samples; None without that head.
+        uncertainty: (i, j, k) SD over the samples; None without that head.
+        landmarks: highest points of the mean heatmaps, LPS mm; None without that head.
+        landmark_sd_mm: (n,) root mean square distance of the samples' points from their mean.
+        peaks: (n,) heights of the mean heatmaps over a full one's.
+        grid: of the voxels.
+    """
+
+    probability: NDArray[np.float32] | None
+    uncertainty: NDArray[np.float32] | None
+    landmarks: Landmarks | None
+    landmark_sd_mm: FloatArray
+    peaks: FloatArray
+    grid: Grid
+
+    @property
+    def mean_uncertainty(self) -> float:
+        """Mean SD per voxel of the volume (S24)."""
+        return float("nan") if self.uncertainty is None else float(self.uncertainty.mean())
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """How a volume is swept.
+
+    Attributes:
+        tta: turns of every chunk: "none", the paper's 10, or all 24 of a cube.
+        overlap_voxels: of neighbouring chunks; None for that of `windows.usual_stride`.
+        batch_size: chunks per forward pass; None for what suits the engine.
+        scaling: of grey values; None for that of the scan itself, taken as a data set of one.
+        largest_voxels: a volume with more is refused.
+        smooth: smooth the probability and part it by Otsu's threshold (L8); a step that any system
+            can take, see `postprocessed`.
+    """
+
+    tta: Turns = "none"
+    overlap_voxels: int | None = None
+    batch_size: int | None = None
+    scaling: Scaling | None = None
+    largest_voxels: int = LARGEST_VOXELS
+    smooth: bool = False
+
+
+def predict_volume(
+    scan: Scan, bundle: Bundle, engine: Engine, workspace: Path, *, sweep: Sweep | None = None
+) -> VolumePrediction:
+    """Run a model over a whole scan.
+
+    Args:
+        scan: of one ear.
+        bundle: the model.
+        engine: the same model, ready to run.
+        workspace: folder for `probability.npy` and `uncertainty.npy`, on which the answer's arrays
+            lie, and meanwhile for 4 (2 n + 5) bytes per voxel with n landmarks.
+        sweep: how.
+
+    Returns:
+        Probability, uncertainty and landmarks.
+
+    Raises:
+        InputError: if the scan has too many voxels at the model's spacing.
+        ConfigError: if the chunks are no cubes, or smaller than their overlap.
+    """
+    sweep = sweep or Sweep()
+    config = bundle.config
+    chunk = config.data.shape
+    grid = field_grid(scan, config, sweep.largest_voxels)
+    if sweep.tta != "none" and len(set(chunk)) > 1:
+        raise ConfigError(f"chunks of {chunk} voxels are no cubes and cannot be turned as such")
+    if not 0 <= (sweep.overlap_voxels or 0) < min(chunk):
+        raise ConfigError(f"chunks of {chunk} voxels cannot overlap by {sweep.overlap_voxels}")
+    make_folder(workspace)
+    heads = config.network
+    count = heads.has_segmentation + heads.has_landmarks * len(heads.landmarks)
+    with tempfile.TemporaryDirectory(prefix=".sweep-", dir=workspace) as name:
+        scratch = Path(name)
+        image = _resampled(scan, grid, scratch / "image.npy")
+        given = _scaling(image, bundle, sweep)
+        mean = _array(scratch / "mean.npy", (count, *grid.shape))
+        path = workspace / "uncertainty.npy" if heads.has_segmentation else scratch / "sd.npy"
+        squares = _array(path, grid.shape)
+        points: list[FloatArray] = []
+        for number, turn in enumerate(cube_turns(sweep.tta), start=1):
+            total = _array(scratch / "total.npy", (count, *grid.shape))
+            weight = _array(scratch / "weight.npy", grid.shape)
+            blend = Blend(total, weight, chunk)
+            for window, values in _windows(image, engine, sweep, turn, (chunk, given)):
+                blend.add(window, values)
+            found = blend.finish()
+            _welford(mean, squares, found, number, segmented=heads.has_segmentation)
+            if heads.has_landmarks:
+                points.append(decode(found[-len(heads.landmarks) :])[0])
+        samples = len(cube_turns(sweep.tta))
+        return _answer(bundle, grid, (mean, squares, samples), points, workspace)
+
+
+def postprocessed(prediction: VolumePrediction, sweep: Sweep) -> VolumePrediction:
+    """The step after any system: nothing (S20), or a smoothed mask in the probability's place."""
+    if not sweep.smooth or prediction.probability is None:
+        return prediction
+    mask = smooth_otsu(prediction.probability)
+    return replace(prediction, probability=mask.astype(np.float32))
+
+
+def on_grid(prediction: VolumePrediction, grid: Grid, label: int = 1) -> LabelMap:
+    """The labyrinth on another grid, such as the scan's own; without post-processing (S20).
+
+    Args:
+        prediction: with a segmentation.
+        grid: wanted.
+        label: value of the labyrinth.
+
+    Raises:
+        ValueError: if the model has no segmentation.
+    """
+    if prediction.probability is None:
+        raise ValueError("a model without segmentation gives no label map")
+    labels = np.zeros(grid.shape, dtype=np.uint8)
+    for window, part in slabs(grid):
+        values = resample(prediction.probability, prediction.grid, part, antialias=False)
+        labels[window] = np.where(values > 0.5, label, 0)
+    return LabelMap(labels, grid)
+
+
+def sd_on_grid(prediction: VolumePrediction, grid: Grid) -> NDArray[np.float32]:
+    """The SD over the test-time samples on another grid, (i, j, k); 0 beyond the volume.
+
+    Args:
+        prediction: with a segmentation.
+        grid: wanted.
+    """
+    values = np.zeros(grid.shape, dtype=np.float32)
+    if prediction.uncertainty is not None:
+        for window, part in slabs(grid):
+            values[window] = resample(prediction.uncertainty, prediction.grid, part, outside=0.0)
+    return values
+
+
+def field_grid(scan: Scan, config: TrainConfig, largest: int = LARGEST_VOXELS) -> Grid:
+    """The whole field of a scan in a model's voxels.
+
+    Args:
+        scan: of one ear.
+        config: of the model.
+        largest: a field with more voxels is refused.
+
+    Raises:
+        InputError: if it has.
+    """
+    spacing_mm, chunk = config.data.spacing_mm, config.data.shape
+    # In floats: the count of a mistaken header may exceed any integer.
+    voxels = float(np.prod(np.maximum(scan.grid.extent_mm / spacing_mm, chunk)))
+    if voxels > largest:
+        sizes = " x ".join(f"{size:.0f}" for size in scan.grid.extent_mm)
+        raise InputError(
+            f"{scan.name}: its field of {sizes} mm has {voxels:.2g} voxels of {spacing_mm:g} mm, "
+            f"more than {largest:.2g}; cut it to the temporal bone"
+        )
+    return working_grid(scan.grid, spacing_mm, chunk)
+
+
+def slabs(grid: Grid) -> Iterator[tuple[slice, Grid]]:
+    """A grid in parts along i: the voxels of each, and its grid."""
+    for start in range(0, grid.shape[0], SLAB):
+        thick = min(SLAB, grid.shape[0] - start)
+        shape = (thick, grid.shape[1], grid.shape[2])
+        yield slice(start, start + thick), grid.crop((start, 0, 0), shape)
+
+
+def answer_arrays(workspace: Path, grid: Grid) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Zeros for the probability and its uncertainty, on disk in a folder."""
+    return tuple(  # pyright: ignore[reportReturnType]
+        _array(workspace / f"{name}.npy", grid.shape) for name in ("probability", "uncertainty")
+    )
+
+
+def _array(path: Path, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Zeros on disk."""
+    return open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
+
+
+def _resampled(scan: Scan, grid: Grid, path: Path) -> NDArray[np.float32]:
+    image = _array(path, grid.shape)
+    for window, part in slabs(grid):
+        image[window] = resample(scan.values, scan.grid, part, outside="edge")
+    return image
+
+
+def _scaling(image: NDArray, bundle: Bundle, sweep: Sweep) -> Scaling | None:
+    """None where every chunk is normalised by itself, as in the model's training."""
+    if bundle.config.data.normalisation == "chunk":
+        return None
+    return sweep.scaling or Scaling(statistics([image]))
+
+
+def _windows(
+    image: NDArray[np.float32],
+    engine: Engine,
+    sweep: Sweep,
+    turn: NDArray,
+    how: tuple[Shape, Scaling | None],
+) -> Iterator[tuple[Window, NDArray]]:
+    """Windows and what the network says of them, turned there and back."""
+    chunk, given = how
+    stride = usual_stride(chunk)
+    if sweep.overlap_voxels is not None:
+        i, j, k = (size - sweep.overlap_voxels for size in chunk)
+        stride = i, j, k
+    shape: Shape = image.shape  # pyright: ignore[reportAssignmentType]
+    for group in batches(windows(shape, chunk, stride), sweep.batch_size or engine.batch):
+        parts = [image[window] for window in group]
+        parts = [normalise(p) if given is None else given.apply(p) for p in parts]
+        images = np.stack([np.ascontiguousarray(turned(part, turn))[None] for part in parts])
+        both = np.concatenate(engine.run(images), axis=1)
+        yield from zip(group, turned(both, turn.T), strict=True)
+
+
+def _welford(
+    mean: NDArray, squares: NDArray, found: NDArray, number: int, *, segmented: bool
+) -> None:
+    """Take one more sample into the running mean and, of the first channel, squared deviations.
+
+    Source: Welford 1962, Technometrics 4(3):419-420.
+    """
+    for start in range(0, mean.shape[1], SLAB):
+        part = slice(start, start + SLAB)
+        away = found[:, part] - mean[:, part]
+        mean[:, part] += away / number
+        if segmented:
+            squares[part] += away[0] * (found[0, part] - mean[0, part])
+
+
+def _answer(
+    bundle: Bundle,
+    grid: Grid,
+    sums: tuple[NDArray, NDArray, int],
+    points: Sequence[FloatArray],
+    workspace: Path,
+) -> VolumePrediction:
+    """Means, and SDs from the sums of squares, over so many samples."""
+    mean, squares, samples = sums
+    heads = bundle.config.network
+    probability = uncertainty = landmarks = None
+    sd_mm = peaks = np.zeros(0)
+    if heads.has_segmentation:
+        probability = _array(workspace / "probability.npy", grid.shape)
+        uncertainty = squares
+        for start in range(0, grid.shape[0], SLAB):
+            part = slice(start, start + SLAB)
+            probability[part] = mean[0, part]
+            squares[part] = np.sqrt(squares[part] / samples)
+    if heads.has_landmarks:
+        ijk, heights = decode(mean[-len(heads.landmarks) :])
+        landmarks = Landmarks(heads.landmarks, grid.to_mm(ijk))
+        peaks = heights / bundle.config.heatmaps[-1].amplitude
+        spread = np.stack(points) - np.mean(points, axis=0)
+        sd_mm = np.sqrt((spread**2).sum(axis=2).mean(axis=0)) * bundle.config.data.spacing_mm
+    return VolumePrediction(probability, uncertainty, landmarks, sd_mm, peaks, grid)

@@ -1,0 +1,309 @@
+"""The command line and the running of many scans, with a fake analyzer instead of the networks."""
+
+import csv
+import inspect
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+import otovox
+from otovox.cli import app as cli
+from otovox.core.anatomy import Side
+from otovox.core.case import Prediction
+from otovox.core.volume import Scan
+from otovox.errors import ModelError, OutputError
+from otovox.results.schema import ResultFile, describe
+
+SUMMARY = "summary.csv"
+
+
+class FakeAnalyzer:
+    """Predicts by the scan's name."""
+
+    def __init__(self, predict: Any) -> None:
+        self.predict_ears = predict
+        self.seen: list[str] = []
+
+    def predict(self, scan: Scan) -> Prediction:
+        self.seen.append(scan.name)
+        if scan.name.startswith("bug"):
+            raise ZeroDivisionError("division by zero")
+        if scan.name.startswith("huge"):
+            raise MemoryError
+        if scan.name.startswith("interrupted"):
+            raise KeyboardInterrupt
+        return self.predict_ears(scan, () if scan.name.startswith("empty") else tuple(Side))
+
+
+@pytest.fixture
+def analyzer(monkeypatch: pytest.MonkeyPatch, predict: Any) -> FakeAnalyzer:
+    """The fake in place of the networks; results are a result.json alone, for speed."""
+    fake = FakeAnalyzer(predict)
+
+    def write_results(prediction: Prediction, folder: Path) -> ResultFile:
+        folder.mkdir(parents=True, exist_ok=True)
+        result = describe(prediction)
+        (folder / "result.json").write_text(result.model_dump_json())
+        return result
+
+    monkeypatch.setattr("otovox.analysis.scan._analyzer", lambda _: fake)
+    monkeypatch.setattr("otovox.analysis.scan.write_results", write_results)
+    return fake
+
+
+def otovox_command(*arguments: object) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr of `otovox ARGUMENTS`."""
+    result = CliRunner().invoke(cli.app, [str(argument) for argument in arguments])
+    assert isinstance(result.exception, SystemExit | None), result.exception
+    assert "Traceback" not in result.output
+    return result.exit_code, result.stdout, result.stderr
+
+
+def rows(output: Path) -> list[dict[str, str]]:
+    with (output / SUMMARY).open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.usefixtures("analyzer")
+def test_two_ears_are_told_and_written(tmp_path: Path, write_scan: Any) -> None:
+    scan = write_scan(tmp_path / "head.nii.gz")
+    code, out, err = otovox_command("analyze", scan, "--output", tmp_path / "out")
+    assert code == 0
+    assert err == ""
+    assert "right ear" in out
+    assert "absent" in out
+    assert (tmp_path / "out" / "head" / "result.json").is_file()
+    right, left = rows(tmp_path / "out")
+    assert (right["side"], left["side"]) == ("right", "left")
+    assert right["status"] == "done"
+    assert right["volume_mm3"] == "200.00"
+    assert right["round_window_x_mm"] == ""
+    assert right["round_window_sd_mm"] == ""
+    assert float(right["helicotrema_z_mm"]) == pytest.approx(float(left["helicotrema_z_mm"]))
+    assert "round window" in right["reason"]
+
+
+@pytest.mark.usefixtures("analyzer")
+def test_no_ear_exits_3_and_is_written(tmp_path: Path, write_scan: Any) -> None:
+    scan = write_scan(tmp_path / "empty.nrrd")
+    code, out, _ = otovox_command("analyze", scan, "-o", tmp_path / "out")
+    assert code == 3
+    assert "no inner ear found" in out
+    assert (tmp_path / "out" / "empty" / "result.json").is_file()
+    assert [row["status"] for row in rows(tmp_path / "out")] == ["no inner ear found"]
+
+
+def test_one_bad_scan_stops_no_other(
+    tmp_path: Path, write_scan: Any, analyzer: FakeAnalyzer
+) -> None:
+    bad = tmp_path / "bad.nii.gz"
+    bad.write_bytes(b"not an image")
+    paths = [bad, write_scan(tmp_path / "empty.mha"), write_scan(tmp_path / "good.nii")]
+    code, out, err = otovox_command("analyze", *paths, "-o", tmp_path / "out")
+    assert code == 2
+    assert analyzer.seen == ["empty", "good"]
+    assert "refused" in out
+    assert err.startswith("otovox: ")
+    assert str(bad) in err.replace("\n", "")
+    assert err.count("otovox:") == 1
+    assert not (tmp_path / "out" / "bad").exists()
+    told = {(row["scan"], row["status"], row["side"]) for row in rows(tmp_path / "out")}
+    assert told == {
+        ("bad", "refused", ""),
+        ("empty", "no inner ear found", ""),
+        ("good", "done", "right"),
+        ("good", "done", "left"),
+    }
+
+
+@pytest.mark.usefixtures("analyzer")
+def test_a_path_that_is_not_there_stops_no_other(tmp_path: Path, write_scan: Any) -> None:
+    good = write_scan(tmp_path / "good.nii")
+    code, _, err = otovox_command("analyze", tmp_path / "gone.nii", good, "-o", tmp_path / "out")
+    assert code == 2
+    assert "gone.nii" in err
+    assert [row["scan"] for row in rows(tmp_path / "out")] == ["gone", "good", "good"]
+
+
+@pytest.mark.usefixtures("analyzer")
+@pytest.mark.parametrize(
+    ("name", "code", "words"),
+    [("bug", 1, "ZeroDivisionError: division by zero"), ("huge", 2, "not enough memory")],
+)
+def test_what_goes_wrong_inside_is_told_in_a_sentence(
+    tmp_path: Path, write_scan: Any, name: str, code: int, words: str
+) -> None:
+    paths = [write_scan(tmp_path / f"{name}.nii"), write_scan(tmp_path / "good.nii")]
+    found, _, err = otovox_command("analyze", *paths, "-o", tmp_path / "out")
+    assert found == code
+    assert words in err
+    assert (tmp_path / "out" / "good" / "result.json").is_file()
+
+
+@pytest.mark.usefixtures("analyzer")
+def test_results_that_cannot_be_written_are_refused(
+    tmp_path: Path, write_scan: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OutputError("the disk is full")
+
+    monkeypatch.setattr("otovox.analysis.scan.write_results", full)
+    scan = write_scan(tmp_path / "head.nii")
+    code, _, err = otovox_command("analyze", scan, "-o", tmp_path / "out")
+    assert (code, err) == (2, "otovox: the disk is full\n")
+
+
+@pytest.mark.usefixtures("analyzer")
+def test_two_scans_of_one_name_are_refused(tmp_path: Path, write_scan: Any) -> None:
+    first, second = write_scan(tmp_path / "a" / "ct.nii"), write_scan(tmp_path / "b" / "CT.nrrd")
+    code, _, err = otovox_command("analyze", first, second, "-o", tmp_path / "out")
+    assert code == 2
+    assert str(first) in err
+    assert str(second) in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_scan_given_twice_is_analysed_once(
+    tmp_path: Path, write_scan: Any, analyzer: FakeAnalyzer
+) -> None:
+    scan = write_scan(tmp_path / "in" / "ct.nii")
+    code, _, _ = otovox_command("analyze", scan, scan.parent, "-o", tmp_path / "out")
+    assert code == 0
+    assert analyzer.seen == ["ct"]
+
+
+@pytest.mark.usefixtures("analyzer")
+def test_an_output_that_is_no_folder_is_refused(tmp_path: Path, write_scan: Any) -> None:
+    scan = write_scan(tmp_path / "ct.nii")
+    (tmp_path / "file").write_text("in the way")
+    code, _, err = otovox_command("analyze", scan, "-o", tmp_path / "file" / "out")
+    assert code == 2
+    assert err.startswith("otovox: ")
+    assert "file" in err
+
+
+def test_a_model_that_cannot_be_used_is_refused(
+    tmp_path: Path, write_scan: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: object) -> None:
+        raise ModelError("there is no GPU here; choose --device cpu")
+
+    monkeypatch.setattr("otovox.analysis.scan._analyzer", refuse)
+    scan = write_scan(tmp_path / "ct.nii")
+    code, _, err = otovox_command("analyze", scan, "-o", tmp_path / "out", "--device", "cuda")
+    assert (code, err) == (2, "otovox: there is no GPU here; choose --device cpu\n")
+
+
+def test_finished_scans_are_kept_until_what_they_depend_on_changes(
+    tmp_path: Path, write_scan: Any, analyzer: FakeAnalyzer
+) -> None:
+    scans = [write_scan(tmp_path / "in" / name) for name in ("a.nii", "empty.nii")]
+    out = tmp_path / "out"
+    assert otovox_command("analyze", scans[0], "-o", out)[0] == 0
+    assert otovox_command("analyze", *scans, "-o", out)[0] == 3
+    assert otovox_command("analyze", *scans, "-o", out)[0] == 3
+    assert analyzer.seen == ["a", "empty"]
+    assert [row["scan"] for row in rows(out)] == ["a", "a", "empty"]
+
+    otovox_command("analyze", *scans, "-o", out, "--fresh")
+    assert analyzer.seen == ["a", "empty"] * 2
+    otovox_command("analyze", *scans, "-o", out, "--tta", "none")
+    assert analyzer.seen == ["a", "empty"] * 3
+    scans[0].write_bytes(scans[1].read_bytes()[:-1] + b"!")
+    otovox_command("analyze", *scans, "-o", out, "--tta", "none")
+    assert analyzer.seen[6:] == ["a"]
+    (out / "empty" / "result.json").write_text("{")
+    otovox_command("analyze", *scans, "-o", out, "--tta", "none")
+    assert analyzer.seen[7:] == ["empty"]
+
+
+def test_scans_by_pattern_and_by_list(
+    tmp_path: Path, write_scan: Any, analyzer: FakeAnalyzer
+) -> None:
+    for name in ("a.nii", "b.nii", "c.nrrd"):
+        write_scan(tmp_path / "in" / name)
+    assert otovox_command("analyze", tmp_path / "in" / "*.nii", "-o", tmp_path / "out")[0] == 0
+    assert analyzer.seen == ["a", "b"]
+    scans = tmp_path / "in" / "scans.txt"
+    scans.write_text("# ours\nc.nrrd\n\n*.nii\nmissing.nii\n")
+    assert otovox_command("analyze", scans, "-o", tmp_path / "other")[0] == 2
+    assert analyzer.seen[2:] == ["c", "a", "b"]
+    code, _, err = otovox_command("analyze", tmp_path / "*.mha", "-o", tmp_path / "out")
+    assert code == 2
+    assert "matches no file" in err
+
+
+@pytest.mark.usefixtures("analyzer")
+def test_interruption_keeps_what_is_finished(tmp_path: Path, write_scan: Any) -> None:
+    scans = [write_scan(tmp_path / name) for name in ("a.nii", "interrupted.nii", "z.nii")]
+    code, _, err = otovox_command("analyze", *scans, "-o", tmp_path / "out")
+    assert code == 130
+    assert "interrupted" in err
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a", SUMMARY]
+    assert {row["scan"] for row in rows(tmp_path / "out")} == {"a"}
+
+
+@pytest.mark.usefixtures("analyzer")
+def test_json_and_quiet(tmp_path: Path, write_scan: Any) -> None:
+    scan = write_scan(tmp_path / "ct.nii")
+    code, out, _ = otovox_command("analyze", scan, "-o", tmp_path / "out", "--json")
+    (told,) = json.loads(out)["scans"]
+    assert code == 0
+    assert told["scan"] == "ct"
+    assert [ear["side"] for ear in told["result"]["ears"]] == ["right", "left"]
+    assert otovox_command("analyze", scan, "-o", tmp_path / "out", "-q") == (0, "", "")
+
+
+def test_wrong_use_exits_2(tmp_path: Path) -> None:
+    assert otovox_command("analyze")[0] == 2
+    assert otovox_command("analyze", "x.nii", "-o", tmp_path, "--tta", "all")[0] == 2
+    code, _, err = otovox_command("train", "-o", tmp_path)
+    assert code == 2
+    assert "tiny" in err
+    code, _, err = otovox_command("train", "-o", tmp_path, "--preset", "huge")
+    assert code == 2
+    assert "huge" in err
+
+
+def test_defaults_of_the_command_are_those_of_the_options() -> None:
+    from otovox.analysis.scan import Options
+
+    parameters = inspect.signature(cli.analyze).parameters
+    for name in ("series", "device", "threads", "tta", "model", "fresh"):
+        assert parameters[name].default == getattr(Options(), name)
+
+
+@pytest.mark.usefixtures("analyzer")
+def test_analyze_in_python(tmp_path: Path, write_scan: Any) -> None:
+    path = write_scan(tmp_path / "ct.nii")
+    prediction = otovox.analyze(str(path), device="cpu")
+    assert [ear.side for ear in prediction.ears] == [Side.RIGHT, Side.LEFT]
+    assert otovox.analyze(otovox.load_scan(path)).labels.grid.same_as(prediction.scan.grid)
+
+
+def test_public_names_are_there() -> None:
+    for name in otovox.__all__:
+        assert getattr(otovox, name) is not None
+    with pytest.raises(AttributeError):
+        _ = otovox.nothing
+
+
+def test_scanners_are_those_of_the_phantom() -> None:
+    code, _, stderr = otovox_command("phantom", "--scanner", "xray", "--output", "nowhere")
+    assert code == 2
+    assert "fpvct-clinical" in stderr
+    assert not Path("nowhere").exists()
+
+
+def test_help_is_quick_and_module_runs() -> None:
+    """The command line must not import the heavy libraries before it knows that it needs them."""
+    command = [sys.executable, "-X", "importtime", "-m", "otovox", "--help"]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "analyze" in result.stdout
+    for heavy in ("numpy", "torch", "SimpleITK", "matplotlib", "pydantic"):
+        assert f" {heavy}\n" not in result.stderr

@@ -1,0 +1,77 @@
+"""Results on disk scored against a data set on disk, errors known."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from otovox.core.anatomy import Side
+from otovox.core.case import Prediction
+from otovox.core.geometry import affine_from
+from otovox.core.volume import Grid, Scan
+from otovox.dataset import Entry
+from otovox.errors import InputError
+from otovox.evaluation.runs import folds_of, load_prediction, score_runs, set_name
+
+GRID = Grid((24, 22, 20), affine_from(np.eye(3) * 0.5, np.zeros(3)))
+
+
+def test_a_prediction_is_read_back(tiny_results: tuple[Path, Prediction], tiny_scan: Scan) -> None:
+    folder, made = tiny_results
+    back = load_prediction(folder / "fold-0" / "one", tiny_scan)
+    assert np.array_equal(back.labels.values, made.labels.values)
+    assert back.uncertainty == pytest.approx(made.uncertainty)
+    (ear,), (true,) = back.ears, made.ears
+    assert ear.landmarks.points_mm == pytest.approx(true.landmarks.points_mm, abs=1e-4, nan_ok=True)
+    assert ear.landmark_sd_mm == pytest.approx(true.landmark_sd_mm, nan_ok=True)
+    assert ear.pose.matrix == pytest.approx(true.pose.matrix, abs=1e-6)
+    assert (ear.side, ear.confidence, ear.uncertainty) == (Side.RIGHT, 0.9, 0.001)
+
+
+def test_runs_are_scored_by_hand(tiny_results: tuple[Path, Prediction], tiny_dataset: Path) -> None:
+    """The found box holds 64 voxels, the true one 96 with these among them."""
+    table, missing = score_runs(folds_of([tiny_results[0]]), tiny_dataset)
+    assert missing == ["three"]
+    rows = table.set_index(["case", "fold"])
+    assert sorted(rows.index) == [("one", "fold-0"), ("one", "fold-1"), ("two", "fold-0")]
+    assert rows["dice"].tolist() == pytest.approx([128 / 160] * 3)
+    assert rows["precision"].tolist() == [1, 1, 1]
+    assert rows["recall"].tolist() == pytest.approx([2 / 3] * 3)
+    # The two layers that are missing lie 0.5 and 1 mm away.
+    assert rows["hd_mm"].tolist() == pytest.approx([1.0] * 3)
+    assert rows["hd_voxels"].tolist() == pytest.approx([1 / 0.099] * 3)
+    assert rows["helicotrema_voxels"].tolist() == pytest.approx([10.0] * 3, abs=2e-3)
+    assert np.isinf(rows["round_window_mm"]).all()
+    assert rows["landmark_mean_mm"].tolist() == pytest.approx([0.99] * 3, abs=2e-4)
+    assert rows["volume_uncertainty"].tolist() == pytest.approx([0.2 / 10_560] * 3)
+    one, two = rows.loc[("one", "fold-1")], rows.loc[("two", "fold-0")]
+    assert (one["set"], two["set"]) == ("fpvct-clinical", "fpvct-clinical, otosclerosis")
+    assert (one["patient"], one["side"], one["extra_ears"]) == ("a", "right", 0)
+
+
+def test_a_plain_folder_is_one_fold(tiny_results: tuple[Path, Prediction], tmp_path: Path) -> None:
+    fold = tiny_results[0] / "fold-1"
+    assert folds_of([fold]) == {"fold-1": fold}
+    (tmp_path / "deep" / "fold-2" / "results").mkdir(parents=True)
+    assert folds_of([tmp_path / "deep"]) == {"fold-2": tmp_path / "deep" / "fold-2" / "results"}
+    with pytest.raises(InputError, match="same name"):
+        folds_of([fold, fold])
+    with pytest.raises(InputError, match="no folder"):
+        folds_of([tmp_path / "gone"])
+
+
+def test_results_of_another_scan_are_refused(
+    tiny_results: tuple[Path, Prediction], tiny_scan: Scan
+) -> None:
+    moved = Grid(GRID.shape, affine_from(np.eye(3) * 0.5, np.ones(3)))
+    with pytest.raises(InputError, match="another grid than the scan one"):
+        load_prediction(tiny_results[0] / "fold-0" / "one", Scan(tiny_scan.values, moved, "one"))
+    (tiny_results[0] / "fold-0" / "one" / "uncertainty.nii.gz").write_bytes(b"damaged")
+    with pytest.raises(InputError, match="cannot be read"):
+        load_prediction(tiny_results[0] / "fold-0" / "one", tiny_scan)
+
+
+def test_sets_are_named_by_scanner_and_disease() -> None:
+    assert set_name(Entry("a", "p")) == "all"
+    assert set_name(Entry("a", "p", scanner="W", diagnosis="healthy")) == "W"
+    assert set_name(Entry("a", "p", scanner="W", diagnosis="ossificans")) == "W, ossificans"

@@ -1,0 +1,251 @@
+"""DICOM results: read back by highdicom and pydicom, in place, coded, referring to their source."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import highdicom as hd
+import numpy as np
+import pydicom
+import pytest
+from pydicom.dataset import FileMetaDataset
+from pydicom.uid import (
+    Comprehensive3DSRStorage,
+    CTImageStorage,
+    ExplicitVRLittleEndian,
+    generate_uid,
+)
+
+from otovox.core.anatomy import Side
+from otovox.core.case import Prediction
+from otovox.core.geometry import rotation_from_vector
+from otovox.core.landmarks import Landmarks
+from otovox.core.volume import Grid, LabelMap, Scan
+from otovox.errors import InputError, OutputError
+from otovox.formats import load_scan
+from otovox.formats.dicom_seg import write_dicom_seg
+from otovox.formats.dicom_source import source_headers
+from otovox.formats.dicom_sr import PRIVATE_SCHEME, CodedQuantity, private_code, write_dicom_sr
+from otovox.results.folder import read_result, write_results
+from otovox.results.schema import DICOM, FILES
+
+AXES = rotation_from_vector((0.3, -0.2, 0.5))
+COUNT, ROWS, COLUMNS = 12, 30, 28
+POINTS = Landmarks(
+    ("helicotrema", "oval_window", "round_window", "common_crus"),
+    np.array([[1.25, 2.5, 3.5], [4.0, 5.0, -6.5], [np.nan] * 3, [0.0, 0, 0]]),
+)
+
+
+@pytest.fixture
+def series(tmp_path: Path) -> Path:
+    """An oblique CT series with all that DICOM demands of one, its files in no order."""
+    folder = tmp_path / "series"
+    folder.mkdir()
+    study, uid, frame = generate_uid(), generate_uid(), generate_uid()
+    rng = np.random.default_rng(1)
+    for number in rng.permutation(COUNT):
+        meta = FileMetaDataset()
+        meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        meta.MediaStorageSOPClassUID = CTImageStorage
+        meta.MediaStorageSOPInstanceUID = generate_uid()
+        data = pydicom.Dataset()
+        data.file_meta = meta
+        data.SOPClassUID, data.SOPInstanceUID = CTImageStorage, meta.MediaStorageSOPInstanceUID
+        data.PatientID, data.PatientName, data.PatientBirthDate = "p1", "Doe^Jane", ""
+        data.PatientSex, data.AccessionNumber, data.StudyID = "", "", ""
+        data.StudyDate, data.StudyTime, data.ReferringPhysicianName = "", "", ""
+        data.StudyInstanceUID, data.SeriesInstanceUID, data.FrameOfReferenceUID = study, uid, frame
+        data.PositionReferenceIndicator = ""
+        data.Modality, data.SeriesNumber, data.InstanceNumber = "CT", 3, int(number) + 1
+        data.ImagePositionPatient = [round(float(v), 6) for v in AXES[:, 2] * number * 0.8]
+        data.ImageOrientationPatient = [round(float(v), 6) for v in [*AXES[:, 0], *AXES[:, 1]]]
+        data.PixelSpacing, data.SliceThickness = [0.5, 0.4], 0.8
+        data.Rows, data.Columns = ROWS, COLUMNS
+        data.BitsAllocated, data.BitsStored, data.HighBit = 16, 16, 15
+        data.PixelRepresentation, data.SamplesPerPixel = 0, 1
+        data.PhotometricInterpretation = "MONOCHROME2"
+        data.RescaleSlope, data.RescaleIntercept = 1, -1024
+        data.PixelData = rng.integers(0, 4000, (ROWS, COLUMNS)).astype("<u2").tobytes()
+        data.save_as(folder / f"{generate_uid()}.dcm", enforce_file_format=True)
+    return folder
+
+
+def labels_on(grid: Grid, *sides: Side) -> LabelMap:
+    values = np.zeros(grid.shape, np.uint8)
+    for side in sides:
+        first = 3 * side.label
+        values[first : first + 2, 5:9, first : first + 3] = side.label
+    return LabelMap(values, grid)
+
+
+def test_headers_are_found_again_in_order(series: Path) -> None:
+    scan = load_scan(series)
+    headers = source_headers(scan)
+    for number, header in enumerate(headers):
+        np.testing.assert_allclose(
+            header.ImagePositionPatient, scan.grid.to_mm((0, 0, number)), atol=1e-4
+        )
+    assert headers[0].PatientID == "p1"
+    next(series.iterdir()).unlink()
+    with pytest.raises(InputError, match="no longer holds"):
+        source_headers(scan)
+
+
+def test_segments_lie_where_the_labels_do(series: Path, tmp_path: Path) -> None:
+    scan = load_scan(series)
+    labels = labels_on(scan.grid, *Side)
+    write_dicom_seg(tmp_path / "segmentation.dcm", labels, scan)
+    found = hd.seg.segread(tmp_path / "segmentation.dcm")
+    assert found.StudyInstanceUID == source_headers(scan)[0].StudyInstanceUID
+    assert {uid for _, _, uid in found.get_source_image_uids()} <= {
+        header.SOPInstanceUID for header in source_headers(scan)
+    }
+    volume = found.get_volume(combine_segments=True)
+    for side in Side:
+        # Through the files' own geometry, whatever their order of axes.
+        here = np.argwhere(volume.array == side.label)
+        there = np.argwhere(labels.values == side.label)
+        placed = volume.map_indices_to_reference(here)
+        wanted = scan.grid.to_mm(there)
+        order, other = np.lexsort(placed.round(3).T), np.lexsort(wanted.round(3).T)
+        np.testing.assert_allclose(placed[order], wanted[other], atol=1e-3)
+
+
+def test_segments_are_named_and_coded(series: Path, tmp_path: Path) -> None:
+    scan = load_scan(series)
+    write_dicom_seg(tmp_path / "a.dcm", labels_on(scan.grid, Side.LEFT), scan)
+    segment = pydicom.dcmread(tmp_path / "a.dcm").SegmentSequence[0]
+    assert segment.SegmentLabel == "Left bony labyrinth"
+    assert segment.SegmentAlgorithmType == "AUTOMATIC"
+    kind = segment.SegmentedPropertyTypeCodeSequence[0]
+    assert (kind.CodeValue, kind.CodingSchemeDesignator) == ("279727008", "SCT")
+    assert kind.SegmentedPropertyTypeModifierCodeSequence[0].CodeValue == "7771000"
+
+
+def items(node: pydicom.Dataset) -> Iterator[pydicom.Dataset]:
+    """All content items below a node."""
+    for item in node.get("ContentSequence", ()):
+        yield item
+        yield from items(item)
+
+
+def test_points_and_measurements_come_back(series: Path, tmp_path: Path) -> None:
+    scan = load_scan(series)
+    told = [
+        CodedQuantity("labyrinth_volume", 241.5, "mm3", (140.0, 265.0, "71 ears")),
+        CodedQuantity("helicotrema_to_oval_window", 7.125, "mm"),
+        CodedQuantity("turns", 2.6, ""),
+    ]
+    path = tmp_path / "measurements.dcm"
+    write_dicom_sr(path, scan, landmarks={Side.RIGHT: POINTS}, quantities={Side.RIGHT: told})
+    report = hd.sr.srread(path)
+    assert report.SOPClassUID == Comprehensive3DSRStorage
+    assert report.ContentTemplateSequence[0].TemplateIdentifier == "1500"
+    content = report.content
+    assert isinstance(content, hd.sr.MeasurementReport)
+    points = content.get_planar_roi_measurement_groups()
+    placed = {
+        group.tracking_identifier: group.roi.value[0].tolist() for group in points if group.roi
+    }
+    assert placed == {"right/helicotrema": [1.25, 2.5, 3.5], "right/oval_window": [4, 5, -6.5]}
+    frames = {group.roi.frame_of_reference_uid for group in points if group.roi}
+    assert frames == {source_headers(scan)[0].FrameOfReferenceUID}
+    (group,) = content.get_image_measurement_groups()
+    values = {m.name.meaning: (m.value, m.unit.value) for m in group.get_measurements()}
+    assert values == {
+        "Volume": (241.5, "mm3"),
+        "helicotrema to oval window": (7.125, "mm"),
+        "turns": (2.6, "1"),
+    }
+    codes = [item.ConceptNameCodeSequence[0] for item in items(pydicom.dcmread(path))]
+    private = [code for code in codes if code.CodingSchemeDesignator == PRIVATE_SCHEME]
+    assert {code.CodeValue for code in private} == {"turns", "helicotre-85128c"}
+    assert "71 ears" in str(pydicom.dcmread(path))
+    (site,) = group.finding_sites
+    (modifier,) = site.ContentSequence
+    assert modifier.ConceptCodeSequence[0].CodeValue == "24028007"
+
+
+def test_nothing_to_tell_and_other_scans_are_refused(series: Path, tmp_path: Path) -> None:
+    scan = load_scan(series)
+    with pytest.raises(OutputError, match="no labyrinth"):
+        write_dicom_seg(tmp_path / "a.dcm", labels_on(scan.grid), scan)
+    with pytest.raises(OutputError, match="nothing to report"):
+        write_dicom_sr(tmp_path / "a.dcm", scan, landmarks={}, quantities={})
+    plain = Scan(scan.values, scan.grid, "plain", "plain.nii.gz")
+    with pytest.raises(InputError, match="not read from a DICOM series"):
+        write_dicom_seg(tmp_path / "a.dcm", labels_on(scan.grid, Side.LEFT), plain)
+
+
+def test_results_of_a_dicom_scan_hold_dicom(
+    series: Path, tmp_path: Path, predict: Callable[..., Prediction], monkeypatch
+) -> None:
+    """With headers that lack something, everything else is written, and the lack is told."""
+    monkeypatch.setattr("otovox.results.overview.overview", lambda _, to: to.write_bytes(b"png"))
+    scan = load_scan(series)
+    for folder, whole in ((tmp_path / "a", True), (tmp_path / "b", False)):
+        if not whole:
+            for path in series.iterdir():
+                data = pydicom.dcmread(path)
+                del data.FrameOfReferenceUID
+                data.save_as(path)
+        write_results(predict(scan, (Side.LEFT,)), folder)
+        result = read_result(folder / "result.json")
+        held = {path.name for path in folder.glob("*.dcm")}
+        assert held == ({FILES[name] for name in DICOM} if whole else set())
+        assert (set(DICOM) <= set(result.files)) == whole
+        assert any("no DICOM results" in text for text in result.warnings) != whole
+    report = hd.sr.srread(tmp_path / "a" / FILES["dicom_report"])
+    content = report.content
+    assert isinstance(content, hd.sr.MeasurementReport)
+    (group,) = content.get_volumetric_roi_measurement_groups()
+    assert group.get_measurements()[0].value == 200
+
+
+def test_headers_that_lack_something_are_told(series: Path, tmp_path: Path) -> None:
+    for path in series.iterdir():
+        data = pydicom.dcmread(path)
+        del data.FrameOfReferenceUID
+        data.save_as(path)
+    scan = load_scan(series)
+    with pytest.raises(InputError, match="lack FrameOfReferenceUID"):
+        write_dicom_seg(tmp_path / "a.dcm", labels_on(scan.grid, Side.LEFT), scan)
+    with pytest.raises(InputError, match="lack FrameOfReferenceUID"):
+        write_dicom_sr(tmp_path / "a.dcm", scan, landmarks={}, quantities={})
+    assert not list(tmp_path.glob("*.dcm"))
+
+
+def test_the_report_points_to_the_segment_of_its_ear(series: Path, tmp_path: Path) -> None:
+    scan = load_scan(series)
+    written = write_dicom_seg(tmp_path / "s.dcm", labels_on(scan.grid, *Side), scan)
+    told = [CodedQuantity("helicotrema_to_oval_window", 7.125, "mm")]
+    path = tmp_path / "r.dcm"
+    quantities = {Side.LEFT: told}
+    write_dicom_sr(path, scan, landmarks={}, quantities=quantities, segmentation=written)
+    content = hd.sr.srread(path).content
+    assert isinstance(content, hd.sr.MeasurementReport)
+    (group,) = content.get_volumetric_roi_measurement_groups()
+    segment = group.referenced_segment
+    assert segment is not None
+    assert segment.referenced_segment_numbers == [2]
+    file = pydicom.dcmread(tmp_path / "s.dcm")
+    assert segment.referenced_sop_instance_uid == file.SOPInstanceUID
+    assert group.get_measurements()[0].value == 7.125
+
+
+def test_a_changed_series_is_not_referred_to(series: Path, tmp_path: Path) -> None:
+    scan = load_scan(series)
+    for path in series.iterdir():
+        data = pydicom.dcmread(path)
+        data.ImagePositionPatient = [v + 1 for v in data.ImagePositionPatient]
+        data.save_as(path)
+    with pytest.raises(InputError, match="no longer holds"):
+        write_dicom_seg(tmp_path / "a.dcm", labels_on(scan.grid, Side.LEFT), scan)
+
+
+def test_private_codes_are_short_and_apart() -> None:
+    names = ("turns", "helicotrema_to_oval_window", "helicotrema_to_round_window")
+    values = [private_code(name)[0] for name in names]
+    assert values[0] == "turns"
+    assert len(set(values)) == len(names)
+    assert all(len(value) <= 16 for value in values)

@@ -1,0 +1,134 @@
+"""Training: a killed run ends where an unbroken one does."""
+
+import platform
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from otovox.config.training import load_preset
+from otovox.errors import ConfigError
+from otovox.learning.bundle import load_bundle
+
+pytestmark = pytest.mark.filterwarnings("ignore::Warning:lightning", "ignore::UserWarning:torch")
+
+
+class Noise(torch.utils.data.Dataset):
+    """Random chunks: the same number gives the same chunk."""
+
+    def __init__(self, size: int, shape: tuple[int, int, int], landmarks: int) -> None:
+        self.size, self.shape, self.landmarks = size, shape, landmarks
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        rng = np.random.default_rng(index)
+        image = rng.standard_normal((1, *self.shape)).astype(np.float32)
+        points = rng.uniform(2, min(self.shape) - 2, (self.landmarks, 3)).astype(np.float32)
+        return {
+            "image": torch.from_numpy(image),
+            "labels": torch.from_numpy((image > 1).astype(np.float32)),
+            "points": torch.from_numpy(points),
+        }
+
+
+def short(**changes):
+    config = load_preset("tiny")
+    optimiser = config.optimiser.model_copy(
+        update={
+            "total_iterations": 4,
+            "warmup_iterations": 1,
+            "plateau_iterations": 2,
+            "accumulation": 1,
+        }
+    )
+    data = config.data.model_copy(update={"shape": (16, 16, 16), "workers": 0})
+    return config.model_copy(
+        update={"optimiser": optimiser, "data": data, "validate_every": 2, **changes}
+    )
+
+
+@pytest.fixture
+def datasets():
+    config = short()
+    count = len(config.network.landmarks)
+    return Noise(1 << 30, config.data.shape, count), Noise(2, config.data.shape, count)
+
+
+def test_a_resumed_run_equals_an_unbroken_one(tmp_path, datasets):
+    from otovox.learning.training import Hardware, Run
+    from otovox.systems.dual_head.system import train_on
+
+    config = short()
+    run, broken = Run(hardware=Hardware("cpu")), tmp_path / "broken"
+    whole = train_on(datasets, config, tmp_path / "whole", origin={}, run=run)
+    train_on(datasets, config, broken, origin={}, run=replace(run, iterations=2))
+    resumed = train_on(datasets, config, broken, origin={}, run=run)
+    last = [
+        torch.load(tmp_path / name / "last.ckpt", weights_only=False)["current_model_state"]
+        for name in ("whole", "broken")
+    ]
+    for name, values in last[0].items():
+        torch.testing.assert_close(values, last[1][name], rtol=0, atol=1e-6)
+    assert whole.config == resumed.config
+    rows = (tmp_path / "broken" / "validation.csv").read_text().splitlines()
+    assert [row.split(",")[0] for row in rows[1:]] == ["2", "4"]
+
+
+def test_the_bundle_of_a_run_can_be_loaded(tmp_path, datasets):
+    from otovox.learning.training import Hardware, Run
+    from otovox.systems.dual_head.system import train_on
+
+    run = Run(hardware=Hardware("cpu"), iterations=2)
+    bundle = train_on(datasets, short(), tmp_path, origin={}, run=run)
+    again = load_bundle(tmp_path / "model")
+    assert again.sha256 == bundle.sha256
+    assert again.facts["iteration"] == 2
+    assert again.network()(torch.zeros(1, 1, 16, 16, 16)).heatmaps is not None
+
+
+@pytest.mark.parametrize(("devices", "one"), [("auto", "1"), ("1", "1"), ("2,", "2,")])
+def test_one_device_of_those_that_are_there(devices, one):
+    from otovox.learning.training import Hardware
+
+    assert Hardware("gpu", devices).alone().devices == one
+
+
+@pytest.mark.parametrize(("devices", "nodes"), [("2", 1), ("0,1", 1), ("-1", 1), ("1", 2)])
+def test_several_devices_are_refused_where_one_trains(devices, nodes):
+    from otovox.learning.training import Hardware
+
+    with pytest.raises(ConfigError, match="one device"):
+        Hardware("gpu", devices, nodes).alone()
+
+
+def test_other_systems_need_a_data_set(tmp_path):
+    from otovox.learning.training import Run
+    from otovox.systems.dual_head.system import train_on_phantoms
+
+    with pytest.raises(ConfigError, match="--data"):
+        train_on_phantoms(load_preset("autocasnet-unet"), tmp_path / "run", run=Run())
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="others are left alone")
+def test_freed_memory_is_asked_for_once():
+    pages = """
+import resource, numpy as np
+from otovox.learning.training import keep_freed_memory
+count = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+touched = []
+for _ in range(2):
+    before = count()
+    for _ in range(10): np.ones(4_000_000)
+    touched.append(count() - before)
+    keep_freed_memory()
+    np.ones(4_000_000)
+print(*touched)
+"""
+    done = subprocess.run([sys.executable, "-c", pages], capture_output=True, text=True, check=True)
+    before, after = (int(word) for word in done.stdout.split())
+    assert after < before / 5
