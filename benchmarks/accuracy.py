@@ -25,7 +25,7 @@ from otovox.evaluation.scores import (
     write_statistics,
 )
 from otovox.inference.ears import open_analyzer
-from otovox.phantom import make_case
+from otovox.phantom.cases import make_case
 
 #: Training draws anatomies from seed 0 on, validation from 900,000 on.
 FIRST_SEED = 5_000

@@ -26,7 +26,8 @@ from otovox.evaluation.figures import reliability_diagram, roc_curves, uncertain
 from otovox.evaluation.scores import score_case
 from otovox.inference.ears import Analyzer, open_analyzer
 from otovox.inference.unusual import TITLES, Flag, save_flags, scores
-from otovox.phantom import DIAGNOSES, make_case
+from otovox.phantom.cases import make_case
+from otovox.phantom.disease import DIAGNOSES
 
 #: No training or validation sample, and no other benchmark, uses these.
 FIRST_SEED = {"calibration": 8_000, "test": 8_500}

@@ -28,7 +28,7 @@ from otovox.evaluation.figures import levels
 from otovox.evaluation.lim_tables import OURS, printed
 from otovox.evaluation.statistics import compare
 from otovox.evaluation.stebani_tables import markdown, published, read_scores
-from otovox.experiments.studies import load_study
+from otovox.experiments.studies.plans import load_study
 from otovox.experiments.studies.report import paired, runs_markdown
 from otovox.experiments.studies.running import read_study
 from otovox.imaging.metrics import Rates

@@ -19,7 +19,7 @@ from accuracy import processor
 from speed import measured
 
 from otovox.config.training import TrainConfig
-from otovox.experiments.studies import load_study, settings_of
+from otovox.experiments.studies.plans import load_study, settings_of
 from otovox.learning.bundle import load_bundle
 from otovox.systems.networks import build
 
@@ -27,7 +27,7 @@ LOOK = """
 import sys, tempfile, time
 from pathlib import Path
 from otovox.learning.bundle import load_bundle
-from otovox.formats import load_scan
+from otovox.formats.scans import load_scan
 from otovox.systems.registry import system_of
 bundle, seen = load_bundle(sys.argv[1]), load_scan(sys.argv[2])
 look = system_of(bundle.config).opened(bundle, device="torch", threads=1)

@@ -21,7 +21,7 @@ from otovox.core.anatomy import LANDMARK_NAMES, Side
 from otovox.core.geometry import FloatArray, Pose, fit_pose
 from otovox.core.landmarks import Landmarks
 from otovox.core.volume import Grid, Scan
-from otovox.measure import Cochlea, measure_cochlea
+from otovox.measure.cochlea import Cochlea, measure_cochlea
 from otovox.phantom.bone import render
 from otovox.phantom.cache import MIDDLE_MM
 from otovox.phantom.canvas import Canvas

@@ -17,7 +17,7 @@ import numpy as np
 from otovox.core.anatomy import Side
 from otovox.core.case import Prediction
 from otovox.core.volume import Scan
-from otovox.formats import load_scan
+from otovox.formats.scans import load_scan
 from otovox.inference.ears import open_analyzer
 
 #: LPS mm: labyrinth centre, helicotrema, oval window.

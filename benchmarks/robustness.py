@@ -14,7 +14,9 @@ import numpy as np
 
 from otovox.evaluation.scores import EarScore, score_case
 from otovox.inference.ears import open_analyzer
-from otovox.phantom import DIAGNOSES, SCANNERS, make_case
+from otovox.phantom.cases import make_case
+from otovox.phantom.disease import DIAGNOSES
+from otovox.phantom.scanner import SCANNERS
 
 #: No training or validation sample, and no other benchmark, uses these.
 FIRST_SEED = 7_000

@@ -31,7 +31,7 @@ print({"anatomy_s": round(first, 2), "ear_chunks_per_s": round(1 / ear, 1)})
 
 CASE = """
 import time
-from otovox.phantom import make_case
+from otovox.phantom.cases import make_case
 start = time.perf_counter(); case = make_case(1, scanner=SCANNER, kind=KIND)
 print({"seconds": round(time.perf_counter() - start, 1), "shape": case.scan.grid.shape})
 """

@@ -14,7 +14,7 @@ from otovox.core.case import Case, EarPrediction, Prediction
 from otovox.core.geometry import affine_from, mean_pose
 from otovox.core.landmarks import Landmarks
 from otovox.core.volume import Grid, LabelMap, Scan
-from otovox.dataset import Entry, add_case, start_dataset
+from otovox.dataset.layout import Entry, add_case, start_dataset
 from otovox.results.folder import write_results
 
 #: Of the scans that `write_scan` makes.

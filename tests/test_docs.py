@@ -119,7 +119,12 @@ def test_every_point_of_the_papers_has_its_row(page: str, letter: str, count: in
     known = "\n".join(path.read_text("utf-8") for path in tests.rglob("*.py"))
     for name, row in rows:
         for file in re.findall(r"`([\w/-]+\.(?:py|toml))`", row):
-            places = (source / file, source / "config" / "presets" / file, tests / file, ROOT / file)
+            places = (
+                source / file,
+                source / "config" / "presets" / file,
+                tests / file,
+                ROOT / file,
+            )
             assert any(place.is_file() for place in places), f"{name}: {file}"
         for test in re.findall(r"`(test_\w+)`", row):
             assert f"def {test}(" in known, f"{name}: {test}"

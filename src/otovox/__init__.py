@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from otovox.core.landmarks import Landmarks
     from otovox.core.volume import Grid, LabelMap, Scan
     from otovox.errors import OtovoxError
-    from otovox.formats import load_scan
+    from otovox.formats.scans import load_scan
 
 __all__ = [
     "Case",
@@ -49,7 +49,7 @@ _HOMES = {
     "Scan": "core.volume",
     "Side": "core.anatomy",
     "analyze": "analysis.scan",
-    "load_scan": "formats",
+    "load_scan": "formats.scans",
 }
 
 

@@ -9,10 +9,11 @@ from otovox.core.anatomy import Side
 from otovox.core.case import Case
 from otovox.core.geometry import affine_from
 from otovox.core.volume import Grid, LabelMap, Scan
-from otovox.dataset import Entry, add_case, read_index, start_dataset
 from otovox.dataset.contrast_matching import bring_into_range, own_scaling
+from otovox.dataset.layout import Entry, add_case, read_index, start_dataset
 from otovox.errors import ConfigError, InputError
-from otovox.formats import load_scan, save_volume
+from otovox.formats.images import save_volume
+from otovox.formats.scans import load_scan
 from otovox.imaging.intensity import Histogram, histogram
 
 GRID = Grid((24, 24, 24), affine_from(np.eye(3), np.zeros(3)))

@@ -13,23 +13,22 @@ from otovox.core.case import Case
 from otovox.core.geometry import mean_pose
 from otovox.core.landmarks import Landmarks
 from otovox.core.volume import Grid, LabelMap, Scan
-from otovox.dataset import (
+from otovox.dataset.checks import check_dataset
+from otovox.dataset.importers import import_release, load_recipe, read_sides, recipe_names
+from otovox.dataset.layout import (
     Entry,
     add_case,
-    check_dataset,
-    import_release,
     load_case,
     read_index,
-    recipe_names,
     split_by_patient,
     start_dataset,
     write_index,
 )
-from otovox.dataset.importers import load_recipe, read_sides
 from otovox.dataset.points import read_points
 from otovox.errors import ConfigError, InputError, OutputError
 from otovox.evaluation.dataset_summary import normalisation, summarise
-from otovox.formats import save_label_map, save_volume, write_markups
+from otovox.formats.images import save_label_map, save_volume
+from otovox.formats.markups import write_markups
 
 GRID = Grid.centred((10, -20, 30), (48, 56, 50), spacing_mm=0.4)
 

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from otovox.cli import app as cli
 from otovox.core.case import Prediction
-from otovox.dataset import read_index, write_index
+from otovox.dataset.layout import read_index, write_index
 from otovox.evaluation.error_pictures import Panel
 from otovox.evaluation.report import compare_systems, evaluate
 

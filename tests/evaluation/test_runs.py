@@ -9,7 +9,7 @@ from otovox.core.anatomy import Side
 from otovox.core.case import Prediction
 from otovox.core.geometry import affine_from
 from otovox.core.volume import Grid, Scan
-from otovox.dataset import Entry
+from otovox.dataset.layout import Entry
 from otovox.errors import InputError
 from otovox.evaluation.runs import folds_of, load_prediction, score_runs, set_name
 

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from learning.test_training_data import a_case
 from otovox.cli.app import app
-from otovox.dataset import Entry, add_case, read_index, start_dataset
+from otovox.dataset.layout import Entry, add_case, read_index, start_dataset
 from otovox.errors import ConfigError, InputError
 from otovox.experiments.cross_validation import draw_folds, keep_folds
 from otovox.learning.bundle import load_bundle

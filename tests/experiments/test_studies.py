@@ -14,12 +14,19 @@ from experiments.test_cross_validation import SETTINGS
 from learning.test_training_data import a_case
 from otovox.cli.app import app
 from otovox.config.training import SCHEDULES, TrainConfig, load_preset, preset_names
-from otovox.dataset import Entry, add_case, start_dataset
+from otovox.dataset.layout import Entry, add_case, start_dataset
 from otovox.errors import ConfigError, InputError
 from otovox.evaluation.statistics import holm
-from otovox.experiments.studies import KINDS, load_scale, load_study, settings_of, study_names
 from otovox.experiments.studies.estimate import cost
-from otovox.experiments.studies.plans import laid_over, settled
+from otovox.experiments.studies.plans import (
+    KINDS,
+    laid_over,
+    load_scale,
+    load_study,
+    settings_of,
+    settled,
+    study_names,
+)
 from otovox.experiments.studies.report import TESTS, VALIDATION, runs_table, write_report
 
 pytestmark = pytest.mark.filterwarnings("ignore::Warning:lightning", "ignore::UserWarning:torch")

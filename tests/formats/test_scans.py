@@ -18,17 +18,10 @@ from otovox.core.geometry import rotation_from_vector
 from otovox.core.landmarks import Landmarks
 from otovox.core.volume import Grid, LabelMap
 from otovox.errors import InputError, OutputError
-from otovox.formats import (
-    find_scans,
-    load_label_map,
-    load_scan,
-    read_markups,
-    save_label_map,
-    save_volume,
-    scan_name,
-    write_markups,
-    write_stl,
-)
+from otovox.formats.images import load_label_map, save_label_map, save_volume, scan_name
+from otovox.formats.markups import read_markups, write_markups
+from otovox.formats.meshes import write_stl
+from otovox.formats.scans import find_scans, load_scan
 from otovox.formats.writing import replacing, replacing_folder
 
 CUBE = [

@@ -14,14 +14,14 @@ from otovox.cli.app import app
 from otovox.core.anatomy import LANDMARK_NAMES, Side
 from otovox.core.geometry import random_rotation
 from otovox.core.volume import Grid, Scan
-from otovox.dataset import write_case
-from otovox.formats import load_scan
+from otovox.dataset.layout import write_case
+from otovox.formats.scans import load_scan
 from otovox.imaging.metrics import dice
 from otovox.imaging.resample import resample
 from otovox.inference.confidence import REVIEW_CONFIDENCE
 from otovox.inference.ears import TTA, open_analyzer
 from otovox.inference.unusual import Flag
-from otovox.phantom import make_case
+from otovox.phantom.cases import make_case
 from otovox.results.schema import describe
 
 #: Permutations and signs of the axes: the 48 ways in which a file may store the same scan.

@@ -10,7 +10,7 @@ from otovox.core.anatomy import LANDMARK_NAMES, Side
 from otovox.core.case import Case
 from otovox.core.landmarks import Landmarks
 from otovox.core.volume import Grid, LabelMap, Scan
-from otovox.dataset import Entry, add_case, read_index, start_dataset
+from otovox.dataset.layout import Entry, add_case, read_index, start_dataset
 from otovox.dataset.prepared import Prepared, prepare, working_grid
 from otovox.errors import InputError
 from otovox.imaging.intensity import Statistics, statistics

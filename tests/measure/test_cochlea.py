@@ -13,7 +13,8 @@ from otovox.core.anatomy import LANDMARK_NAMES, Side
 from otovox.core.geometry import FloatArray, Pose, fit_pose, mean_pose, random_rotation, unit
 from otovox.core.landmarks import Landmarks
 from otovox.core.volume import Grid
-from otovox.measure import FORMULAS, Cochlea, measure_cochlea
+from otovox.measure.cochlea import Cochlea, measure_cochlea
+from otovox.measure.duct import FORMULAS
 from otovox.measure.frame import cochlear_frame
 from otovox.phantom.canvas import Canvas, occupancy
 from otovox.phantom.disease import malformed

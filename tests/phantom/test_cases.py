@@ -11,10 +11,11 @@ from otovox.core.anatomy import CANONICAL_MM, LANDMARK_NAMES, POSE_NAMES, Side
 from otovox.core.geometry import Pose, mean_pose
 from otovox.core.volume import Grid
 from otovox.errors import ConfigError
-from otovox.phantom import DIAGNOSES, make_case
 from otovox.phantom.bone import render
 from otovox.phantom.cache import MIDDLE_MM, load_anatomy
 from otovox.phantom.canvas import Canvas, occupancy
+from otovox.phantom.cases import make_case
+from otovox.phantom.disease import DIAGNOSES
 from otovox.phantom.head import render_head
 from otovox.phantom.labyrinth import (
     SPIRAL_MEAN,

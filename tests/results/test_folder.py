@@ -16,7 +16,8 @@ from otovox.core.case import Prediction
 from otovox.core.geometry import affine_from, random_rotation
 from otovox.core.volume import Grid, LabelMap, Scan
 from otovox.errors import InputError, OutputError
-from otovox.formats import read_markups, read_segments
+from otovox.formats.markups import read_markups
+from otovox.formats.segments import read_segments
 from otovox.results import folder as report
 from otovox.results.folder import read_result, summary_table, write_results
 from otovox.results.schema import DICOM, FILES, describe

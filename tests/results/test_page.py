@@ -13,7 +13,7 @@ import pytest
 from otovox.analysis.cohort_page import write_cohort_page
 from otovox.analysis.scan import Job, Outcome, Status
 from otovox.core.case import Prediction
-from otovox.formats import load_scan
+from otovox.formats.scans import load_scan
 from otovox.measure.measurements import Measurement
 from otovox.measure.quantities import Norm
 from otovox.results.page import key_figures, number, verdict, write_page

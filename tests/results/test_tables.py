@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from otovox.formats import load_scan
+from otovox.formats.scans import load_scan
 from otovox.measure.measurements import Measurement
 from otovox.measure.quantities import Norm
 from otovox.results.schema import ResultFile, describe

@@ -9,7 +9,7 @@ import torch
 
 from otovox.config.training import TrainConfig, config_from, load_preset
 from otovox.core.volume import Grid, Scan
-from otovox.dataset import Entry
+from otovox.dataset.layout import Entry
 from otovox.dataset.prepared import Prepared
 from otovox.errors import ConfigError
 from otovox.imaging.components import main_piece

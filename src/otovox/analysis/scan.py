@@ -21,7 +21,9 @@ from otovox.analysis.summary import Row, rows_of
 from otovox.core.case import Prediction
 from otovox.core.volume import Scan
 from otovox.errors import InputError, OtovoxError
-from otovox.formats import find_scans, fingerprint, load_scan, scan_name
+from otovox.formats.fingerprint import fingerprint
+from otovox.formats.images import scan_name
+from otovox.formats.scans import find_scans, load_scan
 from otovox.formats.writing import make_folder
 from otovox.learning.bundle import embedded, load_bundle
 from otovox.results.folder import read_result, write_results

@@ -122,8 +122,8 @@ def phantom(
     diagnosis: Diagnosis = "healthy",
 ) -> None:
     """Render synthetic temporal bones or heads, with their truth, as a data set."""
-    from otovox.dataset import Entry, add_case, start_dataset
-    from otovox.phantom import case_name, check_case, make_case
+    from otovox.dataset.layout import Entry, add_case, start_dataset
+    from otovox.phantom.cases import case_name, check_case, make_case
 
     check_case(kind=kind, scanner=scanner, diagnosis=diagnosis)
     there = {e.case for e in start_dataset(output, name="phantom", source="otovox phantom")}
@@ -144,8 +144,8 @@ def demo(output: Output, seed: Seed = 0) -> None:
     """Render a phantom head, analyse it, and compare with its truth."""
     from otovox.analysis import cohort
     from otovox.analysis import scan as analysis
-    from otovox.dataset import write_case
-    from otovox.phantom import make_case
+    from otovox.dataset.layout import write_case
+    from otovox.phantom.cases import make_case
 
     typer.echo(f"Rendering a phantom head from seed {seed} ...")
     case = make_case(seed, kind="head", scanner="msct")

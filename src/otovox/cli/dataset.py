@@ -66,7 +66,7 @@ def list_() -> None:
 @refusals
 def check(folder: Folder) -> None:
     """Find what is wrong: files, grids, sides, landmarks, doubles, leaks between splits."""
-    from otovox.dataset import check_dataset
+    from otovox.dataset.checks import check_dataset
 
     serious = minor = 0
     for finding in check_dataset(folder):
@@ -81,7 +81,7 @@ def check(folder: Folder) -> None:
 @refusals
 def split(folder: Folder, validation: Validation = 5, test: Test = 0, seed: Seed = 0) -> None:
     """Draw patients for validation and test; the rest trains."""
-    from otovox.dataset import read_index, split_by_patient, write_index
+    from otovox.dataset.layout import read_index, split_by_patient, write_index
 
     entries = split_by_patient(read_index(folder), validation=validation, test=test, seed=seed)
     write_index(folder, entries)

@@ -74,7 +74,7 @@ def run(
     estimate: Estimated = True,
 ) -> None:
     """Train and predict every fold of every run; what is done is kept."""
-    from otovox.dataset import read_index
+    from otovox.dataset.layout import read_index
     from otovox.experiments.predict import Plan
     from otovox.experiments.studies import running
     from otovox.workers import Workers

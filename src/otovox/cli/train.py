@@ -127,7 +127,7 @@ def _training():
 
 def _folds(dataset: Path, output: Path, how: tuple[int, int, int]) -> None:
     """Draw the folds and write them down."""
-    from otovox.dataset import read_index
+    from otovox.dataset.layout import read_index
     from otovox.experiments.cross_validation import draw_folds, keep_folds
 
     folds, validation, seed = how

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from otovox.dataset import Entry
+from otovox.dataset.layout import Entry
 from otovox.errors import ConfigError
-from otovox.formats import load_scan
+from otovox.formats.scans import load_scan
 from otovox.imaging.intensity import (
     Histogram,
     Scaling,

@@ -20,8 +20,8 @@ from otovox.core.volume import LabelMap, Scan
 from otovox.dataset.layout import Entry, add_case, start_dataset
 from otovox.dataset.points import Points, read_points
 from otovox.errors import ConfigError, InputError, OtovoxError
-from otovox.formats import load_label_map, load_scan
-from otovox.formats.images import segment_values
+from otovox.formats.images import load_label_map, segment_values
+from otovox.formats.scans import load_scan
 from otovox.imaging.resample import resample
 
 

@@ -15,14 +15,9 @@ from otovox.core.case import Case
 from otovox.core.landmarks import Landmarks
 from otovox.core.volume import LabelMap, Scan
 from otovox.errors import InputError, OutputError
-from otovox.formats import (
-    load_label_map,
-    load_scan,
-    read_markups,
-    save_label_map,
-    save_volume,
-    write_markups,
-)
+from otovox.formats.images import load_label_map, save_label_map, save_volume
+from otovox.formats.markups import read_markups, write_markups
+from otovox.formats.scans import load_scan
 from otovox.formats.writing import make_folder, replacing
 
 SCHEMA_VERSION = "1.0"

@@ -10,7 +10,7 @@ import numpy as np
 from otovox.core.geometry import FloatArray
 from otovox.core.volume import Grid
 from otovox.errors import InputError
-from otovox.formats import read_markups
+from otovox.formats.markups import read_markups
 
 #: How a file holds its points: 3D Slicer Markups; lists of named xyz_position and ijk_position as
 #: in the companion data of Stebani et al., of which the first or the second is used; text.

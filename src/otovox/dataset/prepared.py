@@ -12,7 +12,7 @@ from otovox.core.anatomy import Side
 from otovox.core.case import Case
 from otovox.core.geometry import FloatArray
 from otovox.core.volume import Grid
-from otovox.dataset import Entry, load_case
+from otovox.dataset.layout import Entry, load_case
 from otovox.formats.fingerprint import fingerprint
 from otovox.formats.writing import replacing_folder
 from otovox.imaging.resample import resample

@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from otovox.core.anatomy import Side
 from otovox.core.case import Case
-from otovox.dataset import Entry, load_case, read_index
+from otovox.dataset.layout import Entry, load_case, read_index
 from otovox.formats.writing import replacing
 
 #: Widths of the bone looked at around the labyrinth, mm: chosen, within the otic capsule.

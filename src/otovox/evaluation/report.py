@@ -10,7 +10,7 @@ import pandas as pd
 from otovox.core.anatomy import LANDMARK_NAMES, Side
 from otovox.core.geometry import mean_pose
 from otovox.core.landmarks import Landmarks
-from otovox.dataset import load_case, read_index
+from otovox.dataset.layout import load_case, read_index
 from otovox.errors import InputError
 from otovox.evaluation.error_pictures import Panel, error_picture, nearest_the_mean
 from otovox.evaluation.figures import bars, learning_curves, uncertainty_scatter

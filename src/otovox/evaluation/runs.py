@@ -14,10 +14,10 @@ from otovox.core.case import Case, EarPrediction, Prediction
 from otovox.core.geometry import Pose
 from otovox.core.landmarks import Landmarks
 from otovox.core.volume import Scan
-from otovox.dataset import Entry, load_case, read_index
+from otovox.dataset.layout import Entry, load_case, read_index
 from otovox.errors import InputError
 from otovox.evaluation.scores import EarScore, extra_ears, score_case
-from otovox.formats import load_label_map
+from otovox.formats.images import load_label_map
 from otovox.imaging.metrics import in_voxels
 from otovox.results.folder import read_result
 from otovox.results.schema import FILES, RESULT, EarResult

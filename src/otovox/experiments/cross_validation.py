@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from otovox.config.training import TrainConfig, config_from
-from otovox.dataset import Entry, read_index, read_info
+from otovox.dataset.layout import Entry, read_index, read_info
 from otovox.dataset.prepared import Prepared, prepare
 from otovox.errors import ConfigError, InputError
 from otovox.formats.writing import make_folder, replacing

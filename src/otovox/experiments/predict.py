@@ -11,11 +11,13 @@ import numpy as np
 from otovox.core.anatomy import Side
 from otovox.core.case import Prediction
 from otovox.core.geometry import mean_pose
-from otovox.dataset import Entry, read_index
 from otovox.dataset.contrast_matching import bring_into_range, own_scaling
+from otovox.dataset.layout import Entry, read_index
 from otovox.errors import ConfigError
 from otovox.evaluation.figures import contrast_matching
-from otovox.formats import load_scan, save_label_map, save_volume, write_markups
+from otovox.formats.images import save_label_map, save_volume
+from otovox.formats.markups import write_markups
+from otovox.formats.scans import load_scan
 from otovox.formats.writing import make_folder, replacing_folder
 from otovox.imaging.intensity import Histogram, Scaling, Statistics
 from otovox.inference.single_ear import one_ear

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from otovox.core.anatomy import CANONICAL_MM
+from otovox.core.ear_statistics import statistics
 from otovox.core.geometry import FloatArray
 from otovox.core.landmarks import Landmarks
 from otovox.measure.tori import CANALS, Trace
-from otovox.phantom.labyrinth import statistics
 
 #: Distance between neighbouring points of a line, mm: chosen, below a lumen's radius.
 STEP_MM = 0.25
@@ -67,7 +67,7 @@ def mean_canal(name: str) -> Line:
     Args:
         name: of the canal.
 
-    Source: `phantom/statistics.json`, mean centreline of 21 points of 72 labyrinths.
+    Source: `core/ear_statistics.json`, mean centreline of 21 points of 72 labyrinths.
     """
     canal = statistics()["canals"][name]
     line = np.asarray(canal["centreline_mm"], dtype=float)

@@ -16,14 +16,9 @@ from otovox.core.case import EarPrediction
 from otovox.core.geometry import Pose
 from otovox.core.landmarks import Landmarks
 from otovox.core.volume import Grid, Probability
-from otovox.measure import (
-    Canals,
-    Cochlea,
-    Completeness,
-    measure_canals,
-    measure_cochlea,
-    score_completeness,
-)
+from otovox.measure.canals import Canals, measure_canals
+from otovox.measure.cochlea import Cochlea, measure_cochlea
+from otovox.measure.completeness import Completeness, score_completeness
 from otovox.measure.parts import STRUCTURES
 from otovox.measure.quantities import (
     CANAL_MEASURES,

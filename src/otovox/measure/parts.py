@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
 from otovox.core.anatomy import CANONICAL_MM, MODIOLAR_AXIS, Structure
+from otovox.core.ear_statistics import statistics
 from otovox.core.geometry import FloatArray, Pose, unit
 from otovox.core.landmarks import Landmarks
 from otovox.core.volume import Grid
@@ -21,7 +22,6 @@ from otovox.imaging.components import box_around, nearest, pieces
 from otovox.measure.courses import Course, follow_canal, follow_crus
 from otovox.measure.mean_ear import Line, Similarity, place_mean_ear, tangents
 from otovox.measure.tori import CANALS, Trace, sampler, trace_canal
-from otovox.phantom.labyrinth import statistics
 
 
 class Part(IntEnum):

@@ -6,8 +6,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from otovox.measure import CUT_OFFS, FORMULAS, NORMS, read_electrodes
-from otovox.measure.norms import WINDOWS_MM
+from otovox.measure.duct import FORMULAS
+from otovox.measure.electrodes import read_electrodes
+from otovox.measure.norms import CUT_OFFS, NORMS, WINDOWS_MM
 from otovox.measure.tori import CANALS
 
 Unit = Literal["mm", "mm3", "deg", "Hz", ""]

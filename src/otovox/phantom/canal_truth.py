@@ -9,9 +9,10 @@ modiolar axis at its first section.
 import numpy as np
 from numpy.typing import NDArray
 
+from otovox.core.ear_statistics import statistics
 from otovox.core.geometry import FloatArray, unit
 from otovox.phantom.canvas import FAR_MM, Canvas, Field
-from otovox.phantom.labyrinth import Labyrinth, Tube, paint, statistics
+from otovox.phantom.labyrinth import Labyrinth, Tube, paint
 
 #: Parts in the order of their values from 1 on, as in `measure.parts.Part`.
 PARTS = ("cochlea", "vestibule", "anterior", "posterior", "lateral", "crus")

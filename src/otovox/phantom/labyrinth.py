@@ -1,21 +1,19 @@
 """The shape of one inner ear: centrelines, radii, windows and landmarks in the canonical frame.
 
-The mean shape is that of 72 measured labyrinths (`statistics.json`); the cochlea's lateral wall
+The mean shape is that of 72 measured labyrinths (`ear_statistics.json`); the cochlea's lateral wall
 varies with the polynomial spiral model and its covariance; the rest varies by a smooth random
 deformation, canal tilts and lumen widths. Ranges are wider than measured on purpose: a network
 trained on too narrow a world fails on real ears.
 """
 
-import json
 from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from otovox.core.anatomy import MODIOLAR_AXIS
+from otovox.core.ear_statistics import statistics
 from otovox.core.geometry import FloatArray, rotation_from_vector, unit
 from otovox.core.landmarks import Landmarks
 from otovox.phantom.canvas import Canvas, Field, smooth_union
@@ -71,12 +69,6 @@ SPIRAL_CORRELATION = np.array(
 STEP_MM = 0.12
 #: Width of the fillet where canals, cochlea and vestibule meet, mm: chosen, not measured.
 FILLET_MM = 0.5
-
-
-@cache
-def statistics() -> dict[str, Any]:
-    """The measured mean shape (see `statistics.json`)."""
-    return json.loads((files("otovox.phantom") / "statistics.json").read_text())
 
 
 @dataclass(frozen=True, eq=False)

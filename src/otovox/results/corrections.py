@@ -16,11 +16,12 @@ from otovox.core.anatomy import LANDMARK_NAMES, Side
 from otovox.core.case import Case
 from otovox.core.landmarks import Landmarks
 from otovox.core.volume import LabelMap, Scan
-from otovox.dataset import Entry, add_case, read_index, start_dataset
 from otovox.dataset.checks import USUAL_MM3
+from otovox.dataset.layout import Entry, add_case, read_index, start_dataset
 from otovox.errors import InputError
-from otovox.formats import find_scans, load_label_map, load_scan, scan_name
+from otovox.formats.images import load_label_map, scan_name
 from otovox.formats.markups import read_landmarks
+from otovox.formats.scans import find_scans, load_scan
 from otovox.formats.segments import read_segments
 from otovox.imaging.resample import resample
 from otovox.results.folder import read_result

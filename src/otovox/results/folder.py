@@ -11,21 +11,13 @@ from otovox.core.anatomy import LANDMARKS, Side
 from otovox.core.case import Prediction
 from otovox.core.landmarks import Landmarks
 from otovox.errors import InputError, OutputError
-from otovox.formats import (
-    CodedQuantity,
-    save_label_map,
-    save_volume,
-    write_curves,
-    write_dicom_seg,
-    write_dicom_sr,
-    write_glb,
-    write_itksnap_labels,
-    write_markups,
-    write_planes,
-    write_ply,
-    write_segments,
-    write_stl,
-)
+from otovox.formats.dicom_seg import write_dicom_seg
+from otovox.formats.dicom_sr import CodedQuantity, write_dicom_sr
+from otovox.formats.images import save_label_map, save_volume
+from otovox.formats.itksnap import write_itksnap_labels
+from otovox.formats.markups import write_curves, write_markups, write_planes
+from otovox.formats.meshes import write_glb, write_ply, write_stl
+from otovox.formats.segments import write_segments
 from otovox.formats.writing import replacing_folder
 from otovox.imaging.surfaces import ear_surface
 from otovox.measure.measurements import Measurement, measure_ear

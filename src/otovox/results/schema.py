@@ -14,7 +14,7 @@ from otovox._version import __version__
 from otovox.core.anatomy import CANONICAL_MM, Side
 from otovox.core.case import EarPrediction, Prediction
 from otovox.core.volume import Grid
-from otovox.measure import head_planes
+from otovox.measure.canals import head_planes
 from otovox.measure.measurements import EarMeasurements, Measurement, measure_ear
 from otovox.measure.parts import STRUCTURES
 

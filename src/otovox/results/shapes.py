@@ -7,7 +7,7 @@ import numpy as np
 from otovox.core.anatomy import LABYRINTH, Side
 from otovox.core.geometry import FloatArray
 from otovox.core.volume import LabelMap
-from otovox.formats import Curve, Plane
+from otovox.formats.markups import Curve, Plane
 from otovox.imaging.components import nearest
 from otovox.measure.measurements import EarMeasurements
 from otovox.measure.parts import PART_OF, STRUCTURES, Part

@@ -8,7 +8,7 @@ import torch
 
 from otovox.config.training import config_from, load_preset
 from otovox.core.volume import Grid, Scan
-from otovox.dataset import Entry
+from otovox.dataset.layout import Entry
 from otovox.dataset.prepared import Prepared
 from otovox.errors import ConfigError, InputError
 from otovox.imaging.metrics import dice

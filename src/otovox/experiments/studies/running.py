@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from otovox.config.training import TrainConfig
-from otovox.dataset import read_index
+from otovox.dataset.layout import read_index
 from otovox.dataset.prepared import prepare
 from otovox.errors import ConfigError, InputError
 from otovox.experiments.cross_validation import Fold, draw_folds, keep_folds
