@@ -61,7 +61,7 @@ def datasets():
 
 def test_a_resumed_run_equals_an_unbroken_one(tmp_path, datasets):
     from otovox.learning.training import Hardware, Run
-    from otovox.systems.dual_head.system import train_on
+    from otovox.systems.dual_head.training import train_on
 
     config = short()
     run, broken = Run(hardware=Hardware("cpu")), tmp_path / "broken"
@@ -81,7 +81,7 @@ def test_a_resumed_run_equals_an_unbroken_one(tmp_path, datasets):
 
 def test_the_bundle_of_a_run_can_be_loaded(tmp_path, datasets):
     from otovox.learning.training import Hardware, Run
-    from otovox.systems.dual_head.system import train_on
+    from otovox.systems.dual_head.training import train_on
 
     run = Run(hardware=Hardware("cpu"), iterations=2)
     bundle = train_on(datasets, short(), tmp_path, origin={}, run=run)
@@ -108,7 +108,7 @@ def test_several_devices_are_refused_where_one_trains(devices, nodes):
 
 def test_other_systems_need_a_data_set(tmp_path):
     from otovox.learning.training import Run
-    from otovox.systems.dual_head.system import train_on_phantoms
+    from otovox.systems.dual_head.training import train_on_phantoms
 
     with pytest.raises(ConfigError, match="--data"):
         train_on_phantoms(load_preset("autocasnet-unet"), tmp_path / "run", run=Run())

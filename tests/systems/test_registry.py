@@ -17,7 +17,7 @@ from otovox.imaging.intensity import statistics
 from otovox.learning.augment import Augmentation, apply
 from otovox.learning.bundle import load_bundle
 from otovox.learning.training import Hardware
-from otovox.systems.autocasnet import system as slice_cascade
+from otovox.systems.autocasnet import training as slice_cascade
 from otovox.systems.autocasnet.stacks import (
     canonical_grid,
     grey_statistics,
@@ -26,7 +26,7 @@ from otovox.systems.autocasnet.stacks import (
     unstack,
 )
 from otovox.systems.interface import Course
-from otovox.systems.jsdnet.system import displacement_loss, displacements
+from otovox.systems.jsdnet.training import displacement_loss, displacements
 from otovox.systems.networks import build
 from otovox.systems.registry import SYSTEMS, system_of
 from otovox.systems.whole_volume import Sweep, VolumePrediction

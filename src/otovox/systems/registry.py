@@ -6,11 +6,11 @@ and its entry in `SYSTEMS` below, which says how it is trained and how it looks 
 
 from otovox.config.training import TrainConfig
 from otovox.errors import ConfigError
-from otovox.systems.autocasnet import system as slice_cascade
-from otovox.systems.dual_head import system as dual_head
+from otovox.systems.autocasnet import training as slice_cascade
+from otovox.systems.dual_head import training as dual_head
 from otovox.systems.interface import System
-from otovox.systems.jsdnet import system as jsdnet
-from otovox.systems.mpunet import system as multi_planar
+from otovox.systems.jsdnet import training as jsdnet
+from otovox.systems.mpunet import training as multi_planar
 
 #: Systems by the `kind` of their settings.
 SYSTEMS = {

@@ -16,7 +16,7 @@ from otovox.learning.bundle import Bundle, load_bundle
 from otovox.learning.training import Hardware
 from otovox.systems.interface import Course
 from otovox.systems.mpunet.network import MultiPlanarUNet
-from otovox.systems.mpunet.system import MultiPlanar, view_probabilities
+from otovox.systems.mpunet.training import MultiPlanar, view_probabilities
 from otovox.systems.networks import build
 from otovox.systems.registry import system_of
 from otovox.systems.whole_volume import Sweep

@@ -17,7 +17,7 @@ from otovox.imaging.intensity import normalise
 from otovox.imaging.windows import Shape, windows
 from otovox.learning.bundle import Bundle
 from otovox.learning.training_data import VolumeChunks, Volumes
-from otovox.systems.dual_head.system import DualHead, chunks_shape, example_chunks
+from otovox.systems.dual_head.training import DualHead, chunks_shape, example_chunks
 from otovox.systems.interface import Course
 from otovox.systems.networks import JSDNet, build
 
