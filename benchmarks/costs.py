@@ -21,7 +21,7 @@ from speed import measured
 from otovox.config.training import TrainConfig
 from otovox.experiments.studies.plans import load_study, settings_of
 from otovox.learning.bundle import load_bundle
-from otovox.systems.networks import build
+from otovox.systems.registry import system_of
 
 LOOK = """
 import sys, tempfile, time
@@ -61,7 +61,7 @@ def rows(work: Path) -> list[tuple[object, ...]]:
 
 def _parameters(config: TrainConfig) -> int:
     with torch.device("meta"):
-        return sum(one.numel() for one in build(config).parameters())
+        return sum(one.numel() for one in system_of(config).network(config).parameters())
 
 
 def main() -> None:

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from examples import ear_of
 from otovox.core.anatomy import CANONICAL_MM, LANDMARK_NAMES, Side
-from otovox.core.case import Case, EarPrediction, Prediction
+from otovox.core.case import Case, Prediction
 from otovox.core.geometry import affine_from, mean_pose
 from otovox.core.landmarks import Landmarks
 from otovox.core.volume import Grid, LabelMap, Scan
@@ -36,24 +37,6 @@ def write_scan() -> Callable[[Path], Path]:
         return path
 
     return write
-
-
-def ear_of(scan: Scan, side: Side) -> EarPrediction:
-    """A mean ear in the middle of a scan; its round window is absent."""
-    pose = mean_pose(side, scan.grid.center_mm)
-    points = pose.to_lps([CANONICAL_MM[name] for name in LANDMARK_NAMES])
-    points[LANDMARK_NAMES.index("round_window")] = np.nan
-    return EarPrediction(
-        side=side,
-        pose=pose,
-        landmarks=Landmarks(LANDMARK_NAMES, points),
-        landmark_sd_mm=np.array([0.1, 0.2, np.nan]),
-        volume_mm3=200.0,
-        center_mm=scan.grid.center_mm,
-        confidence=0.9,
-        uncertainty=0.001,
-        warnings=("the round window lies outside the field",),
-    )
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from otovox._version import __version__
+from otovox.systems.registry import register_all
 
 if TYPE_CHECKING:
     from otovox.analysis.scan import analyze
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from otovox.core.volume import Grid, LabelMap, Scan
     from otovox.errors import OtovoxError
     from otovox.formats.scans import load_scan
+
+# The rooms below the systems read their settings: only from here can they know which there are.
+register_all()
 
 __all__ = [
     "Case",

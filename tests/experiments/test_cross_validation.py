@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from learning.test_training_data import a_case
+from examples import SMOKE, a_case
 from otovox.cli.app import app
 from otovox.dataset.layout import Entry, add_case, read_index, start_dataset
 from otovox.errors import ConfigError, InputError
@@ -17,27 +17,6 @@ from otovox.experiments.cross_validation import draw_folds, keep_folds
 from otovox.learning.bundle import load_bundle
 
 pytestmark = pytest.mark.filterwarnings("ignore::Warning:lightning", "ignore::UserWarning:torch")
-
-SETTINGS = """
-name = "smoke"
-validate_every = 1
-heatmaps = [{ iteration = 0, spread_voxels = 2.0, amplitude = 10.0 }]
-[network]
-channels = [4, 8]
-[optimiser]
-warmup_iterations = 0
-plateau_iterations = 1
-total_iterations = 2
-accumulation = 1
-average_decay = 0.0
-[augmentation]
-protocol = "alpha"
-[data]
-spacing_mm = 1.0
-shape = [16, 16, 16]
-stride_voxels = 4
-workers = 0
-"""
 
 
 @pytest.fixture
@@ -90,7 +69,7 @@ def test_other_folds_are_never_written_over(folder, tmp_path):
 
 
 def test_all_folds_are_trained_and_predicted_once_and_can_be_scored(folder, tmp_path):
-    (tmp_path / "settings.toml").write_text(SETTINGS)
+    (tmp_path / "settings.toml").write_text(SMOKE)
     out, other = tmp_path / "out", shutil.copytree(folder, tmp_path / "other")
     command = ("cross-validate", folder, "-o", out, "--config", tmp_path / "settings.toml",
                "--folds", 2, "--validation", 1, "--accelerator", "cpu", "--device", "torch",
@@ -128,7 +107,7 @@ def test_all_folds_are_trained_and_predicted_once_and_can_be_scored(folder, tmp_
     assert (tmp_path / "s" / "learning-curves.png").is_file()
     validated = sum(len(fold["validation"]) for fold in splits["folds"])
     assert f"{validated + 8} ears scored" in text
-    (tmp_path / "settings.toml").write_text(SETTINGS.replace("= 0.0", "= 0.5"))
+    (tmp_path / "settings.toml").write_text(SMOKE.replace("= 0.0", "= 0.5"))
     code, text = run(*command)
     assert code == 2
     assert "other settings" in text

@@ -10,8 +10,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from experiments.test_cross_validation import SETTINGS
-from learning.test_training_data import a_case
+from examples import SMOKE, a_case
 from otovox.cli.app import app
 from otovox.config.training import SCHEDULES, TrainConfig, load_preset, preset_names
 from otovox.dataset.layout import Entry, add_case, start_dataset
@@ -19,7 +18,6 @@ from otovox.errors import ConfigError, InputError
 from otovox.evaluation.statistics import holm
 from otovox.experiments.studies.estimate import cost
 from otovox.experiments.studies.plans import (
-    KINDS,
     laid_over,
     load_scale,
     load_study,
@@ -32,7 +30,7 @@ from otovox.experiments.studies.report import TESTS, VALIDATION, runs_table, wri
 pytestmark = pytest.mark.filterwarnings("ignore::Warning:lightning", "ignore::UserWarning:torch")
 
 ABLATIONS, SYSTEMS = load_study("ablations"), load_study("systems")
-#: A study of two runs that fit SETTINGS, one that is refused, and one that is none at that scale.
+#: A study of two runs that fit SMOKE, one that is refused, and one that is none at that scale.
 TINY = """
 name = "tiny"
 description = "Four runs"
@@ -79,7 +77,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def base(tmp_path: Path) -> Path:
     path = tmp_path / "base.toml"
-    path.write_text(SETTINGS)
+    path.write_text(SMOKE)
     return path
 
 
@@ -154,7 +152,7 @@ def test_at_another_scale_the_changes_are_in_proportion(tmp_path, base):
     scale.write_text(
         "[all.optimiser]\nwarmup_iterations = 0\nplateau_iterations = 600\ntotal_iterations = 900\n"
         "accumulation = 2\n[all]\nvalidate_every = 50\n[dual-head.network]\n"
-        "channels = [8, 12, 16, 24]\n[slice-cascade.system]\nfilters = [4, 8]\n"
+        "channels = [8, 12, 16, 24]\n[autocasnet.system]\nfilters = [4, 8]\n"
         "[jsdnet.system]\nchannels = [4, 8]\n"
     )
     laid = load_scale(scale)
@@ -188,7 +186,6 @@ def test_tables_are_merged_and_all_else_is_replaced():
 
 def test_studies_that_are_none_are_refused(tmp_path):
     assert study_names() == ("ablations", "systems")
-    assert KINDS == ("dual-head", "slice-cascade", "jsdnet", "multi-planar")
     with pytest.raises(ConfigError, match="choose one of ablations, systems"):
         load_study("abl")
     (tmp_path / "s.toml").write_text(TINY.replace("number = 3", "number = 7"))

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from conftest import ear_of
+from examples import ear_of
 from otovox.core.anatomy import CANONICAL_MM, Side
 from otovox.core.geometry import Pose, rotation_from_vector
 from otovox.core.volume import Grid, Scan

@@ -7,6 +7,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
+from examples import Copying, ear_of, tiny_bundle
 from otovox.core.anatomy import LANDMARK_NAMES, Side
 from otovox.core.case import Prediction
 from otovox.core.geometry import mean_pose
@@ -16,7 +17,6 @@ from otovox.inference.ears import Analyzer
 from otovox.inference.single_ear import SingleEarAnalyzer, one_ear, open_any
 from otovox.learning.bundle import embedded
 from otovox.systems.whole_volume import Sweep, VolumePrediction, predict_volume
-from systems.test_whole_volume import Copying, bundle
 
 GRID = Grid.centred((0.0, 0.0, 0.0), (150, 40, 40), spacing_mm=0.7)
 MIDDLES = {Side.RIGHT: np.array([-40.0, 0.0, 0.0]), Side.LEFT: np.array([40.0, 0.0, 0.0])}
@@ -29,8 +29,6 @@ class Guide:
         self.sides, self.labyrinth = sides, embedded("labyrinth")
 
     def predict(self, scan: Scan) -> Prediction:
-        from conftest import ear_of
-
         ears = tuple(
             replace(ear_of(scan, side), pose=mean_pose(side, at), center_mm=at)
             for side, at in ((side, MIDDLES[side]) for side in self.sides)
@@ -51,7 +49,7 @@ def scan() -> Scan:
 
 
 def analyzer(tmp_path: Path, *sides: Side) -> SingleEarAnalyzer:
-    model, guide = bundle(tmp_path / "model"), cast("Any", Guide(*sides))
+    model, guide = tiny_bundle(tmp_path / "model"), cast("Any", Guide(*sides))
 
     def look(scan: Scan, workspace: Path, *, sweep: Sweep | None = None) -> VolumePrediction:
         return predict_volume(scan, model, Copying(), workspace, sweep=sweep)
@@ -105,7 +103,7 @@ def test_landmarks_alone_and_masks_alone(scan):
 
 
 def test_models_are_opened_by_what_they_know(tmp_path):
-    bundle(tmp_path / "model")
+    tiny_bundle(tmp_path / "model")
     known = open_any(device="torch", threads=1, tta="none", model=tmp_path / "model")
     assert isinstance(known, SingleEarAnalyzer)
     assert known.sweep.tta == "none"

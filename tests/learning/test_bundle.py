@@ -9,7 +9,8 @@ import torch
 from otovox.config.training import load_preset
 from otovox.errors import ConfigError, ModelError
 from otovox.learning.bundle import embedded, embedded_names, load_bundle, save_bundle
-from otovox.systems.networks import DualHeadUNet
+from otovox.systems.dual_head.network import DualHeadUNet
+from otovox.systems.registry import trained_network
 
 
 @pytest.fixture
@@ -30,7 +31,7 @@ def test_saved_is_loaded(folder):
     for name, value in network.state_dict().items():
         assert bundle.weights[name].dtype == np.float32
         np.testing.assert_allclose(bundle.weights[name], value.numpy(), rtol=1e-3, atol=1e-6)
-    assert not bundle.network().training
+    assert not trained_network(bundle).training
 
 
 def test_a_network_that_lies_channels_last_is_saved_alike(folder, tmp_path):
@@ -93,10 +94,10 @@ def test_weights_of_another_architecture_are_refused(folder):
     card["config"]["network"]["channels"] = [4, 8, 16]
     path.write_text(json.dumps(card))
     with pytest.raises(ModelError, match="architecture"):
-        load_bundle(folder).network()
+        trained_network(load_bundle(folder))
 
 
 @pytest.mark.parametrize("name", embedded_names())
 def test_embedded_models_fit_their_cards(name):
     bundle = embedded(name)
-    bundle.network()
+    trained_network(bundle)

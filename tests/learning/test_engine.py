@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,8 +11,9 @@ import torch
 from otovox.config.training import load_preset
 from otovox.errors import ConfigError
 from otovox.learning.bundle import Bundle, embedded, load_bundle, save_bundle
-from otovox.learning.engine import open_engine
-from otovox.systems.networks import DualHeadUNet
+from otovox.learning.engine import Engine, open_engine
+from otovox.systems.dual_head.network import DualHeadUNet
+from otovox.systems.registry import trained_network
 
 #: Largest difference allowed between the engines in f32.
 TOLERANCE = 1e-3
@@ -27,12 +29,16 @@ def tiny(folder, shape: tuple[int, int, int], heads: str = "both") -> Bundle:
     return load_bundle(folder)
 
 
+def opened(bundle: Bundle, **how: Any) -> Engine:
+    return open_engine(trained_network(bundle), bundle.config, **how)
+
+
 @pytest.mark.parametrize("shape", [(16, 16, 16), (16, 24, 32)])
 def test_openvino_equals_torch(tmp_path, shape):
     bundle = tiny(tmp_path, shape)
     images = np.random.default_rng(0).normal(size=(2, 1, *shape)).astype(np.float32)
-    expected = open_engine(bundle, device="torch").run(images)
-    found = open_engine(bundle, device="cpu", threads=1, precision="f32").run(images)
+    expected = opened(bundle, device="torch").run(images)
+    found = opened(bundle, device="cpu", threads=1, precision="f32").run(images)
     for ours, theirs in zip(found, expected, strict=True):
         assert ours.shape == theirs.shape
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=TOLERANCE)
@@ -49,24 +55,24 @@ def test_a_network_of_one_head_answers_with_no_channels_for_the_other(
 ):
     bundle = tiny(tmp_path, (16, 16, 16), heads)
     image = np.random.default_rng(0).normal(size=(2, 1, 16, 16, 16)).astype(np.float32)
-    found = open_engine(bundle, device=device, threads=1).run(image)
+    found = opened(bundle, device=device, threads=1).run(image)
     assert [part.shape for part in found] == [(2, n, 16, 16, 16) for n in channels]
     there = found[channels.index(max(channels))]
     with torch.inference_mode():
-        logits, heatmaps, _ = bundle.network()(torch.from_numpy(image))
+        logits, heatmaps, _ = trained_network(bundle)(torch.from_numpy(image))
     expected = heatmaps if logits is None else torch.sigmoid(logits)
     np.testing.assert_allclose(there, expected.numpy(), rtol=0, atol=TOLERANCE)
 
 
 def test_unknown_device_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="openvino, please"):
-        open_engine(tiny(tmp_path, (16, 16, 16)), device="openvino, please")
+        opened(tiny(tmp_path, (16, 16, 16)), device="openvino, please")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_absent_accelerator_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="CUDA"):
-        open_engine(tiny(tmp_path, (16, 16, 16)), device="cuda")
+        opened(tiny(tmp_path, (16, 16, 16)), device="cuda")
 
 
 def test_embedded_models_say_the_same_in_both_engines():
@@ -74,8 +80,8 @@ def test_embedded_models_say_the_same_in_both_engines():
         bundle = embedded(name)
         image = np.random.default_rng(0).normal(size=(1, 1, *bundle.config.data.shape))
         image = image.astype(np.float32)
-        expected = open_engine(bundle, device="torch").run(image)
-        found = open_engine(bundle, device="cpu").run(image)
+        expected = opened(bundle, device="torch").run(image)
+        found = opened(bundle, device="cpu").run(image)
         amplitude = bundle.config.heatmaps[-1].amplitude
         np.testing.assert_allclose(found[0], expected[0], rtol=0, atol=TOLERANCE)
         np.testing.assert_allclose(found[1], expected[1], rtol=0, atol=TOLERANCE * amplitude)
@@ -85,7 +91,9 @@ def test_no_usage_data_is_sent():
     code = (
         "import sys; from otovox.learning.bundle import embedded; "
         "from otovox.learning.engine import open_engine; "
-        "open_engine(embedded('locator'), device='cpu'); "
+        "from otovox.systems.registry import trained_network; "
+        "bundle = embedded('locator'); "
+        "open_engine(trained_network(bundle), bundle.config, device='cpu'); "
         "sys.exit(sys.modules.get('openvino_telemetry') is not None)"
     )
     assert subprocess.run([sys.executable, "-W", "ignore", "-c", code]).returncode == 0

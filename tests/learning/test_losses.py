@@ -9,7 +9,7 @@ import torch
 from otovox.config.training import HeatmapStep, LossConfig
 from otovox.learning.heatmaps import render
 from otovox.learning.losses import segmentation_loss, soft_dice_loss, total_loss
-from otovox.systems.networks import Output
+from otovox.learning.networks import Output
 
 STEP = HeatmapStep(iteration=0, spread_voxels=2.0, amplitude=5.0)
 KINDS = get_args(LossConfig.model_fields["segmentation"].annotation)

@@ -12,6 +12,7 @@ import torch
 from otovox.config.training import load_preset
 from otovox.errors import ConfigError
 from otovox.learning.bundle import load_bundle
+from otovox.systems.registry import trained_network
 
 pytestmark = pytest.mark.filterwarnings("ignore::Warning:lightning", "ignore::UserWarning:torch")
 
@@ -88,7 +89,7 @@ def test_the_bundle_of_a_run_can_be_loaded(tmp_path, datasets):
     again = load_bundle(tmp_path / "model")
     assert again.sha256 == bundle.sha256
     assert again.facts["iteration"] == 2
-    assert again.network()(torch.zeros(1, 1, 16, 16, 16)).heatmaps is not None
+    assert trained_network(again)(torch.zeros(1, 1, 16, 16, 16)).heatmaps is not None
 
 
 @pytest.mark.parametrize(("devices", "one"), [("auto", "1"), ("1", "1"), ("2,", "2,")])
@@ -104,14 +105,6 @@ def test_several_devices_are_refused_where_one_trains(devices, nodes):
 
     with pytest.raises(ConfigError, match="one device"):
         Hardware("gpu", devices, nodes).alone()
-
-
-def test_other_systems_need_a_data_set(tmp_path):
-    from otovox.learning.training import Run
-    from otovox.systems.dual_head.training import train_on_phantoms
-
-    with pytest.raises(ConfigError, match="--data"):
-        train_on_phantoms(load_preset("autocasnet-unet"), tmp_path / "run", run=Run())
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="others are left alone")

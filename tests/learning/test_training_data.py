@@ -5,32 +5,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from examples import CASE_GRID, a_case
 from otovox.config.training import AugmentationConfig, load_preset
 from otovox.core.anatomy import LANDMARK_NAMES, Side
-from otovox.core.case import Case
-from otovox.core.landmarks import Landmarks
-from otovox.core.volume import Grid, LabelMap, Scan
+from otovox.core.volume import Grid
 from otovox.dataset.layout import Entry, add_case, read_index, start_dataset
 from otovox.dataset.prepared import Prepared, prepare, working_grid
 from otovox.errors import InputError
 from otovox.imaging.intensity import Statistics, statistics
 from otovox.learning.training_data import VolumeChunks, Volumes
-
-GRID = Grid.centred((10, -20, 30), (40, 36, 44), spacing_mm=0.5)
-
-
-def a_case(name: str, seed: int) -> Case:
-    """Noise with three bright spots at the landmarks, and a ball for a labyrinth."""
-    rng = np.random.default_rng(seed)
-    points = GRID.center_mm + rng.uniform(-4, 4, (3, 3))
-    places = GRID.to_mm(np.moveaxis(np.indices(GRID.shape), 0, -1))
-    values = rng.normal(0, 10, GRID.shape)
-    for point in points:
-        values += 1000 * np.exp(-0.5 * ((places - point) ** 2).sum(axis=-1) / 0.6**2)
-    ball = np.linalg.norm(places - GRID.center_mm, axis=-1) < 2
-    labels = np.where(ball, Side.LEFT.label, 0).astype(np.uint8)
-    landmarks = {Side.LEFT: Landmarks(LANDMARK_NAMES, points)}
-    return Case(Scan(values.astype(np.float32), GRID, name), LabelMap(labels, GRID), landmarks)
 
 
 @pytest.fixture
@@ -137,7 +120,7 @@ def test_whole_volumes_come_as_they_are(folder, tmp_path):
     cases = prepared(folder, tmp_path / "cache")
     given = statistics(case.image for case in cases)
     sample = Volumes(cases, given)[1]
-    assert sample["image"].shape == (1, *GRID.shape)
+    assert sample["image"].shape == (1, *CASE_GRID.shape)
     assert sample["labels"].sum() == cases[1].labels.sum()
     np.testing.assert_allclose(sample["points"], cases[1].points_ijk[0], rtol=1e-6)
     assert float(sample["image"].max()) <= (given.high - given.mean) / given.sd + 1e-5

@@ -2,34 +2,19 @@
 
 import numpy as np
 import pytest
-import torch
 
-from otovox.config.training import load_preset
+from examples import Copying, tiny_bundle
 from otovox.core.geometry import cube_turns
 from otovox.core.volume import Grid, Scan
 from otovox.errors import ConfigError, InputError
 from otovox.imaging.intensity import Scaling, Statistics
 from otovox.imaging.windows import turned
-from otovox.learning.bundle import Bundle, load_bundle, save_bundle
 from otovox.learning.engine import open_engine
-from otovox.systems.networks import DualHeadUNet
+from otovox.systems.registry import trained_network
 from otovox.systems.whole_volume import Sweep, on_grid, postprocessed, predict_volume
 
 GRID = Grid.centred((5, -8, 3), (30, 26, 20), spacing_mm=0.5)
 UNCHANGED = Scaling(Statistics(0, 1, 0, 1))
-
-
-class Copying:
-    """Says that every voxel's grey value is its probability and its heatmap."""
-
-    batch = 2
-
-    def __init__(self, share: float = 1.0) -> None:
-        self.share, self.calls = share, []
-
-    def run(self, images):
-        self.calls.append(len(images))
-        return images.copy(), np.repeat(self.share * images, 3, axis=1)
 
 
 class Lopsided(Copying):
@@ -39,16 +24,6 @@ class Lopsided(Copying):
         ramp = np.broadcast_to(np.linspace(0, 1, 16, dtype=np.float32)[:, None, None], (16,) * 3)
         copies = np.broadcast_to(ramp, images.shape).copy()
         return copies, np.repeat(images, 3, axis=1)
-
-
-def bundle(folder, heads: str = "both", **data) -> Bundle:
-    config = load_preset("tiny")
-    data = config.data.model_copy(update={"spacing_mm": 0.5, "shape": (16, 16, 16), **data})
-    network = config.network.model_copy(update={"heads": heads})
-    config = config.model_copy(update={"data": data, "network": network})
-    torch.manual_seed(0)
-    save_bundle(folder, DualHeadUNet(network), config, facts={})
-    return load_bundle(folder)
 
 
 @pytest.fixture
@@ -62,7 +37,7 @@ def scan() -> Scan:
 def test_a_copying_network_gives_back_the_scan(tmp_path, scan, tta):
     sweep = Sweep(tta, overlap_voxels=5, batch_size=3, scaling=UNCHANGED)
     engine = Copying()
-    found = predict_volume(scan, bundle(tmp_path / "m"), engine, tmp_path / "w", sweep=sweep)
+    found = predict_volume(scan, tiny_bundle(tmp_path / "m"), engine, tmp_path / "w", sweep=sweep)
     assert found.probability is not None
     assert found.uncertainty is not None
     assert found.landmarks is not None
@@ -86,7 +61,9 @@ def test_mean_and_spread_are_those_of_the_turned_samples(tmp_path, tta, count):
     grid = Grid.centred((0, 0, 0), (16, 16, 16), spacing_mm=0.5)
     scan = Scan(np.random.default_rng(0).random(grid.shape, dtype=np.float32), grid)
     sweep = Sweep(tta, overlap_voxels=5, scaling=UNCHANGED)
-    found = predict_volume(scan, bundle(tmp_path / "m"), Lopsided(), tmp_path / "w", sweep=sweep)
+    found = predict_volume(
+        scan, tiny_bundle(tmp_path / "m"), Lopsided(), tmp_path / "w", sweep=sweep
+    )
     ramp = np.broadcast_to(np.linspace(0, 1, 16)[:, None, None], (16, 16, 16))
     samples = np.stack([turned(ramp, turn.T) for turn in cube_turns(tta)])
     assert len(samples) == count
@@ -99,8 +76,8 @@ def test_mean_and_spread_are_those_of_the_turned_samples(tmp_path, tta, count):
 
 @pytest.mark.parametrize("heads", ["segmentation", "landmarks"])
 def test_a_network_of_one_head_answers_for_that_alone(tmp_path, scan, heads):
-    model = bundle(tmp_path / "m", heads)
-    engine = open_engine(model, device="torch", threads=1)
+    model = tiny_bundle(tmp_path / "m", heads)
+    engine = open_engine(trained_network(model), model.config, device="torch", threads=1)
     sweep = Sweep(overlap_voxels=2, batch_size=4)
     found = predict_volume(scan, model, engine, tmp_path / "w", sweep=sweep)
     assert (found.probability is None) == (heads == "landmarks")
@@ -118,14 +95,14 @@ def test_a_micro_ct_at_the_wrong_spacing_is_refused_before_anything_is_read(tmp_
 
     grid = Grid.centred((0, 0, 0), (1500, 1500, 1500), spacing_mm=0.5)
     values = np.broadcast_to(np.float32(0), grid.shape).view(Untouched)
-    model = bundle(tmp_path / "m")
+    model = tiny_bundle(tmp_path / "m")
     with pytest.raises(InputError, match=r"750 x 750 x 750 mm has 3.4e\+09 voxels"):
         predict_volume(Scan(values, grid), model, Copying(), tmp_path / "w")
     assert not (tmp_path / "w").exists()
 
 
 def test_chunks_that_cannot_be_turned_or_overlap_are_refused(tmp_path, scan):
-    flat = bundle(tmp_path / "m", shape=(16, 16, 24))
+    flat = tiny_bundle(tmp_path / "m", shape=(16, 16, 24))
     with pytest.raises(ConfigError, match="no cubes"):
         predict_volume(scan, flat, Copying(), tmp_path / "w", sweep=Sweep("full"))
     with pytest.raises(ConfigError, match="overlap by 16"):
@@ -135,7 +112,7 @@ def test_chunks_that_cannot_be_turned_or_overlap_are_refused(tmp_path, scan):
 def test_smoothing_is_a_step_after_any_system(tmp_path, scan):
     speck = scan.values.copy()
     speck[2, 2, 2] = 1.0
-    found = predict_volume(Scan(speck, GRID), bundle(tmp_path / "m"), Copying(), tmp_path,
+    found = predict_volume(Scan(speck, GRID), tiny_bundle(tmp_path / "m"), Copying(), tmp_path,
                            sweep=Sweep(overlap_voxels=5, scaling=UNCHANGED))  # fmt: skip
     assert postprocessed(found, Sweep()) is found
     smooth = postprocessed(found, Sweep(smooth=True)).probability

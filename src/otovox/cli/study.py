@@ -150,7 +150,7 @@ def _print_estimate(
     """Time and memory, from one step of each system on this machine."""
     import torch
 
-    from otovox.experiments.studies.estimate import costs, system_name
+    from otovox.experiments.studies.estimate import costs
 
     known = [config for config in configs if not isinstance(config, str)]
     cuda = torch.cuda.is_available() and device not in ("cpu", "torch")
@@ -159,7 +159,7 @@ def _print_estimate(
     for name, each in found.items():
         told = f"{each.step_s:.3g} s a step, {each.hours:.3g} h a fold, {each.memory_gib:.1f} GiB"
         typer.echo(f"{name}: {told}")
-    every = [found[system_name(config)] for config in known]
+    every = [found[config.system.variant] for config in known]
     hours = folds * sum(each.hours for each in every) / workers
     memory = max((each.memory_gib for each in every), default=0.0)
     typer.echo(

@@ -61,7 +61,7 @@ def train(
     training = _training()
     hardware = training.Hardware(accelerator, devices, nodes, strategy)
     if data is None:
-        from otovox.systems.dual_head.training import train_on_phantoms
+        from otovox.experiments.phantom_training import train_on_phantoms
 
         train_on_phantoms(settings, output, run=training.Run(resume, hardware, iterations))
         return

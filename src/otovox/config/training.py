@@ -14,14 +14,14 @@ from typing import Any, Literal, Self
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from otovox.config.systems import (
+    AnySystem,
     Count,
-    DualHeadConfig,
     Fraction,
     NotNegative,
     Positive,
     Probability,
     Settings,
-    SystemConfig,
+    usual_system,
 )
 from otovox.core.anatomy import LANDMARK_NAMES
 from otovox.errors import ConfigError
@@ -275,7 +275,7 @@ class TrainConfig(Settings):
 
     name: str
     description: str = ""
-    system: SystemConfig = DualHeadConfig()
+    system: AnySystem = Field(default_factory=usual_system)
     network: NetworkConfig = NetworkConfig()
     loss: LossConfig = LossConfig()
     heatmaps: tuple[HeatmapStep, ...] = Field(default=BASE_SCHEDULE, min_length=1)
@@ -312,9 +312,7 @@ class TrainConfig(Settings):
     @property
     def stride(self) -> int:
         """Every side of a chunk, or of the volume that is cut into slices, is a multiple of it."""
-        if isinstance(self.system, DualHeadConfig):
-            return self.network.stride
-        return self.system.stride
+        return self.system.stride or self.network.stride
 
 
 def heatmap_step(schedule: tuple[HeatmapStep, ...], iteration: int) -> HeatmapStep:

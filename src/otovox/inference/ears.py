@@ -46,6 +46,7 @@ from otovox.inference.unusual import Flag, is_unusual, load_flag, sentence
 from otovox.learning.bundle import Bundle, embedded, load_bundle
 from otovox.learning.engine import Engine, open_engine
 from otovox.learning.heatmaps import decode
+from otovox.systems.registry import trained_network
 
 logger = logging.getLogger(__name__)
 
@@ -345,8 +346,8 @@ def open_analyzer(
     return Analyzer(
         labyrinth,
         locator,
-        open_engine(labyrinth, device=device, threads=threads),
-        open_engine(locator, device=device, threads=threads),
+        open_engine(trained_network(labyrinth), labyrinth.config, device=device, threads=threads),
+        open_engine(trained_network(locator), locator.config, device=device, threads=threads),
         tta,  # pyright: ignore[reportArgumentType]
         load_flag(model, sha256=labyrinth.sha256, tta=tta),
     )

@@ -96,8 +96,7 @@ def open_any(
     """
     bundle = load_bundle(model)
     system, heads = system_of(bundle.config), bundle.config.network
-    posed = heads.heads == "both" and len(heads.landmarks) >= POSE_LANDMARKS
-    if posed and bundle.config.system.kind == "dual-head":
+    if system.posed and heads.heads == "both" and len(heads.landmarks) >= POSE_LANDMARKS:
         return open_analyzer(device=device, threads=threads, tta=tta, model=str(model))
     look = system.opened(bundle, device=device, threads=threads)
     guide = open_analyzer(device=device, threads=threads, tta="none")

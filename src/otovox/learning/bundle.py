@@ -41,13 +41,14 @@ class Bundle:
     facts: dict[str, Any]
     sha256: str
 
-    def network(self) -> "nn.Module":
-        """The torch network with these weights, ready to predict."""
+    def onto(self, network: "nn.Module") -> "nn.Module":
+        """A network of the settings' system, given these weights and ready to predict.
+
+        Raises:
+            ModelError: if they do not fit.
+        """
         import torch
 
-        from otovox.systems.networks import build
-
-        network = build(self.config)
         tensors = {name: torch.from_numpy(values) for name, values in self.weights.items()}
         try:
             network.load_state_dict(tensors)

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from otovox.config.training import NetworkConfig
+from otovox.config.training import NetworkConfig, TrainConfig
 from otovox.errors import ConfigError
-from otovox.learning.bundle import Bundle
 
 if TYPE_CHECKING:
     from torch import nn
@@ -41,7 +40,8 @@ class Engine(Protocol):
 
 
 def open_engine(
-    bundle: Bundle,
+    network: "nn.Module",
+    config: TrainConfig,
     *,
     device: str = "auto",
     threads: int | None = None,
@@ -50,7 +50,8 @@ def open_engine(
     """Make a model ready to run.
 
     Args:
-        bundle: the model.
+        network: that answers as `networks.Output`, with its weights.
+        config: the settings it was trained with.
         device: "cpu" is OpenVINO; "torch" is torch on the CPU; "cuda", "cuda:N", "mps" are torch on
             an accelerator; "auto" takes CUDA where there is one, and otherwise OpenVINO.
         threads: CPU threads; None for all cores.
@@ -61,8 +62,8 @@ def open_engine(
         ConfigError: if there is no such device.
     """
     if device == "cpu" or (device == "auto" and not _has_cuda()):
-        return OpenVinoEngine(bundle, threads, precision)
-    return TorchEngine(bundle, device, threads)
+        return OpenVinoEngine(network, config, threads, precision)
+    return TorchEngine(network, config, device, threads)
 
 
 def on_device(network: "nn.Module", device: str, threads: int | None = None) -> "nn.Module":
@@ -99,9 +100,11 @@ def on_device(network: "nn.Module", device: str, threads: int | None = None) -> 
 class TorchEngine:
     """A network in torch."""
 
-    def __init__(self, bundle: Bundle, device: str, threads: int | None) -> None:
-        self._heads = bundle.config.network
-        self._network = on_device(_plain(bundle), device, threads)
+    def __init__(
+        self, network: "nn.Module", config: TrainConfig, device: str, threads: int | None
+    ) -> None:
+        self._heads = config.network
+        self._network = on_device(_plain(network), device, threads)
         self._device = next(self._network.parameters()).device
         self.batch = 1 if self._device.type == "cpu" else ACCELERATED
 
@@ -119,19 +122,21 @@ class OpenVinoEngine:
 
     batch = 1
 
-    def __init__(self, bundle: Bundle, threads: int | None, precision: Precision) -> None:
+    def __init__(
+        self, network: "nn.Module", config: TrainConfig, threads: int | None, precision: Precision
+    ) -> None:
         # On import OpenVINO sends usage data, unless its reporter cannot be imported.
         sys.modules.setdefault("openvino_telemetry", None)  # pyright: ignore[reportArgumentType]
         import openvino
         import torch
 
-        network = self._heads = bundle.config.network
-        shape = [1, network.in_channels, *bundle.config.data.shape]
+        heads = self._heads = config.network
+        shape = [1, heads.in_channels, *config.data.shape]
         # Traced on the least volume that the network takes: faster than on a whole one.
-        example = torch.rand(1, network.in_channels, *(2 * network.stride,) * 3)
+        example = torch.rand(1, heads.in_channels, *(2 * heads.stride,) * 3)
         # The tracer warns of its own deprecation, and of checks whose outcome never changes here.
         with torch.inference_mode(), warnings.catch_warnings(action="ignore"):
-            model = openvino.convert_model(_plain(bundle), example_input=example, input=[shape])
+            model = openvino.convert_model(_plain(network), example_input=example, input=[shape])
         settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": precision}
         if threads is not None:
             settings["INFERENCE_NUM_THREADS"] = threads
@@ -153,11 +158,9 @@ def _both(heads: NetworkConfig, answers: list[Batch], images: Batch) -> tuple[Ba
     return probability, next(given) if heads.has_landmarks else none
 
 
-def _plain(bundle: Bundle):
+def _plain(network: "nn.Module"):
     """The network with plain tensors as its answer, one per head, sigmoid included."""
     import torch
-
-    network = bundle.network()
 
     class Plain(torch.nn.Module):
         def __init__(self) -> None:

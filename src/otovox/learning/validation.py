@@ -10,7 +10,7 @@ from otovox.imaging.intensity import normalise
 from otovox.imaging.windows import Blend, Shape, usual_stride, windows
 from otovox.learning.heatmaps import decode, render
 from otovox.learning.losses import total_loss
-from otovox.systems.networks import Output
+from otovox.learning.networks import Output
 
 
 def scores(

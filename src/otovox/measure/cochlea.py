@@ -9,6 +9,7 @@ from otovox.core.geometry import FloatArray, Pose
 from otovox.core.landmarks import Landmarks
 from otovox.core.volume import Grid
 from otovox.imaging.surfaces import mesh, smoothed
+from otovox.measure._spiral import Trace, trace_cochlea
 from otovox.measure.duct import FORMULAS, Duct, duct_along
 from otovox.measure.electrodes import (
     INSIDE_WALL_MM,
@@ -19,7 +20,6 @@ from otovox.measure.electrodes import (
 )
 from otovox.measure.frame import CochlearFrame, cochlear_frame
 from otovox.measure.modiolus import Modiolus, fit_modiolus
-from otovox.measure.spiral import Trace, trace_cochlea
 
 #: Share of the half planes of a turn in which its wall must be seen: chosen.
 _SEEN_SHARE = 0.9

@@ -19,7 +19,7 @@ from otovox.core.geometry import FloatArray, Pose, unit
 from otovox.core.landmarks import Landmarks
 from otovox.core.volume import Grid
 from otovox.imaging.components import box_around, nearest, pieces
-from otovox.measure.courses import Course, follow_canal, follow_crus
+from otovox.measure._courses import Course, follow_canal, follow_crus
 from otovox.measure.mean_ear import Line, Similarity, place_mean_ear, tangents
 from otovox.measure.tori import CANALS, Trace, sampler, trace_canal
 

@@ -13,6 +13,8 @@ from otovox.learning.bundle import Bundle
 from otovox.systems.whole_volume import Sweep, VolumePrediction
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from otovox.learning.training import Hardware, Run, Task
 
 
@@ -43,6 +45,8 @@ class Course:
         return Run(self.resume, self.hardware or Hardware())
 
 
+#: Makes the network of some settings.
+Network = Callable[[TrainConfig], "nn.Module"]
 #: Trains a system: its settings, the folder for checkpoints, curves and the finished model
 #: (`model/`), and the course; the best model.
 Train = Callable[[TrainConfig, Path, Course], Bundle]
@@ -89,16 +93,20 @@ class System:
     """A system that can be trained.
 
     Attributes:
-        train: on cases.
+        network: untrained, all its stages in one.
         tasks: of its training.
+        train: on cases.
         opened: a trained one, ready for scans.
         turns: whether it has test-time augmentation by turns of the cube.
+        posed: whether it may look at an ear in the ear's own frame, where its landmarks give one.
     """
 
-    train: Train
+    network: Network
     tasks: Tasks
+    train: Train
     opened: Opened
     turns: bool = True
+    posed: bool = False
 
     def predict(
         self,

@@ -1,37 +1,44 @@
 """What can be trained: otovox's own network, and the systems that it is compared with.
 
-A system takes three places: its settings in `config_systems`, its network in `networks.BUILDERS`,
-and its entry in `SYSTEMS` below, which says how it is trained and how it looks at a scan.
+A system is a folder that holds all of it, and a line in `SYSTEMS`; `config.registry.register` says
+what the folder must hold. None of them is imported before it is asked for.
 """
 
-from otovox.config.training import TrainConfig
-from otovox.errors import ConfigError
-from otovox.systems.autocasnet import training as slice_cascade
-from otovox.systems.dual_head import training as dual_head
-from otovox.systems.interface import System
-from otovox.systems.jsdnet import training as jsdnet
-from otovox.systems.mpunet import training as multi_planar
+from typing import TYPE_CHECKING
 
-#: Systems by the `kind` of their settings.
+from otovox.config.registry import module, register
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from otovox.config.training import TrainConfig
+    from otovox.learning.bundle import Bundle
+    from otovox.systems.interface import System
+
+#: The package of each system, by the kind of its settings.
 SYSTEMS = {
-    "dual-head": System(dual_head.train, dual_head.tasks, dual_head.opened),
-    "slice-cascade": System(
-        slice_cascade.train, slice_cascade.tasks, slice_cascade.opened, turns=False
-    ),
-    "jsdnet": System(jsdnet.train, jsdnet.tasks, dual_head.opened),
-    "multi-planar": System(
-        multi_planar.train, multi_planar.tasks, multi_planar.opened, turns=False
-    ),
+    "dual-head": "otovox.systems.dual_head",
+    "autocasnet": "otovox.systems.autocasnet",
+    "jsdnet": "otovox.systems.jsdnet",
+    "mpunet": "otovox.systems.mpunet",
 }
 
 
-def system_of(config: TrainConfig) -> System:
-    """The system that settings are of.
+def register_all() -> None:
+    """Make all systems known to the rooms below."""
+    for kind, package in SYSTEMS.items():
+        register(kind, package)
+
+
+def system_of(config: "TrainConfig") -> "System":
+    """The system that settings are of."""
+    return module(config.system.kind, "system").SYSTEM
+
+
+def trained_network(bundle: "Bundle") -> "nn.Module":
+    """The network of a model with its weights, ready to predict.
 
     Raises:
-        ConfigError: if it cannot be trained.
+        ModelError: if the weights do not fit.
     """
-    if config.system.kind not in SYSTEMS:
-        names = ", ".join(SYSTEMS)
-        raise ConfigError(f"system {config.system.kind!r} cannot be trained; choose one of {names}")
-    return SYSTEMS[config.system.kind]
+    return bundle.onto(system_of(bundle.config).network(bundle.config))

@@ -4,8 +4,7 @@ import pytest
 import torch
 
 from otovox.config.training import NetworkConfig, load_preset
-from otovox.learning.networks import double_block
-from otovox.systems.networks import DualHeadUNet
+from otovox.systems.dual_head.network import DualHeadUNet
 
 SMALL = {"channels": (4, 6, 8), "landmarks": ("a", "b")}
 
@@ -53,14 +52,6 @@ def test_every_variant_runs_and_every_weight_learns(changes):
     sum(t.square().sum() for pair in parts for t in pair if t is not None).backward()  # pyright: ignore
     idle = [name for name, p in network.named_parameters() if p.grad is None]
     assert not idle
-
-
-def test_a_residual_block_adds_to_what_it_is_given():
-    block = double_block(NetworkConfig(blocks="residual"), 4, 4)
-    image = torch.randn(1, 4, 4, 4, 4)
-    for p in block.parameters():
-        torch.nn.init.zeros_(p)
-    torch.testing.assert_close(block(image), image)
 
 
 def test_auxiliary_outputs_only_in_training_or_on_request():

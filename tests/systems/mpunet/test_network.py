@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from otovox.systems.mpunet.network import MultiPlanarUNet, PlanarShape, PlanarUNet, ViewFusion
+from otovox.systems.mpunet.network import MPUNet, PlanarShape, PlanarUNet, ViewFusion
 
 TINY = PlanarShape(depth=2, filters=4)
 
@@ -49,6 +49,6 @@ def test_fusion_begins_as_the_plain_sum():
 
 
 def test_views_lie_with_the_weights():
-    network = MultiPlanarUNet(TINY, 6)
+    network = MPUNet(TINY, 6)
     assert network.state_dict()["views"].shape == (6, 3)
     assert network.state_dict()["fusion.weights"].shape == (6, 2)

@@ -6,45 +6,24 @@ import numpy as np
 import pytest
 import torch
 
-from otovox.config.training import config_from, load_preset
-from otovox.core.volume import Grid, Scan
-from otovox.dataset.layout import Entry
-from otovox.dataset.prepared import Prepared
+from otovox.config.training import load_preset
+from otovox.core.volume import Scan
 from otovox.errors import ConfigError, InputError
 from otovox.imaging.metrics import dice
 from otovox.learning.bundle import Bundle, load_bundle
 from otovox.learning.training import Hardware
 from otovox.systems.interface import Course
-from otovox.systems.mpunet.network import MultiPlanarUNet
-from otovox.systems.mpunet.training import MultiPlanar, view_probabilities
-from otovox.systems.networks import build
-from otovox.systems.registry import system_of
+from otovox.systems.mpunet.inference import view_probabilities
+from otovox.systems.mpunet.network import MPUNet
+from otovox.systems.mpunet.settings import settings_of
+from otovox.systems.mpunet.training import MPUNetTask
+from otovox.systems.registry import system_of, trained_network
 from otovox.systems.whole_volume import Sweep
+from systems.mpunet.blob import GRID, a_blob, settings
 
 pytestmark = pytest.mark.filterwarnings("ignore::Warning:lightning", "ignore::UserWarning:torch")
 
-GRID = Grid.centred((10, -20, 30), (32, 32, 32), spacing_mm=0.5)
 ORIGIN = {"training_data": "a blob", "validation_data": "the same blob"}
-
-
-def a_blob(seed: int = 0) -> Prepared:
-    """A dark ellipsoid in bright noise, off the middle; darker air on one side."""
-    rng = np.random.default_rng(seed)
-    away = (np.moveaxis(np.indices(GRID.shape), 0, -1) - (18, 14, 16)) / (8, 6, 5)
-    inside = np.linalg.norm(away, axis=-1) < 1
-    image = np.where(inside, 0, 1000) + rng.normal(0, 150, GRID.shape)
-    image[:3] -= 2000
-    points = np.full((1, 3, 3), np.nan)
-    labels = inside.astype(np.uint8)
-    return Prepared(Entry("blob", "p"), image.astype(np.float32), labels, points, GRID)
-
-
-def settings(**system):
-    given = load_preset("mpunet").model_dump()
-    given["system"] |= {"depth": 2, "filters": 6, "views": 3} | system
-    given["data"] |= {"spacing_mm": 0.5, "shape": (32, 32, 32), "batch_size": 4, "workers": 0}
-    given["optimiser"] |= {"peak_rate": 3e-3, "plateau_iterations": 120, "total_iterations": 120}
-    return config_from(given | {"validate_every": 60, "precision": "32-true"}, origin="test")
 
 
 def train(config, output: Path, **keys) -> Bundle:
@@ -65,8 +44,8 @@ def trained(tmp_path_factory) -> Path:
 
 def test_the_preset_builds_the_published_network():
     with torch.device("meta"):
-        network = build(load_preset("mpunet"))
-    assert isinstance(network, MultiPlanarUNet)
+        network = MPUNet.of(settings_of(load_preset("mpunet")))
+    assert isinstance(network, MPUNet)
     assert sum(part.numel() for part in network.planar.parameters()) == 62_050_239
     assert network.views.shape == (6, 3)
 
@@ -90,8 +69,8 @@ def test_it_overfits_a_blob_and_finds_it_in_a_scan(trained, tmp_path):
 
 
 def test_the_views_and_the_fusion_lie_in_the_bundle(trained):
-    network = load_bundle(trained / "model").network()
-    assert isinstance(network, MultiPlanarUNet)
+    network = trained_network(load_bundle(trained / "model"))
+    assert isinstance(network, MPUNet)
     assert np.allclose(np.linalg.norm(network.views.numpy(), axis=1), 1, atol=2e-3)
     assert not torch.equal(network.fusion.weights, torch.ones(3, 2))
 
@@ -120,8 +99,8 @@ class Answering(torch.nn.Module):
 
 
 def test_each_view_gives_the_volume_back(tmp_path):
-    network = build(settings()).eval()
-    assert isinstance(network, MultiPlanarUNet)
+    network = MPUNet.of(settings_of(settings())).eval()
+    assert isinstance(network, MPUNet)
     network.planar.forward = Answering().forward
     network.views.copy_(torch.tensor([[0, 0, 1], [0.6, 0, 0.8], [0.5, -0.7, 0.5]]))
     labels = a_blob().labels
@@ -146,7 +125,7 @@ def test_what_it_cannot_do_is_refused(trained, tmp_path):
 
 
 def test_a_deformed_plane_counts_less():
-    task = MultiPlanar(load_preset("mpunet"), Answering())
+    task = MPUNetTask(load_preset("mpunet"), Answering())
     image = torch.randn(2, 1, 8, 8)
     batch = {"image": image, "labels": torch.zeros(2, 8, 8, dtype=torch.long)}
     alone = [

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from otovox.config.systems import SliceCascadeConfig
 from otovox.config.training import TrainConfig
 from otovox.learning.training import Task, keep_freed_memory
 from otovox.systems.registry import system_of
@@ -55,28 +54,20 @@ def cost(config: TrainConfig, device: str) -> Cost:
 
 
 def costs(configs: Iterable[TrainConfig], device: str, workers: int = 1) -> dict[str, Cost]:
-    """By kind and backbone of a system, the cost of the first of the settings that is of it.
+    """By variant of a system, the cost of the first of the settings that is of it.
 
     Args:
         configs: of all folds; settings that differ in less are taken to cost the same.
         device: "cpu" or "cuda".
         workers: that share this machine's cores.
     """
-    first = {system_name(config): config for config in reversed(list(configs))}
+    first = {config.system.variant: config for config in reversed(list(configs))}
     threads = torch.get_num_threads()
     torch.set_num_threads(max(1, threads // workers))
     try:
         return {name: cost(config, device) for name, config in first.items()}
     finally:
         torch.set_num_threads(threads)
-
-
-def system_name(config: TrainConfig) -> str:
-    """What settings are counted as, in `costs`."""
-    system = config.system
-    if isinstance(system, SliceCascadeConfig):
-        return f"{system.kind} {system.backbone} x {len(system.order)}"
-    return system.kind
 
 
 def _smaller(shape: Sequence[int], stride: int) -> tuple[int, ...]:

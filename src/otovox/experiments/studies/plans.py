@@ -5,17 +5,12 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
-from otovox.config.systems import (
-    DualHeadConfig,
-    JsdnetConfig,
-    MultiPlanarConfig,
-    Settings,
-    SliceCascadeConfig,
-)
+from otovox.config.registry import kinds
+from otovox.config.systems import Settings
 from otovox.config.training import (
     SCHEDULES,
     HeatmapStep,
@@ -26,11 +21,6 @@ from otovox.config.training import (
 )
 from otovox.errors import ConfigError
 
-#: Systems that a scale may have a section for.
-KINDS = tuple(
-    get_args(system.model_fields["kind"].annotation)[0]
-    for system in (DualHeadConfig, SliceCascadeConfig, JsdnetConfig, MultiPlanarConfig)
-)
 #: The section of a scale that is for every system.
 ALL = "all"
 
@@ -136,10 +126,10 @@ def load_scale(path: Path) -> dict[str, Tree]:
     Raises:
         ConfigError: if it cannot be read, or has another section.
     """
-    scale = _tree(_text(path), str(path))
+    scale, sections = _tree(_text(path), str(path)), (ALL, *kinds())
     for name, section in scale.items():
-        if name not in (ALL, *KINDS) or not isinstance(section, dict):
-            known = ", ".join((ALL, *KINDS))
+        if name not in sections or not isinstance(section, dict):
+            known = ", ".join(sections)
             raise ConfigError(f"{path}: {name}: is no section of a scale; choose of {known}")
     return scale
 

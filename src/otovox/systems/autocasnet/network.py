@@ -8,7 +8,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from otovox.config.systems import SliceCascadeConfig
+from otovox.systems.autocasnet.settings import AutoCasNetConfig
 
 #: Channels per channel inside a squeeze and excitation. Source: the published code of Hussain et
 #: al. 2021 (H7); the paper says that it is constant.
@@ -72,7 +72,7 @@ class SliceUNet(nn.Module):
         incoming: image channels.
     """
 
-    def __init__(self, config: SliceCascadeConfig, incoming: int) -> None:
+    def __init__(self, config: AutoCasNetConfig, incoming: int) -> None:
         super().__init__()
         self.incoming, filters = incoming, config.filters
         pairs = list(pairwise(filters))
@@ -97,13 +97,13 @@ class SliceUNet(nn.Module):
         return self.head(x)
 
 
-class SliceCascade(nn.Module):
+class AutoCasNet(nn.Module):
     """All stages, each with one image channel more than the one before (H3).
 
-    Between the stages lie whole volumes: `systems.autocasnet` runs them.
+    Between the stages lie whole volumes: `inference.cascade` runs them.
     """
 
-    def __init__(self, config: SliceCascadeConfig) -> None:
+    def __init__(self, config: AutoCasNetConfig) -> None:
         super().__init__()
         self.stages = nn.ModuleList(SliceUNet(config, 1 + n) for n in range(len(config.order)))
 

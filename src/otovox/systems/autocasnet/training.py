@@ -1,11 +1,7 @@
-"""AutoCasNet of Hussain et al. 2021: 2D networks of several views, one after the other.
-
-Every stage sees all slices of its view, the grey values and the masks of the stages before (H3);
-of its own mask the largest part in three dimensions is kept (H4). There are no landmarks.
-"""
+"""How AutoCasNet learns: stage after stage, on slices; each sees the masks of those before it."""
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -15,54 +11,21 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from otovox.config.systems import SliceCascadeConfig, View
 from otovox.config.training import TrainConfig
-from otovox.core.volume import Scan
-from otovox.errors import ConfigError, InputError
+from otovox.errors import InputError
 from otovox.imaging.components import main_piece
 from otovox.imaging.intensity import Scaling, Statistics
-from otovox.imaging.resample import resample
 from otovox.learning.bundle import Bundle
 from otovox.learning.engine import on_device
 from otovox.learning.losses import segmentation_loss
-from otovox.systems.autocasnet.network import SliceUNet
-from otovox.systems.autocasnet.stacks import (
-    Image,
-    Mask,
-    Slices,
-    Stacked,
-    Stacks,
-    canonical_grid,
-    grey_statistics,
-    kept,
-    stack,
-    stacked,
-    unstack,
-)
-from otovox.systems.interface import Course, Predict
-from otovox.systems.networks import SliceCascade, build
-from otovox.systems.whole_volume import (
-    Sweep,
-    VolumePrediction,
-    answer_arrays,
-    field_grid,
-    slabs,
-)
+from otovox.systems.autocasnet.data import Slices, Stacked, Stacks, grey_statistics, kept, stacked
+from otovox.systems.autocasnet.inference import BATCH, running, stage_mask, stage_probability
+from otovox.systems.autocasnet.network import AutoCasNet, SliceUNet
+from otovox.systems.autocasnet.settings import View, settings_of
+from otovox.systems.interface import Course
 
 if TYPE_CHECKING:
     from otovox.learning.training import Run, Task
-
-#: Slices per forward pass outside training. Chosen.
-BATCH = 16
-
-#: (planes, c, p, q) -> (planes, p, q) probabilities.
-Stage = Callable[[Image], Image]
-
-
-def settings_of(config: TrainConfig) -> SliceCascadeConfig:
-    """The cascade's own settings."""
-    assert isinstance(config.system, SliceCascadeConfig)
-    return config.system
 
 
 class StageTask:
@@ -109,13 +72,7 @@ class StageTask:
 
 def tasks(config: TrainConfig) -> "list[Task]":
     """See `interface.Tasks`: one per stage."""
-    return [StageTask(config, stage) for stage in _built(config).stages]
-
-
-def _built(config: TrainConfig) -> SliceCascade:
-    network = build(config)
-    assert isinstance(network, SliceCascade)
-    return network
+    return [StageTask(config, stage) for stage in AutoCasNet(settings_of(config)).stages]
 
 
 def train(config: TrainConfig, output: Path, course: Course) -> Bundle:
@@ -135,7 +92,7 @@ def train(config: TrainConfig, output: Path, course: Course) -> Bundle:
     )
     given = grey_statistics(training)
     begin(config, output, {**course.origin, "intensity": asdict(given)})
-    network = _built(config)
+    network = AutoCasNet(settings_of(config))
     order = settings_of(config).order
     facts: dict[str, Any] = {}
     for number, view in enumerate(order, start=1):
@@ -187,8 +144,8 @@ def _after(
     """A case with the mask of one stage more, which is kept in a folder."""
     stage = on_device(stage, run.hardware.device)
     image = Scaling(statistics).apply(case.image)
-    seen = _probability(_running(stage), image, case.masks, view)
-    mask = _masked(seen, largest=settings_of(config).largest_component)
+    seen = stage_probability(running(stage), image, case.masks, view)
+    mask = stage_mask(seen, largest=settings_of(config).largest_component)
     folder.mkdir(parents=True, exist_ok=True)
     return case.seen(kept(mask, folder / f"{case.case}.npy"))
 
@@ -223,81 +180,3 @@ def _out_of_fold(
                 run=run,
             )
     return [seen[case.case] for case in stacks.cases]
-
-
-def cascade(
-    stages: Sequence[Stage], image: Image, order: Sequence[View], *, largest: bool = True
-) -> Image:
-    """All stages over one volume.
-
-    Args:
-        stages: one per view.
-        image: (i, j, k) normalised, on canonical axes.
-        order: the views.
-        largest: keep of every stage's mask its largest part (H4).
-
-    Returns:
-        (i, j, k) probability of the last stage; with `largest` 0 in the parts that are not kept.
-    """
-    masks: list[Mask] = []
-    probability = np.zeros_like(image)
-    for run, view in zip(stages, order, strict=True):
-        probability = _probability(run, image, masks, view)
-        masks.insert(0, _masked(probability, largest=largest))
-    return np.where((probability > 0.5) & ~masks[0], np.float32(0), probability)
-
-
-def _probability(run: Stage, image: Image, masks: Sequence[Mask], view: View) -> Image:
-    return np.ascontiguousarray(unstack(run(stack(image, masks, view)), view))
-
-
-def _masked(probability: Image, *, largest: bool) -> Mask:
-    mask = probability > 0.5
-    return main_piece(mask) if largest else mask
-
-
-def _running(network: nn.Module) -> Stage:
-    """A stage's network, on its device and ready, for stacks."""
-    device = next(network.parameters()).device
-
-    def run(images: Image) -> Image:
-        parts = torch.from_numpy(images).split(BATCH)
-        with torch.inference_mode():
-            found = [torch.sigmoid(network(part.to(device)))[:, 0].float().cpu() for part in parts]
-        return torch.cat(found).numpy()
-
-    return run
-
-
-def opened(bundle: Bundle, *, device: str = "auto", threads: int | None = None) -> Predict:
-    """See `interface.Opened`; on the CPU this is torch."""
-    network = on_device(bundle.network(), device, threads)
-    assert isinstance(network, SliceCascade)
-    return partial(_predict, bundle, [_running(stage) for stage in network.stages])
-
-
-def _predict(
-    bundle: Bundle,
-    stages: Sequence[Stage],
-    scan: Scan,
-    workspace: Path,
-    *,
-    sweep: Sweep | None = None,
-) -> VolumePrediction:
-    """See `interface.Predict`; the way of the grey values is that of the training cases."""
-    sweep = sweep or Sweep()
-    if sweep.tta != "none":
-        raise ConfigError("a cascade of slices has no test-time augmentation; choose none")
-    config, system = bundle.config, settings_of(bundle.config)
-    grid = field_grid(scan, config, sweep.largest_voxels)
-    canonical = canonical_grid(grid, config.data.shape)
-    image = resample(scan.values, scan.grid, grid, outside="edge")
-    image = resample(image, grid, canonical, order="cubic", outside="edge")
-    scaling = sweep.scaling or Scaling(Statistics(**bundle.facts["intensity"]))
-    found = cascade(stages, scaling.apply(image), system.order, largest=system.largest_component)
-    workspace.mkdir(parents=True, exist_ok=True)
-    probability, uncertainty = answer_arrays(workspace, grid)
-    for window, part in slabs(grid):
-        probability[window] = resample(found, canonical, part, outside="edge", antialias=False)
-    none = np.zeros(0)
-    return VolumePrediction(probability, uncertainty, None, none, none, grid)

@@ -1,7 +1,6 @@
-"""The dual-headed U-Net of Stebani et al. 2023: chunks in training, sliding windows afterwards."""
+"""How the dual-headed U-Net learns: chunks in training, whole volumes in validation."""
 
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,31 +8,25 @@ import torch
 from torch import Tensor, nn
 
 from otovox.config.training import TrainConfig, heatmap_step
-from otovox.core.volume import Scan
-from otovox.errors import ConfigError
 from otovox.learning.bundle import Bundle
-from otovox.learning.engine import open_engine
 from otovox.learning.losses import total_loss
-from otovox.learning.training_data import VolumeChunks, Volumes, phantom_datasets
+from otovox.learning.training_data import VolumeChunks, Volumes
 from otovox.learning.validation import scores
-from otovox.phantom.cache import VERSION as PHANTOM_VERSION
-from otovox.systems.interface import Course, Predict
-from otovox.systems.networks import build
-from otovox.systems.whole_volume import Sweep, VolumePrediction, predict_volume
+from otovox.systems.dual_head.network import DualHeadUNet
+from otovox.systems.interface import Course
 
 if TYPE_CHECKING:
-    from otovox.learning.engine import Engine
     from otovox.learning.training import Run, Samples, Task
 
 
-class DualHead:
+class DualHeadTask:
     """The dual-headed U-Net, or another network that answers like it, on all its tasks."""
 
     memory_format = torch.channels_last_3d
 
     def __init__(self, config: TrainConfig, network: nn.Module | None = None) -> None:
         self.config = config
-        self.network = build(config) if network is None else network
+        self.network: nn.Module = network or DualHeadUNet(config.network)
         self.shape = chunks_shape(config)
 
     def losses(self, batch: dict[str, Tensor], iteration: int) -> dict[str, Tensor]:
@@ -85,7 +78,7 @@ def example_chunks(config: TrainConfig, image: Tensor) -> dict[str, Tensor]:
 
 def tasks(config: TrainConfig) -> "list[Task]":
     """See `interface.Tasks`."""
-    return [DualHead(config)]
+    return [DualHeadTask(config)]
 
 
 def train(config: TrainConfig, output: Path, course: Course) -> Bundle:
@@ -95,27 +88,6 @@ def train(config: TrainConfig, output: Path, course: Course) -> Bundle:
         Volumes(course.validation, course.statistics),
     )
     return train_on(datasets, config, output, origin=course.origin, run=course.run)
-
-
-def train_on_phantoms(config: TrainConfig, output: Path, *, run: "Run") -> Bundle:
-    """Train on phantoms, as the settings say; anatomies are kept in `output`/anatomies.
-
-    Args:
-        config: everything that is set.
-        output: see `train_on`.
-        run: how.
-
-    Raises:
-        ConfigError: if the system is not the dual-headed U-Net, which alone learns from these.
-    """
-    if config.system.kind != "dual-head":
-        raise ConfigError(f"{config.name}: a {config.system.kind} system learns from --data alone")
-    origin = {
-        "validation_data": f"{config.data.validation_cases} unseen phantom samples",
-        "training_data": f"phantoms of version {PHANTOM_VERSION}, seeds from {config.data.seed}",
-    }
-    datasets = phantom_datasets(config.data, output / "anatomies")
-    return train_on(datasets, config, output, origin=origin, run=run)
 
 
 def train_on(
@@ -141,22 +113,6 @@ def train_on(
     from otovox.learning.training import begin, finish, fit
 
     begin(config, output, origin)
-    task = DualHead(config)
+    task = DualHeadTask(config)
     facts = fit(task, output, datasets, config=config, run=run)
     return finish(task.network, output, config, facts)
-
-
-def opened(bundle: Bundle, *, device: str = "auto", threads: int | None = None) -> Predict:
-    """See `interface.Opened`."""
-    return partial(_predict, bundle, open_engine(bundle, device=device, threads=threads))
-
-
-def _predict(
-    bundle: Bundle,
-    engine: "Engine",
-    scan: Scan,
-    workspace: Path,
-    *,
-    sweep: Sweep | None = None,
-) -> VolumePrediction:
-    return predict_volume(scan, bundle, engine, workspace, sweep=sweep)

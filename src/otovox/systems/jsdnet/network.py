@@ -11,9 +11,9 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from otovox.config.systems import JsdnetConfig
 from otovox.config.training import NetworkConfig, TrainConfig
 from otovox.learning.networks import Decoder, Encoder, Output, activation, initialise
+from otovox.systems.jsdnet.settings import settings_of
 
 
 class DisplacementUNet(nn.Module):
@@ -67,11 +67,10 @@ class JSDNet(nn.Module):
 
     def __init__(self, config: TrainConfig) -> None:
         super().__init__()
-        assert isinstance(config.system, JsdnetConfig)
         given = config.network
         inner = NetworkConfig(
             in_channels=given.in_channels,
-            channels=config.system.channels,
+            channels=settings_of(config).channels,
             landmarks=given.landmarks,
             norm=given.norm,
             activation=given.activation,

@@ -1,4 +1,4 @@
-"""JSDNet, the joint baseline: displacement maps are learnt first, then segmentation and heatmaps.
+"""How JSDNet learns: displacement maps first, then segmentation and heatmaps.
 
 Source: Zhang et al. 2020, Medical Image Analysis 60:101621; as a baseline of Stebani et al. 2023.
 The losses, and that the first network is frozen while the second learns, are chosen.
@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from otovox.config.systems import JsdnetConfig
 from otovox.config.training import TrainConfig
 from otovox.imaging.intensity import normalise
 from otovox.imaging.windows import Shape, windows
 from otovox.learning.bundle import Bundle
 from otovox.learning.training_data import VolumeChunks, Volumes
-from otovox.systems.dual_head.training import DualHead, chunks_shape, example_chunks
+from otovox.systems.dual_head.training import DualHeadTask, chunks_shape, example_chunks
 from otovox.systems.interface import Course
-from otovox.systems.networks import JSDNet, build
+from otovox.systems.jsdnet.network import JSDNet
+from otovox.systems.jsdnet.settings import settings_of
 
 if TYPE_CHECKING:
     from otovox.learning.training import Task
@@ -65,10 +65,9 @@ class DisplacementTask:
     memory_format = torch.channels_last_3d
 
     def __init__(self, config: TrainConfig, network: nn.Module) -> None:
-        assert isinstance(config.system, JsdnetConfig)
         self.config = config
         self.network = network
-        self.unit_voxels = config.system.displacement_unit_voxels
+        self.unit_voxels = settings_of(config).displacement_unit_voxels
         self.shape = chunks_shape(config)
 
     def losses(self, batch: dict[str, Tensor], iteration: int) -> dict[str, Tensor]:
@@ -102,14 +101,8 @@ class DisplacementTask:
 
 def tasks(config: TrainConfig) -> "list[Task]":
     """See `interface.Tasks`: the displacements, then all that the other network learns."""
-    network = _built(config)
-    return [DisplacementTask(config, network.displacement), DualHead(config, network)]
-
-
-def _built(config: TrainConfig) -> JSDNet:
-    network = build(config)
-    assert isinstance(network, JSDNet)
-    return network
+    network = JSDNet(config)
+    return [DisplacementTask(config, network.displacement), DualHeadTask(config, network)]
 
 
 def train(config: TrainConfig, output: Path, course: Course) -> Bundle:
@@ -123,7 +116,7 @@ def train(config: TrainConfig, output: Path, course: Course) -> Bundle:
     if not course.resume:
         clear([first])
     begin(config, output, course.origin)
-    network = _built(config)
+    network = JSDNet(config)
     datasets = (
         VolumeChunks(course.training, config, course.statistics),
         Volumes(course.validation, course.statistics),
@@ -131,5 +124,5 @@ def train(config: TrainConfig, output: Path, course: Course) -> Bundle:
     task = DisplacementTask(config, network.displacement)
     fit(task, first, datasets, config=config, run=course.run)
     network.displacement.requires_grad_(False)
-    facts = fit(DualHead(config, network), output, datasets, config=config, run=course.run)
+    facts = fit(DualHeadTask(config, network), output, datasets, config=config, run=course.run)
     return finish(network, output, config, facts)

@@ -7,9 +7,12 @@ with its settings fixed.
 from dataclasses import dataclass
 from itertools import pairwise
 from math import sqrt
+from typing import Self
 
 import torch
 from torch import Tensor, nn
+
+from otovox.systems.mpunet.settings import MPUNetConfig
 
 #: What the norm adds to a variance and keeps of its running mean. Source: Keras' defaults, with
 #: which the framework was written.
@@ -138,7 +141,7 @@ class ViewFusion(nn.Module):
         return (self.weights * probabilities).sum(dim=1) + self.bias
 
 
-class MultiPlanarUNet(nn.Module):
+class MPUNet(nn.Module):
     """The planes' network, the views it is asked from, and their fusion: one set of weights.
 
     Attributes:
@@ -146,6 +149,12 @@ class MultiPlanarUNet(nn.Module):
     """
 
     views: Tensor
+
+    @classmethod
+    def of(cls, config: MPUNetConfig) -> Self:
+        """The untrained network of some settings."""
+        shape = PlanarShape(config.depth, config.filters, config.filter_factor)
+        return cls(shape, config.views)
 
     def __init__(self, shape: PlanarShape, views: int) -> None:
         super().__init__()

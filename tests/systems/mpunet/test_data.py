@@ -6,9 +6,9 @@ import torch
 
 from otovox.dataset.prepared import Prepared
 from otovox.errors import ConfigError, InputError
-from otovox.systems.mpunet.planes import VALIDATION_PLANES, TrainingPlanes, ValidationPlanes
+from otovox.systems.mpunet.data import VALIDATION_PLANES, TrainingPlanes, ValidationPlanes
 from otovox.systems.mpunet.views import draw_views
-from systems.mpunet.test_training import a_blob, settings
+from systems.mpunet.blob import a_blob, settings
 
 VIEWS = draw_views(3, rng=np.random.default_rng(0))
 

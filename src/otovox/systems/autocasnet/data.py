@@ -12,12 +12,12 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from otovox.config.systems import View
 from otovox.core.volume import Grid
 from otovox.dataset.prepared import Prepared
 from otovox.errors import InputError
 from otovox.imaging.intensity import Statistics, standardise
 from otovox.imaging.resample import resample
+from otovox.systems.autocasnet.settings import View
 
 #: LPS axis to which the slices of a view are normal.
 NORMALS: dict[View, int] = {"sagittal": 0, "coronal": 1, "axial": 2}

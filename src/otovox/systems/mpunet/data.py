@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from otovox.config.systems import MultiPlanarConfig
 from otovox.config.training import TrainConfig
 from otovox.core.geometry import FloatArray
 from otovox.core.volume import Grid
@@ -16,6 +15,7 @@ from otovox.dataset.prepared import Prepared
 from otovox.errors import ConfigError, InputError
 from otovox.imaging.resample import corners
 from otovox.systems.mpunet.elastic import Elastic, RobustScale, deform, draw_elastic, robust_scale
+from otovox.systems.mpunet.settings import settings_of
 from otovox.systems.mpunet.views import frame, plane, sample_plane
 
 #: SD of what is added to a training plane's unit normal along each axis, and what a deformed plane
@@ -54,7 +54,7 @@ class TrainingPlanes(Dataset[dict[str, Tensor]]):
         return 1 << 40
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        data, system = self.config.data, self.config.system
+        data = self.config.data
         rng = np.random.default_rng([data.seed, index])
         number = int(rng.integers(len(self.cases)))
         normal = self.views[rng.integers(len(self.views))] + rng.normal(0, NORMAL_SD, 3)
@@ -66,7 +66,7 @@ class TrainingPlanes(Dataset[dict[str, Tensor]]):
         one = plane(normal, middle_mm, size=self.size, spacing_mm=data.spacing_mm)
         image, labels = self.cases.cut(number, one)
         deformation = Elastic()
-        if isinstance(system, MultiPlanarConfig) and system.elastic:
+        if settings_of(self.config).elastic:
             deformation = draw_elastic(rng)
         beyond = self.cases.scale(number).beyond
         image, labels = deform(deformation, image, labels, outside=beyond)

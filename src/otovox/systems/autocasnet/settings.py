@@ -1,0 +1,62 @@
+"""Settings of AutoCasNet. Values marked T are stated by Hussain et al. 2021, C are chosen."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from otovox.config.systems import Count, Fraction, SystemConfig
+from otovox.config.training import TrainConfig
+
+View = Literal["coronal", "sagittal", "axial"]
+
+
+class AutoCasNetConfig(SystemConfig):
+    """AutoCasNet of Hussain et al. 2021 (H1-H11), with one view the paper's baselines.
+
+    Attributes:
+        order: views in the order of the stages; every stage sees the masks of those before it (H3).
+        backbone: of the 2D network (H5-H7).
+        filters: per level, finest first (H5).
+        dropout: share dropped at the bottleneck (H5). T.
+        masks: which masks of the training cases the later stages see: those of the model trained on
+            the very cases, as published, or those of models trained without the case.
+        mask_folds: models per stage for masks out of fold. C.
+        largest_component: keep of every stage's mask its largest part in three dimensions (H4). T.
+    """
+
+    kind: Literal["autocasnet"] = "autocasnet"
+    order: tuple[View, ...] = Field(
+        default=("coronal", "sagittal", "axial"), min_length=1, max_length=3
+    )
+    backbone: Literal["unet", "resunet", "seunet"] = "unet"
+    filters: tuple[Count, ...] = Field(default=(32, 64, 128, 256), min_length=2)
+    dropout: Fraction = 0.2
+    masks: Literal["in-sample", "out-of-fold"] = "in-sample"
+    mask_folds: int = Field(default=3, ge=2)
+    largest_component: bool = True
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if len(set(self.order)) != len(self.order):
+            raise ValueError("order: a view is given twice")
+        return self
+
+    @property
+    def stride(self) -> int:
+        """Every side of a slice must be a multiple of this many pixels."""
+        return 2 ** (len(self.filters) - 1)
+
+    @property
+    def variant(self) -> str:
+        """Its backbone, and how many stages are trained one after the other."""
+        return f"{self.kind} {self.backbone} x {len(self.order)}"
+
+
+#: See `registry.register`.
+SETTINGS = AutoCasNetConfig
+
+
+def settings_of(config: TrainConfig) -> AutoCasNetConfig:
+    """AutoCasNet's settings of a training."""
+    assert isinstance(config.system, AutoCasNetConfig)
+    return config.system

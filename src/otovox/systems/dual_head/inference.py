@@ -1,0 +1,30 @@
+"""How the dual-headed U-Net looks at a scan: sliding windows, test-time turns."""
+
+from functools import partial
+from pathlib import Path
+
+from otovox.core.volume import Scan
+from otovox.learning.bundle import Bundle
+from otovox.learning.engine import Engine, open_engine
+from otovox.systems.interface import Predict
+from otovox.systems.registry import trained_network
+from otovox.systems.whole_volume import Sweep, VolumePrediction, predict_volume
+
+
+def opened(bundle: Bundle, *, device: str = "auto", threads: int | None = None) -> Predict:
+    """See `interface.Opened`."""
+    network = trained_network(bundle)
+    return partial(
+        _predict, bundle, open_engine(network, bundle.config, device=device, threads=threads)
+    )
+
+
+def _predict(
+    bundle: Bundle,
+    engine: Engine,
+    scan: Scan,
+    workspace: Path,
+    *,
+    sweep: Sweep | None = None,
+) -> VolumePrediction:
+    return predict_volume(scan, bundle, engine, workspace, sweep=sweep)

@@ -1,0 +1,15 @@
+"""Settings of the dual-headed U-Net."""
+
+from typing import Literal
+
+from otovox.config.systems import SystemConfig
+
+
+class DualHeadConfig(SystemConfig):
+    """The dual-headed U-Net of Stebani et al. 2023; all that is set of it is in `NetworkConfig`."""
+
+    kind: Literal["dual-head"] = "dual-head"
+
+
+#: See `registry.register`.
+SETTINGS = DualHeadConfig
