@@ -85,7 +85,7 @@ def test_the_rule_can_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setitem(globals(), "SOURCE", tmp_path)
     (tmp_path / "measure.py").write_text(
         "import torch\nimport otovox\nfrom otovox.core import case\n"
-        "def late(): from otovox.phantom import cases; from otovox.formats import _guards, cli\n"
+        "def late(): from otovox.phantom import cases; from otovox.formats import _hidden\n"
         "from otovox.cli import app\n"
     )
     assert len(list(faults(tmp_path / "measure.py"))) == 5

@@ -21,8 +21,8 @@ from otovox.core.geometry import rotation_from_vector
 from otovox.core.landmarks import Landmarks
 from otovox.core.volume import Grid, LabelMap, Scan
 from otovox.errors import InputError, OutputError
-from otovox.formats._dicom_source import source_headers
 from otovox.formats.dicom_seg import write_dicom_seg
+from otovox.formats.dicom_source import source_headers
 from otovox.formats.dicom_sr import PRIVATE_SCHEME, CodedQuantity, private_code, write_dicom_sr
 from otovox.formats.scans import load_scan
 from otovox.results.folder import read_result, write_results

@@ -17,7 +17,7 @@ from pydicom.uid import UID
 from otovox.core.geometry import FloatArray
 from otovox.core.volume import Scan
 from otovox.errors import InputError
-from otovox.formats._guards import COARSEST_MM, FEWEST_VOXELS, check_header, check_values
+from otovox.formats.guards import COARSEST_MM, FEWEST_VOXELS, check_header, check_values
 
 #: How far slice positions may be off a regular line, share of the slice distance: chosen.
 _REGULAR = 0.02

@@ -17,7 +17,7 @@ from otovox._version import __version__
 from otovox.core.anatomy import LABYRINTH, Side, Structure
 from otovox.core.volume import LabelMap, Scan
 from otovox.errors import InputError, OutputError
-from otovox.formats._dicom_source import source_headers
+from otovox.formats.dicom_source import source_headers
 from otovox.formats.writing import replacing
 
 # highdicom takes long to import, and most scans are no DICOM series.

@@ -20,7 +20,6 @@ from otovox.core.anatomy import LABYRINTH, LANDMARKS, Side
 from otovox.core.landmarks import Landmarks
 from otovox.core.volume import Scan
 from otovox.errors import OutputError
-from otovox.formats._dicom_source import source_headers
 from otovox.formats.dicom_seg import (
     MANUFACTURER,
     SR_SERIES,
@@ -29,6 +28,7 @@ from otovox.formats.dicom_seg import (
     laterality,
     save_dicom,
 )
+from otovox.formats.dicom_source import source_headers
 
 PRIVATE_SCHEME = "99OTOVOX"
 #: Codes of measurements that DICOM and SNOMED CT know, by our names.

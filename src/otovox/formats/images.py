@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from otovox.core.volume import Grid, LabelMap, Scan
 from otovox.errors import InputError, OutputError
-from otovox.formats._guards import check_finite, check_header, check_values
+from otovox.formats.guards import check_finite, check_header, check_values
 from otovox.formats.writing import replacing
 
 #: Endings of the image files that are read, longest first.
