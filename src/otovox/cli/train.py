@@ -12,6 +12,7 @@ from otovox.errors import ConfigError
 
 if TYPE_CHECKING:
     from otovox.config.training import TrainConfig
+    from otovox.experiments.phantom_training import RealEars
 
 Output = Annotated[Path, typer.Option("--output", "-o", help="Folder for models and curves.")]
 Preset = Annotated[str | None, typer.Option(help="Settings that come with otovox, by name.")]
@@ -30,7 +31,19 @@ Data = Annotated[
     Path | None, typer.Option("--data", "-d", help="Data set on disk; phantoms if not given.")
 ]
 Dataset = Annotated[Path, typer.Argument(metavar="DATASET", help="Data set on disk.")]
-Fold = Annotated[int, typer.Option(min=0, help="Which fold of the data set.")]
+Fold = Annotated[
+    int | None,
+    typer.Option(min=0, help="Which fold of the data set; with --ears, all of it if not given."),
+]
+From = Annotated[
+    str | None, typer.Option("--from", help="Start from the weights of a model: a name or a folder.")
+]
+Ears = Annotated[
+    Path | None, typer.Option(help="Data set of real ears to mix into the phantoms.")
+]
+Anatomies = Annotated[
+    Path | None, typer.Option(help="Folder in which rendered phantoms are kept, to be shared.")
+]
 
 
 @refusals
@@ -39,7 +52,10 @@ def train(
     preset: Preset = None,
     config: Config = None,
     data: Data = None,
-    fold: Fold = 0,
+    ears: Ears = None,
+    start: From = None,
+    anatomies: Anatomies = None,
+    fold: Fold = None,
     folds: Folds = 3,
     validation: Validation = 5,
     seed: Seed = 0,
@@ -53,8 +69,10 @@ def train(
 ) -> None:
     """Train a network on phantoms or one fold of a data set; go on where the last run stopped."""
     settings = _settings(preset, config, precision)
-    if fold >= folds:
+    if fold is not None and fold >= folds:
         raise ConfigError(f"there is no fold {fold}; there are 0 to {folds - 1}")
+    if data is not None and (ears or start or anatomies):
+        raise ConfigError("--ears, --from and --anatomies go with phantoms, not with --data")
     if data is not None and iterations is not None:
         raise ConfigError("--iterations is for phantoms; set total_iterations in a --config file")
     set_up_logging(verbose=True)
@@ -62,11 +80,15 @@ def train(
     hardware = training.Hardware(accelerator, devices, nodes, strategy)
     if data is None:
         from otovox.experiments.phantom_training import train_on_phantoms
+        from otovox.learning.bundle import load_bundle
 
-        train_on_phantoms(settings, output, run=training.Run(resume, hardware, iterations))
+        begun = load_bundle(start) if start else None
+        run = training.Run(resume, hardware, iterations, begun)
+        mixed = _mixed(ears, fold, (folds, validation, seed)) if ears else None
+        train_on_phantoms(settings, output, run=run, ears=mixed, anatomies=anatomies)
         return
     _folds(data, output, (folds, validation, seed))
-    _train_folds(data, settings, output, [fold], (resume, hardware))
+    _train_folds(data, settings, output, [fold or 0], (resume, hardware))
 
 
 @refusals
@@ -123,6 +145,20 @@ def _training():
             f"training needs {error.name}, which is not installed; pip install 'otovox[train]'"
         ) from error
     return training
+
+
+def _mixed(folder: Path, fold: int | None, how: tuple[int, int, int]) -> "RealEars":
+    """The ears of a data set that train: all, or those of one fold, split by patient."""
+    from otovox.dataset.layout import read_index, read_info
+    from otovox.experiments.cross_validation import draw_folds
+    from otovox.experiments.phantom_training import RealEars
+
+    folds, validation, seed = how
+    entries = [entry for entry in read_index(folder) if entry.split != "test"]
+    if fold is not None:
+        drawn = draw_folds(entries, folds=folds, validation=validation, seed=seed)[fold]
+        entries = [entry for entry in entries if entry.case in drawn["train"]]
+    return RealEars(folder, tuple(entries), str(read_info(folder).get("name", "")))
 
 
 def _folds(dataset: Path, output: Path, how: tuple[int, int, int]) -> None:

@@ -244,6 +244,8 @@ class DataConfig(Settings):
         near_labyrinth: share of a data set's chunks that hold labyrinth. C.
         normalisation: of a data set's volumes: by quantiles, mean and SD of all training volumes
             (S5), or of each chunk alone.
+        ears_share: share of the samples that show a real ear, where a data set of real ears is
+            given beside the phantoms. C.
     """
 
     source: Literal["ear", "head"] = "ear"
@@ -258,6 +260,7 @@ class DataConfig(Settings):
     stride_voxels: Count = 25
     near_labyrinth: Probability = 2 / 3
     normalisation: Literal["dataset", "chunk"] = "dataset"
+    ears_share: Probability = 0.4
 
 
 class TrainConfig(Settings):

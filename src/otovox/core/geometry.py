@@ -135,7 +135,8 @@ def fit_pose(names: tuple[str, ...], points_mm: ArrayLike, side: Side) -> Pose:
 
     Args:
         names: n names out of `anatomy.CANONICAL_MM`.
-        points_mm: (n, 3) LPS; rows with nan are left out; at least 4 must remain.
+        points_mm: (n, 3) LPS; rows with nan are left out; at least 3 must remain, and 4 to tell
+            the sides apart.
         side: which side to assume; the residuals of both sides tell the true one.
 
     Returns:
@@ -143,7 +144,7 @@ def fit_pose(names: tuple[str, ...], points_mm: ArrayLike, side: Side) -> Pose:
     """
     points = np.asarray(points_mm, dtype=float)
     known = np.isfinite(points).all(axis=1)
-    if known.sum() < 4:
+    if known.sum() < 3:
         raise ValueError(f"{int(known.sum())} landmarks are too few to fit a pose")
     model = np.asarray([CANONICAL_MM[name] for name in names])[known]
     points = points[known]

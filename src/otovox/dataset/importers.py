@@ -18,7 +18,7 @@ from otovox.core.case import Case
 from otovox.core.landmarks import Landmarks
 from otovox.core.volume import LabelMap, Scan
 from otovox.dataset.layout import Entry, add_case, start_dataset
-from otovox.dataset.points import Points, read_points
+from otovox.dataset.points import Points, read_description, read_points
 from otovox.errors import ConfigError, InputError, OtovoxError
 from otovox.formats.images import load_label_map, segment_values
 from otovox.formats.scans import load_scan
@@ -37,6 +37,7 @@ class Recipe(BaseModel):
         segments: pattern of the segments' names that make the labyrinth; without it, all labels.
         scanner, diagnosis: of every case.
         side: of every case but those whose number is in `left`.
+        same_person: groups of cases that are two ears of one person.
         splits: what the group `split` means.
         list: pairs come from a JSON list, not from names.
         traps: what is easily done wrong with this release.
@@ -57,6 +58,7 @@ class Recipe(BaseModel):
     diagnosis: str = ""
     side: Literal["", "right", "left"] = ""
     left: tuple[str, ...] = ()
+    same_person: tuple[tuple[str, ...], ...] = ()
     splits: dict[str, str] = {}
     list: bool = False
     traps: tuple[str, ...] = ()
@@ -227,6 +229,8 @@ def _brought_in(one: _Files, recipe: Recipe, output: Path, sides: Mapping[str, s
     side = sides.get(one.case) or sides.get("*") or recipe.side
     if one.case in recipe.left or re.sub(r"\D", "", one.case) in recipe.left:
         side = sides.get(one.case, "left")
+    if not side and recipe.points == "wimmer" and one.landmarks is not None:
+        side = read_description(one.landmarks).side
     present = {Side.RIGHT.label, Side.LEFT.label} <= set(np.unique(labels.values).tolist())
     if not side and not present:
         raise InputError(
@@ -239,7 +243,7 @@ def _brought_in(one: _Files, recipe: Recipe, output: Path, sides: Mapping[str, s
     landmarks = _landmarks(one, recipe, scan, side, lacking)
     entry = Entry(
         one.case,
-        patient=one.case,
+        patient=next((group[0] for group in recipe.same_person if one.case in group), one.case),
         side=side if not present else "both",
         scanner=recipe.scanner,
         diagnosis=recipe.diagnosis,

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,8 +14,12 @@ from otovox.errors import InputError
 from otovox.formats.markups import read_markups
 
 #: How a file holds its points: 3D Slicer Markups; lists of named xyz_position and ijk_position as
-#: in the companion data of Stebani et al., of which the first or the second is used; text.
-Points = Literal["markups", "companion", "companion-ijk", "table"]
+#: in the companion data of Stebani et al., of which the first or the second is used; text; the
+#: description of an ear by Wimmer et al. 2019.
+Points = Literal["markups", "companion", "companion-ijk", "table", "wimmer"]
+
+#: From RAS, in which some write, to LPS mm.
+_RAS_TO_LPS = np.array([-1.0, -1.0, 1.0])
 
 #: What others call our landmarks, letters only and small.
 _OURS = {
@@ -27,6 +32,7 @@ _OURS = {
     "ovalwindowcenter": "oval_window",
     "roundwindow": "round_window",
     "rw": "round_window",
+    "a": "helicotrema",
     "roundwindowcenter": "round_window",
 }
 _NUMBER = r"[-+]?\d*\.?\d+(?:[eE][-+]?\d+)?"
@@ -56,10 +62,43 @@ def read_points(
         named = read_markups(path)
     elif kind == "table":
         named = _table(path)
+    elif kind == "wimmer":
+        named = read_description(path).points_mm
     else:
         named = _companion(path, grid, ijk_mm, voxels=kind == "companion-ijk")
     found = {_our_name(name): np.asarray(point, dtype=float) for name, point in named.items()}
     return {name: point for name, point in found.items() if name}
+
+
+@dataclass(frozen=True, eq=False)
+class Description:
+    """An ear as Wimmer et al. 2019 describe it.
+
+    Attributes:
+        side: "right" or "left".
+        points_mm: LPS, by their names: A apex, OW and RW windows, C basal turn, V vestibule.
+    """
+
+    side: str
+    points_mm: dict[str, FloatArray]
+
+
+def read_description(path: Path) -> Description:
+    """Side and points of a `*_DESC.json`, which holds them in RAS mm.
+
+    Raises:
+        InputError: if it is not such a file.
+    """
+    try:
+        content = json.loads(path.read_text("utf-8"))
+        side = str(content["SIDE"]).lower()
+        points = {name: np.asarray(p, dtype=float) for name, p in content["LANDMARKS"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: is not a description with SIDE and LANDMARKS") from error
+    wrong = [n for n, p in points.items() if p.shape != (3,) or not np.isfinite(p).all()]
+    if side not in ("right", "left") or wrong:
+        raise InputError(f"{path}: SIDE must be RIGHT or LEFT, LANDMARKS three numbers each")
+    return Description(side, {name: point * _RAS_TO_LPS for name, point in points.items()})
 
 
 def _our_name(name: str) -> str:
@@ -70,7 +109,7 @@ def _our_name(name: str) -> str:
 def _companion(
     path: Path, grid: Grid, ijk_mm: float | None, *, voxels: bool
 ) -> dict[str, FloatArray]:
-    """Named records with xyz_position (LPS mm) and ijk_position, in a list or by name."""
+    """Named records with xyz_position (RAS mm) and ijk_position, in a list or by name."""
     try:
         content: Any = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
@@ -91,6 +130,8 @@ def _companion(
         if voxels:
             scale = 1.0 if ijk_mm is None else ijk_mm / grid.spacing_mm
             place = grid.to_mm(place * scale)
+        else:
+            place = place * _RAS_TO_LPS
         found[str(name)] = place
     return found
 

@@ -64,6 +64,18 @@ def segmentation_loss(logits: Tensor, truth: Tensor, *, config: LossConfig) -> T
     return dice
 
 
+def heatmap_loss(heatmaps: Tensor, truth: Tensor, points_ijk: Tensor) -> Tensor:
+    """Mean squared error over the heatmaps of landmarks that are known to be present or absent.
+
+    Args:
+        heatmaps, truth: (b, n, i, j, k).
+        points_ijk: (b, n, 3); inf marks a landmark that nobody has looked for.
+    """
+    known = (~torch.isinf(points_ijk).any(dim=2)).float()
+    error = (heatmaps - truth).square().mean(dim=(2, 3, 4))
+    return (error * known).sum() / known.sum().clamp(min=1)
+
+
 def total_loss(
     output: Output,
     labels: Tensor,
@@ -78,7 +90,7 @@ def total_loss(
     Args:
         output: of the network; auxiliary outputs count where present.
         labels: (b, 1, i, j, k) in 0 to 1, finest grid.
-        points_ijk: (b, n, 3) voxels of the finest grid; nan where absent.
+        points_ijk: (b, n, 3) voxels of the finest grid; nan where absent, inf where unknown.
         config: losses and weights.
         step: shape of the Gaussians.
         auxiliary_factors: coarsening of each auxiliary output.
@@ -108,6 +120,6 @@ def total_loss(
                 amplitude=step.amplitude,
                 factor=factor,
             )
-            heatmap = heatmap + share * functional.mse_loss(heatmaps.float(), drawn)
+            heatmap = heatmap + share * heatmap_loss(heatmaps.float(), drawn, points_ijk)
     total = config.segmentation_weight * segmentation + config.heatmap_weight * heatmap
     return Loss(total, segmentation, heatmap)

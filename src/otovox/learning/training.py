@@ -203,11 +203,13 @@ class Run:
         resume: go on from the last checkpoint, if there is one.
         hardware: where.
         iterations: stop earlier than the settings say, after a whole interval.
+        start: model whose weights training begins with; None for random ones.
     """
 
     resume: bool = True
     hardware: Hardware = Hardware()
     iterations: int | None = None
+    start: Bundle | None = None
 
 
 @rank_zero_only

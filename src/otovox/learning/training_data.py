@@ -1,6 +1,7 @@
-"""Phantom samples and chunks of a data set: the same index always gives the same sample."""
+"""Phantoms, real ears and chunks of a data set: the same index always gives the same sample."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,17 +10,29 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from otovox.config.training import DataConfig, TrainConfig
+from otovox.core.anatomy import LANDMARK_NAMES, POSE_NAMES
+from otovox.core.case import Case
+from otovox.core.geometry import fit_pose
+from otovox.core.volume import Grid
+from otovox.dataset.layout import Entry, load_case
 from otovox.dataset.prepared import Prepared
 from otovox.errors import InputError
 from otovox.imaging.intensity import Statistics, normalise, standardise
+from otovox.imaging.resample import resample
 from otovox.imaging.windows import holding, windows
 from otovox.learning.augment import apply, draw
-from otovox.phantom.samples import ear_sample, head_sample, lone_ear_sample
+from otovox.phantom.cache import MIDDLE_MM, Anatomy
+from otovox.phantom.samples import Sample, ear_sample, head_sample, lone_ear_sample, view_of
 
 #: First anatomy of the validation samples: far from any that training draws.
 VALIDATION_SEED = 900_000
 #: Share of the locator's samples that show a temporal bone without its head. Chosen, not measured.
 LONE_EARS = 0.5
+#: Real ears are kept on canonical grids of such voxels: 29.4 mm, as finely as clinical scans are.
+#: Chosen.
+EAR_SHAPE, EAR_SPACING_MM = (245, 245, 245), 0.12
+#: Share of the samples of real ears that pass a simulated scanner once more. Chosen.
+SCANNED_AGAIN = 0.6
 
 
 class PhantomSamples(Dataset[dict[str, Tensor]]):
@@ -51,14 +64,91 @@ class PhantomSamples(Dataset[dict[str, Tensor]]):
         if config.source == "head":
             draw = lone_ear_sample if rng.random() < LONE_EARS else head_sample
         sample = draw(self.cache, anatomy, rng, config.shape, config.spacing_mm)
-        points = sample.points_ijk
         if config.source == "head":
-            points = _nearest(points, config.shape)
-        return {
-            "image": torch.from_numpy(sample.image[None]),
-            "labels": torch.from_numpy(np.ascontiguousarray(sample.labels[None])),
-            "points": torch.from_numpy(points.astype(np.float32)),
-        }
+            sample = replace(sample, points_ijk=_nearest(sample.points_ijk, config.shape))
+        return _sample_tensors(sample)
+
+
+def _sample_tensors(sample: Sample) -> dict[str, Tensor]:
+    return _tensors(sample.image, sample.labels, sample.points_ijk)
+
+
+class MixedSamples(Dataset[dict[str, Tensor]]):
+    """Phantoms with a share of real ears among them, each drawn anew from another angle.
+
+    Args:
+        phantoms: the training samples.
+        ears: of a data set, see `canonical_ears`.
+
+    Raises:
+        InputError: if there is no ear.
+    """
+
+    def __init__(self, phantoms: PhantomSamples, ears: Sequence[Anatomy]) -> None:
+        if not ears:
+            raise InputError("the data set holds no ear with a mask and three landmarks")
+        self.phantoms = phantoms
+        self.ears = tuple(ears)
+        self.grid = Grid.centred(MIDDLE_MM, EAR_SHAPE, spacing_mm=EAR_SPACING_MM)
+
+    def __len__(self) -> int:
+        return len(self.phantoms)
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        config = self.phantoms.config
+        rng = np.random.default_rng([config.seed, 2, index])
+        if rng.random() >= config.ears_share:
+            return self.phantoms[index]
+        ear = self.ears[int(rng.integers(len(self.ears)))]
+        again = rng.random() < SCANNED_AGAIN
+        return _sample_tensors(
+            view_of(ear, self.grid, rng, config.shape, config.spacing_mm, scanned=again)
+        )
+
+
+def canonical_ears(folder: Path, entries: Sequence[Entry]) -> list[Anatomy]:
+    """The ears of a data set in the canonical right ear's frame, to be seen like phantoms.
+
+    Args:
+        folder: of the data set.
+        entries: the cases wanted; ears without a mask or one of three landmarks are left out.
+
+    Returns:
+        Ears with their reported landmarks; those that fix the pose are inf, unknown.
+
+    Raises:
+        OtovoxError: if a case cannot be read.
+    """
+    return [ear for entry in entries for ear in _canonical(load_case(folder, entry))]
+
+
+def _canonical(case: Case) -> list[Anatomy]:
+    grid = Grid.centred(MIDDLE_MM, EAR_SHAPE, spacing_mm=EAR_SPACING_MM)
+    ears = []
+    for side, landmarks in case.landmarks.items():
+        points = landmarks.only(LANDMARK_NAMES).points_mm
+        mask = case.labels.values == side.label
+        if not np.isfinite(points).all() or not mask.any():
+            continue
+        pose = fit_pose(LANDMARK_NAMES, points, side)
+        # The canonical grid's own place in the patient: mirrored for a left ear.
+        affine = np.eye(4)
+        affine[:3, :3] = pose.matrix @ grid.affine[:3, :3]
+        affine[:3, 3] = pose.to_lps(grid.affine[:3, 3][None])[0]
+        target = Grid(grid.shape, affine)
+        hu = resample(case.scan.values, case.scan.grid, target, outside="edge", antialias=False)
+        share = resample(
+            mask.astype(np.float32), case.scan.grid, target, outside=0.0, antialias=False
+        )
+        unknown = np.full((len(POSE_NAMES), 3), np.inf)
+        ears.append(
+            Anatomy(
+                np.clip(np.rint(hu), -32000, 32000).astype(np.int16),
+                np.rint(255 * share).astype(np.uint8),
+                np.vstack([pose.to_canonical(points), unknown]),
+            )
+        )
+    return ears
 
 
 def _nearest(points: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:

@@ -9,7 +9,7 @@ from otovox.config.training import HeatmapStep, TrainConfig
 from otovox.imaging.intensity import normalise
 from otovox.imaging.windows import Blend, Shape, usual_stride, windows
 from otovox.learning.heatmaps import decode, render
-from otovox.learning.losses import total_loss
+from otovox.learning.losses import heatmap_loss, total_loss
 from otovox.learning.networks import Output
 
 
@@ -86,7 +86,7 @@ def _scores(
             spread_voxels=step.spread_voxels,
             amplitude=step.amplitude,
         )
-        found["mse"] = float(functional.mse_loss(output.heatmaps, truth))
+        found["mse"] = float(heatmap_loss(output.heatmaps, truth, batch["points"]))
         found["mae"] = float(functional.l1_loss(output.heatmaps, truth))
         found["landmark_mm"] = _landmark_error_mm(output.heatmaps, batch["points"], config)
     return found

@@ -12,6 +12,7 @@ from otovox.core.geometry import FloatArray, unit
 from otovox.phantom.canvas import Canvas, Field, occupancy, smooth_union
 from otovox.phantom.disease import implant, lesions, loosened, ossified, soaked
 from otovox.phantom.labyrinth import (
+    MARK_OFFSET_MM,
     OVAL_WINDOW_MM,
     OVAL_WINDOW_NORMAL,
     ROUND_WINDOW_MM,
@@ -326,9 +327,15 @@ def _ossicles(
 
 
 def _window(shape: Labyrinth, name: str) -> FloatArray:
-    """A window's place; its usual one where the labyrinth lacks it: the middle ear is there."""
+    """Middle of a window's opening, between where five labelled bones and where experts put it.
+
+    Its usual place where the labyrinth lacks the window: the middle ear is there.
+    """
     usual = {"oval_window": OVAL_WINDOW_MM, "round_window": ROUND_WINDOW_MM}
-    return shape.landmarks[name] if shape.landmarks.has(name) else usual[name]
+    if not shape.landmarks.has(name):
+        return usual[name]
+    share = shape.facts["opening_aside"] * shape.facts["scale"]
+    return shape.landmarks[name] - share * MARK_OFFSET_MM[name]
 
 
 def _paint_inside(

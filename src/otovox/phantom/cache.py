@@ -22,7 +22,7 @@ SPACING_MM = 0.16
 #: Middle of the labyrinth's box in the canonical frame. Source: box limits of 72 labyrinths.
 MIDDLE_MM = np.array([-0.1, 0.5, 1.1])
 #: Raised whenever the phantom changes, so that old files are not taken for new ones.
-VERSION = 3
+VERSION = 4
 
 
 @dataclass(frozen=True, eq=False)

@@ -86,7 +86,8 @@ def _hypoplasia(shape: Labyrinth, rng: np.random.Generator) -> Labyrinth:
     root, factor = shape.landmarks["round_window"], rng.uniform(0.65, 0.9)
     points = root + factor * (tube.points_mm - root)
     shape = replace(shape, cochlea=Tube(points, tube.radii_mm * factor**0.5, tube.axes))
-    return _moved(shape, "helicotrema", points[-1])
+    top = points[-1] + tube.radii_mm[-1, 1] * factor**0.5 * shape.axis
+    return _moved(shape, "helicotrema", top)
 
 
 def _common_cavity(shape: Labyrinth, rng: np.random.Generator) -> Labyrinth:

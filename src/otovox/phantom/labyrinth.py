@@ -32,8 +32,18 @@ OVAL_WINDOW_NORMAL = unit((0.59, -0.63, -0.48))
 ROUND_WINDOW_NORMAL = unit((-0.57, -0.54, -0.61))
 OVAL_WINDOW_MM = np.array([1.0, -0.23, -1.54])
 #: Where the round window's middle lies seen from the nearest wall of the lumen, mm: fitted so that
-#: the windows are 2.35 mm apart, as in five labelled temporal bones.
+#: the openings are 2.35 mm apart, as in five labelled temporal bones.
 ROUND_WINDOW_SHIFT_MM = np.array([-0.03, -0.02, -0.18])
+#: From the middle of each opening in those bones to where experts mark the window, canonical mm.
+#: Source: mean offsets in nine ears of Wimmer et al. 2019; both lie in the window's plane, and set
+#: the marks 2.9 mm apart, as in the 94 ears of Stebani et al. 2023.
+MARK_OFFSET_MM = {
+    "oval_window": np.array([0.41, 0.10, 0.31]),
+    "round_window": np.array([0.30, -0.01, -0.38]),
+}
+#: Where experts mark the helicotrema: on the apical wall of the lumen, this far from the modiolar
+#: axis, mm towards the vestibule and across. Source: nine ears of Wimmer et al. 2019.
+HELICOTREMA_ASIDE_MM = (0.08, 0.27)
 
 #: Spiral of the lateral wall: rows are coefficients of phi^n, columns of (1, A1, B1, A2, B2).
 SPIRAL_R = np.array(
@@ -200,7 +210,14 @@ def draw_labyrinth(rng: np.random.Generator, spread: float = 1.25) -> Labyrinth:
         landmarks=Landmarks((), np.zeros((0, 3))),
         axis=axis,
         apex_mm=place(apex_mm[None])[0],
-        facts={"scale": scale, "lumen": lumen, **cochlea_facts},
+        # How far an opening lies from its mark, as a share of `MARK_OFFSET_MM`: nobody knows which
+        # of the two sources is right, so the network sees everything between.
+        facts={
+            "scale": scale,
+            "lumen": lumen,
+            "opening_aside": float(rng.uniform(0, 1)),
+            **cochlea_facts,
+        },
     )
     return _with_landmarks(shape, place(windows), place(arcs), rng)
 
@@ -247,19 +264,28 @@ def _with_landmarks(
 ) -> Labyrinth:
     """Put the windows onto the wall along their normals, and collect all landmarks."""
     jitter = rng.normal(0, 0.04, (2, 3))  # chosen: below the observers' spread of about 0.5 mm
+    scale = shape.facts["scale"]
     oval = _onto_wall(shape, windows[0] + jitter[0], OVAL_WINDOW_NORMAL)
+    oval = oval + scale * MARK_OFFSET_MM["oval_window"]
     round_ = _onto_wall(shape, windows[1] + jitter[1], ROUND_WINDOW_NORMAL)
-    round_ = round_ + ROUND_WINDOW_SHIFT_MM
+    round_ = round_ + ROUND_WINDOW_SHIFT_MM + scale * MARK_OFFSET_MM["round_window"]
     points = {
-        # The helicotrema lies inside the last turn, half a lumen below its tip.
-        "helicotrema": shape.cochlea.points_mm[-1],
-        "oval_window": oval,
+        "helicotrema": _helicotrema(shape),
+        "oval_window": _onto_wall(shape, oval, OVAL_WINDOW_NORMAL),
         "round_window": round_,
         "common_crus": shape.crus.points_mm[-1],
     }
     points |= dict(zip(("anterior_arc", "posterior_arc", "lateral_arc"), arcs, strict=True))
     landmarks = Landmarks(tuple(points), np.stack(list(points.values())))
     return Labyrinth(**{**shape.__dict__, "landmarks": landmarks})
+
+
+def _helicotrema(shape: Labyrinth) -> FloatArray:
+    """Where experts mark it: the apical wall beside the modiolar axis."""
+    first = unit(-shape.apex_mm + float(shape.apex_mm @ shape.axis) * shape.axis)
+    towards, across = HELICOTREMA_ASIDE_MM
+    aside = towards * first + across * np.cross(shape.axis, first)
+    return _onto_wall(shape, shape.apex_mm + aside, shape.axis)
 
 
 def _onto_wall(shape: Labyrinth, start: FloatArray, normal: FloatArray) -> FloatArray:

@@ -10,7 +10,7 @@ from otovox.core.geometry import MIRROR, FloatArray, random_rotation, rotation_f
 from otovox.core.volume import Grid
 from otovox.imaging.intensity import normalise
 from otovox.imaging.resample import resample
-from otovox.phantom.cache import MIDDLE_MM, canonical_grid, load_anatomy
+from otovox.phantom.cache import MIDDLE_MM, Anatomy, canonical_grid, load_anatomy
 from otovox.phantom.head import load_head
 from otovox.phantom.scanner import Protocol, along, draw_protocol, sampling, scan
 
@@ -25,7 +25,7 @@ class Sample:
     Attributes:
         image: (i, j, k) float32, normalised.
         labels: (i, j, k) float32, labyrinth's share of each voxel.
-        points_ijk: (n, 3) voxel coordinates, nan outside the chunk.
+        points_ijk: (n, 3) voxel coordinates, nan outside the chunk, inf where nobody knows.
     """
 
     image: NDArray[np.float32]
@@ -49,18 +49,42 @@ def ear_sample(
         shape: voxels of the working grid.
         spacing_mm: its voxel edge.
     """
-    anatomy = load_anatomy(folder, seed)
+    return view_of(load_anatomy(folder, seed), canonical_grid(), rng, shape, spacing_mm)
+
+
+def view_of(
+    anatomy: Anatomy,
+    source: Grid,
+    rng: np.random.Generator,
+    shape: tuple[int, int, int],
+    spacing_mm: float,
+    *,
+    scanned: bool = True,
+) -> Sample:
+    """One ear from a drawn angle, by a drawn scanner or as it is.
+
+    Args:
+        anatomy: phantom, or a real ear brought into the canonical frame.
+        source: its grid, canonical.
+        rng: view and scanner.
+        shape, spacing_mm: see `ear_sample`.
+        scanned: by a drawn scanner; False for what is a scan already.
+    """
     target = Grid.centred(
         MIDDLE_MM + rng.normal(0, 1, 3) * rng.choice([1.0, 3.0], p=[0.6, 0.4]),
         shape,
         spacing_mm=spacing_mm,
         directions=_view(rng),
     )
-    source = canonical_grid()
     labels = resample(anatomy.share, source, target, outside=0.0, antialias=False) / 255
+    known = np.isfinite(anatomy.points_mm)
+    points = np.where(known, target.to_ijk(np.where(known, anatomy.points_mm, 0)), anatomy.points_mm)
+    if not scanned:
+        image = resample(anatomy.hu, source, target, outside="edge")
+        return _framed(image, labels, points, rng)
     fine = _finer(target)
     specimen = resample(anatomy.hu, source, fine, outside="edge", antialias=False)
-    return _seen(specimen, fine, labels, target.to_ijk(anatomy.points_mm), rng)
+    return _seen(specimen, fine, labels, points, rng)
 
 
 def head_sample(
@@ -146,10 +170,22 @@ def _seen(
     rng: np.random.Generator,
     small: bool = False,
 ) -> Sample:
-    """Scan, bring onto the chunk's grid, cut the field here and there, normalise."""
+    """Scan, and bring onto the chunk's grid."""
     protocol = _no_finer(draw_protocol(rng), 0.45 * float(fine.spacing_mm.min()))
     image = scanned_onto(specimen, fine.spacing_mm, labels.shape, protocol, rng)
-    points = np.where(_inside(points, labels.shape)[:, None], points, np.nan)
+    return _framed(image, labels, points, rng, small)
+
+
+def _framed(
+    image: NDArray[np.float32],
+    labels: NDArray[np.floating],
+    points: FloatArray,
+    rng: np.random.Generator,
+    small: bool = False,
+) -> Sample:
+    """Forget points outside, cut the field here and there, normalise."""
+    outside = ~_inside(points, labels.shape) & ~np.isinf(points).any(axis=1)
+    points = np.where(outside[:, None], np.nan, points)
     if small or rng.random() < 0.12:
         image, labels, points = _cut(image, labels, points, rng)
     return Sample(normalise(image), labels.astype(np.float32), points)
@@ -200,6 +236,7 @@ def _cut(
     beyond = index != np.arange(size)
     labels = labels.copy()
     np.moveaxis(labels, axis, 0)[beyond] = 0
-    lost = ~((points[:, axis] >= start) & (points[:, axis] <= start + keep - 1))
+    lost = (points[:, axis] < start) | (points[:, axis] > start + keep - 1)
+    lost &= np.isfinite(points[:, axis])
     points = np.where(lost[:, None], np.nan, points)
     return image, labels, points

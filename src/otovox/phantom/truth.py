@@ -20,7 +20,7 @@ class CochleaTruth:
     Attributes:
         axis: (3,) modiolar axis, base to apex.
         point_mm: (3,) where it passes the apex.
-        theta_deg: (n,) angles from the round window's azimuth as drawn.
+        theta_deg: (n,) angles from the round window's landmark.
         wall_mm: (n, 3) lateral wall at those angles.
         centre_mm: (n, 3) centre of the lumen.
         a_mm: lateral wall to lateral wall through the axis, at 0 and 180 degrees.
@@ -71,6 +71,9 @@ def cochlea_truth(shape: Labyrinth) -> CochleaTruth:
     axis, origin = turn @ shape.axis, shape.apex_mm + motion[3:]
     theta = _START_DEG + _STEP_DEG * np.arange(len(points), dtype=float)
     outward = tube.axes[:, 0] @ turn.T
+    window = shape.landmarks["round_window"]
+    # The window's angle as the drawn spiral counts, told from the outward direction at 0.5 degrees.
+    theta = theta - theta[3] - _ahead_deg(window - origin, outward[3], axis)
     wall = points + tube.radii_mm[:, :1] * outward
     from_axis = np.linalg.norm(_across(wall - origin, axis), axis=1)
     along = (points - origin) @ axis
@@ -86,7 +89,6 @@ def cochlea_truth(shape: Labyrinth) -> CochleaTruth:
         line = np.stack([np.interp(at, theta, column) for column in path.T], axis=1)
         return float(np.linalg.norm(np.diff(line, axis=0), axis=1).sum())
 
-    window = shape.landmarks["round_window"]
     return CochleaTruth(
         axis=axis,
         point_mm=origin + axis * float((points[-1] - origin) @ axis),
@@ -102,6 +104,13 @@ def cochlea_truth(shape: Labyrinth) -> CochleaTruth:
         length_2_turns_mm=length(wall, 720.0),
         centre_length_mm=length(points, float(theta[-1])),
     )
+
+
+def _ahead_deg(offset: FloatArray, zero: FloatArray, axis: FloatArray) -> float:
+    """Angle about the axis from a direction, at which the spiral was drawn to begin, to a point."""
+    across = _across(offset, axis)
+    zero = _across(zero, axis)
+    return float(np.degrees(np.arctan2(np.cross(zero, across) @ axis, zero @ across)))
 
 
 def _across(vectors: FloatArray, axis: FloatArray) -> FloatArray:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from otovox.config.training import TrainConfig, heatmap_step
+from otovox.errors import ConfigError
 from otovox.learning.bundle import Bundle
 from otovox.learning.losses import total_loss
 from otovox.learning.training_data import VolumeChunks, Volumes
@@ -112,7 +113,20 @@ def train_on(
     """
     from otovox.learning.training import begin, finish, fit
 
+    if run.start is not None:
+        if run.start.config.network != config.network:
+            raise ConfigError("the model to start from has another network than the settings")
+        origin = {**origin, "started_from": _lineage(run.start)}
     begin(config, output, origin)
     task = DualHeadTask(config)
+    if run.start is not None:
+        run.start.onto(task.network).train()
     facts = fit(task, output, datasets, config=config, run=run)
     return finish(task.network, output, config, facts)
+
+
+def _lineage(start: Bundle) -> list[dict[str, Any]]:
+    """What a model learned before: one record per training, the oldest first."""
+    own = {"sha256": start.sha256}
+    own |= {key: start.facts[key] for key in ("iteration", "training_data") if key in start.facts}
+    return [*start.facts.get("started_from", []), own]
