@@ -133,7 +133,7 @@ def test_noise_has_the_asked_standard_deviation() -> None:
 def test_protocols_are_drawn_within_their_ranges(name: str) -> None:
     for seed in range(20):
         protocol = draw_protocol(np.random.default_rng(seed), name)
-        assert 0.06 < min(protocol.voxel_mm) <= max(protocol.voxel_mm) <= 1.0
+        assert 0.06 < min(protocol.voxel_mm) <= max(protocol.voxel_mm) <= 1.5
         assert protocol.noise_hu > 0
 
 

@@ -36,11 +36,10 @@ Fold = Annotated[
     typer.Option(min=0, help="Which fold of the data set; with --ears, all of it if not given."),
 ]
 From = Annotated[
-    str | None, typer.Option("--from", help="Start from the weights of a model: a name or a folder.")
+    str | None,
+    typer.Option("--from", help="Start from a model's weights: a name or a folder."),
 ]
-Ears = Annotated[
-    Path | None, typer.Option(help="Data set of real ears to mix into the phantoms.")
-]
+Ears = Annotated[Path | None, typer.Option(help="Data set of real ears to mix into the phantoms.")]
 Anatomies = Annotated[
     Path | None, typer.Option(help="Folder in which rendered phantoms are kept, to be shared.")
 ]

@@ -78,7 +78,9 @@ def view_of(
     )
     labels = resample(anatomy.share, source, target, outside=0.0, antialias=False) / 255
     known = np.isfinite(anatomy.points_mm)
-    points = np.where(known, target.to_ijk(np.where(known, anatomy.points_mm, 0)), anatomy.points_mm)
+    points = np.where(
+        known, target.to_ijk(np.where(known, anatomy.points_mm, 0)), anatomy.points_mm
+    )
     if not scanned:
         image = resample(anatomy.hu, source, target, outside="edge")
         return _framed(image, labels, points, rng)
