@@ -43,6 +43,30 @@ class Sample:
 
 
 @dataclass(frozen=True)
+class Estimate:
+    """An expected value, and the interval that holds the true one with a stated probability."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Quality:
+    """What may be expected of one ear, estimated without truth; see `inference.quality`.
+
+    Attributes:
+        dice: DSC of its mask.
+        landmark_mm: mean error of its landmarks, mm.
+        coverage: probability that an interval holds the true value.
+    """
+
+    dice: Estimate
+    landmark_mm: Estimate
+    coverage: float
+
+
+@dataclass(frozen=True)
 class EarPrediction:
     """One ear as found.
 
@@ -53,7 +77,8 @@ class EarPrediction:
         landmark_sd_mm: (n,) spread of each landmark over the test-time samples, root mean square.
         volume_mm3: volume of the voxels labelled as labyrinth, on the input's grid.
         center_mm: (3,) LPS centroid of the labyrinth.
-        confidence: 0 to 1; see `inference.confidence`.
+        confidence: 0 to 1, the DSC that is expected of the mask; where no estimator is known for
+            the model, the plausibility of the ear, see `inference.confidence`.
         uncertainty: mean voxel SD over the test-time samples within and near the labyrinth.
         agreement: least Dice between a test-time sample and their mean; nan if not known.
         unusual: it is unlike healthy ears, see `unusual`; None where no threshold is known.
@@ -62,6 +87,8 @@ class EarPrediction:
         probability: of the labyrinth, on the working grid in the ear's own frame, 0 outside the
             scan's field; finer than a coarse scan. None where a prediction was made by hand.
         samples: what the test-time samples saw, all on the grid of `probability`.
+        landmark_peaks: (n,) heights of the landmarks' heatmaps over a full one's; None if unknown.
+        quality: what may be expected of mask and landmarks; None where no estimator is known.
     """
 
     side: Side
@@ -78,6 +105,8 @@ class EarPrediction:
     warnings: tuple[str, ...] = ()
     probability: Probability | None = None
     samples: tuple[Sample, ...] = ()
+    landmark_peaks: FloatArray | None = None
+    quality: Quality | None = None
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,9 @@ GOOD_FIT_MM = 1.6
 LOWEST_CONFIDENCE = 0.35
 #: Below this confidence the ear is reported with a warning: chosen.
 REVIEW_CONFIDENCE = 0.6
+#: Below this expected DSC the ear is reported with a warning: chosen, about three SDs below what
+#: the model reaches on good scans.
+REVIEW_DICE = 0.88
 #: Confidence in an ear whose pose and side were assumed: chosen, between the two above.
 ASSUMED_CONFIDENCE = 0.4
 #: Volume of a human labyrinth, mm3. Source: 140-265 in 71 ears, widened by a third.
@@ -93,6 +96,14 @@ def ear_warnings(
 
 def low_confidence(ear: EarPrediction) -> tuple[str, ...]:
     """A sentence if an ear needs a second look."""
+    if ear.quality is not None:
+        expected = ear.quality.dice
+        if expected.value >= REVIEW_DICE:
+            return ()
+        return (
+            f"the {ear.side} ear's mask is expected to reach a DSC of only {expected.value:.2f} "
+            f"({expected.low:.2f} to {expected.high:.2f}): please review",
+        )
     if ear.confidence >= REVIEW_CONFIDENCE:
         return ()
     return (f"low confidence ({ear.confidence:.2f}) in the {ear.side} ear: please review",)

@@ -42,6 +42,7 @@ from otovox.inference.confidence import (
     scan_warnings,
 )
 from otovox.inference.locator import Candidate, find_candidates
+from otovox.inference.quality import Estimator, features, load_estimator
 from otovox.inference.unusual import Flag, is_unusual, load_flag, sentence
 from otovox.learning.bundle import Bundle, embedded, load_bundle
 from otovox.learning.engine import Engine, open_engine
@@ -123,6 +124,7 @@ class Analyzer:
         tta: name of the test-time samples.
         flag: threshold beyond which an ear is unlike healthy ones; None where none was found for
             this model and these samples.
+        estimator: of an ear's quality; None likewise.
     """
 
     labyrinth: Bundle
@@ -131,6 +133,7 @@ class Analyzer:
     locator_engine: Engine
     tta: TtaName
     flag: Flag | None = None
+    estimator: Estimator | None = None
 
     def predict(self, scan: Scan) -> Prediction:
         """Analyse one scan.
@@ -303,6 +306,7 @@ class Analyzer:
             confidence=score,
             uncertainty=float(spread[near].mean()),
             agreement=overlap,
+            landmark_peaks=peaks[order],
             probability=Probability(np.where(field, probability, 0), grid),
             samples=tuple(
                 Sample(
@@ -312,6 +316,9 @@ class Analyzer:
                 for p, look in zip(probabilities, looks, strict=True)
             ),
         )
+        if self.estimator is not None:
+            quality = self.estimator.estimate(features(ear, scan.grid.spacing_mm))
+            ear = replace(ear, quality=quality, confidence=quality.dice.value)
         warnings = ear_warnings(ear, scan.grid, other, sd[order])
         if self.flag is not None:
             unusual = is_unusual(ear, self.flag)
@@ -350,6 +357,7 @@ def open_analyzer(
         open_engine(trained_network(locator), locator.config, device=device, threads=threads),
         tta,  # pyright: ignore[reportArgumentType]
         load_flag(model, sha256=labyrinth.sha256, tta=tta),
+        load_estimator(model, sha256=labyrinth.sha256, tta=tta),
     )
 
 

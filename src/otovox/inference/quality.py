@@ -1,0 +1,185 @@
+"""How good an ear's mask and landmarks probably are, estimated without truth, with an interval.
+
+A linear model of the logarithm of what is wrong (1 - DSC, and the landmarks' mean error), fitted to
+phantoms over the whole range of quality: fine and coarse voxels, noise, metal, cut fields, disease
+(`benchmarks/quality.py`). Its interval is split-conformal (Vovk et al. 2005): the quantiles of the
+residuals of ears that it was not fitted to. It belongs to one model and one kind of test-time
+augmentation, and lies beside the model's weights.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, model_validator
+
+from otovox.core.case import EarPrediction, Estimate, Quality
+from otovox.errors import ModelError
+from otovox.formats.writing import replacing
+from otovox.inference.unusual import folder_of
+
+#: The estimators' file in a model's folder.
+FILE = "quality.json"
+#: What an ear tells about itself. All grow with trouble; see `features`.
+FEATURES = (
+    "expected_overlap_error",
+    "voxel_spread",
+    "sample_disagreement",
+    "landmark_spread",
+    "faint_landmarks",
+    "pose_misfit",
+    "coarsest_voxel",
+)
+#: Added before logarithms are taken, so that a perfect ear is no pole: chosen, the error of a very
+#: good mask and, in mm, of very good landmarks.
+DICE_FLOOR, LANDMARK_FLOOR_MM = 0.01, 0.05
+
+
+class Line(BaseModel):
+    """A linear model of a logarithm.
+
+    Attributes:
+        weights: per standardised feature, in the order of `FEATURES`.
+        bias: added to their sum.
+        low, high: residuals between which the share `Estimator.coverage` of unseen ears lies.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    weights: tuple[float, ...]
+    bias: float
+    low: float
+    high: float
+
+
+class Estimator(BaseModel):
+    """Both models, and how they came about.
+
+    Attributes:
+        model_sha256, tta: what they belong to.
+        means, sds: of the features, by which they are standardised.
+        lows, highs: range of each feature among the ears fitted to; beyond it, its end counts.
+        dice, landmark_mm: the models.
+        coverage: of the intervals.
+        fitted, held_out: ears fitted to, and ears that the intervals come from.
+        data, software: what the ears were, and what analysed them.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    model_sha256: str
+    tta: str
+    features: tuple[str, ...]
+    means: tuple[float, ...]
+    sds: tuple[float, ...]
+    lows: tuple[float, ...]
+    highs: tuple[float, ...]
+    dice: Line
+    landmark_mm: Line
+    coverage: float
+    fitted: int
+    held_out: int
+    data: str
+    software: str
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        columns = (self.means, self.sds, self.lows, self.highs, self.dice.weights)
+        columns += (self.landmark_mm.weights,)
+        if self.features != FEATURES or any(len(one) != len(FEATURES) for one in columns):
+            raise ValueError("features: are not those of this version")
+        return self
+
+    def estimate(self, features: NDArray[np.floating]) -> Quality:
+        """What may be expected of an ear with these features, see `features`."""
+        inside = np.clip(features, self.lows, self.highs)
+        standard = (inside - self.means) / self.sds
+        dice, points = (
+            [float(standard @ line.weights + line.bias + more) for more in (0, line.low, line.high)]
+            for line in (self.dice, self.landmark_mm)
+        )
+        value, high, low = (float(np.clip(dice_of(one), 0, 1)) for one in dice)
+        middle, least, most = (max(float(landmark_mm_of(one)), 0.0) for one in points)
+        return Quality(Estimate(value, low, high), Estimate(middle, least, most), self.coverage)
+
+
+def log_of_dice(dice: NDArray[np.floating] | float) -> NDArray[np.floating]:
+    """What the line models: the logarithm of 1 - DSC, floored."""
+    return np.log(1 - np.asarray(dice, dtype=float) + DICE_FLOOR)
+
+
+def dice_of(log: float) -> float:
+    """The inverse of `log_of_dice`."""
+    return 1 + DICE_FLOOR - float(np.exp(log))
+
+
+def log_of_landmark(error_mm: NDArray[np.floating] | float) -> NDArray[np.floating]:
+    """What the line models: the logarithm of the error in mm, floored."""
+    return np.log(np.asarray(error_mm, dtype=float) + LANDMARK_FLOOR_MM)
+
+
+def landmark_mm_of(log: float) -> float:
+    """The inverse of `log_of_landmark`."""
+    return float(np.exp(log)) - LANDMARK_FLOOR_MM
+
+
+def features(ear: EarPrediction, spacing_mm: NDArray[np.floating]) -> NDArray[np.float64]:
+    """What an ear tells about its own quality.
+
+    Args:
+        ear: with its probability and peaks.
+        spacing_mm: (3,) voxel edges of the scan.
+
+    Returns:
+        Values in the order of `FEATURES`, logarithms where the scale is relative:
+        1 - the DSC that the probabilities themselves expect of their mask; mean voxel SD;
+        1 - least Dice of a sample with the mean; mean SD of the landmarks (1 mm where absent);
+        how far the landmarks' heatmaps stay below their full height; misfit of the pose, mm; the
+        coarsest voxel edge, mm.
+    """
+    assert ear.probability is not None
+    assert ear.landmark_peaks is not None
+    probability = ear.probability.values
+    mask = probability > 0.5
+    overlap = 2 * float(probability[mask].sum()) / max(float(probability.sum() + mask.sum()), 1.0)
+    spreads = np.where(np.isfinite(ear.landmark_sd_mm), ear.landmark_sd_mm, 1.0)
+    faint = 1 - float(np.clip(np.nan_to_num(ear.landmark_peaks), 0, 1).mean())
+    agreement = ear.agreement if np.isfinite(ear.agreement) else 1.0
+    return np.array(
+        [
+            np.log(1 - overlap + 0.01),
+            np.log(ear.uncertainty + 1e-3),
+            np.log(1 - agreement + 0.01),
+            np.log(float(spreads.mean()) + 0.02),
+            faint,
+            ear.pose.residual_mm,
+            np.log(float(np.max(spacing_mm))),
+        ]
+    )
+
+
+def load_estimator(model: str | Path, *, sha256: str, tta: str) -> Estimator | None:
+    """The estimator of a model, or None where there is none for these samples.
+
+    Raises:
+        ModelError: if the file is there and not readable.
+    """
+    path = folder_of(model) / FILE
+    if not path.is_file():
+        return None
+    try:
+        known = TypeAdapter(list[Estimator]).validate_json(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, ValidationError) as error:
+        raise ModelError(f"{path}: is not a list of quality estimators ({error})") from error
+    return next((one for one in known if (one.model_sha256, one.tta) == (sha256, tta)), None)
+
+
+def save_estimators(estimators: Sequence[Estimator], model: str | Path) -> Path:
+    """Write a model's estimators beside its weights; returns the file."""
+    path = folder_of(model) / FILE
+    with replacing(path) as beside:
+        text = TypeAdapter(list[Estimator]).dump_json(list(estimators), indent=2)
+        beside.write_bytes(text + b"\n")
+    return path
