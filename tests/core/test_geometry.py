@@ -68,12 +68,14 @@ def test_a_pose_is_found_again_and_with_it_the_side(seed, side):
     assert np.linalg.det(wrong.matrix) == pytest.approx(-np.linalg.det(right.matrix))
 
 
-def test_a_pose_needs_four_points_and_ignores_missing_ones():
+def test_a_pose_needs_three_points_and_ignores_missing_ones():
     points = POINTS_MM.copy()
     points[:2] = np.nan
     assert fit_pose(NAMES, points, Side.RIGHT).residual_mm < 1e-8
     points[:4] = np.nan
-    with pytest.raises(ValueError, match="3 landmarks are too few"):
+    assert fit_pose(NAMES, points, Side.RIGHT).residual_mm < 1e-8
+    points[:5] = np.nan
+    with pytest.raises(ValueError, match="2 landmarks are too few"):
         fit_pose(NAMES, points, Side.RIGHT)
 
 

@@ -197,7 +197,7 @@ def write_companion(path: Path, points: dict[str, np.ndarray], ijk: dict[str, np
     records = [
         {
             "label": names[name],
-            "xyz_position": points[name].tolist(),
+            "xyz_position": (points[name] * [-1, -1, 1]).tolist(),  # RAS, as the notebook
             "ijk_position": ijk[name].tolist(),
         }
         for name in LANDMARK_NAMES
@@ -223,6 +223,11 @@ def release(folder: Path, names: dict[str, str], *, merged: int = 1) -> Case:
                 save_label_map(LabelMap(values, GRID), path)
             elif name.endswith(".mrk.json"):
                 write_markups(path, {Side.RIGHT: truth.only(LANDMARK_NAMES)})
+            elif name.endswith("_DESC.json"):
+                letters = dict(zip(["A", "OW", "RW"], LANDMARK_NAMES, strict=True))
+                marks = {k: (points[n] * [-1, -1, 1]).tolist() for k, n in letters.items()}
+                marks |= {"C": [0, 0, 0], "V": [1, 1, 1]}
+                path.write_text(json.dumps({"ID": "x", "SIDE": "RIGHT", "LANDMARKS": marks}))
             elif name.endswith(".json"):
                 ijk = {n: GRID.to_ijk(p) * GRID.spacing_mm / 0.099 for n, p in points.items()}
                 write_companion(path, points, ijk)
@@ -242,9 +247,9 @@ LAYOUTS = {
         "landmarks": "landmarks/{:02d}_landmarks.json",
     },
     "wimmer": {
-        "image": "F{:02d}/F{:02d}_CT.nii.gz",
-        "labels": "F{:02d}/F{:02d}_labels.nii.gz",
-        "landmarks": "F{:02d}/F{:02d}_description.txt",
+        "image": "F{:02d}/CT/F{:02d}_CT_RAW.nii",
+        "labels": "F{:02d}/CT/F{:02d}_CT_LABELS.nii",
+        "landmarks": "F{:02d}/F{:02d}_DESC.json",
     },
     "hear-eu": {
         "image": "GID_{}_image.nrrd",
@@ -293,6 +298,50 @@ def test_left_ears_of_set_a_are_known(tmp_path: Path) -> None:
     release(tmp_path / "raw", LAYOUTS["stebani-a"])
     list(import_release(load_recipe("stebani-a"), tmp_path / "raw", tmp_path / "set"))
     assert [entry.side for entry in read_index(tmp_path / "set")] == ["right", "left"]
+
+
+WIMMER = Path(__file__).parents[3] / "shared" / "data" / "wimmer-2019"
+
+
+def test_wimmer_tells_the_side_in_either_layout_and_refuses_damaged_ears(tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    once = {kind: path.replace("{:02d}", "{0:02d}") for kind, path in LAYOUTS["wimmer"].items()}
+    twice = {kind: f"F{{0:02d}}/{path}" for kind, path in once.items()}
+    case = release(raw, once)
+    cut_off = raw / "F12" / "CT" / "F12_CT_RAW.nii"
+    cut_off.write_bytes(cut_off.read_bytes()[:-100])
+    done = {one.case: one for one in import_release(load_recipe("wimmer"), raw, tmp_path / "set")}
+    assert done["F12"].entry is None
+    (entry,) = read_index(tmp_path / "set")
+    assert (entry.case, entry.side) == ("F01", "right")
+    again = load_case(tmp_path / "set", entry)
+    for name in LANDMARK_NAMES:
+        np.testing.assert_allclose(
+            again.landmarks[Side.RIGHT][name], case.landmarks[Side.RIGHT][name], atol=1e-6
+        )
+    other = tmp_path / "other"
+    release(other, twice)
+    description = other / "F01" / "F01" / "F01_DESC.json"
+    description.write_text(description.read_text().replace("RIGHT", "LEFT"))
+    labels = other / "F12" / "F12" / "CT" / "F12_CT_LABELS.nii"
+    labels.write_bytes(labels.with_name("F12_CT_RAW.nii").read_bytes())
+    done = {one.case: one for one in import_release(load_recipe("wimmer"), other, tmp_path / "s2")}
+    assert done["F12"].entry is None
+    assert "label map" in done["F12"].lacking[0]
+    assert [one.side for one in read_index(tmp_path / "s2")] == ["left"]
+
+
+@pytest.mark.skipif(not WIMMER.is_dir(), reason="the release is not there")
+def test_real_ears_are_imported_with_points_on_their_walls(tmp_path: Path) -> None:
+    done = list(import_release(load_recipe("wimmer"), WIMMER, tmp_path / "set"))
+    assert len(done) == 9
+    assert all(one.entry for one in done)
+    entries = read_index(tmp_path / "set")
+    assert {e.case: e.side for e in entries if e.case in ("F01", "F03")} == {
+        "F01": "left", "F03": "right",
+    }  # fmt: skip
+    assert len({entry.patient for entry in entries}) == 6
+    assert findings(tmp_path / "set") == []
 
 
 def test_a_side_that_nobody_knows_is_asked_for(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import torch
 
 from otovox.config.training import HeatmapStep, LossConfig
 from otovox.learning.heatmaps import render
-from otovox.learning.losses import segmentation_loss, soft_dice_loss, total_loss
+from otovox.learning.losses import heatmap_loss, segmentation_loss, soft_dice_loss, total_loss
 from otovox.learning.networks import Output
 
 STEP = HeatmapStep(iteration=0, spread_voxels=2.0, amplitude=5.0)
@@ -88,3 +88,15 @@ def test_a_single_task_has_its_own_loss_alone():
     )
     assert float(loss.segmentation) == 0
     assert float(loss.heatmap) == pytest.approx(1.0)
+
+
+def test_a_landmark_that_nobody_looked_for_costs_nothing():
+    points = torch.tensor([[[3.0, 3, 3], [math.nan] * 3, [math.inf] * 3]])
+    truth = render(points, (8, 8, 8), spread_voxels=2.0, amplitude=5.0)
+    assert float(truth[0, 1:].abs().max()) == 0
+    guess = torch.zeros(1, 3, 8, 8, 8)
+    known = heatmap_loss(guess, truth, points)
+    guess[0, 2] = 100
+    assert heatmap_loss(guess, truth, points) == known
+    guess[0, 1] = 1
+    assert float(heatmap_loss(guess, truth, points) - known) == pytest.approx(0.5)

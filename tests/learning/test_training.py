@@ -92,6 +92,26 @@ def test_the_bundle_of_a_run_can_be_loaded(tmp_path, datasets):
     assert trained_network(again)(torch.zeros(1, 1, 16, 16, 16)).heatmaps is not None
 
 
+def test_training_starts_from_weights_and_says_so(tmp_path, datasets):
+    from otovox.learning.training import Hardware, Run
+    from otovox.systems.dual_head.training import train_on
+
+    run = Run(hardware=Hardware("cpu"), iterations=2)
+    first = train_on(datasets, short(), tmp_path / "a", origin={"training_data": "noise"}, run=run)
+    still = short(optimiser=short().optimiser.model_copy(update={"peak_rate": 1e-12}))
+    second = train_on(datasets, still, tmp_path / "b", origin={}, run=replace(run, start=first))
+    for name, values in first.weights.items():
+        np.testing.assert_allclose(second.weights[name], values, atol=2e-3)
+    assert second.facts["started_from"] == [
+        {"sha256": first.sha256, "iteration": 2, "training_data": "noise"}
+    ]
+    other = still.model_copy(
+        update={"network": still.network.model_copy(update={"activation": "relu"})}
+    )
+    with pytest.raises(ConfigError, match="another network"):
+        train_on(datasets, other, tmp_path / "c", origin={}, run=replace(run, start=first))
+
+
 @pytest.mark.parametrize(("devices", "one"), [("auto", "1"), ("1", "1"), ("2,", "2,")])
 def test_one_device_of_those_that_are_there(devices, one):
     from otovox.learning.training import Hardware

@@ -7,13 +7,24 @@ import pytest
 
 from examples import CASE_GRID, a_case
 from otovox.config.training import AugmentationConfig, load_preset
-from otovox.core.anatomy import LANDMARK_NAMES, Side
+from otovox.core.anatomy import CANONICAL_MM, LANDMARK_NAMES, Side
+from otovox.core.case import Case
 from otovox.core.volume import Grid
 from otovox.dataset.layout import Entry, add_case, read_index, start_dataset
 from otovox.dataset.prepared import Prepared, prepare, working_grid
 from otovox.errors import InputError
 from otovox.imaging.intensity import Statistics, statistics
-from otovox.learning.training_data import VolumeChunks, Volumes
+from otovox.learning.training_data import (
+    EAR_SHAPE,
+    EAR_SPACING_MM,
+    MixedSamples,
+    PhantomSamples,
+    VolumeChunks,
+    Volumes,
+    canonical_ears,
+)
+from otovox.phantom.cache import MIDDLE_MM
+from otovox.phantom.cases import make_case
 
 
 @pytest.fixture
@@ -129,3 +140,48 @@ def test_whole_volumes_come_as_they_are(folder, tmp_path):
 def test_nothing_to_train_on_is_refused():
     with pytest.raises(InputError, match="no case"):
         VolumeChunks([], settings(), None)
+
+
+@pytest.fixture(scope="module")
+def ears(tmp_path_factory: pytest.TempPathFactory):
+    """Two phantoms of either side as a data set of real ears."""
+    path = tmp_path_factory.mktemp("ears")
+    start_dataset(path, name="ears", source="made here")
+    for seed in (1, 2, 3):
+        case = make_case(seed, scanner="msct")
+        landmarks = {side: points.only(LANDMARK_NAMES) for side, points in case.landmarks.items()}
+        add_case(path, Case(case.scan, case.labels, landmarks), Entry("", patient=f"p{seed}"))
+    return canonical_ears(path, read_index(path))
+
+
+def test_real_ears_lie_in_the_canonical_frame_with_what_is_known(ears) -> None:
+    assert len(ears) == 3
+    grid = Grid.centred(MIDDLE_MM, EAR_SHAPE, spacing_mm=EAR_SPACING_MM)
+    for ear in ears:
+        assert np.isfinite(ear.points_mm[:3]).all()
+        assert np.isinf(ear.points_mm[3:]).all()
+        expected = [CANONICAL_MM[name] for name in LANDMARK_NAMES]
+        assert np.linalg.norm(ear.points_mm[:3] - expected, axis=1).max() < 1.5
+        # The lateral canal's arc lies behind, the superior one's above: the mask is not mirrored.
+        for name in ("lateral_arc", "anterior_arc"):
+            near = np.rint(grid.to_ijk(np.array(CANONICAL_MM[name]))).astype(int)
+            window = tuple(slice(n - 12, n + 13) for n in near)
+            assert ear.share[window].max() > 200
+
+
+def test_real_ears_are_mixed_in_with_their_share(ears, tmp_path: Path) -> None:
+    config = settings(shape=(32, 32, 32), spacing_mm=0.5, ears_share=1.0)
+    mixed = MixedSamples(PhantomSamples(config.data, tmp_path), ears)
+    for index in range(4):
+        sample = mixed[index]
+        assert sample["image"].shape == (1, 32, 32, 32)
+        points = sample["points"].numpy()
+        assert np.isinf(points[3:]).all()
+        assert not np.isinf(points[:3]).any()
+        for point in points[:3][np.isfinite(points[:3, 0])]:
+            near = tuple(slice(max(int(n) - 2, 0), int(n) + 4) for n in point)
+            assert sample["labels"][0][near].max() > 0.3
+        again = mixed[index]
+        assert (again["image"] == sample["image"]).all()
+    with pytest.raises(InputError, match="no ear"):
+        MixedSamples(PhantomSamples(config.data, tmp_path), [])

@@ -79,9 +79,19 @@ def test_a_labyrinth_is_one_piece_with_its_windows_on_the_wall(seed: int) -> Non
     inside = paint(shape, Canvas(small_grid(0.2), HOME)) < 0
     _, pieces = ndimage.label(inside)  # pyright: ignore[reportGeneralTypeIssues]
     assert pieces == 1
-    windows = np.stack([shape.landmarks["oval_window"], shape.landmarks["round_window"]])
-    assert np.abs(distance_at(shape, windows)).max() < 0.15
-    assert distance_at(shape, shape.landmarks["helicotrema"][None])[0] < 0
+    on_wall = np.stack([shape.landmarks["oval_window"], shape.landmarks["helicotrema"]])
+    assert np.abs(distance_at(shape, on_wall)).max() < 0.05
+    assert abs(distance_at(shape, shape.landmarks["round_window"][None])[0]) < 0.5
+
+
+def test_landmarks_are_as_far_apart_as_in_set_w() -> None:
+    """94 ears: windows 2.93 +- .22 mm apart; set W: 6.30 and 6.56 mm from the helicotrema."""
+    pairs = [("oval_window", "round_window"), ("helicotrema", "oval_window"),
+             ("helicotrema", "round_window")]  # fmt: skip
+    found = np.mean(
+        [[s.landmarks.distance_mm(*pair) for pair in pairs] for s in labyrinths(30)], axis=0
+    )
+    np.testing.assert_allclose(found, [2.93, 6.30, 6.56], atol=0.25)
 
 
 def test_landmarks_lie_near_the_canonical_ones() -> None:
