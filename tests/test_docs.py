@@ -54,7 +54,7 @@ def test_python_runs(
 
     grid = Grid((24, 22, 20), affine_from(np.eye(3) * 0.5, np.zeros(3)))
     scan = Scan(np.zeros(grid.shape, np.float32), grid)
-    monkeypatch.setattr("otovox.analysis.scan.load_scan", lambda path, series=None: scan)
+    monkeypatch.setattr("otovox.analysis.scan.load_scan", lambda path, **_: scan)
     monkeypatch.setattr("otovox.inference.single_ear.open_any", lambda **_: FakeAnalyzer())
     monkeypatch.chdir(tmp_path)
     exec(compile(code, page.name, "exec"), {})

@@ -89,7 +89,13 @@ def _outcomes(jobs: Sequence[Job], options: Options, workers: Workers) -> Iterat
 
             options = replace(options, threads=options.threads or max(1, CPU_COUNT // count))
         absolute = [
-            replace(job, path=job.path.resolve(), folder=job.folder.resolve()) for job in jobs
+            replace(
+                job,
+                path=job.path.absolute(),
+                folder=job.folder.resolve(),
+                source=job.source and replace(job.source, path=job.source.path.absolute()),
+            )
+            for job in jobs
         ]
         for number, outcome in shared_out(client, examine, absolute, options=options):
             job = jobs[number]

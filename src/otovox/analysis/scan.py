@@ -9,7 +9,7 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import lru_cache
 from glob import glob, has_magic
@@ -21,10 +21,12 @@ from otovox.analysis.summary import Row, rows_of
 from otovox.core.case import Prediction
 from otovox.core.volume import Scan
 from otovox.errors import InputError, OtovoxError
+from otovox.formats.archives import is_archive
 from otovox.formats.fingerprint import fingerprint
 from otovox.formats.images import scan_name
-from otovox.formats.scans import find_scans, load_scan
-from otovox.formats.writing import make_folder
+from otovox.formats.placement import Stated
+from otovox.formats.scans import Source, find_scans, load_scan, opened_source, read_source
+from otovox.formats.writing import check_output, make_folder
 from otovox.learning.bundle import embedded, load_bundle
 from otovox.results.folder import read_result, write_results
 from otovox.results.schema import RESULT, ResultFile
@@ -60,6 +62,7 @@ class Options:
         tta: test-time augmentation, none or fast.
         model: name of an embedded model, or the folder of another.
         fresh: analyse scans again whose results are there and up to date.
+        stated: what the user says of headers that are silent about sides or voxel size.
     """
 
     series: str | None = None
@@ -68,6 +71,7 @@ class Options:
     tta: str = "fast"
     model: str = "labyrinth"
     fresh: bool = False
+    stated: Stated = field(default_factory=Stated)
 
 
 @dataclass(frozen=True)
@@ -76,15 +80,17 @@ class Job:
 
     Attributes:
         name: of the scan, and of its result folder.
-        path: image file or DICOM folder.
+        path: image file, DICOM folder or zip file.
         folder: where its results go.
         problem: why it cannot be a scan; empty if it may be one.
+        source: the files that it is read from; None if `path` is all of them.
     """
 
     name: str
     path: Path
     folder: Path
     problem: str = ""
+    source: Source | None = None
 
 
 @dataclass(frozen=True)
@@ -121,7 +127,7 @@ def analyze(scan: Scan | str | Path, **options: Any) -> Prediction:
 
     Args:
         scan: a Scan, an image file or a DICOM folder.
-        options: fields of `Options`: series, device, threads, tta, model.
+        options: fields of `Options`: series, device, threads, tta, model, stated.
 
     Returns:
         The ears found, none, one or two, and the label map on the scan's own grid.
@@ -131,37 +137,44 @@ def analyze(scan: Scan | str | Path, **options: Any) -> Prediction:
     """
     chosen = Options(**options)
     if not isinstance(scan, Scan):
-        scan = load_scan(scan, series=chosen.series)
+        scan = load_scan(scan, series=chosen.series, stated=chosen.stated)
     return _analyzer(chosen).predict(scan)
 
 
-def plan(arguments: Sequence[Path], output: Path) -> tuple[Job, ...]:
+def plan(arguments: Sequence[Path], output: Path, *, series: str | None = None) -> tuple[Job, ...]:
     """Find the scans, and refuse what would end in a half-finished run.
 
     Args:
-        arguments: files, DICOM folders, folders of these, patterns (`scans/*.nii.gz`), or text
-            files that list such paths line by line, relative to the list's own folder.
+        arguments: files, DICOM folders, folders of these, zip files, patterns (`scans/*.nii.gz`),
+            or text files that list such paths line by line, relative to the list's own folder.
         output: result folder; made if it is not there.
+        series: UID, number or description of the DICOM series to take; all others are left out.
 
     Returns:
-        One job per scan, in the order given; each scan once.
+        One job per scan; each scan once.
 
     Raises:
         InputError: if two scans would share a result folder.
-        OutputError: if nothing can be written to `output`.
+        OutputError: if nothing can be written to `output`, or results would replace a scan.
     """
-    jobs: dict[Path, Job] = {}
+    paths: list[Path] = []
+    bad: list[Job] = []
     for argument in arguments:
         try:
-            found, problem = find_scans(_expanded(argument)), ""
+            paths += _expanded(argument)
         except InputError as error:
-            found, problem = [argument], str(error)
-        for path in found:
-            name = scan_name(path)
-            jobs.setdefault(path.resolve(), Job(name, path, output / name, problem))
-    _refuse_collisions(tuple(jobs.values()))
+            name = scan_name(argument)
+            bad.append(Job(name, argument, output / name, str(error)))
+    sources = find_scans(paths, series=series, passing_over=[output], strict=False)
+    jobs = [Job(s.name, s.path, output / s.name, s.problem, s) for s in sources] + bad
+    _refuse_collisions(jobs)
+    check_output(
+        output,
+        names=[job.name for job in jobs if not job.problem],
+        inputs=[*paths, *(path for s in sources for path in (s.path, *s.files) if not s.inside)],
+    )
     make_folder(output)
-    return tuple(jobs.values())
+    return tuple(jobs)
 
 
 def examine(job: Job, options: Options) -> Outcome:
@@ -184,16 +197,18 @@ def examine(job: Job, options: Options) -> Outcome:
         kept = None if options.fresh else _kept(job, key)
         if kept is not None:
             return kept
-        scan = load_scan(job.path, series=options.series)
+        # The files of a zip file are there until the results that refer to them are written.
+        with opened_source(job.source or Source(job.path, job.name)) as source:
+            return _examined(job, source, key, options)
     except Exception as error:
         return _failure(job, error)
-    analyzer = _analyzer(options)
-    try:
-        found = analyzer.predict(scan)
-        prediction = replace(found, provenance=found.provenance | {"key": key})
-        return _success(job, write_results(prediction, job.folder))
-    except Exception as error:
-        return _failure(job, error)
+
+
+def _examined(job: Job, source: Source, key: str, options: Options) -> Outcome:
+    scan = read_source(source, series=options.series, stated=options.stated)
+    found = _analyzer(options).predict(scan)
+    prediction = replace(found, provenance=found.provenance | {"key": key})
+    return _success(job, write_results(prediction, job.folder))
 
 
 def exit_code(outcomes: Sequence[Outcome]) -> int:
@@ -233,13 +248,22 @@ def _expanded(argument: Path) -> list[Path]:
 def _key(job: Job, options: Options) -> str:
     """What a result depends on: the scan's files, the models, the settings and the version."""
     parts = {
-        "input": fingerprint(job.path),
+        "input": _fingerprint(job),
         "series": options.series,
+        "stated": [options.stated.space, options.stated.spacing_mm],
         "tta": options.tta,
         "models": [load_bundle(options.model).sha256, embedded("locator").sha256],
         "version": __version__,
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _fingerprint(job: Job) -> str:
+    """Of the files that the scan is read from; a zip file stands for itself and the path within."""
+    source = job.source or Source(job.path, job.name)
+    if is_archive(source.path):
+        return fingerprint(source.path, [source.path]) + f"{source.series} {source.inside}"
+    return fingerprint(source.path, source.files)
 
 
 def _kept(job: Job, key: str) -> Outcome | None:

@@ -35,11 +35,23 @@ Scans = Annotated[
     list[Path],
     typer.Argument(
         metavar="SCAN",
-        help="Image files, DICOM folders, folders of these, patterns, or lists of them (.txt).",
+        help="Image files, DICOM, zip files, folders of these, patterns, or lists (.txt).",
     ),
 ]
 Output = Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")]
-Series = Annotated[str | None, typer.Option(help="Which DICOM series of a folder to take.")]
+Series = Annotated[
+    str | None, typer.Option(help="The DICOM series to take: number, description or UID.")
+]
+Space = Annotated[
+    str | None,
+    typer.Option(
+        metavar="LPS|RAS", help="Where x, y, z grow to in image files that do not say it."
+    ),
+]
+Spacing = Annotated[
+    str | None,
+    typer.Option(metavar="X,Y,Z", help="Voxel size, mm, of image files that do not say it."),
+]
 Device = Annotated[str, typer.Option(help="auto, cpu (OpenVINO), torch, cuda, cuda:N or mps.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; all cores if not given.")]
 Tta = Annotated[
@@ -86,6 +98,8 @@ def analyze(
     scan: Scans,
     output: Output,
     series: Series = None,
+    space: Space = None,
+    spacing: Spacing = None,
     device: Device = "auto",
     threads: Threads = None,
     tta: Tta = "fast",
@@ -100,11 +114,13 @@ def analyze(
     """Find, segment and measure the inner ears in CT scans."""
     from otovox.analysis import cohort
     from otovox.analysis import scan as analysis
+    from otovox.formats.placement import stated
     from otovox.workers import Workers
 
     set_up_logging(verbose)
-    options = analysis.Options(series, device, threads, tta, model, fresh)
-    jobs = analysis.plan(scan, output)
+    said = stated(space, spacing)
+    options = analysis.Options(series, device, threads, tta, model, fresh, said)
+    jobs = analysis.plan(scan, output, series=series)
     outcomes = cohort.run(jobs, output, options, Workers(workers, scheduler))
     done = _watched(outcomes, len(jobs), hidden=quiet or as_json)
     _tell(done, as_json=as_json, quiet=quiet)

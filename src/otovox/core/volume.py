@@ -113,6 +113,8 @@ class Scan:
         name: short name for files and tables.
         source: path it was read from, empty if made in memory.
         series: UID of the DICOM series it was read from; empty if it was none.
+        files: paths of that series' files.
+        warnings: what its user has to know of how it was read, sentences.
     """
 
     values: NDArray[np.float32]
@@ -120,6 +122,8 @@ class Scan:
     name: str = "scan"
     source: str = ""
     series: str = ""
+    files: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.values.shape != self.grid.shape:

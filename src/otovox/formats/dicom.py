@@ -1,279 +1,543 @@
-"""A DICOM series in a folder to a Scan: nothing about its geometry is guessed."""
+"""A DICOM series to a Scan: one reader, with tolerances and reasons.
 
+Geometry decides: a slice lies where its position and orientation say, and tags that only describe
+it (tilt, thickness) are remarked on at most. Slices of an enhanced multi-frame CT are its frames.
+"""
+
+import struct
 import warnings
-from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pydicom
 import SimpleITK as sitk
 from numpy.typing import NDArray
-from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
+from pydicom.datadict import dictionary_VR, keyword_for_tag
+from pydicom.dataelem import RawDataElement
+from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.pixels.decoders.base import get_decoder
-from pydicom.uid import UID
+from pydicom.tag import BaseTag
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from otovox.core.geometry import FloatArray
+from otovox.core.geometry import FloatArray, unit
 from otovox.core.volume import Scan
 from otovox.errors import InputError
-from otovox.formats.guards import COARSEST_MM, FEWEST_VOXELS, check_header, check_values
+from otovox.formats.guards import (
+    COARSEST_MM,
+    FEWEST_VOXELS,
+    check_header,
+    check_memory,
+    check_values,
+)
+from otovox.formats.images import alone
 
-#: How far slice positions may be off a regular line, share of the slice distance: chosen.
-_REGULAR = 0.02
+#: How far a slice may lie off the regular stack, share of the slice distance: chosen.
+_REGULAR = 0.1
 #: The same in mm, the larger counts: headers round positions to 0.01 mm. Chosen.
 _ROUNDING_MM = 0.011
-#: Smallest gantry tilt or shear that is refused, degrees: chosen, 0.4 mm over a 50 mm stack.
-_TILT_DEG = 0.5
+#: Smallest shear of a stack that is refused, degrees: chosen, 0.4 mm over a 50 mm stack.
+_SHEAR_DEG = 0.5
+#: How far cosines may differ between slices: chosen, 0.1 mm over a field of 100 mm.
+_COSINES = 1e-3
+#: How far two columns of cosines may be from unit length and right angles: chosen.
+_SKEW = 1e-3
+#: How far pixel sizes may differ between slices, as a ratio: chosen, 0.1 mm over 100 mm.
+_SIZES = 1e-3
+#: Positions closer than this are the same, mm: chosen.
+_SAME_MM = 1e-4
 #: SimpleITK's code of a 32-bit float pixel, what rescaled values are.
 _FLOAT32 = 8
 
 _TAGS = [
-    "SeriesInstanceUID", "SeriesNumber", "SeriesDescription", "Modality", "ImageType",
-    "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows", "Columns",
-    "GantryDetectorTilt", "NumberOfFrames", "SliceThickness",
+    "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "SeriesNumber", "SeriesDescription",
+    "StudyInstanceUID", "PatientID", "Modality", "ImageType", "ImagePositionPatient",
+    "ImageOrientationPatient", "PixelSpacing", "Rows", "Columns", "GantryDetectorTilt",
+    "NumberOfFrames", "SliceThickness", "RescaleSlope", "RescaleIntercept",
+    "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
 ]  # fmt: skip
-#: What places a slice in space, with its count of numbers.
-_PLACE = {"ImagePositionPatient": 3, "ImageOrientationPatient": 6, "PixelSpacing": 2}
+
+
+@dataclass(frozen=True, eq=False)
+class Header:
+    """The header of one DICOM image file.
+
+    Attributes:
+        path: of the file.
+        data: what is in it; decimal commas have become points.
+        commas: keywords of the tags that had commas.
+    """
+
+    path: Path
+    data: Dataset
+    commas: frozenset[str] = frozenset()
+
+    @property
+    def series(self) -> str:
+        return str(self.data.SeriesInstanceUID)
+
+    @property
+    def frames(self) -> int:
+        """Images in the file."""
+        return int(self.number("NumberOfFrames") or 1)
+
+    def text(self, tag: str) -> str:
+        """A tag as text, empty where it is absent or damaged."""
+        try:
+            return str(self.data.get(tag) or "").strip()
+        except Exception:  # whatever a damaged value leads to
+            return ""
+
+    def number(self, tag: str) -> float | None:
+        """A number that geometry does not need; None where it is absent or makes no sense."""
+        try:
+            value = float(self.data.get(tag))
+        except Exception:  # as above
+            return None
+        return value if np.isfinite(value) else None
 
 
 @dataclass(frozen=True, eq=False)
 class Series:
-    """The headers of one series, with their files."""
+    """The headers of one series."""
 
     uid: str
-    headers: tuple[tuple[Path, Dataset], ...]
+    headers: tuple[Header, ...]
 
     @property
-    def first(self) -> Dataset:
-        return self.headers[0][1]
+    def first(self) -> Header:
+        return self.headers[0]
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return tuple(header.path for header in self.headers)
+
+    @property
+    def images(self) -> int:
+        return sum(header.frames for header in self.headers)
 
     @property
     def label(self) -> str:
         """How the series is named to the user."""
-        number = self.first.get("SeriesNumber", "?")
-        text = self.first.get("SeriesDescription", "") or "no description"
-        modality = self.first.get("Modality", "?")
-        return f"{number} ({text}, {len(self.headers)} images, {modality})"
+        number, text = self.first.text("SeriesNumber") or "?", self.first.text("SeriesDescription")
+        modality = self.first.text("Modality") or "?"
+        return f"{number} ({text or 'no description'}, {self.images} images, {modality})"
 
     def answers_to(self, name: str) -> bool:
         """Whether the user means this series: by UID, number or description."""
-        first = self.first
-        known = (
-            self.uid,
-            str(first.get("SeriesNumber", "")),
-            str(first.get("SeriesDescription", "")),
-        )
-        return name in known
+        tags = ("SeriesNumber", "SeriesDescription")
+        return name == self.uid or name in [self.first.text(tag) for tag in tags]
 
     @property
     def is_stack(self) -> bool:
-        """Whether it may be a volume: CT images, no scout."""
-        kind = [str(part) for part in self.first.get("ImageType", [])]
-        several = len(self.headers) >= FEWEST_VOXELS or "NumberOfFrames" in self.first
-        return self.first.get("Modality") == "CT" and "LOCALIZER" not in kind and several
+        """Whether it may be a volume: CT images that lie in space, no scout."""
+        if self.first.text("Modality") != "CT" or "LOCALIZER" in self.first.text("ImageType"):
+            return False
+        if self.images < FEWEST_VOXELS:
+            return False
+        return self.first.frames > 1 or any("ImagePositionPatient" in h.data for h in self.headers)
 
 
-def is_dicom_folder(folder: Path) -> bool:
-    """Whether a folder holds a DICOM image file."""
-    return any(series_of(path) is not None for path in _files(folder))
+@dataclass(frozen=True, eq=False)
+class Slice:
+    """One image of a series.
+
+    Attributes:
+        header: of its file.
+        frame: its number within the file, from 0.
+        position_mm: (3,) LPS, centre of its first voxel.
+        cosines: (6,) unit directions along a row, then along a column.
+        spacing_mm: between rows, between columns.
+        slope, intercept: from stored values to Hounsfield units.
+    """
+
+    header: Header
+    frame: int
+    position_mm: FloatArray
+    cosines: FloatArray
+    spacing_mm: FloatArray
+    slope: float
+    intercept: float
+
+
+def read_header(path: Path, tags: list[str] | None = _TAGS) -> Header | None:
+    """The header of a DICOM image, with a preamble or without; None for any other file.
+
+    Args:
+        path: any file.
+        tags: keywords to read; None for all but the pixels.
+    """
+    try:
+        with warnings.catch_warnings(), path.open("rb") as file:
+            # pydicom remarks on odd values in headers; those that matter are checked here.
+            warnings.simplefilter("ignore")
+            start = file.read(132)
+            bare = start[128:] != b"DICM"
+            if bare and not _starts_as_dicom(start):
+                return None
+            file.seek(0)
+            wanted: Any = tags
+            data = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=wanted, force=bare)
+            if not data.get("SeriesInstanceUID") or not data.get("SOPClassUID"):
+                return None
+            _name_encoding(data)
+            return Header(path, data, _mend(data))
+    except Exception:  # pydicom raises whatever damaged bytes lead to; it is no DICOM image then
+        return None
 
 
 def series_of(path: Path) -> str | None:
     """UID of the series that a DICOM image file belongs to; None for any other file."""
-    header = _header(path)
-    return None if header is None else str(header.SeriesInstanceUID)
+    header = read_header(path)
+    return None if header is None else header.series
 
 
-def load_dicom(folder: Path, series: str | None = None) -> Scan:
-    """A scan from a folder with DICOM files.
+def all_series(headers: Iterable[Header]) -> list[Series]:
+    """Headers by series, in the order of their UIDs."""
+    by_uid: dict[str, list[Header]] = {}
+    for header in headers:
+        by_uid.setdefault(header.series, []).append(header)
+    return [Series(uid, tuple(found)) for uid, found in sorted(by_uid.items())]
+
+
+def load_dicom(place: Path, files: Iterable[Path], series: str | None = None) -> Scan:
+    """A scan from DICOM files.
 
     Args:
-        folder: holds one or several series.
+        place: folder or file that they are spoken of by.
+        files: of one or several series; others are passed over.
         series: UID, number or description of the one to take.
 
     Raises:
         InputError: if there is none, several fit, or its slices make no regular CT volume.
     """
-    chosen = _choose(folder, _series(folder), series)
-    _check_kind(folder, chosen)
-    headers = _sorted(folder, chosen)
-    first = headers[0][1]
-    rows, columns, normal = _axes(first)
-    positions = np.array([header.ImagePositionPatient for _, header in headers], dtype=float)
-    distance = _slice_distance(folder, chosen, positions, normal)
-    spacing = np.array([*reversed([float(v) for v in first.PixelSpacing]), distance])
-    size = (int(first.Columns), int(first.Rows), len(headers))
+    headers = [header for path in files if (header := read_header(path)) is not None]
+    if not headers:
+        raise InputError(f"{place}: holds no DICOM images")
+    chosen = _choose(place, all_series(headers), series)
+    slices, remarks = sorted_slices(place, chosen)
+    axes = _axes(place, slices)
+    origin, distance = _stack(place, slices, axes[:, 2])
+    spacing = np.array([*reversed(slices[0].spacing_mm), distance])
+    first = slices[0].header.data
+    size = (int(first.Columns), int(first.Rows), len(slices))
     grid = check_header(
-        folder,
+        place,
         size=size,
         spacing=spacing,
-        direction=np.stack([rows, columns, normal], axis=1).ravel(),
-        origin=positions[0],
+        direction=axes.ravel(),
+        origin=origin,
         pixel=_FLOAT32,
         components=1,
     )
     values = np.empty(size, dtype=np.float32)
-    for number, (path, _) in enumerate(headers):
-        values[:, :, number] = _pixels(path).T
-    check_values(folder, values)
-    return Scan(values, grid, folder.resolve().name, str(folder), chosen.uid)
+    _fill(values, slices)
+    check_values(place, values)
+    return Scan(
+        values,
+        grid,
+        place.absolute().name,
+        str(place),
+        chosen.uid,
+        files=tuple(str(path) for path in chosen.files),
+        warnings=tuple(remarks),
+    )
 
 
-def _files(folder: Path) -> list[Path]:
-    try:
-        return sorted(path for path in folder.iterdir() if path.is_file())
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be read ({error.strerror or error})") from error
+def sorted_slices(place: Path, series: Series) -> tuple[list[Slice], list[str]]:
+    """The slices of a series along their normal, and remarks for the user.
+
+    Raises:
+        InputError: if they are no CT, lack their place in space, or differ in size.
+    """
+    modality = series.first.text("Modality") or "unknown"
+    if modality != "CT":
+        raise InputError(f"{place}: the modality is {modality}; a CT is needed")
+    slices = [one for header in series.headers for one in _slices(header)]
+    _check_alike(place, slices)
+    remarks = _remarks(place, series)
+    normal = np.cross(slices[0].cosines[:3], slices[0].cosines[3:])
+    slices.sort(key=lambda one: float(one.position_mm @ normal))
+    along = np.array([one.position_mm @ normal for one in slices])
+    doubled = int(np.count_nonzero(np.diff(along) < _SAME_MM))
+    if doubled:
+        raise InputError(f"{place}: {doubled} slices lie where another one lies already")
+    return slices, remarks
 
 
-def _header(path: Path) -> Dataset | None:
-    """The header of a DICOM image; None for any other file."""
-    try:
-        with warnings.catch_warnings():
-            # pydicom tells of odd values in headers; those that matter are checked here.
-            warnings.simplefilter("ignore")
-            header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_TAGS)
-            return header if header.get("SeriesInstanceUID") else None
-    except (InvalidDicomError, OSError, ValueError, EOFError):
-        return None
-
-
-def _series(folder: Path) -> list[Series]:
-    found: dict[str, list[tuple[Path, Dataset]]] = defaultdict(list)
-    for path in _files(folder):
-        header = _header(path)
-        if header is not None:
-            found[str(header.SeriesInstanceUID)].append((path, header))
-    if not found:
-        raise InputError(f"{folder}: holds no DICOM images")
-    return [Series(uid, tuple(headers)) for uid, headers in sorted(found.items())]
-
-
-def _choose(folder: Path, all_series: list[Series], name: str | None) -> Series:
-    listed = "; ".join(series.label for series in all_series)
+def _choose(place: Path, found: list[Series], name: str | None) -> Series:
+    listed = "; ".join(series.label for series in found)
     if name is not None:
-        fitting = [series for series in all_series if series.answers_to(name)]
+        fitting = [series for series in found if series.answers_to(name)]
         if len(fitting) != 1:
             count = "no" if not fitting else "more than one"
-            raise InputError(f"{folder}: {count} series is called {name!r}; there are: {listed}")
+            raise InputError(f"{place}: {count} series is called {name!r}; there are: {listed}")
         return fitting[0]
-    if len(all_series) == 1:
-        return all_series[0]
-    stacks = [series for series in all_series if series.is_stack]
+    if len(found) == 1:
+        return found[0]
+    stacks = [series for series in found if series.is_stack]
     if len(stacks) == 1:
         return stacks[0]
-    raise InputError(f"{folder}: holds several series; name one with --series: {listed}")
+    raise InputError(f"{place}: holds several series; name one with --series: {listed}")
 
 
-def _check_kind(folder: Path, series: Series) -> None:
-    modality = series.first.get("Modality") or "unknown"
-    if modality != "CT":
-        raise InputError(f"{folder}: the modality is {modality}; a CT is needed")
-    if "NumberOfFrames" in series.first:
-        raise InputError(
-            f"{folder}: is an enhanced multi-frame CT; export it as single-frame CT images"
+# ---------------------------------------------------------------- headers
+
+
+def _starts_as_dicom(start: bytes) -> bool:
+    """Whether bytes may be a data set without preamble: a low tag of group 2 or 8 comes first."""
+    if len(start) < 132:
+        return False
+    group, element = struct.unpack_from("<HH", start)
+    return group in (2, 8) and element <= 0x0100
+
+
+def _name_encoding(data: Dataset) -> None:
+    """Write down the transfer syntax of a file without file meta information, as it was read."""
+    meta = getattr(data, "file_meta", None)
+    if meta is None:
+        meta = data.file_meta = FileMetaDataset()
+    if "TransferSyntaxUID" not in meta:
+        implicit, _ = data.original_encoding
+        meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
+
+
+def _mend(data: Dataset) -> frozenset[str]:
+    """Make points of decimal commas, which DICOM's numbers cannot hold; the tags that had them."""
+    commas = set()
+    for tag in list(data.keys()):
+        raw = data.get_item(tag)
+        if not isinstance(raw, RawDataElement) or not isinstance(raw.value, bytes):
+            continue
+        if b"," in raw.value and (raw.VR or _usual_vr(tag)) == "DS":
+            data[tag] = raw._replace(value=raw.value.replace(b",", b"."))
+            commas.add(keyword_for_tag(tag))
+    return frozenset(commas)
+
+
+def _usual_vr(tag: BaseTag) -> str:
+    try:
+        return dictionary_VR(tag)
+    except KeyError:
+        return ""
+
+
+def _slices(header: Header) -> list[Slice]:
+    """The images of a file."""
+    data = header.data
+    if not data.get("Rows") or not data.get("Columns"):
+        raise InputError(f"{header.path}: lacks Rows or Columns; its size is not known")
+    if "PerFrameFunctionalGroupsSequence" not in data:
+        if header.frames > 1:
+            raise InputError(
+                f"{header.path}: has {header.frames} frames, but does not say where each lies; "
+                "export it as enhanced CT or as single images"
+            )
+        return [_slice(header, 0, [data])]
+    own = list(data.PerFrameFunctionalGroupsSequence)
+    shared = list(data.get("SharedFunctionalGroupsSequence") or [])
+    return [_slice(header, number, [frame, *shared]) for number, frame in enumerate(own)]
+
+
+def _slice(header: Header, frame: int, groups: Sequence[Dataset]) -> Slice:
+    def numbers(tag: str, sequence: str, count: int) -> FloatArray:
+        found = _found(tag, sequence, groups)
+        try:
+            values = np.array(() if found is None else found, dtype=float).ravel()
+        except (TypeError, ValueError) as error:
+            raise InputError(f"{header.path}: its {tag} {found} is not {count} numbers") from error
+        if values.size != count or not np.isfinite(values).all():
+            raise InputError(f"{header.path}: lacks {tag}; its place in space is not known")
+        return values
+
+    def value(tag: str, usual: float) -> float:
+        found = _found(tag, "PixelValueTransformationSequence", groups)
+        try:
+            return usual if found in (None, "") else float(found)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"{header.path}: its {tag} {found!r} is not a number") from error
+
+    try:
+        return Slice(
+            header,
+            frame,
+            numbers("ImagePositionPatient", "PlanePositionSequence", 3),
+            numbers("ImageOrientationPatient", "PlaneOrientationSequence", 6),
+            numbers("PixelSpacing", "PixelMeasuresSequence", 2),
+            value("RescaleSlope", 1.0) or 1.0,
+            value("RescaleIntercept", 0.0),
         )
-    for path, header in series.headers:
-        for tag, count in _PLACE.items():
-            if np.size(header.get(tag) or ()) != count:
-                raise InputError(f"{path}: lacks {tag}; its place in space is not known")
-        if not header.get("Rows") or not header.get("Columns"):
-            raise InputError(f"{path}: lacks Rows or Columns; its size is not known")
-        thickness = float(header.get("SliceThickness", 0) or 0)
-        if thickness > COARSEST_MM:
-            raise InputError(
-                f"{folder}: slices of {thickness:g} mm are too thick for an inner ear; "
-                f"at most {COARSEST_MM:g} mm are needed"
-            )
-        tilt = float(header.get("GantryDetectorTilt", 0) or 0)
-        if abs(tilt) > _TILT_DEG:
-            raise InputError(
-                f"{folder}: the gantry was tilted by {tilt:g} degrees; correct the tilt first"
-            )
-    for tag, what in (
-        ("Rows", "image heights"),
-        ("Columns", "image widths"),
-        ("PixelSpacing", "pixel sizes"),
-        ("ImageOrientationPatient", "orientations"),
-    ):
-        kinds = {
-            tuple(np.round(np.atleast_1d(header.get(tag)).astype(float), 4))
-            for _, header in series.headers
-        }
+    except InputError:
+        raise
+    except Exception as error:  # pydicom raises whatever a damaged value leads to
+        raise InputError(f"{header.path}: its header makes no sense ({_short(error)})") from error
+
+
+def _found(tag: str, sequence: str, groups: Sequence[Dataset]) -> Any:
+    """A tag of an image, itself or within the functional group that holds it."""
+    for group in groups:
+        if tag in group:
+            return group.get(tag)
+        if group.get(sequence):
+            found = group.get(sequence)[0].get(tag)
+            if found is not None:
+                return found
+    return None
+
+
+def _check_alike(place: Path, slices: list[Slice]) -> None:
+    """Refuse slices of different sizes or orientations."""
+    for tag, what in (("Rows", "image heights"), ("Columns", "image widths")):
+        kinds = {int(one.header.data.get(tag)) for one in slices}
         if len(kinds) > 1:
             raise InputError(
-                f"{folder}: the slices of the series have {len(kinds)} different {what}"
+                f"{place}: the slices of the series have {len(kinds)} different {what}"
             )
+    sizes = np.array([one.spacing_mm for one in slices])
+    if sizes.min() <= 0:
+        raise InputError(f"{place}: its PixelSpacing {sizes.min():g} mm makes no sense")
+    if (np.ptp(sizes, axis=0) > _SIZES * sizes.mean(axis=0)).any():
+        raise InputError(f"{place}: the slices of the series have different pixel sizes")
+    turns = np.array([one.cosines for one in slices])
+    if np.ptp(turns, axis=0).max() > _COSINES:
+        raise InputError(f"{place}: the slices of the series have different orientations")
 
 
-def _axes(header: Dataset) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Unit directions of columns (i), rows (j) and slices (k)."""
-    orientation = np.asarray(header.ImageOrientationPatient, dtype=float)
-    rows, columns = orientation[:3], orientation[3:]
-    return rows, columns, np.cross(rows, columns)
-
-
-def _sorted(folder: Path, series: Series) -> list[tuple[Path, Dataset]]:
-    """The headers along the slice normal, each position once."""
-    normal = _axes(series.first)[2]
-
-    def along(item: tuple[Path, Dataset]) -> float:
-        return float(np.dot(np.asarray(item[1].ImagePositionPatient, dtype=float), normal))
-
-    headers = sorted(series.headers, key=along)
-    places = np.array([along(item) for item in headers])
-    doubled = int(np.count_nonzero(np.diff(places) < 1e-4))
-    if doubled:
-        raise InputError(f"{folder}: {doubled} slices lie where another one lies already")
-    return headers
-
-
-def _slice_distance(
-    folder: Path, series: Series, positions: FloatArray, normal: FloatArray
-) -> float:
-    """The one distance between neighbouring slices, mm."""
-    if len(positions) < FEWEST_VOXELS:
+def _remarks(place: Path, series: Series) -> list[str]:
+    """What tags say that geometry does not need: refused if far too thick, else remarked on."""
+    remarks = []
+    commas = {tag for header in series.headers for tag in header.commas} & set(_TAGS)
+    for tag in sorted(commas - {"SliceThickness", "GantryDetectorTilt"}):
+        text = "\\".join(map(str, np.atleast_1d(series.first.data.get(tag))))
+        remarks.append(f"{tag} was written with decimal commas and read as {text}")
+    thickness = max(abs(header.number("SliceThickness") or 0) for header in series.headers)
+    if thickness > COARSEST_MM:
         raise InputError(
-            f"{folder}: the series has {len(positions)} slices; at least {FEWEST_VOXELS} are needed"
+            f"{place}: slices of {thickness:g} mm are too thick for an inner ear; "
+            f"at most {COARSEST_MM:g} mm are needed"
         )
-    steps = np.diff(positions, axis=0)
-    gaps = steps @ normal
-    sideways = np.linalg.norm(steps - gaps[:, None] * normal, axis=1)
-    lean = float(np.degrees(np.arctan2(np.median(sideways), np.median(gaps))))
-    if lean > _TILT_DEG:
+    tilt = max((header.number("GantryDetectorTilt") or 0 for header in series.headers), key=abs)
+    if abs(tilt) > _SHEAR_DEG:
+        remarks.append(f"GantryDetectorTilt says {tilt:g} degrees, but the slices are not sheared")
+    return remarks
+
+
+# ---------------------------------------------------------------- geometry
+
+
+def _axes(place: Path, slices: list[Slice]) -> FloatArray:
+    """Unit directions of columns (i), rows (j) and slices (k), as the columns of a matrix.
+
+    The mean over the slices, made perpendicular: headers round cosines.
+    """
+    mean = np.mean([one.cosines for one in slices], axis=0)
+    rows, columns = mean[:3], mean[3:]
+    off = max(abs(rows @ rows - 1), abs(columns @ columns - 1), abs(rows @ columns))
+    if off > _SKEW:
         raise InputError(
-            f"{folder}: the slices are sheared by {lean:.1f} degrees (gantry tilt); correct it"
+            f"{place}: its ImageOrientationPatient is not two perpendicular unit vectors"
         )
+    i = unit(rows)
+    j = unit(columns - (columns @ i) * i)
+    return np.stack([i, j, np.cross(i, j)], axis=1)
+
+
+def _stack(place: Path, slices: list[Slice], normal: FloatArray) -> tuple[FloatArray, float]:
+    """Position of the first slice and the one distance between neighbours, mm.
+
+    A line is fitted through all positions, so that their rounding does not add up.
+    """
+    count = len(slices)
+    if count < FEWEST_VOXELS:
+        raise InputError(
+            f"{place}: the series has {count} slices; at least {FEWEST_VOXELS} are needed"
+        )
+    positions = np.array([one.position_mm for one in slices])
+    along = positions @ normal
+    gaps = np.diff(along)
     distance = float(np.median(gaps))
+    numbers = np.arange(count) - (count - 1) / 2
+    step = numbers @ positions / (numbers @ numbers)
+    origin = positions.mean(axis=0) + numbers[0] * step
+    fitted = origin + np.arange(count)[:, None] * step
+    sideways = float(np.linalg.norm(step - (step @ normal) * normal))
+    shear = float(np.degrees(np.arctan2(sideways, step @ normal)))
     tolerance = max(_REGULAR * distance, _ROUNDING_MM)
-    irregular = np.flatnonzero(np.abs(gaps - distance) > tolerance)
-    if len(irregular):
-        missing = int(np.rint(gaps[irregular] / distance - 1).clip(0).sum())
-        where = float(positions[irregular[0]] @ normal)
-        what = f"{missing} slices are missing" if missing else "the slices are not evenly spaced"
-        raise InputError(f"{folder}: {what}, the first gap lies at {where:.1f} mm along the stack")
-    # The mean, not the median: rounded positions must not add up to an error along the stack.
-    return float(gaps.mean())
+    missing = np.rint(gaps / distance - 1).clip(0).astype(int)
+    uneven = np.abs((positions - fitted) @ normal) > tolerance
+    if missing.any():
+        where = along[np.flatnonzero(missing)[0]]
+        raise InputError(
+            f"{place}: {missing.sum()} slices are missing, the first gap lies at {where:.1f} mm "
+            "along the stack"
+        )
+    if uneven.any():
+        where = along[np.flatnonzero(uneven)[0]]
+        raise InputError(
+            f"{place}: the slices are not evenly spaced, the first is off at {where:.1f} mm along "
+            "the stack"
+        )
+    if shear > _SHEAR_DEG:
+        raise InputError(
+            f"{place}: the slices are sheared by {shear:.1f} degrees (gantry tilt); correct it"
+        )
+    if np.linalg.norm(positions - fitted, axis=1).max() > 2 * tolerance:
+        raise InputError(f"{place}: the slices do not lie straight above each other")
+    return origin, float(step @ normal)
 
 
-def _pixels(path: Path) -> NDArray[np.float32]:
-    """(rows, columns) Hounsfield units of one slice."""
+# ---------------------------------------------------------------- pixels
+
+
+def _fill(values: NDArray[np.float32], slices: list[Slice]) -> None:
+    """Read the Hounsfield units of all slices into (i, j, k)."""
+    stored: tuple[Path, NDArray] | None = None
+    for number, one in enumerate(slices):
+        path = one.header.path
+        if one.header.frames == 1:
+            values[:, :, number] = _pixels(one)
+            continue
+        if stored is None or stored[0] != path:
+            data = one.header.data
+            check_memory(path, (int(data.Columns), int(data.Rows), one.header.frames))
+            stored = (path, _decoded(path))
+        if stored[1].ndim != 3 or one.frame >= len(stored[1]):
+            raise InputError(f"{path}: its pixels do not fit its header")
+        frame = stored[1][one.frame].astype(np.float32)
+        values[:, :, number] = (frame * np.float32(one.slope) + np.float32(one.intercept)).T
+
+
+def _pixels(one: Slice) -> NDArray[np.float32]:
+    """(columns, rows) Hounsfield units of a file with one image."""
+    path = one.header.path
+    stored = _decoded(path)
+    if stored.ndim == 3 and stored.shape[0] == 1:
+        stored = stored[0]
+    if stored.ndim != 2:
+        raise InputError(f"{path}: is a colour image; a CT slice is needed")
+    if stored.shape != (int(one.header.data.Rows), int(one.header.data.Columns)):
+        raise InputError(f"{path}: its pixels do not fit its header")
+    return (stored.astype(np.float32) * np.float32(one.slope) + np.float32(one.intercept)).T
+
+
+def _decoded(path: Path) -> NDArray:
+    """Stored values of a file, (rows, columns) or (frames, rows, columns)."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            dataset = pydicom.dcmread(path)
-            syntax = dataset.file_meta.TransferSyntaxUID
+            data = pydicom.dcmread(path, force=True)
+            _name_encoding(data)
+            _mend(data)
+            syntax = data.file_meta.TransferSyntaxUID
             if syntax.is_compressed and not _decodes(syntax):
-                return _pixels_by_gdcm(path)
-            stored = dataset.pixel_array
+                if int(data.get("NumberOfFrames") or 1) > 1:
+                    raise ValueError(f"{syntax.name} of several frames; export it uncompressed")
+                return _by_gdcm(path, data)
+            return data.pixel_array
     except Exception as error:  # the decoders raise what their plugins raise
         raise InputError(f"{path}: its pixels cannot be decoded ({_short(error)})") from error
-    if stored.ndim != 2:
-        raise InputError(f"{path}: is a colour image; a CT slice is needed")
-    slope = float(dataset.get("RescaleSlope", 1) or 1)
-    intercept = float(dataset.get("RescaleIntercept", 0) or 0)
-    return stored.astype(np.float32) * np.float32(slope) + np.float32(intercept)
 
 
 def _decodes(syntax: UID) -> bool:
@@ -284,13 +548,17 @@ def _decodes(syntax: UID) -> bool:
         return False
 
 
-def _pixels_by_gdcm(path: Path) -> NDArray[np.float32]:
-    """The same through SimpleITK, which decodes all kinds of JPEG and applies the rescaling."""
+def _by_gdcm(path: Path, data: Dataset) -> NDArray:
+    """The same through SimpleITK, which decodes all kinds of JPEG but applies the rescaling."""
     try:
-        return sitk.GetArrayFromImage(sitk.ReadImage(str(path), sitk.sitkFloat32))[0]
+        with alone():
+            found = sitk.GetArrayFromImage(sitk.ReadImage(str(path), sitk.sitkFloat64))
     except RuntimeError:
-        name = pydicom.dcmread(path, stop_before_pixels=True).file_meta.TransferSyntaxUID.name
+        name = data.file_meta.TransferSyntaxUID.name
         raise ValueError(f"{name} is damaged or not supported; export it uncompressed") from None
+    slope = float(data.get("RescaleSlope", 1) or 1)
+    intercept = float(data.get("RescaleIntercept", 0) or 0)
+    return np.rint((found - intercept) / slope)
 
 
 def _short(error: Exception) -> str:

@@ -17,7 +17,7 @@ from otovox._version import __version__
 from otovox.core.anatomy import LABYRINTH, Side, Structure
 from otovox.core.volume import LabelMap, Scan
 from otovox.errors import InputError, OutputError
-from otovox.formats.dicom_source import source_headers
+from otovox.formats.dicom_source import source_images
 from otovox.formats.writing import replacing
 
 # highdicom takes long to import, and most scans are no DICOM series.
@@ -52,7 +52,7 @@ def write_dicom_seg(path: Path, labels: LabelMap, scan: Scan) -> Dataset:
     sides = [side for side in Side if (labels.values == side.label).any()]
     if not sides:
         raise OutputError(f"{path}: cannot be written (no labyrinth was found)")
-    headers = source_headers(scan)
+    images = source_images(scan)
     algorithm = hd.AlgorithmIdentificationSequence(
         name=MANUFACTURER, version=__version__, family=codes.DCM.ArtificialIntelligence
     )
@@ -72,11 +72,13 @@ def write_dicom_seg(path: Path, labels: LabelMap, scan: Scan) -> Dataset:
         kind = segment.SegmentedPropertyTypeCodeSequence[0]
         kind.SegmentedPropertyTypeModifierCodeSequence = [laterality(side)]
         segments.append(segment)
-    masks = np.stack([labels.values == side.label for side in sides], axis=-1)
+    masks = np.stack([labels.values == side.label for side in sides], axis=-1).transpose(2, 1, 0, 3)
+    if images.frames is not None:  # a multi-frame image has its own order
+        masks = masks[np.argsort(images.frames)]
     with complete(scan):
         segmentation = hd.seg.Segmentation(
-            source_images=headers,
-            pixel_array=masks.transpose(2, 1, 0, 3).astype(np.uint8),
+            source_images=images.headers,
+            pixel_array=masks.astype(np.uint8),
             segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
             segment_descriptions=segments,
             series_instance_uid=hd.UID(),

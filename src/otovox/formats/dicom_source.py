@@ -1,25 +1,39 @@
 """The full headers of the DICOM series that a scan came from, for what is written about it."""
 
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pydicom
+from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
 
 from otovox.core.volume import Scan
 from otovox.errors import InputError
-from otovox.formats.dicom import series_of
+from otovox.formats.dicom import Header, all_series, read_header, sorted_slices
 
 #: What ties an answer to its series: study, frame of reference and image (PS3.3, C.7.2.1, C.7.4.1).
 _NEEDED = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID")
-#: How far the first slice may lie from where the scan has it, mm: chosen, headers' rounding.
+#: How far a slice may lie from where the scan has it, mm: chosen, headers' rounding.
 _SAME_MM = 0.05
+_UTF8 = "ISO_IR 192"
 
 
-def source_headers(scan: Scan) -> list[Dataset]:
-    """Headers of a scan's slices, without pixels, in the order of its k axis.
+@dataclass(frozen=True, eq=False)
+class SourceImages:
+    """What a scan was read from.
+
+    Attributes:
+        headers: without pixels, in the order of the scan's k axis; a multi-frame image is one.
+        frames: (k,) frame of a multi-frame image by the scan's k; None for single images.
+    """
+
+    headers: list[Dataset]
+    frames: NDArray[np.int_] | None = None
+
+
+def source_images(scan: Scan) -> SourceImages:
+    """The images of a scan, read again; texts are Unicode, whatever they were.
 
     Args:
         scan: read from a DICOM series.
@@ -30,30 +44,63 @@ def source_headers(scan: Scan) -> list[Dataset]:
     """
     if not scan.series:
         raise InputError(f"{scan.source or scan.name}: was not read from a DICOM series")
-    folder = Path(scan.source)
-    try:
-        paths = sorted(path for path in folder.iterdir() if path.is_file())
-        found = [_header(path) for path in paths if series_of(path) == scan.series]
-    except (OSError, InvalidDicomError) as error:
-        raise InputError(f"{folder}: its DICOM series cannot be read again ({error})") from error
-    normal = scan.grid.directions[:, 2]
-    found.sort(key=lambda header: float(_place(header) @ normal))
-    first_mm = scan.grid.to_mm((0, 0, 0))
-    complete = len(found) == scan.grid.shape[2]
-    if not complete or np.linalg.norm(_place(found[0]) - first_mm) > _SAME_MM:
-        raise InputError(f"{folder}: no longer holds the series that {scan.name} was read from")
+    place = Path(scan.source)
+    gone = InputError(f"{place}: no longer holds the series that {scan.name} was read from")
+    headers = [
+        header for path in scan.files if (header := read_header(Path(path), None)) is not None
+    ]
+    series = [one for one in all_series(headers) if one.uid == scan.series]
+    if not series or len(series[0].headers) != len(scan.files):
+        raise gone
+    slices, _ = sorted_slices(place, series[0])
+    if len(slices) != scan.grid.shape[2]:
+        raise gone
+    places = scan.grid.to_mm([(0, 0, k) for k in range(len(slices))])
+    off = np.linalg.norm([one.position_mm for one in slices] - places, axis=1)
+    if off.max() > max(_SAME_MM, 0.1 * scan.grid.spacing_mm[2]):
+        raise gone
     for tag in _NEEDED:
-        if not all(header.get(tag) for header in found):
-            raise InputError(f"{folder}: its headers lack {tag}, so nothing can refer to them")
-    return found
+        if not all(header.text(tag) for header in headers):
+            raise InputError(f"{place}: its headers lack {tag}, so nothing can refer to them")
+    if not any("PerFrameFunctionalGroupsSequence" in header.data for header in headers):
+        return SourceImages(_alike([_unicode(one.header) for one in slices], scan))
+    if len(headers) > 1:
+        raise InputError(
+            f"{place}: its series has {len(headers)} multi-frame images; DICOM results can refer "
+            "to one only"
+        )
+    return SourceImages([_unicode(headers[0])], np.array([one.frame for one in slices]))
 
 
-def _header(path: Path) -> Dataset:
-    with warnings.catch_warnings():
-        # pydicom tells of odd values in headers; they are passed on as they are.
-        warnings.simplefilter("ignore")
-        return pydicom.dcmread(path, stop_before_pixels=True)
+def source_headers(scan: Scan) -> list[Dataset]:
+    """Headers of a scan's images, see `source_images`.
+
+    Raises:
+        InputError: as there.
+    """
+    return source_images(scan).headers
 
 
-def _place(header: Dataset) -> np.ndarray:
-    return np.asarray(header.ImagePositionPatient, dtype=float)
+def _alike(headers: list[Dataset], scan: Scan) -> list[Dataset]:
+    """Headers with one orientation and pixel size: where theirs differ, the scan's."""
+    cosines = [f"{value:.10f}" for value in scan.grid.directions[:, :2].T.ravel()]
+    spacing = [f"{value:.10f}" for value in scan.grid.spacing_mm[1::-1]]
+    for tag, common in (("ImageOrientationPatient", cosines), ("PixelSpacing", spacing)):
+        if len({tuple(header.get(tag)) for header in headers}) > 1:
+            for header in headers:
+                setattr(header, tag, common)
+    return headers
+
+
+def _unicode(header: Header) -> Dataset:
+    """A header whose texts are decoded, and will be written as UTF-8.
+
+    An empty first character set stands for ASCII (PS3.3, C.12.1.1.2); writers do not know it.
+    """
+    data = header.data
+    if data.get("SpecificCharacterSet"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            data.decode()
+        data.SpecificCharacterSet = _UTF8
+    return data

@@ -1,10 +1,12 @@
 """Image files in and out: NIfTI, NRRD, MetaImage, through SimpleITK, whose world is LPS."""
 
 import gzip
+import locale
 import os
 import re
+import threading
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -15,22 +17,27 @@ from numpy.typing import NDArray
 
 from otovox.core.volume import Grid, LabelMap, Scan
 from otovox.errors import InputError, OutputError
+from otovox.formats.detached import PAIR, image_files
 from otovox.formats.guards import check_finite, check_header, check_values
+from otovox.formats.placement import Stated, placement_of, why_unreadable
 from otovox.formats.writing import replacing
 
 #: Endings of the image files that are read, longest first.
-ENDINGS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
+ENDINGS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".hdr")
 
 #: Bytes before the voxels in the NIfTI files that are written: header and no extension (NIfTI-1).
 _HEADER = 352
+
+#: Held while a library's C code reads or writes: its noise and the locale belong to the process.
+_ALONE = threading.RLock()
 
 # SimpleITK's warnings would precede our one sentence.
 sitk.ProcessObject.SetGlobalWarningDisplay(False)
 
 
 def scan_name(path: Path) -> str:
-    """A file's name without its image ending; a folder's name."""
-    name = path.resolve().name
+    """A file's name without its image ending, a folder's name; links keep the name they have."""
+    name = Path(os.path.abspath(path)).name
     for ending in ENDINGS:
         if name.lower().endswith(ending):
             return name[: -len(ending)]
@@ -42,43 +49,54 @@ def is_image_file(path: Path) -> bool:
     return path.name.lower().endswith(ENDINGS)
 
 
-def load_image(path: Path) -> Scan:
+def load_image(path: Path, stated: Stated | None = None) -> Scan:
     """A scan from an image file.
 
+    Args:
+        path: the file; of a pair, the header.
+        stated: what the user says of headers that are silent about sides or voxel size.
+
     Raises:
-        InputError: if it is missing, damaged, or no CT volume that can be analysed.
+        InputError: if it is missing, damaged, of unknown geometry, or no CT volume that can be
+            analysed.
     """
     reader = opened(path)
+    spacing, direction = reader.GetSpacing(), reader.GetDirection()
+    origin, warnings = reader.GetOrigin(), ()
+    if reader.GetDimension() == 3:
+        placement = placement_of(path, reader, stated or Stated())
+        affine, warnings = placement.affine, placement.warnings
+        spacing = np.linalg.norm(affine[:3, :3], axis=0)
+        direction, origin = (affine[:3, :3] / spacing).ravel(), affine[:3, 3]
     grid = check_header(
         path,
         size=reader.GetSize(),
-        spacing=reader.GetSpacing(),
-        direction=reader.GetDirection(),
-        origin=reader.GetOrigin(),
+        spacing=spacing,
+        direction=direction,
+        origin=origin,
         pixel=reader.GetPixelID(),
         components=reader.GetNumberOfComponents(),
     )
-    check_place(reader, path)
     pixels = pixels_of(reader, path)
     with np.errstate(over="ignore"):  # too large for float32: infinite, and refused as that
         values = pixels.astype(np.float32, copy=False)
     del pixels
     check_values(path, values)
-    return Scan(values, grid, scan_name(path), str(path))
+    return Scan(values, grid, scan_name(path), str(path), warnings=warnings)
 
 
 def load_label_map(path: Path) -> LabelMap:
     """A label map from an image file.
 
     Raises:
-        InputError: if it cannot be read, or its values are no small whole numbers.
+        InputError: if it cannot be read, its place is not known, or its values are no small whole
+            numbers.
     """
     reader = opened(path)
     values = pixels_of(reader, path)
     if values.ndim != 3 or values.min() < 0 or values.max() > 255 or np.any(values % 1):
         raise InputError(f"{path}: is no label map (whole numbers from 0 to 255 in 3D are needed)")
-    grid = grid_of(reader.GetSize(), reader.GetSpacing(), reader.GetDirection(), reader.GetOrigin())
-    return LabelMap(values.astype(np.uint8), grid)
+    return LabelMap(values.astype(np.uint8), grid_of(path, reader))
 
 
 def segment_values(path: Path, pattern: str) -> list[int]:
@@ -122,18 +140,14 @@ def save_volume(values: NDArray[np.float32], grid: Grid, path: Path) -> None:
     save_image(values.astype(np.float32), grid, path)
 
 
-def grid_of(
-    size: Iterable[int],
-    spacing: Iterable[float],
-    direction: Iterable[float],
-    origin: Iterable[float],
-) -> Grid:
-    """A grid from ITK's header: x, y, z are i, j, k."""
-    i, j, k = (int(n) for n in size)
-    affine = np.eye(4)
-    affine[:3, :3] = np.reshape(list(direction), (3, 3)) * np.asarray(list(spacing))
-    affine[:3, 3] = list(origin)
-    return Grid((i, j, k), affine)
+def grid_of(path: Path, reader: sitk.ImageFileReader) -> Grid:
+    """The grid of an opened image in three dimensions.
+
+    Raises:
+        InputError: if its header leaves it open.
+    """
+    i, j, k = reader.GetSize()[:3]
+    return Grid((i, j, k), placement_of(path, reader, Stated()).affine)
 
 
 def opened(path: Path) -> sitk.ImageFileReader:
@@ -143,23 +157,34 @@ def opened(path: Path) -> sitk.ImageFileReader:
         InputError: if it is missing, damaged, or of another format.
     """
     if not path.exists():
+        if path.is_symlink():
+            raise InputError(
+                f"{path}: is a link to a file that is not there; fetch it first (git annex get)"
+            )
         raise InputError(f"{path}: there is no such file")
     if path.stat().st_size == 0:
         raise InputError(f"{path}: is empty")
     if not is_image_file(path):
         raise InputError(f"{path}: is none of {', '.join(ENDINGS)}, nor a folder of DICOM images")
+    for file in image_files(path)[1:]:
+        if not file.is_file():
+            raise InputError(f"{path}: its voxels lie in {file.name}, which is not there")
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     try:
-        with _quiet():
+        with alone():
             reader.ReadImageInformation()
     except RuntimeError as error:
         if "orthonormal" in str(error):
             raise InputError(
                 f"{path}: its axes are not perpendicular (sheared); resample it first"
             ) from error
+        why = why_unreadable(path)
         raise InputError(
-            f"{path}: cannot be read as an image (damaged, truncated, or not {', '.join(ENDINGS)})"
+            f"{path}: {why}"
+            if why
+            else f"{path}: cannot be read as an image (damaged, truncated, or none of "
+            f"{', '.join(ENDINGS)})"
         ) from error
     return reader
 
@@ -172,7 +197,7 @@ def pixels_of(reader: sitk.ImageFileReader, path: Path) -> NDArray:
     """
     _check_complete(reader, path)
     try:
-        with _quiet():
+        with alone():
             image = reader.Execute()
         return sitk.GetArrayFromImage(image).T
     except RuntimeError as error:
@@ -182,8 +207,33 @@ def pixels_of(reader: sitk.ImageFileReader, path: Path) -> NDArray:
 
 
 @contextmanager
+def alone() -> Iterator[None]:
+    """No noise of C code, and numbers with a point whatever the locale, one thread at a time.
+
+    C readers and writers print on standard error before our one sentence; and those of text headers
+    read and write numbers by the process's locale, so that 0.5 would become 0 in a German one.
+    """
+    with _ALONE, _points(), _quiet():
+        yield
+
+
+@contextmanager
+def _points() -> Iterator[None]:
+    """The decimal point of the C locale."""
+    kept = locale.setlocale(locale.LC_NUMERIC)
+    if kept in ("C", "POSIX"):
+        yield
+        return
+    locale.setlocale(locale.LC_NUMERIC, "C")
+    try:
+        yield
+    finally:
+        locale.setlocale(locale.LC_NUMERIC, kept)
+
+
+@contextmanager
 def _quiet() -> Iterator[None]:
-    """No library noise: the C readers and writers print on standard error before our sentence."""
+    """Standard error goes nowhere."""
     try:
         kept = os.dup(2)
     except OSError:  # no standard error at all
@@ -198,40 +248,21 @@ def _quiet() -> Iterator[None]:
         os.close(kept)
 
 
-def check_place(reader: sitk.ImageFileReader, path: Path) -> None:
-    """Refuse headers that leave open which side is left: SimpleITK would guess.
-
-    Raises:
-        InputError: if this one does.
-    """
-    told = {key: reader.GetMetaData(key) for key in reader.GetMetaDataKeys()}
-    name = path.name.lower()
-    if name.endswith((".nrrd", ".nhdr")) and not told.get("NRRD_space"):
-        raise InputError(
-            f"{path}: its header names no space, so left and right are not known; "
-            "add one, such as left-posterior-superior"
-        )
-    codes = (int(told.get(f"{form}_code", "0")) for form in ("qform", "sform"))
-    if name.endswith((".nii", ".nii.gz")) and not any(codes):
-        raise InputError(
-            f"{path}: its header has neither qform nor sform, so left and right are not known; "
-            "set one of them"
-        )
-
-
 def _check_complete(reader: sitk.ImageFileReader, path: Path) -> None:
     """Refuse a NIfTI file that ends early or holds nan: its reader would put zeros, silently."""
-    name = path.name.lower()
-    if not name.endswith((".nii", ".nii.gz")):
+    if not path.name.lower().endswith((".nii", ".nii.gz", *PAIR)):
         return
-    bits, start = int(reader.GetMetaData("bitpix")), float(reader.GetMetaData("vox_offset"))
-    need = int(start) + int(np.prod(reader.GetSize())) * bits // 8
+    voxels = image_files(path)[-1]
+    bits, start = int(reader.GetMetaData("bitpix")), int(float(reader.GetMetaData("vox_offset")))
+    need = start + int(np.prod(reader.GetSize())) * bits // 8
     real = {"16": "f4", "64": "f8"}.get(reader.GetMetaData("datatype"))
     try:
-        with path.open("rb") as file:
+        with voxels.open("rb") as file:
             packed = file.read(2) == b"\x1f\x8b"
-        size = _unpacked_size(path, need) if packed else path.stat().st_size
-        bad = _not_finite(path, packed, int(start), need, real) if real and size >= need else 0
+        size = _unpacked_size(voxels, need) if packed else voxels.stat().st_size
+        bad = 0
+        if real and size >= need:
+            bad = _not_finite(voxels, packed, start, need, _byte_order(path) + real)
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path}: its voxels cannot be read (the file is truncated)") from error
     if size < need:
@@ -239,16 +270,22 @@ def _check_complete(reader: sitk.ImageFileReader, path: Path) -> None:
     check_finite(path, bad)
 
 
-def _not_finite(path: Path, packed: bool, start: int, stop: int, real: str) -> int:
-    """How many floats between two bytes of a NIfTI file are nan or infinite."""
+def _byte_order(path: Path) -> str:
+    """Of a NIfTI or Analyze header, whose first number is its own size, 348 or 540."""
+    with path.open("rb") as file:
+        packed = file.read(2) == b"\x1f\x8b"
+    with gzip.open(path) if packed else path.open("rb") as file:
+        return "<" if int.from_bytes(file.read(4), "little") in (348, 540) else ">"
+
+
+def _not_finite(path: Path, packed: bool, start: int, stop: int, kind: str) -> int:
+    """How many floats between two bytes of a file are nan or infinite."""
     file: BinaryIO
     with gzip.open(path) if packed else path.open("rb") as file:  # type: ignore[assignment]
-        header = file.read(start)
-        # The header's first number is its own size, 348 or 540, in the file's byte order.
-        order = "<" if int.from_bytes(header[:4], "little") in (348, 540) else ">"
+        file.read(start)
         bad, left = 0, stop - start
         while block := file.read(min(left, 2**24)):
-            values = np.frombuffer(block, dtype=order + real)
+            values = np.frombuffer(block, dtype=kind)
             bad += values.size - int(np.count_nonzero(np.isfinite(values)))
             left -= len(block)
     return bad
@@ -281,7 +318,7 @@ def save_image(
     image.SetOrigin(grid.affine[:3, 3].tolist())
     with replacing(path) as beside:
         try:
-            with _quiet():
+            with alone():
                 sitk.WriteImage(image, str(beside), useCompression=True)
             _check_written(beside, values.nbytes)
         except (RuntimeError, EOFError) as error:

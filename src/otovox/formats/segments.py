@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from otovox.core.anatomy import LABYRINTH, Side
 from otovox.core.volume import LabelMap
 from otovox.errors import InputError
-from otovox.formats.images import check_place, grid_of, opened, pixels_of, save_image
+from otovox.formats.images import grid_of, opened, pixels_of, save_image
 
 #: SNOMED CT: right and left, and the category that DICOM's CID 7150 has for parts of the body.
 _LATERALITY = {Side.RIGHT: "24028007", Side.LEFT: "7771000"}
@@ -80,14 +80,13 @@ def read_segments(path: Path) -> LabelMap:
             labyrinths that overlap.
     """
     reader = opened(path)
-    check_place(reader, path)
     told = {key: reader.GetMetaData(key) for key in reader.GetMetaDataKeys()}
     numbers = sorted(int(m[1]) for key in told if (m := re.fullmatch(r"Segment(\d+)_ID", key)))
     if not numbers:
         raise InputError(f"{path}: names no segments; save it in 3D Slicer as a segmentation")
     if reader.GetDimension() != 3:
         raise InputError(f"{path}: has {reader.GetDimension()} dimensions; 3 are needed")
-    grid = grid_of(reader.GetSize(), reader.GetSpacing(), reader.GetDirection(), reader.GetOrigin())
+    grid = grid_of(path, reader)
     layers = pixels_of(reader, path)
     layers = layers[None] if layers.ndim == 3 else layers
     values = np.zeros(grid.shape, np.uint8)

@@ -3,11 +3,18 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from otovox.errors import OutputError
+
+#: Characters that a temporary folder's name has more than that of its results.
+_BESIDE = 10
+#: Longest name of a file where the system does not say, and longest path (Linux), bytes.
+_USUAL_NAME, _LONGEST_PATH = 255, 4095
+#: Room that the longest name within a result folder takes, bytes.
+_FILE = 64
 
 
 @contextmanager
@@ -50,6 +57,48 @@ def _beside(path: Path) -> Iterator[Path]:
     finally:
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def check_output(output: Path, *, names: Sequence[str], inputs: Sequence[Path]) -> None:
+    """Refuse, before any work, a folder into which results cannot go or must not.
+
+    Args:
+        output: folder that will hold a folder per name.
+        names: of the result folders.
+        inputs: files and folders that are read.
+
+    Raises:
+        OutputError: if it is one of the inputs, a result folder would replace one, or a name is too
+            long for the file system.
+    """
+    there = Path(os.path.realpath(output))
+    given = [Path(os.path.realpath(path)) for path in inputs]
+    if there in given:
+        raise OutputError(f"{output}: is what is to be analysed; choose another --output")
+    for name in names:
+        folder = there / name
+        inside = next((path for path in given if path == folder or folder in path.parents), None)
+        if inside is not None:
+            raise OutputError(
+                f"{output / name}: would take the results, but {inside.name}, which is to be "
+                "analysed, lies there; choose another --output"
+            )
+        long = len(os.fsencode(name)) + _BESIDE
+        if long > _longest_name(there) or len(os.fsencode(str(folder))) + _FILE > _LONGEST_PATH:
+            raise OutputError(
+                f"{output / name}: the name is too long for a folder of results here; rename the "
+                "scan, or give a link with a shorter name"
+            )
+
+
+def _longest_name(path: Path) -> int:
+    """Longest name in a folder, or in the first above it that is there, bytes."""
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    try:
+        return os.pathconf(path, "PC_NAME_MAX")
+    except (AttributeError, OSError, ValueError):
+        return _USUAL_NAME
 
 
 def make_folder(path: Path) -> None:

@@ -110,10 +110,10 @@ def low_confidence(ear: EarPrediction) -> tuple[str, ...]:
 
 
 def scan_warnings(scan: Scan, ears: Sequence[EarPrediction]) -> list[str]:
-    """Sentences about the scan as a whole."""
+    """Sentences about the scan as a whole, those of its reader first."""
+    warnings = [*scan.warnings]
     if not ears:
-        return ["no inner ear found"]
-    warnings = []
+        return [*warnings, "no inner ear found"]
     if len(ears) == 2:
         first, second = ears
         gap = first.center_mm - second.center_mm

@@ -19,7 +19,7 @@ from otovox.core.volume import LabelMap, Scan
 from otovox.dataset.checks import USUAL_MM3
 from otovox.dataset.layout import Entry, add_case, read_index, start_dataset
 from otovox.errors import InputError
-from otovox.formats.images import load_label_map, scan_name
+from otovox.formats.images import load_label_map
 from otovox.formats.markups import read_landmarks
 from otovox.formats.scans import find_scans, load_scan
 from otovox.formats.segments import read_segments
@@ -160,9 +160,9 @@ def _scan_of(result: ResultFile, folder: Path, scans: Path) -> Scan:
         raise InputError(f"{scans}: there is no such file or folder")
     known = result.input
     found = [
-        path
-        for path in find_scans([scans])
-        if scan_name(path) == known.name or path.name == known.file
+        source
+        for source in find_scans([scans])
+        if source.name == known.name or source.path.name == known.file
     ]
     if len(found) != 1:
         count = "no scan" if not found else f"{len(found)} scans"
@@ -172,7 +172,9 @@ def _scan_of(result: ResultFile, folder: Path, scans: Path) -> Scan:
     scan = load_scan(found[0])
     same = scan.grid.shape == tuple(known.shape)
     if not same or np.abs(scan.grid.spacing_mm - known.spacing_mm).max() > 1e-3:
-        raise InputError(f"{found[0]}: is not the scan that {folder} is about (another voxel grid)")
+        raise InputError(
+            f"{found[0].path}: is not the scan that {folder} is about (another voxel grid)"
+        )
     return replace(scan, name=known.name)
 
 

@@ -1,0 +1,69 @@
+"""Zip files, unpacked for as long as they are read, with bounds."""
+
+import shutil
+import stat
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+
+from otovox.errors import InputError
+
+#: Most bytes and files that a zip file may unpack to: chosen, far above a study.
+LARGEST, MOST_FILES = 32 * 2**30, 200_000
+#: Most bytes that one packed byte may become: chosen, far above what a CT packs to.
+_RATIO = 500
+#: Share of the free disk space that may be filled: chosen.
+_FREE = 0.9
+
+
+def is_archive(path: Path) -> bool:
+    """Whether the ending is that of a zip file."""
+    return path.suffix.lower() == ".zip" and path.is_file()
+
+
+@contextmanager
+def unpacked(path: Path) -> Iterator[Path]:
+    """A temporary folder with what a zip file holds, gone afterwards.
+
+    Raises:
+        InputError: if it is damaged or encrypted, unpacks to too much, or would write elsewhere.
+    """
+    with tempfile.TemporaryDirectory(prefix="otovox-") as folder:
+        try:
+            with zipfile.ZipFile(path) as archive:
+                _check(path, archive.infolist(), Path(folder))
+                for member in archive.infolist():
+                    if not member.is_dir():
+                        archive.extract(member, folder)
+        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError) as error:
+            raise InputError(
+                f"{path}: is a damaged or unknown kind of zip file ({error})"
+            ) from error
+        except (OSError, RuntimeError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise InputError(f"{path}: cannot be unpacked ({reason})") from error
+        yield Path(folder)
+
+
+def _check(path: Path, members: list[zipfile.ZipInfo], folder: Path) -> None:
+    size = sum(member.file_size for member in members)
+    limit = min(LARGEST, _FREE * shutil.disk_usage(folder).free)
+    packed = max(1, path.stat().st_size)
+    if size > limit or size > _RATIO * packed + 2**20 or len(members) > MOST_FILES:
+        raise InputError(
+            f"{path}: unpacks to {size / 2**30:.1f} GiB in {len(members)} files, which is too "
+            "much; unpack it yourself and give the folder"
+        )
+    for member in members:
+        name = PurePosixPath(member.filename.replace("\\", "/"))
+        link = stat.S_ISLNK(member.external_attr >> 16)
+        if link or name.is_absolute() or ".." in name.parts or ":" in member.filename:
+            raise InputError(
+                f"{path}: holds {member.filename!r}, which would be written elsewhere; unpack it "
+                "yourself and give the folder"
+            )
+        if member.flag_bits & 1:
+            raise InputError(f"{path}: is encrypted; unpack it yourself and give the folder")
