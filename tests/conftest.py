@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 from examples import ear_of
 from otovox.core.anatomy import CANONICAL_MM, LANDMARK_NAMES, Side
@@ -35,6 +37,50 @@ def write_scan() -> Callable[[Path], Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         sitk.WriteImage(image, str(path))
         return path
+
+    return write
+
+
+def dicom_slice(number: int, series: str, **tags: Any) -> Dataset:
+    """An axial CT image of noise, 0.5 mm above its predecessor."""
+    data = Dataset()
+    data.file_meta = FileMetaDataset()
+    data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    data.file_meta.MediaStorageSOPClassUID = data.SOPClassUID = CTImageStorage
+    data.SOPInstanceUID = data.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+    data.StudyInstanceUID, data.SeriesInstanceUID = f"{series[:60]}.1", series
+    data.FrameOfReferenceUID, data.PositionReferenceIndicator = f"{series[:60]}.2", ""
+    data.PatientName, data.PatientID, data.PatientSex, data.PatientBirthDate = "Doe", "1", "", ""
+    data.StudyDate = data.StudyTime = data.StudyID = data.AccessionNumber = ""
+    data.ReferringPhysicianName, data.InstanceNumber = "", number + 1
+    data.Modality, data.SeriesNumber, data.SeriesDescription = "CT", 3, "bone"
+    data.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
+    data.ImagePositionPatient = [0, 0, number / 2]
+    data.ImageOrientationPatient, data.PixelSpacing = [1, 0, 0, 0, 1, 0], [0.5, 0.5]
+    data.Rows, data.Columns = SHAPE[1], SHAPE[0]
+    data.BitsAllocated, data.BitsStored, data.HighBit = 16, 16, 15
+    data.PixelRepresentation, data.SamplesPerPixel = 0, 1
+    data.PhotometricInterpretation = "MONOCHROME2"
+    data.RescaleSlope, data.RescaleIntercept = 1, -1024
+    values = np.random.default_rng(number).integers(0, 3000, (data.Rows, data.Columns))
+    data.PixelData = values.astype("<u2").tobytes()
+    for tag, value in tags.items():
+        setattr(data, tag, value)
+    return data
+
+
+@pytest.fixture
+def write_series() -> Callable[..., Path]:
+    """Writes a small DICOM series into a folder, one file per slice, and returns the folder."""
+
+    def write(folder: Path, count: int = SHAPE[2], ending: str = ".dcm", **tags: Any) -> Path:
+        folder.mkdir(parents=True, exist_ok=True)
+        series = tags.pop("SeriesInstanceUID", generate_uid())
+        first = len(list(folder.iterdir()))
+        for number in tags.pop("numbers", range(count)):
+            path = folder / f"IM{first + number:04d}{ending}"
+            dicom_slice(number, series, **tags).save_as(path, enforce_file_format=True)
+        return folder
 
     return write
 

@@ -3,6 +3,7 @@
 import csv
 import inspect
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -159,13 +160,75 @@ def test_results_that_cannot_be_written_are_refused(
 
 
 @pytest.mark.usefixtures("analyzer")
-def test_two_scans_of_one_name_are_refused(tmp_path: Path, write_scan: Any) -> None:
+def test_two_scans_of_one_name_get_their_folders_names(tmp_path: Path, write_scan: Any) -> None:
     first, second = write_scan(tmp_path / "a" / "ct.nii"), write_scan(tmp_path / "b" / "CT.nrrd")
+    code, _, _ = otovox_command("analyze", first, second, "-o", tmp_path / "out")
+    assert code == 0
+    rows = list(csv.DictReader((tmp_path / "out" / SUMMARY).open()))
+    assert {row["scan"] for row in rows} == {"a_ct", "b_CT"}
+
+
+@pytest.mark.usefixtures("analyzer")
+def test_two_files_of_one_name_are_refused(tmp_path: Path, write_scan: Any) -> None:
+    first, second = write_scan(tmp_path / "ct.nii"), write_scan(tmp_path / "CT.nrrd")
     code, _, err = otovox_command("analyze", first, second, "-o", tmp_path / "out")
     assert code == 2
     assert str(first) in err
     assert str(second) in err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.usefixtures("analyzer")
+def test_silent_headers_are_refused_or_stated(tmp_path: Path, write_scan: Any) -> None:
+    scan = write_scan(tmp_path / "a.nii")
+    raw = bytearray(scan.read_bytes())
+    raw[252:256] = bytes(4)  # NIfTI-1: qform_code and sform_code
+    scan.write_bytes(raw)
+    code, _, err = otovox_command("analyze", scan, "-o", tmp_path / "out")
+    assert code == 2
+    assert "--space" in err
+    code, _, _ = otovox_command("analyze", scan, "-o", tmp_path / "out", "--space", "RAS")
+    assert code == 0
+    code, _, err = otovox_command("analyze", scan, "-o", tmp_path / "out", "--space", "XYZ")
+    assert code == 2
+    assert "--space XYZ" in err
+    options = ("--space", "RAS", "--spacing", "1,1,1")
+    code, _, err = otovox_command("analyze", scan, "-o", tmp_path / "out", *options)
+    assert code == 2
+    assert "--spacing says 1 x 1 x 1" in err
+
+
+def test_a_series_is_one_scan_however_it_is_given(
+    tmp_path: Path, write_series: Any, analyzer: FakeAnalyzer
+) -> None:
+    folder = write_series(tmp_path / "anna" / "DICOM" / "ST0" / "SE0", ending="")
+    out = tmp_path / "anna" / "out"
+    for given in ([folder], sorted(folder.iterdir()), [tmp_path / "anna"], [tmp_path]):
+        code, _, err = otovox_command("analyze", *given, "-o", out)
+        assert (code, err) == (0, "")
+    # Once for all, and what was written beside the series meanwhile changes nothing.
+    assert analyzer.seen == ["anna_DICOM_ST0_SE0"]
+
+
+def test_a_zip_file_is_analysed_once(
+    tmp_path: Path, write_series: Any, analyzer: FakeAnalyzer
+) -> None:
+    write_series(tmp_path / "cd" / "a")
+    packed = shutil.make_archive(str(tmp_path / "anna"), "zip", tmp_path / "cd")
+    for _ in range(2):
+        code, _, _ = otovox_command("analyze", packed, "-o", tmp_path / "out")
+        assert code == 0
+    assert analyzer.seen == ["anna"]
+
+
+@pytest.mark.usefixtures("analyzer")
+def test_the_input_is_no_output(tmp_path: Path, write_scan: Any) -> None:
+    scan = write_scan(tmp_path / "in" / "scan" / "scan.nii")
+    for given, output in ((scan.parent, scan.parent), (scan, tmp_path / "in")):
+        code, _, err = otovox_command("analyze", given, "-o", output)
+        assert code == 2
+        assert "choose another --output" in err
+    assert [path.name for path in tmp_path.rglob("*")] == ["in", "scan", "scan.nii"]
 
 
 def test_a_scan_given_twice_is_analysed_once(

@@ -171,10 +171,9 @@ def find_scans(
         headers = [header for path in _files(folder) if (header := read_header(path)) is not None]
         those = [one for one in all_series(headers) if one.uid in uids]
         base = _name_below(folder, folder)
-        found += _named_series(folder, folder, those, series, base) or [
-            Source(
-                folder, base, problem=f"{folder}: none of its series {_listed(those)} is a volume"
-            )
+        problem = f"{folder}: no series that was asked for is a CT volume: {_listed(those)}"
+        found += _named_series(folder, those, base, series, only=len(those) == 1) or [
+            Source(folder, base, problem=problem)
         ]
     return told_apart(list({source.identity: source for source in found[::-1]}.values())[::-1])
 
@@ -243,9 +242,10 @@ def _in_folder(
             headers.append(header)
         elif _header_of(path) == path and path.name.upper() != "DICOMDIR":
             strange.append(path)
-    for own, those in _by_place(headers):
-        told = place if spoken_of else own
-        sources += _named_series(own, told, those, series, called(own))
+    series_by_place = _by_place(headers)
+    only = not sources and sum(len(those) for _, those in series_by_place) == 1
+    for own, those in series_by_place:
+        sources += _named_series(own, those, called(own), series, only=only, spoken_of=spoken_of)
     if not sources:
         if headers:
             what = f"called {series!r}" if series else "that is a volume"
@@ -349,15 +349,30 @@ def _is_spread(groups: list[list[Header]]) -> bool:
 
 
 def _named_series(
-    place: Path, spoken_of: Path, found: list[Series], wanted: str | None, base: str
+    place: Path,
+    found: list[Series],
+    base: str,
+    wanted: str | None,
+    *,
+    only: bool,
+    spoken_of: Path | None = None,
 ) -> list[Source]:
-    """The series of one place that can be scans, named; what is left out is told."""
+    """The series of one place that can be scans, named; what is left out is told.
+
+    Args:
+        place: where their files lie.
+        found: the series.
+        base: what a single one is called.
+        wanted: UID, number or description of the one to take.
+        only: whether there is nothing else, so that it is refused with its reason, not left out.
+        spoken_of: what messages call the place.
+    """
     fitting = [one for one in found if wanted is None or one.answers_to(wanted)]
-    stacks = [one for one in fitting if one.is_stack] or (fitting if len(found) == 1 else [])
+    stacks = [one for one in fitting if one.is_stack] or (fitting if only else [])
     for one in found:
         if one not in stacks:
             why = "it is no CT volume" if one in fitting else "another was asked for"
-            log.warning("%s: left out series %s: %s", spoken_of, one.label, why)
+            log.warning("%s: left out series %s: %s", spoken_of or place, one.label, why)
     numbers = Counter(one.first.text("SeriesNumber") for one in stacks)
     sources = []
     for count, one in enumerate(stacks, start=1):
