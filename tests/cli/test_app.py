@@ -164,8 +164,7 @@ def test_two_scans_of_one_name_get_their_folders_names(tmp_path: Path, write_sca
     first, second = write_scan(tmp_path / "a" / "ct.nii"), write_scan(tmp_path / "b" / "CT.nrrd")
     code, _, _ = otovox_command("analyze", first, second, "-o", tmp_path / "out")
     assert code == 0
-    rows = list(csv.DictReader((tmp_path / "out" / SUMMARY).open()))
-    assert {row["scan"] for row in rows} == {"a_ct", "b_CT"}
+    assert {path.parent.name for path in tmp_path.rglob("result.json")} == {"a_ct", "b_CT"}
 
 
 @pytest.mark.usefixtures("analyzer")

@@ -21,6 +21,7 @@ from otovox.core.geometry import rotation_from_vector
 from otovox.core.landmarks import Landmarks
 from otovox.core.volume import Grid, LabelMap, Scan
 from otovox.errors import InputError, OutputError
+from otovox.formats.caveats import Caveats
 from otovox.formats.dicom_seg import write_dicom_seg
 from otovox.formats.dicom_source import source_headers
 from otovox.formats.dicom_sr import PRIVATE_SCHEME, CodedQuantity, private_code, write_dicom_sr
@@ -249,3 +250,107 @@ def test_private_codes_are_short_and_apart() -> None:
     assert values[0] == "turns"
     assert len(set(values)) == len(names)
     assert all(len(value) <= 16 for value in values)
+
+
+CAVEATS = Caveats(
+    warnings=("qform and sform differ",),
+    confidence={Side.LEFT: 0.75},
+    ear_warnings={Side.LEFT: ("the field of view cuts the left ear",)},
+    models={"labyrinth": "ab" * 32},
+)
+
+
+def test_a_segment_says_what_has_to_be_known(series: Path, tmp_path: Path) -> None:
+    scan = load_scan(series)
+    labels = labels_on(scan.grid, Side.LEFT)
+    write_dicom_seg(tmp_path / "a.dcm", labels, scan, caveats=CAVEATS)
+    file = pydicom.dcmread(tmp_path / "a.dcm")
+    (segment,) = file.SegmentSequence
+    for text in ("Research use only", "Confidence 0.75", "qform and sform", "the field of view"):
+        assert text in segment.SegmentDescription
+    assert "ab" * 32 in segment.SegmentationAlgorithmIdentificationSequence[0].AlgorithmParameters
+    assert "Research use only" in file.SeriesDescription
+    category = segment.SegmentedPropertyCategoryCodeSequence[0]
+    assert (category.CodeValue, category.CodingSchemeDesignator) == ("91723000", "SCT")  # CID 7150
+
+
+def test_a_report_says_what_has_to_be_known(series: Path, tmp_path: Path) -> None:
+    scan = load_scan(series)
+    told = [CodedQuantity("turns", 2.6, "")]
+    path = tmp_path / "r.dcm"
+    quantities = {Side.LEFT: told}
+    write_dicom_sr(path, scan, landmarks={}, quantities=quantities, caveats=CAVEATS)
+    content = hd.sr.srread(path).content
+    assert isinstance(content, hd.sr.MeasurementReport)
+    (group,) = content.get_image_measurement_groups()
+    values = {m.name.meaning: m.value for m in group.get_measurements()}
+    assert values == {"turns": 2.6, "confidence": 0.75}
+    file = pydicom.dcmread(path)
+    texts = [item.TextValue for item in items(file) if "TextValue" in item]
+    for text in ("Research use only", "qform and sform differ", "the field of view", "ab" * 32):
+        assert any(text in said for said in texts)
+    assert "Research use only" in file.SeriesDescription
+    (scheme,) = file.CodingSchemeIdentificationSequence
+    assert scheme.CodingSchemeDesignator == PRIVATE_SCHEME
+    assert scheme.CodingSchemeResponsibleOrganization == "otovox"
+
+
+@pytest.mark.parametrize(
+    ("sets", "name"),
+    [
+        (["", "ISO 2022 IR 87"], "Mihon^Ichiro=見本^一郎=みほん^いちろう"),
+        ("ISO_IR 100", "Müller^Jörg"),
+        ("ISO_IR 192", "Михайлов^Пётр"),
+    ],
+)
+def test_names_in_any_character_set_are_kept(
+    series: Path, tmp_path: Path, sets: str | list[str], name: str
+) -> None:
+    for path in series.iterdir():
+        data = pydicom.dcmread(path)
+        data.SpecificCharacterSet, data.PatientName = sets, name
+        data.save_as(path)
+    scan = load_scan(series)
+    written = write_dicom_seg(tmp_path / "s.dcm", labels_on(scan.grid, Side.LEFT), scan)
+    quantities = {Side.LEFT: [CodedQuantity("turns", 2.6, "")]}
+    path = tmp_path / "r.dcm"
+    write_dicom_sr(path, scan, landmarks={}, quantities=quantities, segmentation=written)
+    for file in ("s.dcm", "r.dcm"):
+        assert str(pydicom.dcmread(tmp_path / file).PatientName) == name
+
+
+def test_cosines_that_jump_do_not_forbid_results(series: Path, tmp_path: Path) -> None:
+    for path in series.iterdir():
+        data = pydicom.dcmread(path)
+        jump = 1e-6 * (data.InstanceNumber % 2)
+        data.ImageOrientationPatient = [round(v + jump, 6) for v in data.ImageOrientationPatient]
+        data.save_as(path)
+    scan = load_scan(series)
+    write_dicom_seg(tmp_path / "s.dcm", labels_on(scan.grid, Side.LEFT), scan)
+    assert hd.seg.segread(tmp_path / "s.dcm").get_volume().array.any()
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_an_enhanced_ct_gets_results_in_place(series: Path, tmp_path: Path, turned: bool) -> None:
+    images = [pydicom.dcmread(path) for path in series.iterdir()]
+    images.sort(key=lambda image: image.InstanceNumber, reverse=turned)
+    for number, image in enumerate(images):
+        image.InstanceNumber = number + 1
+    enhanced = hd.legacy.LegacyConvertedEnhancedCTImage(
+        images, generate_uid(), 5, generate_uid(), 1
+    )
+    (tmp_path / "enhanced").mkdir()
+    enhanced.save_as(tmp_path / "enhanced" / "one.dcm")
+    scan = load_scan(tmp_path / "enhanced")
+    labels = labels_on(scan.grid, *Side)
+    written = write_dicom_seg(tmp_path / "s.dcm", labels, scan)
+    volume = hd.seg.segread(tmp_path / "s.dcm").get_volume(combine_segments=True)
+    for side in Side:
+        placed = volume.map_indices_to_reference(np.argwhere(volume.array == side.label))
+        wanted = scan.grid.to_mm(np.argwhere(labels.values == side.label))
+        np.testing.assert_allclose(placed.mean(axis=0), wanted.mean(axis=0), atol=1e-3)
+        assert len(placed) == len(wanted)
+    quantities = {Side.LEFT: [CodedQuantity("turns", 2.6, "")]}
+    path = tmp_path / "r.dcm"
+    write_dicom_sr(path, scan, landmarks={}, quantities=quantities, segmentation=written)
+    assert hd.sr.srread(path).content

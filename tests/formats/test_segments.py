@@ -67,7 +67,7 @@ def test_the_header_is_as_slicer_wants_it(tmp_path: Path) -> None:
     assert "Segment1_Color:=0.337255 0.705882 0.913725" in lines
     entry = (
         "TerminologyEntry:Segmentation category and type - DICOM master list~"
-        "SCT^123037004^Anatomical Structure~SCT^279727008^Bony labyrinth~SCT^7771000^Left~"
+        "SCT^91723000^Anatomical Structure~SCT^279727008^Bony labyrinth~SCT^7771000^Left~"
         "Anatomic codes - DICOM master list~^^~^^|"
     )
     assert f"Segment1_Tags:=Segmentation.Status:inprogress|{entry}" in lines

@@ -11,6 +11,8 @@ from otovox.core.geometry import FloatArray, Pose
 from otovox.core.landmarks import Landmarks
 from otovox.core.volume import LabelMap, Probability, Scan
 
+DISCLAIMER = "Research use only. Not a medical device."
+
 
 @dataclass(frozen=True)
 class Case:

@@ -17,6 +17,7 @@ from otovox._version import __version__
 from otovox.core.anatomy import LABYRINTH, Side, Structure
 from otovox.core.volume import LabelMap, Scan
 from otovox.errors import InputError, OutputError
+from otovox.formats.caveats import Caveats
 from otovox.formats.dicom_source import source_images
 from otovox.formats.writing import replacing
 
@@ -27,17 +28,24 @@ if TYPE_CHECKING:
 MANUFACTURER = "otovox"
 #: Numbers of our series beside the source's: chosen, high enough to be free.
 SEG_SERIES, SR_SERIES = 9601, 9602
+#: In descriptions, which have at most 64 characters (DICOM PS3.5, representation LO).
+RESEARCH = "Research use only"
+#: Longest description of a segment, characters (DICOM PS3.5, representation ST).
+_LONGEST_TEXT = 1024
 #: SNOMED CT: right and left.
 _LATERALITY = {Side.RIGHT: ("24028007", "Right"), Side.LEFT: ("7771000", "Left")}
 
 
-def write_dicom_seg(path: Path, labels: LabelMap, scan: Scan) -> Dataset:
+def write_dicom_seg(
+    path: Path, labels: LabelMap, scan: Scan, *, caveats: Caveats | None = None
+) -> Dataset:
     """Write the labyrinths as binary DICOM segments, one per side that was found.
 
     Args:
         path: file to write.
         labels: on the scan's grid; label values are `Side.label`.
         scan: read from a DICOM series that is still there.
+        caveats: what is written beside each segment.
 
     Returns:
         What was written, for a report to point to.
@@ -53,8 +61,13 @@ def write_dicom_seg(path: Path, labels: LabelMap, scan: Scan) -> Dataset:
     if not sides:
         raise OutputError(f"{path}: cannot be written (no labyrinth was found)")
     images = source_images(scan)
+    caveats = caveats or Caveats()
     algorithm = hd.AlgorithmIdentificationSequence(
-        name=MANUFACTURER, version=__version__, family=codes.DCM.ArtificialIntelligence
+        name=MANUFACTURER,
+        version=__version__,
+        family=codes.DCM.ArtificialIntelligence,
+        source=MANUFACTURER,
+        parameters={f"{name} sha256": value for name, value in caveats.models.items()} or None,
     )
     segments = []
     for number, side in enumerate(sides, start=1):
@@ -69,6 +82,7 @@ def write_dicom_seg(path: Path, labels: LabelMap, scan: Scan) -> Dataset:
             tracking_id=f"{side}/labyrinth",
             display_color=hd.color.CIELabColor.from_rgb(*LABYRINTH[side].rgb),
         )
+        segment.SegmentDescription = " ".join(caveats.of_ear(side))[:_LONGEST_TEXT]
         kind = segment.SegmentedPropertyTypeCodeSequence[0]
         kind.SegmentedPropertyTypeModifierCodeSequence = [laterality(side)]
         segments.append(segment)
@@ -90,7 +104,8 @@ def write_dicom_seg(path: Path, labels: LabelMap, scan: Scan) -> Dataset:
             software_versions=__version__,
             device_serial_number=__version__,
             content_label="LABYRINTH",
-            series_description="otovox: bony labyrinths",
+            content_description=RESEARCH,
+            series_description=f"otovox: bony labyrinths. {RESEARCH}",
         )
     save_dicom(path, segmentation)
     return segmentation

@@ -20,8 +20,10 @@ from otovox.core.anatomy import LABYRINTH, LANDMARKS, Side
 from otovox.core.landmarks import Landmarks
 from otovox.core.volume import Scan
 from otovox.errors import OutputError
+from otovox.formats.caveats import Caveats
 from otovox.formats.dicom_seg import (
     MANUFACTURER,
+    RESEARCH,
     SR_SERIES,
     complete,
     concept,
@@ -69,6 +71,7 @@ def write_dicom_sr(
     landmarks: Mapping[Side, Landmarks],
     quantities: Mapping[Side, Sequence[CodedQuantity]],
     segmentation: Dataset | None = None,
+    caveats: Caveats | None = None,
 ) -> None:
     """Write landmarks and measurements as a TID 1500 report, a measurement group for each.
 
@@ -78,6 +81,7 @@ def write_dicom_sr(
         landmarks: LPS mm; those that are absent, or are no reported landmarks, are left out.
         quantities: per ear.
         segmentation: what `write_dicom_seg` wrote; the report then points to its segments.
+        caveats: confidences become measurements, sentences comments, models the algorithm's.
 
     Raises:
         InputError: if the scan came from no DICOM series, or its headers lack what DICOM demands.
@@ -87,12 +91,23 @@ def write_dicom_sr(
     from pydicom.sr.codedict import codes
 
     headers = source_headers(scan)
+    caveats = caveats or Caveats()
+    algorithm = hd.sr.AlgorithmIdentification(
+        MANUFACTURER,
+        __version__,
+        [f"{name} sha256={value}" for name, value in caveats.models.items()] or None,
+    )
     groups: list[Any] = []
     for side in Side:
-        if told := quantities.get(side, ()):
-            groups.append(_measured(side, told, _segment(side, segmentation, scan.series)))
+        told = list(quantities.get(side, ()))
+        if side in caveats.confidence:
+            told.append(CodedQuantity("confidence", caveats.confidence[side], ""))
+        if told:
+            segment = _segment(side, segmentation, scan.series)
+            groups.append(_measured(side, told, segment, algorithm))
         if side in landmarks:
-            groups += _placed(side, landmarks[side], str(headers[0].FrameOfReferenceUID))
+            frame = str(headers[0].FrameOfReferenceUID)
+            groups += _placed(side, landmarks[side], frame, algorithm)
     if not groups:
         raise OutputError(f"{path}: cannot be written (there is nothing to report)")
     device = hd.sr.DeviceObserverIdentifyingAttributes(
@@ -109,6 +124,7 @@ def write_dicom_sr(
             procedure_reported=codes.LN.CTUnspecifiedBodyRegion,
             imaging_measurements=groups,
         )
+        _comment(report, caveats.of_scan())
         document = hd.sr.Comprehensive3DSR(
             evidence=headers if segmentation is None else [*headers, segmentation],
             content=report,
@@ -117,12 +133,38 @@ def write_dicom_sr(
             sop_instance_uid=hd.UID(),
             instance_number=1,
             manufacturer=MANUFACTURER,
-            series_description="otovox: inner ear measurements",
+            series_description=f"otovox: inner ear measurements. {RESEARCH}",
         )
+        _name_scheme(document)
     save_dicom(path, document)
 
 
-def _measured(side: Side, quantities: Sequence[CodedQuantity], segment: Any) -> Any:
+def _comment(report: Any, sentences: Sequence[str]) -> None:
+    """Add comments to the root of a report."""
+    import highdicom as hd
+    from pydicom.sr.codedict import codes
+
+    for sentence in sentences:
+        text = hd.sr.TextContentItem(
+            codes.DCM.Comment, sentence, relationship_type=hd.sr.RelationshipTypeValues.CONTAINS
+        )
+        report[0].ContentSequence.append(text)
+
+
+def _name_scheme(document: Dataset) -> None:
+    """Say whose the private codes are (DICOM PS3.3, C.12.1.1)."""
+    scheme = Dataset()
+    scheme.CodingSchemeDesignator = PRIVATE_SCHEME
+    scheme.CodingSchemeName = "otovox: quantities of the inner ear"
+    scheme.CodingSchemeVersion = __version__
+    scheme.CodingSchemeResponsibleOrganization = MANUFACTURER
+    document.CodingSchemeIdentificationSequence = [
+        *document.get("CodingSchemeIdentificationSequence", ()),
+        scheme,
+    ]
+
+
+def _measured(side: Side, quantities: Sequence[CodedQuantity], segment: Any, algorithm: Any) -> Any:
     """All measurements of an ear, in the group of its segment if there is one."""
     import highdicom as hd
 
@@ -130,6 +172,7 @@ def _measured(side: Side, quantities: Sequence[CodedQuantity], segment: Any) -> 
     content: dict[str, Any] = {
         "tracking_identifier": hd.sr.TrackingIdentifier(hd.UID(), f"{side}/labyrinth"),
         "finding_type": labyrinth,
+        "algorithm_id": algorithm,
         "finding_sites": [hd.sr.FindingSite(labyrinth, laterality(side))],
         "measurements": [_measurement(quantity) for quantity in quantities],
     }
@@ -193,7 +236,7 @@ def private_code(name: str) -> tuple[str, str, str]:
     return (name if len(name) <= _SHORT else cut, PRIVATE_SCHEME, meaning)
 
 
-def _placed(side: Side, landmarks: Landmarks, frame: str) -> list[Any]:
+def _placed(side: Side, landmarks: Landmarks, frame: str, algorithm: Any) -> list[Any]:
     """A group per landmark that is there, with its point in the patient's coordinates."""
     import highdicom as hd
 
@@ -206,6 +249,7 @@ def _placed(side: Side, landmarks: Landmarks, frame: str) -> list[Any]:
                 frame_of_reference_uid=frame,
             ),
             finding_type=concept(structure, structure.title),
+            algorithm_id=algorithm,
             finding_sites=[
                 hd.sr.FindingSite(concept(structure, structure.title), laterality(side))
             ],

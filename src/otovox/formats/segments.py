@@ -16,7 +16,7 @@ from otovox.formats.images import grid_of, opened, pixels_of, save_image
 
 #: SNOMED CT: right and left, and the category that DICOM's CID 7150 has for parts of the body.
 _LATERALITY = {Side.RIGHT: "24028007", Side.LEFT: "7771000"}
-_ANATOMICAL_STRUCTURE = "123037004"
+_ANATOMICAL_STRUCTURE = "91723000"
 #: Words of a segment's name that tell its side, and those that may stand beside them.
 _SIDES = {"right": Side.RIGHT, "r": Side.RIGHT, "left": Side.LEFT, "l": Side.LEFT}
 _LABYRINTH_WORDS = (

@@ -11,6 +11,7 @@ from otovox.core.anatomy import LANDMARKS, Side
 from otovox.core.case import Prediction
 from otovox.core.landmarks import Landmarks
 from otovox.errors import InputError, OutputError
+from otovox.formats.caveats import Caveats
 from otovox.formats.dicom_seg import write_dicom_seg
 from otovox.formats.dicom_sr import CodedQuantity, write_dicom_sr
 from otovox.formats.images import save_label_map, save_volume
@@ -160,14 +161,17 @@ def _with_dicom(prediction: Prediction, result: ResultFile, folder: Path) -> Res
         for ear in result.ears
     }
     scan, points = prediction.scan, _by_side(prediction)
+    caveats = _caveats(result)
     try:
-        written = write_dicom_seg(folder / FILES["dicom_segmentation"], prediction.labels, scan)
+        path = folder / FILES["dicom_segmentation"]
+        written = write_dicom_seg(path, prediction.labels, scan, caveats=caveats)
         write_dicom_sr(
             folder / FILES["dicom_report"],
             scan,
             landmarks=points,
             quantities=told,
             segmentation=written,
+            caveats=caveats,
         )
     except InputError as error:
         for name in DICOM:
@@ -176,6 +180,21 @@ def _with_dicom(prediction: Prediction, result: ResultFile, folder: Path) -> Res
         warnings = [*result.warnings, f"no DICOM results: {error}"]
         return result.model_copy(update={"files": files, "warnings": warnings})
     return result
+
+
+def _caveats(result: ResultFile) -> Caveats:
+    """What has to be known of a result, for files that go on without `result.json`."""
+    models = result.provenance.models
+    return Caveats(
+        warnings=result.warnings,
+        confidence={ear.side: ear.confidence for ear in result.ears},
+        ear_warnings={ear.side: ear.warnings for ear in result.ears},
+        models={
+            name: str(facts["sha256"])
+            for name, facts in models.items()
+            if isinstance(facts, dict) and "sha256" in facts
+        },
+    )
 
 
 def _norm(found: Measurement) -> tuple[float, float, str] | None:

@@ -12,14 +12,13 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from otovox._version import __version__
 from otovox.core.anatomy import CANONICAL_MM, Side
-from otovox.core.case import EarPrediction, Prediction
+from otovox.core.case import DISCLAIMER, EarPrediction, Prediction
 from otovox.core.volume import Grid
 from otovox.measure.canals import head_planes
 from otovox.measure.measurements import EarMeasurements, Measurement, measure_ear
 from otovox.measure.parts import STRUCTURES
 
 SCHEMA_VERSION = "1.0"
-DISCLAIMER = "Research use only. Not a medical device."
 
 #: What a result folder may hold; surfaces only of the ears found, DICOM only of DICOM scans.
 FILES = {
