@@ -10,15 +10,17 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk
+from pydicom.datadict import tag_for_keyword
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.tag import Tag
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
-from otovox.core.geometry import rotation_from_vector
+from otovox.core.geometry import cube_turns, rotation_from_vector
 from otovox.errors import InputError
 from otovox.formats.scans import load_scan
 
+CUBE_TURNS = cube_turns("full")
 OBLIQUE = rotation_from_vector((0.3, -0.2, 0.5))
 
 
@@ -189,7 +191,7 @@ def comma(keyword: str, text: str) -> Callable[[int, Dataset], None]:
 
     def spoil(_: int, data: Dataset) -> None:
         raw = text.encode() + b" " * (len(text) % 2)
-        tag = Tag(pydicom.datadict.tag_for_keyword(keyword) or 0)
+        tag = Tag(tag_for_keyword(keyword) or 0)
         data[tag] = RawDataElement(tag, "DS", len(raw), raw, 0, False, True)
 
     return spoil
@@ -260,6 +262,28 @@ def test_a_tilt_that_the_slices_do_not_have_is_remarked_on(tmp_path) -> None:
     scan = load_scan(Stack(tmp_path / "s", GantryDetectorTilt=12.0).folder)
     np.testing.assert_allclose(scan.grid.spacing_mm, (0.4, 0.5, 0.8))
     assert "GantryDetectorTilt says 12" in scan.warnings[0]
+
+
+@pytest.mark.parametrize("turn", range(24))
+@pytest.mark.parametrize("backwards", [False, True])
+def test_every_orientation_is_placed(tmp_path, turn, backwards) -> None:
+    axes = CUBE_TURNS[turn]
+    count = 12
+
+    def place(number: int) -> list[float]:
+        step = count - 1 - number if backwards else number
+        return [float(v) for v in axes[:, 2] * step * 0.8 + (5, 6, 7)]
+
+    stack = Stack(
+        tmp_path / "s",
+        ImageOrientationPatient=[float(v) for v in [*axes[:, 0], *axes[:, 1]]],
+        ImagePositionPatient=place,
+    )
+    scan = load_scan(stack.folder)
+    np.testing.assert_allclose(scan.grid.directions, axes, atol=1e-12)
+    np.testing.assert_allclose(scan.grid.to_mm((0, 0, 0)), (5, 6, 7), atol=1e-9)
+    values = stack.values[::-1] if backwards else stack.values
+    np.testing.assert_array_equal(scan.values, values.transpose(2, 1, 0) - 1024)
 
 
 def test_one_frame_is_a_slice(tmp_path) -> None:

@@ -17,13 +17,13 @@ from otovox.core.case import Case, EarPrediction, Prediction
 from otovox.core.geometry import mean_pose
 from otovox.core.landmarks import Landmarks
 from otovox.core.volume import Grid, LabelMap, Scan
-from otovox.dataset.checks import check_dataset
+from otovox.dataset.checks import check_dataset, side_told_mm
 from otovox.dataset.layout import load_case, read_index, write_index
 from otovox.errors import InputError, OutputError
 from otovox.formats.images import save_label_map, save_volume
 from otovox.formats.markups import write_markups
 from otovox.formats.segments import write_segments
-from otovox.results.corrections import add_correction, read_correction, side_told_mm
+from otovox.results.corrections import add_correction, read_correction
 from otovox.results.schema import describe
 
 GRID = Grid.centred((0, 0, 0), (190, 56, 60), spacing_mm=0.5)

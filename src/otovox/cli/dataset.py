@@ -16,6 +16,13 @@ Output = Annotated[Path, typer.Option("--output", "-o", help="Folder for the res
 Recipe = Annotated[Path | None, typer.Option(help="A recipe of one's own (TOML).")]
 Side = Annotated[Literal["right", "left"] | None, typer.Option(help="Side of every scan.")]
 Sides = Annotated[Path | None, typer.Option(help="CSV with the columns case and side.")]
+Labels = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME=MEANING",
+        help="What a label is (by name or value): right, left, labyrinth or background.",
+    ),
+]
 Validation = Annotated[int, typer.Option(min=0, help="Patients for validation.")]
 Test = Annotated[int, typer.Option(min=0, help="Patients for test.")]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of the draw.")]
@@ -33,16 +40,19 @@ def import_(
     recipe: Recipe = None,
     side: Side = None,
     sides: Sides = None,
+    labels: Labels = None,
 ) -> None:
     """Bring a published data set, or a folder of one's own, into otovox's layout."""
     from otovox.dataset.importers import import_release, load_recipe, read_sides
+    from otovox.dataset.label_names import read_meanings
 
+    meanings = read_meanings(labels or [])
     chosen = load_recipe(recipe or release)
     known = ({"*": side} if side else {}) | (read_sides(sides) if sides else {})
     for trap in chosen.traps:
         typer.echo(f"note: {trap}")
     counts = {True: 0, False: 0}
-    for one in import_release(chosen, source, output, sides=known):
+    for one in import_release(chosen, source, output, sides=known, meanings=meanings):
         counts[one.entry is not None] += 1
         state = "imported" if one.entry else "left out"
         typer.echo("; ".join([f"{one.case}: {state}", *one.lacking]))

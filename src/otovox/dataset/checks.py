@@ -2,15 +2,18 @@
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from otovox.core.anatomy import LANDMARK_NAMES, Side
 from otovox.core.case import Case
 from otovox.core.geometry import fit_pose
+from otovox.core.landmarks import Landmarks
+from otovox.core.volume import LabelMap
 from otovox.dataset.layout import SPLITS, Entry, load_case, read_index
 from otovox.errors import OtovoxError
 from otovox.imaging.metrics import components
@@ -22,6 +25,14 @@ NEAR_MM = 1.5
 COARSE_MM = 0.7
 #: Volumes of a labyrinth that are worth a word, mm3. Source: 140-265 in 71 ears, widened.
 USUAL_MM3 = (95.0, 355.0)
+#: Middles of a head's two labyrinths, mm apart: chosen; usual is 55 to 95.
+APART_MM = (30.0, 130.0)
+#: How much larger one ear's labyrinth may be than the other's: chosen, above healthy pairs.
+UNLIKE = 1.5
+#: How far from a head's middle an ear must lie for its position to say anything, mm: chosen.
+ASIDE_MM = 15.0
+#: How far a labyrinth's middle lies off its landmarks' plane, mm, before it speaks: chosen.
+OFF_PLANE_MM = 0.5
 
 
 @dataclass(frozen=True)
@@ -118,6 +129,7 @@ def _truth(entry: Entry, case: Case) -> Iterator[Finding]:
     told = "both" if len(masks) == 2 else "".join(masks)
     if masks and entry.side and entry.side != told:
         yield Finding(entry.case, f"is listed as {entry.side}, but its labels say {told}")
+    yield from _positions(entry, case.labels, masks)
     for side, mask in masks.items():
         volume = float(np.count_nonzero(mask)) * case.labels.grid.voxel_mm3
         if not USUAL_MM3[0] < volume < USUAL_MM3[1]:
@@ -127,6 +139,68 @@ def _truth(entry: Entry, case: Case) -> Iterator[Finding]:
             yield Finding(entry.case, text, serious=False)
     for side in case.landmarks:
         yield from _landmarks(entry, case, side, masks.get(side))
+
+
+def misplaced(labels: LabelMap) -> str:
+    """What two labyrinths' places say against their sides; empty if nothing does.
+
+    Args:
+        labels: label values are `Side.label`; x grows to the patient's left.
+    """
+    middles = {}
+    for side in Side:
+        voxels = np.argwhere(labels.values == side.label)
+        if len(voxels):
+            middles[side] = labels.grid.to_mm(voxels.mean(axis=0))
+    if len(middles) < 2:
+        return ""
+    gap = middles[Side.LEFT] - middles[Side.RIGHT]
+    apart = float(np.linalg.norm(gap))
+    if not APART_MM[0] < apart < APART_MM[1]:
+        return (
+            f"its right and left labyrinths are {apart:.0f} mm apart, which is no head: are they "
+            "parts of one ear?"
+        )
+    if gap[0] < 0:
+        return "its right labyrinth lies to the left of the left one: are the labels swapped?"
+    return ""
+
+
+def side_told_mm(landmarks: Landmarks, places_mm: NDArray) -> float:
+    """How far a labyrinth's middle lies off the plane of its landmarks, on a right ear's side.
+
+    The canals rise on one side of the plane through helicotrema, oval and round window: a mirror
+    image has them on the other.
+
+    Args:
+        landmarks: LPS mm, all three.
+        places_mm: (n, 3) voxels of the labyrinth.
+
+    Returns:
+        mm; positive in right ears, negative in left ones.
+    """
+    helicotrema, oval, round_ = (landmarks[name] for name in LANDMARK_NAMES)
+    normal = np.cross(oval - helicotrema, round_ - helicotrema)
+    return float(-(places_mm.mean(axis=0) - oval) @ normal / np.linalg.norm(normal))
+
+
+def _positions(entry: Entry, labels: LabelMap, masks: Mapping[Side, NDArray]) -> Iterator[Finding]:
+    """What the labyrinths' places, and the two beside each other, say of their sides."""
+    wrong = misplaced(labels)
+    if wrong:
+        yield Finding(entry.case, wrong)
+    if len(masks) == 2:
+        sizes = sorted(int(np.count_nonzero(mask)) for mask in masks.values())
+        if sizes[1] > UNLIKE * sizes[0]:
+            text = f"has a labyrinth {sizes[1] / sizes[0]:.1f} times as large as the other"
+            yield Finding(entry.case, text, serious=False)
+        return
+    for side, mask in masks.items():
+        x = float(labels.grid.to_mm(np.argwhere(mask).mean(axis=0))[0])
+        if abs(x) > ASIDE_MM and (x > 0) != (side is Side.LEFT):
+            where = "left" if x > 0 else "right"
+            text = f"has its {side} labyrinth at x = {x:.0f} mm, {where} of the scanner's middle"
+            yield Finding(entry.case, text, serious=False)
 
 
 def _landmarks(entry: Entry, case: Case, side: Side, mask: np.ndarray | None) -> Iterator[Finding]:
@@ -145,6 +219,14 @@ def _landmarks(entry: Entry, case: Case, side: Side, mask: np.ndarray | None) ->
             gap = float(np.linalg.norm(surface - points[name], axis=1).min())
             if gap > NEAR_MM:
                 yield Finding(entry.case, f"{side} {name} lies {gap:.1f} mm off the labyrinth")
+    if surface is not None and not absent:
+        off = side_told_mm(points, surface) * (1 if side is Side.RIGHT else -1)
+        if off < -OFF_PLANE_MM:
+            yield Finding(
+                entry.case,
+                f"the anatomy of the {side} ear is that of a {side.other} one: its canals rise on "
+                "the wrong side of its landmarks",
+            )
     # Three points have no handedness; more of them tell the side.
     if np.isfinite(points.points_mm[:, 0]).sum() >= 5:
         fits = {s: fit_pose(points.names, points.points_mm, s).residual_mm for s in Side}

@@ -5,7 +5,7 @@ import json
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Literal
@@ -17,6 +17,8 @@ from otovox.core.anatomy import LANDMARK_NAMES, Side
 from otovox.core.case import Case
 from otovox.core.landmarks import Landmarks
 from otovox.core.volume import LabelMap, Scan
+from otovox.dataset.checks import misplaced
+from otovox.dataset.label_names import Meaning, by_side, meaning_of, read_names
 from otovox.dataset.layout import Entry, add_case, start_dataset
 from otovox.dataset.points import Points, read_description, read_points
 from otovox.errors import ConfigError, InputError, OtovoxError
@@ -35,6 +37,7 @@ class Recipe(BaseModel):
         points: format of the landmarks, see `points.read_points`.
         ijk_mm: voxel edge of landmarks in voxels, if it is not the image's.
         segments: pattern of the segments' names that make the labyrinth; without it, all labels.
+        names: file beside the folder of label maps that names their values, as `dataset.json`.
         scanner, diagnosis: of every case.
         side: of every case but those whose number is in `left`.
         same_person: groups of cases that are two ears of one person.
@@ -54,6 +57,7 @@ class Recipe(BaseModel):
     points: Points = "markups"
     ijk_mm: float | None = None
     segments: str = ""
+    names: str = ""
     scanner: str = ""
     diagnosis: str = ""
     side: Literal["", "right", "left"] = ""
@@ -88,6 +92,7 @@ class _Files:
     labels: Path | None = None
     landmarks: Path | None = None
     split: str = ""
+    names: Path | None = None
 
 
 def recipe_names() -> tuple[str, ...]:
@@ -116,7 +121,12 @@ def load_recipe(name: str | Path) -> Recipe:
 
 
 def import_release(
-    recipe: Recipe, source: Path, output: Path, *, sides: Mapping[str, str] | None = None
+    recipe: Recipe,
+    source: Path,
+    output: Path,
+    *,
+    sides: Mapping[str, str] | None = None,
+    meanings: Mapping[str, Meaning] | None = None,
 ) -> Iterator[Imported]:
     """Bring a release into our layout, scan by scan; what is there already is left alone.
 
@@ -125,6 +135,7 @@ def import_release(
         source: its folder, unpacked.
         output: folder of the data set.
         sides: "right" or "left" by case; `*` stands for all others.
+        meanings: what the names or values of labels mean, where they do not say it themselves.
 
     Yields:
         What became of each scan.
@@ -144,7 +155,7 @@ def import_release(
         if one.case in there:
             continue
         try:
-            yield _brought_in(one, recipe, output, sides or {})
+            yield _brought_in(one, recipe, output, sides or {}, meanings or {})
         except InputError as error:
             yield Imported(one.case, None, (str(error),))
 
@@ -188,6 +199,7 @@ def _named(recipe: Recipe, source: Path) -> Iterator[_Files]:
             labels[case][0] if case in labels else None,
             landmarks[case][0] if case in landmarks else None,
             recipe.splits.get(split, ""),
+            image.parent.parent / recipe.names if recipe.names else None,
         )
 
 
@@ -218,33 +230,30 @@ def _listed(source: Path) -> Iterator[_Files]:
                 pair = {"image": item} if isinstance(item, str) else item
                 image = path.parent / pair["image"]
                 labels = path.parent / pair["label"] if "label" in pair else None
-                yield _Files(image.name.split(".")[0], image, labels, None, split)
+                yield _Files(image.name.split(".")[0], image, labels, None, split, path)
 
 
-def _brought_in(one: _Files, recipe: Recipe, output: Path, sides: Mapping[str, str]) -> Imported:
+def _brought_in(
+    one: _Files,
+    recipe: Recipe,
+    output: Path,
+    sides: Mapping[str, str],
+    meanings: Mapping[str, Meaning],
+) -> Imported:
     scan = load_scan(one.image)
-    scan = Scan(scan.values, scan.grid, one.case, scan.source)
-    lacking = [] if one.labels else ["no label map"]
-    labels = _labels(one, recipe, scan, lacking)
+    scan = replace(scan, name=one.case)
+    lacking = [*scan.warnings, *([] if one.labels else ["no label map"])]
     side = sides.get(one.case) or sides.get("*") or recipe.side
     if one.case in recipe.left or re.sub(r"\D", "", one.case) in recipe.left:
         side = sides.get(one.case, "left")
     if not side and recipe.points == "wimmer" and one.landmarks is not None:
         side = read_description(one.landmarks).side
-    present = {Side.RIGHT.label, Side.LEFT.label} <= set(np.unique(labels.values).tolist())
-    if not side and not present:
-        raise InputError(
-            f"{one.image.name}: which side it is, neither the release nor you say; "
-            "give --side, or --sides with a table"
-        )
-    if side and not present:
-        values = np.where(labels.values > 0, Side(side).label, 0).astype(np.uint8)
-        labels = LabelMap(values, labels.grid)
+    labels, side = _labels(one, recipe, scan, side, meanings, lacking)
     landmarks = _landmarks(one, recipe, scan, side, lacking)
     entry = Entry(
         one.case,
         patient=next((group[0] for group in recipe.same_person if one.case in group), one.case),
-        side=side if not present else "both",
+        side=side,
         scanner=recipe.scanner,
         diagnosis=recipe.diagnosis,
         split=one.split,
@@ -254,32 +263,58 @@ def _brought_in(one: _Files, recipe: Recipe, output: Path, sides: Mapping[str, s
     )
 
 
-def _labels(one: _Files, recipe: Recipe, scan: Scan, lacking: list[str]) -> LabelMap:
-    """The labyrinth on the scan's grid; labels 1 and 2 alone are taken for right and left."""
+def _labels(
+    one: _Files,
+    recipe: Recipe,
+    scan: Scan,
+    side: str,
+    meanings: Mapping[str, Meaning],
+    lacking: list[str],
+) -> tuple[LabelMap, str]:
+    """The labyrinths on the scan's grid by side, and the side: right, left or both."""
+    unknown = InputError(
+        f"{one.image.name}: which side it is, neither the release nor you say; "
+        "give --side, or --sides with a table"
+    )
     if one.labels is None:
-        return LabelMap(np.zeros(scan.grid.shape, np.uint8), scan.grid)
+        if not side:
+            raise unknown
+        return LabelMap(np.zeros(scan.grid.shape, np.uint8), scan.grid), side
     found = load_label_map(one.labels)
-    values = found.values
+    values, names = found.values, read_names(one.names) if one.names else {}
     if recipe.segments:
         wanted = segment_values(one.labels, recipe.segments)
         if not wanted:
             raise InputError(
                 f"{one.labels.name}: has no segment whose name matches {recipe.segments!r}"
             )
-        values = np.isin(values, wanted).astype(np.uint8)
-    if set(np.unique(values).tolist()) != {0, 1, 2}:
-        values = (values > 0).astype(np.uint8)
+        values, names = np.isin(values, wanted).astype(np.uint8), {1: "labyrinth"}
+    sideless = not any(
+        (meanings.get(name.lower()) or meaning_of(name)) in ("right", "left")
+        for name in (*names.values(), *map(str, np.unique(values).tolist()))
+    )
+    if sideless and not side and values.any():
+        by_side(one.labels, values, names, meanings, "")  # labels of no known meaning come first
+        raise unknown
+    values = by_side(one.labels, values, names, meanings, side)
     if not found.grid.same_as(scan.grid, tolerance_mm=0.01):
         lacking.append("the label map lay on another grid and was resampled")
         moved = resample(values, found.grid, scan.grid, order="nearest")
         values = np.rint(moved).astype(np.uint8)
-    return LabelMap(values, scan.grid)
+    present = [side for side in Side if (values == side.label).any()]
+    labels = LabelMap(values, scan.grid)
+    swapped = misplaced(labels)
+    if swapped:
+        raise InputError(f"{one.labels.name}: {swapped}")
+    if not present and not side:
+        raise unknown
+    return labels, "both" if len(present) == 2 else (side or str(present[0]))
 
 
 def _landmarks(
     one: _Files, recipe: Recipe, scan: Scan, side: str, lacking: list[str]
 ) -> dict[Side, Landmarks]:
-    if one.landmarks is None or not side:
+    if one.landmarks is None or side not in set(Side):
         lacking.append("no landmarks")
         return {}
     try:

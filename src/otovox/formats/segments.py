@@ -21,6 +21,8 @@ _ANATOMICAL_STRUCTURE = "91723000"
 _SIDES = {"right": Side.RIGHT, "r": Side.RIGHT, "left": Side.LEFT, "l": Side.LEFT}
 _LABYRINTH_WORDS = (
     {"labyrinth"},
+    {"labyrinths"},
+    {"innerear"},
     {"bony", "labyrinth"},
     {"osseous", "labyrinth"},
     {"inner", "ear"},
@@ -117,10 +119,22 @@ def read_segments(path: Path) -> LabelMap:
 
 def side_of_segment(name: str) -> Side | None:
     """The side that a segment's name tells, as "right labyrinth" or "Left inner ear"; or None."""
-    words = re.findall(r"[a-z]+", name.lower())
-    sides = {_SIDES[word] for word in words if word in _SIDES}
-    rest = {word for word in words if word not in _SIDES}
+    sides, rest = _words(name)
     return sides.pop() if len(sides) == 1 and rest in _LABYRINTH_WORDS else None
+
+
+def names_labyrinth(name: str) -> bool:
+    """Whether a name is that of a labyrinth without a side, as "inner ear"."""
+    sides, rest = _words(name)
+    return not sides and rest in _LABYRINTH_WORDS
+
+
+def _words(name: str) -> tuple[set[Side], set[str]]:
+    """The sides that a name tells, and its other words."""
+    parted = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
+    words = re.findall(r"[a-z]+", parted.lower())
+    sides = {_SIDES[word] for word in words if word in _SIDES}
+    return sides, {word for word in words if word not in _SIDES}
 
 
 def _extent(mask: NDArray[np.bool_]) -> str:

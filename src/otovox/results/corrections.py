@@ -16,7 +16,7 @@ from otovox.core.anatomy import LANDMARK_NAMES, Side
 from otovox.core.case import Case
 from otovox.core.landmarks import Landmarks
 from otovox.core.volume import LabelMap, Scan
-from otovox.dataset.checks import USUAL_MM3
+from otovox.dataset.checks import USUAL_MM3, side_told_mm
 from otovox.dataset.layout import Entry, add_case, read_index, start_dataset
 from otovox.errors import InputError
 from otovox.formats.images import load_label_map
@@ -134,24 +134,6 @@ def add_correction(dataset: Path, correction: Correction, *, replaced: bool = Fa
             ):
                 (dataset / kind / f"{name}{ending}").unlink(missing_ok=True)
         raise
-
-
-def side_told_mm(landmarks: Landmarks, places_mm: NDArray) -> float:
-    """How far a labyrinth's middle lies off the plane of its landmarks, on a right ear's side.
-
-    The canals rise on one side of the plane through helicotrema, oval and round window: a mirror
-    image has them on the other.
-
-    Args:
-        landmarks: LPS mm, all three.
-        places_mm: (n, 3) voxels of the labyrinth.
-
-    Returns:
-        mm; positive in right ears, negative in left ones.
-    """
-    helicotrema, oval, round_ = (landmarks[name] for name in LANDMARK_NAMES)
-    normal = np.cross(oval - helicotrema, round_ - helicotrema)
-    return float(-(places_mm.mean(axis=0) - oval) @ normal / np.linalg.norm(normal))
 
 
 def _scan_of(result: ResultFile, folder: Path, scans: Path) -> Scan:
