@@ -96,6 +96,9 @@ def test_scans_without_ears_with_twins_and_with_coarse_voxels():
     coarse = Scan(np.zeros((9, 9, 9), np.float32), Grid((9, 9, 9), np.eye(4)))
     assert scan_warnings(SCAN, []) == ["no inner ear found"]
     assert scan_warnings(SCAN, [right, left]) == []
+    told = replace(SCAN, warnings=("the header is odd",))
+    assert scan_warnings(told, [right, left]) == ["the header is odd"]
+    assert scan_warnings(told, []) == ["the header is odd", "no inner ear found"]
     assert "two right ears" in scan_warnings(SCAN, [right, replace(left, side=Side.RIGHT)])[0]
     near = replace(left, center_mm=np.array([20.0, 0, 0]))
     assert "20 mm apart" in scan_warnings(SCAN, [right, near])[0]

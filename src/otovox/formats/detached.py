@@ -70,6 +70,8 @@ def image_files(path: Path) -> list[Path]:
         names = [line for line in told.get("", "").split("\n") if line]
     else:
         names = _numbered(path, named) or [named]
+    if any("\0" in name for name in names):
+        raise InputError(f"{path}: the name of its file of voxels is damaged")
     return [path, *(path.parent / name for name in names)]
 
 

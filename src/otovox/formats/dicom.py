@@ -32,7 +32,7 @@ from otovox.formats.guards import (
     check_memory,
     check_values,
 )
-from otovox.formats.images import alone
+from otovox.formats.native import alone
 
 #: How far a slice may lie off the regular stack, share of the slice distance: chosen.
 _REGULAR = 0.1
@@ -82,6 +82,18 @@ class Header:
     def frames(self) -> int:
         """Images in the file."""
         return int(self.number("NumberOfFrames") or 1)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns.
+
+        Raises:
+            InputError: if it does not say.
+        """
+        rows, columns = self.number("Rows") or 0, self.number("Columns") or 0
+        if rows < 1 or columns < 1:
+            raise InputError(f"{self.path}: lacks Rows or Columns; its size is not known")
+        return int(rows), int(columns)
 
     def text(self, tag: str) -> str:
         """A tag as text, empty where it is absent or damaged."""
@@ -221,8 +233,8 @@ def load_dicom(place: Path, files: Iterable[Path], series: str | None = None) ->
     axes = _axes(place, slices)
     origin, distance = _stack(place, slices, axes[:, 2])
     spacing = np.array([*reversed(slices[0].spacing_mm), distance])
-    first = slices[0].header.data
-    size = (int(first.Columns), int(first.Rows), len(slices))
+    rows, columns = slices[0].header.shape
+    size = (columns, rows, len(slices))
     grid = check_header(
         place,
         size=size,
@@ -327,8 +339,6 @@ def _usual_vr(tag: BaseTag) -> str:
 def _slices(header: Header) -> list[Slice]:
     """The images of a file."""
     data = header.data
-    if not data.get("Rows") or not data.get("Columns"):
-        raise InputError(f"{header.path}: lacks Rows or Columns; its size is not known")
     if "PerFrameFunctionalGroupsSequence" not in data:
         if header.frames > 1:
             raise InputError(
@@ -389,12 +399,9 @@ def _found(tag: str, sequence: str, groups: Sequence[Dataset]) -> Any:
 
 def _check_alike(place: Path, slices: list[Slice]) -> None:
     """Refuse slices of different sizes or orientations."""
-    for tag, what in (("Rows", "image heights"), ("Columns", "image widths")):
-        kinds = {int(one.header.data.get(tag)) for one in slices}
-        if len(kinds) > 1:
-            raise InputError(
-                f"{place}: the slices of the series have {len(kinds)} different {what}"
-            )
+    shapes = {one.header.shape for one in slices}
+    if len(shapes) > 1:
+        raise InputError(f"{place}: the slices of the series have {len(shapes)} different sizes")
     sizes = np.array([one.spacing_mm for one in slices])
     if sizes.min() <= 0:
         raise InputError(f"{place}: its PixelSpacing {sizes.min():g} mm makes no sense")
@@ -500,10 +507,9 @@ def _fill(values: NDArray[np.float32], slices: list[Slice]) -> None:
             values[:, :, number] = _pixels(one)
             continue
         if stored is None or stored[0] != path:
-            data = one.header.data
-            check_memory(path, (int(data.Columns), int(data.Rows), one.header.frames))
+            check_memory(path, (*one.header.shape, one.header.frames))
             stored = (path, _decoded(path))
-        if stored[1].ndim != 3 or one.frame >= len(stored[1]):
+        if stored[1].shape[1:] != one.header.shape or one.frame >= len(stored[1]):
             raise InputError(f"{path}: its pixels do not fit its header")
         frame = stored[1][one.frame].astype(np.float32)
         values[:, :, number] = (frame * np.float32(one.slope) + np.float32(one.intercept)).T
@@ -517,7 +523,7 @@ def _pixels(one: Slice) -> NDArray[np.float32]:
         stored = stored[0]
     if stored.ndim != 2:
         raise InputError(f"{path}: is a colour image; a CT slice is needed")
-    if stored.shape != (int(one.header.data.Rows), int(one.header.data.Columns)):
+    if stored.shape != one.header.shape:
         raise InputError(f"{path}: its pixels do not fit its header")
     return (stored.astype(np.float32) * np.float32(one.slope) + np.float32(one.intercept)).T
 

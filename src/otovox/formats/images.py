@@ -1,13 +1,10 @@
 """Image files in and out: NIfTI, NRRD, MetaImage, through SimpleITK, whose world is LPS."""
 
 import gzip
-import locale
 import os
 import re
-import threading
 import zlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO
 
@@ -19,6 +16,7 @@ from otovox.core.volume import Grid, LabelMap, Scan
 from otovox.errors import InputError, OutputError
 from otovox.formats.detached import PAIR, image_files
 from otovox.formats.guards import check_finite, check_header, check_values
+from otovox.formats.native import alone
 from otovox.formats.placement import Stated, placement_of, why_unreadable
 from otovox.formats.writing import replacing
 
@@ -27,9 +25,6 @@ ENDINGS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".hdr")
 
 #: Bytes before the voxels in the NIfTI files that are written: header and no extension (NIfTI-1).
 _HEADER = 352
-
-#: Held while a library's C code reads or writes: its noise and the locale belong to the process.
-_ALONE = threading.RLock()
 
 # SimpleITK's warnings would precede our one sentence.
 sitk.ProcessObject.SetGlobalWarningDisplay(False)
@@ -204,48 +199,6 @@ def pixels_of(reader: sitk.ImageFileReader, path: Path) -> NDArray:
         raise InputError(f"{path}: its voxels cannot be read (the file is truncated)") from error
     except MemoryError as error:
         raise InputError(f"{path}: does not fit into memory") from error
-
-
-@contextmanager
-def alone() -> Iterator[None]:
-    """No noise of C code, and numbers with a point whatever the locale, one thread at a time.
-
-    C readers and writers print on standard error before our one sentence; and those of text headers
-    read and write numbers by the process's locale, so that 0.5 would become 0 in a German one.
-    """
-    with _ALONE, _points(), _quiet():
-        yield
-
-
-@contextmanager
-def _points() -> Iterator[None]:
-    """The decimal point of the C locale."""
-    kept = locale.setlocale(locale.LC_NUMERIC)
-    if kept in ("C", "POSIX"):
-        yield
-        return
-    locale.setlocale(locale.LC_NUMERIC, "C")
-    try:
-        yield
-    finally:
-        locale.setlocale(locale.LC_NUMERIC, kept)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Standard error goes nowhere."""
-    try:
-        kept = os.dup(2)
-    except OSError:  # no standard error at all
-        yield
-        return
-    try:
-        with open(os.devnull, "wb") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
 
 
 def _check_complete(reader: sitk.ImageFileReader, path: Path) -> None:

@@ -5,7 +5,10 @@ may be swapped. Here each header's own statements are looked at first; what is m
 stated by the user (`Stated`), and what is contradictory is refused.
 """
 
+import logging
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +23,7 @@ from numpy.typing import NDArray
 from otovox.core.geometry import FloatArray, affine_from, apply_affine
 from otovox.errors import ConfigError, InputError
 from otovox.formats.detached import METAIMAGE, NRRD, text_header
+from otovox.formats.native import alone
 
 #: How far two transforms of a header may put a corner of the volume apart, mm: chosen, above what
 #: headers round and far below a voxel.
@@ -216,7 +220,7 @@ def _nifti_header(
 ) -> tuple[AnalyzeHeader, FloatArray | None, FloatArray | None]:
     """A header with its coded qform and sform, mm and RAS."""
     try:
-        with imageglobals.LoggingOutputSuppressor(), np.errstate(all="ignore"):
+        with alone(), _silent(), np.errstate(all="ignore"):
             header = nibabel.load(path).header  # pyright: ignore[reportPrivateImportUsage]
             if not isinstance(header, AnalyzeHeader):
                 raise TypeError(f"it has a {type(header).__name__}")
@@ -231,6 +235,17 @@ def _nifti_header(
         raise InputError(f"{path}: its qform or sform holds numbers that are not finite")
     quaternion, rows = (None if form is None else scale @ form for form in forms)
     return header, quaternion, rows
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """nibabel logs what it mends in headers; what matters is checked here."""
+    kept = imageglobals.logger.level
+    imageglobals.logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        imageglobals.logger.setLevel(kept)
 
 
 def _unit_mm(header: Nifti1Header) -> float:
