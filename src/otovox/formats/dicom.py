@@ -4,7 +4,6 @@ Geometry decides: a slice lies where its position and orientation say, and tags 
 it (tilt, thickness) are remarked on at most. Slices of an enhanced multi-frame CT are its frames.
 """
 
-import struct
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -15,16 +14,22 @@ import numpy as np
 import pydicom
 import SimpleITK as sitk
 from numpy.typing import NDArray
-from pydicom.datadict import dictionary_VR, keyword_for_tag
-from pydicom.dataelem import RawDataElement
-from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.dataset import Dataset
 from pydicom.pixels.decoders.base import get_decoder
-from pydicom.tag import BaseTag
-from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import UID
 
 from otovox.core.geometry import FloatArray, unit
 from otovox.core.volume import Scan
 from otovox.errors import InputError
+from otovox.formats.dicom_headers import (
+    TAGS,
+    Header,
+    Series,
+    all_series,
+    mend,
+    name_encoding,
+    read_header,
+)
 from otovox.formats.guards import (
     COARSEST_MM,
     FEWEST_VOXELS,
@@ -51,106 +56,6 @@ _SAME_MM = 1e-4
 #: SimpleITK's code of a 32-bit float pixel, what rescaled values are.
 _FLOAT32 = 8
 
-_TAGS = [
-    "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "SeriesNumber", "SeriesDescription",
-    "StudyInstanceUID", "PatientID", "Modality", "ImageType", "ImagePositionPatient",
-    "ImageOrientationPatient", "PixelSpacing", "Rows", "Columns", "GantryDetectorTilt",
-    "NumberOfFrames", "SliceThickness", "RescaleSlope", "RescaleIntercept",
-    "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
-]  # fmt: skip
-
-
-@dataclass(frozen=True, eq=False)
-class Header:
-    """The header of one DICOM image file.
-
-    Attributes:
-        path: of the file.
-        data: what is in it; decimal commas have become points.
-        commas: keywords of the tags that had commas.
-    """
-
-    path: Path
-    data: Dataset
-    commas: frozenset[str] = frozenset()
-
-    @property
-    def series(self) -> str:
-        return str(self.data.SeriesInstanceUID)
-
-    @property
-    def frames(self) -> int:
-        """Images in the file."""
-        return int(self.number("NumberOfFrames") or 1)
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Rows and columns.
-
-        Raises:
-            InputError: if it does not say.
-        """
-        rows, columns = self.number("Rows") or 0, self.number("Columns") or 0
-        if rows < 1 or columns < 1:
-            raise InputError(f"{self.path}: lacks Rows or Columns; its size is not known")
-        return int(rows), int(columns)
-
-    def text(self, tag: str) -> str:
-        """A tag as text, empty where it is absent or damaged."""
-        try:
-            return str(self.data.get(tag) or "").strip()
-        except Exception:  # whatever a damaged value leads to
-            return ""
-
-    def number(self, tag: str) -> float | None:
-        """A number that geometry does not need; None where it is absent or makes no sense."""
-        try:
-            value = float(self.data.get(tag))
-        except Exception:  # as above
-            return None
-        return value if np.isfinite(value) else None
-
-
-@dataclass(frozen=True, eq=False)
-class Series:
-    """The headers of one series."""
-
-    uid: str
-    headers: tuple[Header, ...]
-
-    @property
-    def first(self) -> Header:
-        return self.headers[0]
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        return tuple(header.path for header in self.headers)
-
-    @property
-    def images(self) -> int:
-        return sum(header.frames for header in self.headers)
-
-    @property
-    def label(self) -> str:
-        """How the series is named to the user."""
-        number, text = self.first.text("SeriesNumber") or "?", self.first.text("SeriesDescription")
-        modality = self.first.text("Modality") or "?"
-        return f"{number} ({text or 'no description'}, {self.images} images, {modality})"
-
-    def answers_to(self, name: str) -> bool:
-        """Whether the user means this series: by UID, number or description."""
-        tags = ("SeriesNumber", "SeriesDescription")
-        return name == self.uid or name in [self.first.text(tag) for tag in tags]
-
-    @property
-    def is_stack(self) -> bool:
-        """Whether it may be a volume: CT images that lie in space, no scout."""
-        if self.first.text("Modality") != "CT" or "LOCALIZER" in self.first.text("ImageType"):
-            return False
-        if self.images < FEWEST_VOXELS:
-            return False
-        return self.first.frames > 1 or any("ImagePositionPatient" in h.data for h in self.headers)
-
 
 @dataclass(frozen=True, eq=False)
 class Slice:
@@ -172,46 +77,6 @@ class Slice:
     spacing_mm: FloatArray
     slope: float
     intercept: float
-
-
-def read_header(path: Path, tags: list[str] | None = _TAGS) -> Header | None:
-    """The header of a DICOM image, with a preamble or without; None for any other file.
-
-    Args:
-        path: any file.
-        tags: keywords to read; None for all but the pixels.
-    """
-    try:
-        with warnings.catch_warnings(), path.open("rb") as file:
-            # pydicom remarks on odd values in headers; those that matter are checked here.
-            warnings.simplefilter("ignore")
-            start = file.read(132)
-            bare = start[128:] != b"DICM"
-            if bare and not _starts_as_dicom(start):
-                return None
-            file.seek(0)
-            wanted: Any = tags
-            data = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=wanted, force=bare)
-            if not data.get("SeriesInstanceUID") or not data.get("SOPClassUID"):
-                return None
-            _name_encoding(data)
-            return Header(path, data, _mend(data))
-    except Exception:  # pydicom raises whatever damaged bytes lead to; it is no DICOM image then
-        return None
-
-
-def series_of(path: Path) -> str | None:
-    """UID of the series that a DICOM image file belongs to; None for any other file."""
-    header = read_header(path)
-    return None if header is None else header.series
-
-
-def all_series(headers: Iterable[Header]) -> list[Series]:
-    """Headers by series, in the order of their UIDs."""
-    by_uid: dict[str, list[Header]] = {}
-    for header in headers:
-        by_uid.setdefault(header.series, []).append(header)
-    return [Series(uid, tuple(found)) for uid, found in sorted(by_uid.items())]
 
 
 def load_dicom(place: Path, files: Iterable[Path], series: str | None = None) -> Scan:
@@ -295,45 +160,7 @@ def _choose(place: Path, found: list[Series], name: str | None) -> Series:
     raise InputError(f"{place}: holds several series; name one with --series: {listed}")
 
 
-# ---------------------------------------------------------------- headers
-
-
-def _starts_as_dicom(start: bytes) -> bool:
-    """Whether bytes may be a data set without preamble: a low tag of group 2 or 8 comes first."""
-    if len(start) < 132:
-        return False
-    group, element = struct.unpack_from("<HH", start)
-    return group in (2, 8) and element <= 0x0100
-
-
-def _name_encoding(data: Dataset) -> None:
-    """Write down the transfer syntax of a file without file meta information, as it was read."""
-    meta = getattr(data, "file_meta", None)
-    if meta is None:
-        meta = data.file_meta = FileMetaDataset()
-    if "TransferSyntaxUID" not in meta:
-        implicit, _ = data.original_encoding
-        meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
-
-
-def _mend(data: Dataset) -> frozenset[str]:
-    """Make points of decimal commas, which DICOM's numbers cannot hold; the tags that had them."""
-    commas = set()
-    for tag in list(data.keys()):
-        raw = data.get_item(tag)
-        if not isinstance(raw, RawDataElement) or not isinstance(raw.value, bytes):
-            continue
-        if b"," in raw.value and (raw.VR or _usual_vr(tag)) == "DS":
-            data[tag] = raw._replace(value=raw.value.replace(b",", b"."))
-            commas.add(keyword_for_tag(tag))
-    return frozenset(commas)
-
-
-def _usual_vr(tag: BaseTag) -> str:
-    try:
-        return dictionary_VR(tag)
-    except KeyError:
-        return ""
+# ---------------------------------------------------------------- slices
 
 
 def _slices(header: Header) -> list[Slice]:
@@ -415,7 +242,7 @@ def _check_alike(place: Path, slices: list[Slice]) -> None:
 def _remarks(place: Path, series: Series) -> list[str]:
     """What tags say that geometry does not need: refused if far too thick, else remarked on."""
     remarks = []
-    commas = {tag for header in series.headers for tag in header.commas} & set(_TAGS)
+    commas = {tag for header in series.headers for tag in header.commas} & set(TAGS)
     for tag in sorted(commas - {"SliceThickness", "GantryDetectorTilt"}):
         text = "\\".join(map(str, np.atleast_1d(series.first.data.get(tag))))
         remarks.append(f"{tag} was written with decimal commas and read as {text}")
@@ -534,8 +361,8 @@ def _decoded(path: Path) -> NDArray:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             data = pydicom.dcmread(path, force=True)
-            _name_encoding(data)
-            _mend(data)
+            name_encoding(data)
+            mend(data)
             syntax = data.file_meta.TransferSyntaxUID
             if syntax.is_compressed and not _decodes(syntax):
                 if int(data.get("NumberOfFrames") or 1) > 1:

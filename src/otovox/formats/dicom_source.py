@@ -10,7 +10,8 @@ from pydicom.dataset import Dataset
 
 from otovox.core.volume import Scan
 from otovox.errors import InputError
-from otovox.formats.dicom import Header, all_series, read_header, sorted_slices
+from otovox.formats.dicom import sorted_slices
+from otovox.formats.dicom_headers import Header, all_series, read_header
 
 #: What ties an answer to its series: study, frame of reference and image (PS3.3, C.7.2.1, C.7.4.1).
 _NEEDED = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID")

@@ -21,7 +21,8 @@ import pydicom
 from otovox.core.volume import Scan
 from otovox.errors import InputError
 from otovox.formats.archives import is_archive, unpacked
-from otovox.formats.dicom import Header, Series, all_series, load_dicom, read_header
+from otovox.formats.dicom import load_dicom
+from otovox.formats.dicom_headers import Header, Series, all_series, read_header
 from otovox.formats.images import is_image_file, load_image, scan_name
 from otovox.formats.placement import Stated
 
