@@ -146,12 +146,6 @@ def read_header(path: Path, tags: list[str] | None = TAGS) -> Header | None:
         return None
 
 
-def series_of(path: Path) -> str | None:
-    """UID of the series that a DICOM image file belongs to; None for any other file."""
-    header = read_header(path)
-    return None if header is None else header.series
-
-
 def all_series(headers: Iterable[Header]) -> list[Series]:
     """Headers by series, in the order of their UIDs."""
     by_uid: dict[str, list[Header]] = {}
