@@ -162,7 +162,7 @@ def spoil_file(folder: Path, entries: list[Entry]) -> list[Entry]:
         (spoil_frame, "right helicotrema lies outside the scan: wrong frame or unit?"),
         (spoil_grid, "lies on another grid"),
         (spoil_labels, "has label values [7]"),
-        (spoil_file, "no such file"),
+        (spoil_file, "file not found"),
     ],
 )
 def test_what_is_wrong_is_found(folder: Path, spoil, text: str) -> None:

@@ -1,4 +1,4 @@
-"""C code that reads and writes files: without noise, and with numbers as the format has them."""
+"""Calls into C readers and writers: no console output, and no locale-dependent numbers."""
 
 import locale
 import os
@@ -12,10 +12,10 @@ _ALONE = threading.RLock()
 
 @contextmanager
 def alone() -> Iterator[None]:
-    """No noise of C code, and numbers with a point whatever the locale, one thread at a time.
+    """Silence C code and fix the decimal point, one thread at a time.
 
-    C readers and writers print on standard error before our one sentence; and those of text headers
-    read and write numbers by the process's locale, so that 0.5 would become 0 in a German one.
+    C readers and writers print to standard error before our own message. Those of text headers use
+    the process's locale for numbers: under a German one, 0.5 would be read as 0.
     """
     with _ALONE, _points(), _quiet():
         yield
@@ -23,7 +23,7 @@ def alone() -> Iterator[None]:
 
 @contextmanager
 def _points() -> Iterator[None]:
-    """The decimal point of the C locale."""
+    """Use the decimal point of the C locale."""
     kept = locale.setlocale(locale.LC_NUMERIC)
     if kept in ("C", "POSIX"):
         yield
@@ -37,7 +37,7 @@ def _points() -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Standard error goes nowhere."""
+    """Discard standard error."""
     try:
         kept = os.dup(2)
     except OSError:  # no standard error at all
