@@ -1,4 +1,4 @@
-"""`otovox dataset ...`: bring data sets in, check, split, add corrected results, sum up."""
+"""`otovox dataset ...`: import, check, split and summarise data sets, add corrected results."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -13,28 +13,28 @@ app = typer.Typer(help="Data sets on disk: import, check, split, summary.", no_a
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a data set.")]
 Source = Annotated[Path, typer.Argument(help="The release's folder, unpacked.")]
 Output = Annotated[Path, typer.Option("--output", "-o", help="Folder for the result.")]
-Recipe = Annotated[Path | None, typer.Option(help="A recipe of one's own (TOML).")]
+Recipe = Annotated[Path | None, typer.Option(help="Your own recipe (TOML).")]
 Side = Annotated[Literal["right", "left"] | None, typer.Option(help="Side of every scan.")]
 Sides = Annotated[Path | None, typer.Option(help="CSV with the columns case and side.")]
 Labels = Annotated[
     list[str] | None,
     typer.Option(
         metavar="NAME=MEANING",
-        help="What a label is (by name or value): right, left, labyrinth or background.",
+        help="Meaning of a label (by name or value): right, left, labyrinth or background.",
     ),
 ]
-Validation = Annotated[int, typer.Option(min=0, help="Patients for validation.")]
-Test = Annotated[int, typer.Option(min=0, help="Patients for test.")]
-Seed = Annotated[int, typer.Option(min=0, help="Seed of the draw.")]
+Validation = Annotated[int, typer.Option(min=0, help="Number of patients for validation.")]
+Test = Annotated[int, typer.Option(min=0, help="Number of patients for testing.")]
+Seed = Annotated[int, typer.Option(min=0, help="Random seed.")]
 Results = Annotated[list[Path], typer.Argument(help="Result folders, corrected in 3D Slicer.")]
-Scans = Annotated[Path, typer.Option(help="Where the scans are that the results are about.")]
+Scans = Annotated[Path, typer.Option(help="Folder of the scans that the results belong to.")]
 Replace = Annotated[bool, typer.Option(help="Replace cases of the same name.")]
 
 
 @app.command("import")
 @refusals
 def import_(
-    release: Annotated[str, typer.Argument(help="Name of a release; `list` shows them.")],
+    release: Annotated[str, typer.Argument(help="Name of a release (see `otovox dataset list`).")],
     source: Source,
     output: Output,
     recipe: Recipe = None,
@@ -42,40 +42,40 @@ def import_(
     sides: Sides = None,
     labels: Labels = None,
 ) -> None:
-    """Bring a published data set, or a folder of one's own, into otovox's layout."""
+    """Import a published data set, or your own folder, into otovox's layout."""
     from otovox.dataset.importers import import_release, load_recipe, read_sides
     from otovox.dataset.label_names import read_meanings
 
     meanings = read_meanings(labels or [])
     chosen = load_recipe(recipe or release)
-    known = ({"*": side} if side else {}) | (read_sides(sides) if sides else {})
+    all_sides = ({"*": side} if side else {}) | (read_sides(sides) if sides else {})
     for trap in chosen.traps:
         typer.echo(f"note: {trap}")
     counts = {True: 0, False: 0}
-    for one in import_release(chosen, source, output, sides=known, meanings=meanings):
-        counts[one.entry is not None] += 1
-        state = "imported" if one.entry else "left out"
-        typer.echo("; ".join([f"{one.case}: {state}", *one.lacking]))
-    typer.echo(f"{counts[True]} imported, {counts[False]} left out: {output}")
+    for imported in import_release(chosen, source, output, sides=all_sides, meanings=meanings):
+        counts[imported.entry is not None] += 1
+        state = "imported" if imported.entry else "skipped"
+        typer.echo("; ".join([f"{imported.case}: {state}", *imported.lacking]))
+    typer.echo(f"{counts[True]} imported, {counts[False]} skipped: {output}")
     raise typer.Exit(2 if counts[False] else 0)
 
 
 @app.command("list")
 @refusals
 def list_() -> None:
-    """Show the releases that are known by name."""
+    """List the supported releases."""
     from otovox.dataset.importers import load_recipe, recipe_names
 
     for name in recipe_names():
         recipe = load_recipe(name)
-        seen = "" if recipe.layout == "documented" else " (layout assumed, not seen)"
-        typer.echo(f"{name}: {recipe.title}{seen}\n  {recipe.source}")
+        layout = "" if recipe.layout == "documented" else " (layout assumed, not verified)"
+        typer.echo(f"{name}: {recipe.title}{layout}\n  {recipe.source}")
 
 
 @app.command()
 @refusals
 def check(folder: Folder) -> None:
-    """Find what is wrong: files, grids, sides, landmarks, doubles, leaks between splits."""
+    """Check files, grids, sides, landmarks, duplicates and leaks between splits."""
     from otovox.dataset.checks import check_dataset
 
     serious = minor = 0
@@ -90,7 +90,7 @@ def check(folder: Folder) -> None:
 @app.command()
 @refusals
 def split(folder: Folder, validation: Validation = 5, test: Test = 0, seed: Seed = 0) -> None:
-    """Draw patients for validation and test; the rest trains."""
+    """Draw patients for validation and test; the rest are for training."""
     from otovox.dataset.layout import read_index, split_by_patient, write_index
 
     entries = split_by_patient(read_index(folder), validation=validation, test=test, seed=seed)
@@ -108,21 +108,21 @@ def add_corrections(
     scans: Scans,
     replace: Replace = False,
 ) -> None:
-    """Make training cases of results whose masks or points were corrected in 3D Slicer."""
+    """Add results corrected in 3D Slicer as training cases."""
     from otovox.results.corrections import add_correction, read_correction
 
     refused = 0
     for folder in results:
         try:
-            found = read_correction(folder, scans=scans)
-            entry = add_correction(dataset, found, replaced=replace)
+            correction = read_correction(folder, scans=scans)
+            entry = add_correction(dataset, correction, replaced=replace)
         except OtovoxError as error:
             refused += 1
             typer.echo(f"otovox: {error}", err=True)
             continue
-        changes = found.changes or ("nothing was changed",)
+        changes = correction.changes or ("nothing was changed",)
         typer.echo("\n  ".join([f"{entry.case}: added", *changes]))
-        for warning in found.warnings:
+        for warning in correction.warnings:
             typer.echo(f"  note: {warning}")
     typer.echo(f"{len(results) - refused} added, {refused} refused: {dataset}")
     raise typer.Exit(2 if refused else 0)
@@ -131,12 +131,12 @@ def add_corrections(
 @app.command()
 @refusals
 def summary(folder: Folder, output: Output) -> None:
-    """Write tables of sizes, volumes and contrast, and a picture of the contrast."""
+    """Write tables of sizes, volumes and contrast, and a figure of the contrast."""
     from otovox.evaluation.dataset_summary import normalisation, summarise
 
     rows = summarise(folder, output)
     if not rows:
-        raise ConfigError(f"{folder}: holds no case")
+        raise ConfigError(f"{folder}: contains no cases")
     for name, value in normalisation(rows).items():
         typer.echo(f"{name}, training cases: {value:.1f}")
     typer.echo(f"{len(rows)} cases: {output}")
