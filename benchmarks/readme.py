@@ -1,4 +1,4 @@
-"""Writes the figures in `benchmarks/results/` into the README, between its results marks.
+"""Writes the numbers in `benchmarks/results/` into the README, between its results marks.
 
 python benchmarks/readme.py
 """
@@ -43,7 +43,7 @@ def phantoms() -> str:
 
 
 def robustness() -> str:
-    """Each scanner and disease: the present model beside the one before it."""
+    """Each scanner and disease: the current model and the previous one."""
     with (RESULTS / "robustness.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     lines = [
@@ -62,7 +62,7 @@ def robustness() -> str:
     return "\n".join(lines)
 
 
-#: Measurements told in the README: file, row, how it is called there, digits.
+#: Measurements in the README: file, row, title, digits.
 MEASURED = (
     ("cochlea", "A mm", "A, mm", 2),
     ("cochlea", "B mm", "B, mm", 2),
@@ -79,7 +79,7 @@ MEASURED = (
 
 
 def measured() -> str:
-    """Measurements against drawn truth: mean absolute error and the largest."""
+    """Measurements against simulated ground truth: mean absolute and largest error."""
     columns = {
         "true mask, 0.1 mm": ("truth", "0.1x0.1x0.1"),
         "true mask, 0.25 x 0.25 x 0.5 mm": ("truth", "0.25x0.25x0.5"),
@@ -120,7 +120,7 @@ def head() -> str:
 
 
 def trust() -> str:
-    """How honest probabilities are, and what the threshold tells on ears it was not set on."""
+    """Calibration of probabilities, and performance of the threshold on held-out ears."""
     facts = load("calibration")
     lines = [
         "| voxels within 1.5 mm of the labyrinth | expected calibration error "
@@ -141,7 +141,7 @@ def trust() -> str:
 
 
 def speed() -> str:
-    """The command's time and memory, reading and writing included."""
+    """Time and memory of the command, including reading and writing."""
     facts = load("speed")
     lines = [
         "| `otovox analyze`, everything included | time, s | peak memory, GiB |",
