@@ -157,7 +157,8 @@ def _mixed(folder: Path, fold: int | None, how: tuple[int, int, int]) -> "RealEa
     if fold is not None:
         drawn = draw_folds(entries, folds=folds, validation=validation, seed=seed)[fold]
         entries = [entry for entry in entries if entry.case in drawn["train"]]
-    return RealEars(folder, tuple(entries), str(read_info(folder).get("name", "")))
+    info = read_info(folder)
+    return RealEars(folder, tuple(entries), str(info.get("name", "")), str(info.get("source", "")))
 
 
 def _folds(dataset: Path, output: Path, how: tuple[int, int, int]) -> None:

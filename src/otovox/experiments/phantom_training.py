@@ -20,12 +20,13 @@ class RealEars:
     Attributes:
         folder: of the data set.
         entries: its cases that train.
-        title: of the data set, for the model's card.
+        title, source: of the data set, for the model's card: whom to credit, under which licence.
     """
 
     folder: Path
     entries: tuple[Entry, ...]
     title: str
+    source: str
 
 
 def train_on_phantoms(
@@ -64,5 +65,6 @@ def train_on_phantoms(
         f"; {len(ears.entries)} real ears in {config.data.ears_share:.0%} of the samples: "
         f"{ears.title} ({cases})"
     )
+    origin["credit"] = f"{ears.title}, {ears.source}"
     mixed = MixedSamples(training, canonical_ears(ears.folder, ears.entries))
     return train_on((mixed, validation), config, output, origin=origin, run=run)
