@@ -3,8 +3,8 @@
     python benchmarks/quality.py --cases 60 --ship
     python benchmarks/quality.py --cases 60 --release RELEASE
 
-Phantoms of five scanners and all diseases, each seen as it is and degraded: coarser voxels, noise, a cut
-field. Three sets share no seed: the first is fitted to, the residuals of the second give the
+Phantoms of five scanners and all diseases, each seen as it is and degraded: coarser voxels, noise,
+a cut field. Three sets share no seed: the first is fitted to, the residuals of the second give the
 intervals, the third, half as large, is only tried. With --release the same is tried on real ears,
 degraded like the phantoms and by the conditions of `real_ears.py`; nothing is ever fitted to them.
 Writes `quality.csv` (a row per ear and condition), `quality.json`, `quality.png`; with --ship the

@@ -5,20 +5,37 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 #: Standard error and the locale belong to the whole process.
 _ALONE = threading.RLock()
+#: Whether what C libraries print on standard error is discarded.
+_SILENCED: ContextVar[bool] = ContextVar("silenced", default=False)
 
 
 @contextmanager
 def alone() -> Iterator[None]:
     """No noise of C code, and numbers with a point whatever the locale, one thread at a time.
 
-    C readers and writers print on standard error before our one sentence; and those of text headers
-    read and write numbers by the process's locale, so that 0.5 would become 0 in a German one.
+    The C readers and writers of text headers read and write numbers by the process's locale, so
+    that 0.5 would become 0 in a German one. Noise is discarded in `silenced_libraries` only.
     """
     with _ALONE, _points(), _quiet():
         yield
+
+
+@contextmanager
+def silenced_libraries() -> Iterator[None]:
+    """Discard what C libraries print on standard error within this block, in this context.
+
+    Only for a process that otovox has for itself, such as the command line: standard error belongs
+    to the whole process, and is redirected while an image is read or written.
+    """
+    token = _SILENCED.set(True)
+    try:
+        yield
+    finally:
+        _SILENCED.reset(token)
 
 
 @contextmanager
@@ -37,7 +54,10 @@ def _points() -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Standard error goes nowhere."""
+    """No library noise in `silenced_libraries`: it would precede our one sentence."""
+    if not _SILENCED.get():
+        yield
+        return
     try:
         kept = os.dup(2)
     except OSError:  # no standard error at all
