@@ -8,10 +8,11 @@ import typer
 
 from otovox.cli.errors import refusals, set_up_logging
 from otovox.cli.options import Device, Folds, Match, Seed, Smooth, Tests, Tta, Validation
+from otovox.cli.progress import watched
 
 if TYPE_CHECKING:
     from otovox.config.training import TrainConfig
-    from otovox.experiments.studies.fold import Outcome
+    from otovox.experiments.studies.fold import FoldOutcome
     from otovox.experiments.studies.plans import Run
 
 app = typer.Typer(help="Studies: many runs that each change one thing.", no_args_is_help=True)
@@ -77,7 +78,7 @@ def run(
     from otovox.dataset.layout import read_index
     from otovox.experiments.predict import Plan
     from otovox.experiments.studies import running
-    from otovox.workers import Workers
+    from otovox.workers import Workers, exit_code
 
     set_up_logging(verbose=True)
     plan, settings = _settled(study, only, base, scale)
@@ -92,12 +93,13 @@ def run(
         return
     how = Plan(tests=tuple(test), tta=tta, match=match, smooth=smooth, device=device)
     jobs = running.plan_jobs(plan, settings, data, output, folds=(folds, validation, seed), how=how)
-    done = _watched(running.run_jobs(jobs, Workers(workers, scheduler)), len(jobs))
-    failed = sum(bool(outcome.reason) for outcome in done)
+    outcomes = running.run_jobs(jobs, Workers(workers, scheduler))
+    done = watched(outcomes, len(jobs), title="Folds", line_of=_line_of)
+    failed = sum(outcome.failed for outcome in done)
     typer.echo(f"{len(done) - failed} of {len(done)} folds done, {failed} failed")
     sets = "".join(f" --test {path}" for path in test)
     typer.echo(f"Next: otovox study report {output} --data {data}{sets}")
-    raise typer.Exit(running.exit_code(done))
+    raise typer.Exit(exit_code(done))
 
 
 @app.command()
@@ -169,24 +171,6 @@ def _print_estimate(
     )
 
 
-def _watched(outcomes: "Iterable[Outcome]", total: int) -> "list[Outcome]":
-    """All outcomes, with a progress bar on stderr, and each failure told as it comes."""
-    import sys
-
-    from rich.console import Console
-    from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
-
-    # This very stream: what a run prints goes to its log.
-    console = Console(file=sys.stderr)
-    done: list[Outcome] = []
-    columns = (*Progress.get_default_columns(), MofNCompleteColumn(), TimeElapsedColumn())
-    hidden = not console.is_terminal
-    with Progress(*columns, console=console, transient=True, disable=hidden) as progress:
-        task = progress.add_task("Folds", total=total)
-        for outcome in outcomes:
-            done.append(outcome)
-            progress.advance(task)
-            name = f"{outcome.job.run.name}, fold {outcome.job.fold}"
-            text = f"{name}: {outcome.reason or 'done'}"
-            progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
-    return done
+def _line_of(outcome: "FoldOutcome") -> str:
+    """What is printed of a fold when it ends."""
+    return f"{outcome.job.run.name}, fold {outcome.job.fold}: {outcome.reason or outcome.status}"

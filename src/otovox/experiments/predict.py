@@ -22,8 +22,10 @@ from otovox.formats.writing import make_folder, replacing_folder
 from otovox.imaging.intensity import Histogram, Scaling, Statistics
 from otovox.inference.single_ear import one_ear
 from otovox.learning.bundle import Bundle, load_bundle
-from otovox.results.folder import stepped
-from otovox.results.schema import FILES, RESULT, describe
+from otovox.measure.measured_scan import measure_scan
+from otovox.results.description import describe
+from otovox.results.folder import landmarks_by_side, stepped
+from otovox.results.schema import FILES, RESULT
 from otovox.systems.registry import system_of
 from otovox.systems.whole_volume import Sweep, Turns, VolumePrediction, postprocessed
 
@@ -191,12 +193,11 @@ def write_case_results(prediction: Prediction, folder: Path) -> None:
         prediction: of one case.
         folder: where it goes; what was there is replaced.
     """
-    result = describe(prediction)
+    result = describe(measure_scan(prediction))
     result = result.model_copy(update={"files": {name: FILES[name] for name in KEPT}})
     with replacing_folder(folder) as beside:
         save_label_map(prediction.labels, beside / FILES["segmentation"])
         grid = prediction.labels.grid
         save_volume(stepped(prediction.uncertainty), grid, beside / FILES["uncertainty"])
-        points = {ear.side: ear.landmarks for ear in prediction.ears}
-        write_markups(beside / FILES["landmarks"], points)
+        write_markups(beside / FILES["landmarks"], landmarks_by_side(prediction))
         (beside / RESULT).write_text(result.model_dump_json(indent=2) + "\n", "utf-8")

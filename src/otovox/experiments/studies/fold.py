@@ -14,6 +14,7 @@ from otovox.experiments.cross_validation import train_fold
 from otovox.experiments.predict import Plan, predict_fold
 from otovox.experiments.studies.plans import Run
 from otovox.formats.writing import make_folder
+from otovox.workers import Outcome, Status
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +25,7 @@ LOGGERS = ("otovox", "lightning.pytorch", "lightning.fabric")
 
 
 @dataclass(frozen=True)
-class Job:
+class FoldJob:
     """One fold of one run.
 
     Attributes:
@@ -49,22 +50,11 @@ class Job:
         return self.output / RUNS / self.run.name
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """How it went with a job: nothing is said if it went well.
-
-    Attributes:
-        job: what was to be done.
-        reason: why it failed.
-        ours: whether that is a bug of ours.
-    """
-
-    job: Job
-    reason: str = ""
-    ours: bool = False
+#: The outcome of one fold; it has no answer, since its results are on disk.
+FoldOutcome = Outcome[FoldJob, None]
 
 
-def do(job: Job, *, gpu: int | None = None, share: int = 0) -> Outcome:
+def do(job: FoldJob, *, gpu: int | None = None, share: int = 0) -> FoldOutcome:
     """Train one fold of a run, or go on with it, and predict what it has not seen.
 
     Args:
@@ -81,13 +71,14 @@ def do(job: Job, *, gpu: int | None = None, share: int = 0) -> Outcome:
         with _logged(place):
             _do(job, gpu, share)
     except OtovoxError as error:
-        return Outcome(job, str(error))
+        return Outcome(job, Status.REFUSED, str(error))
     except Exception as error:
-        return Outcome(job, f"{type(error).__name__}: {error} (see {place})", ours=True)
-    return Outcome(job)
+        reason = f"{type(error).__name__}: {error} (see {place})"
+        return Outcome(job, Status.BROKEN, reason)
+    return Outcome(job, Status.DONE)
 
 
-def _do(job: Job, gpu: int | None, share: int) -> None:
+def _do(job: FoldJob, gpu: int | None, share: int) -> None:
     import torch
 
     from otovox.learning.training import Hardware
