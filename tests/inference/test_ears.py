@@ -21,8 +21,9 @@ from otovox.imaging.resample import resample
 from otovox.inference.confidence import REVIEW_CONFIDENCE
 from otovox.inference.ears import TTA, open_analyzer
 from otovox.inference.unusual import Flag
+from otovox.measure.measured_scan import measure_scan
 from otovox.phantom.cases import make_case
-from otovox.results.schema import describe
+from otovox.results.description import describe
 
 #: Permutations and signs of the axes: the 48 ways in which a file may store the same scan.
 WAYS = [(order, signs) for order in permutations(range(3)) for signs in product((1, -1), repeat=3)]
@@ -235,4 +236,4 @@ def test_an_ear_beyond_the_threshold_is_told_as_unusual(case, analyzer, predicti
         found = replace(analyzer, flag=flag).predict(case.scan)
         assert found.ears[0].unusual is unusual
         assert any("unlike healthy" in text for text in found.ears[0].warnings) is unusual
-        assert describe(found).ears[0].uncertainty.unusual is unusual
+        assert describe(measure_scan(found)).ears[0].uncertainty.unusual is unusual

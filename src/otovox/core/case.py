@@ -108,6 +108,9 @@ class EarPrediction:
     landmark_peaks: FloatArray | None = None
     quality: Quality | None = None
 
+    def __repr__(self) -> str:
+        return f"<EarPrediction: {self.side}, confidence {self.confidence:.2f}>"
+
 
 @dataclass(frozen=True)
 class Prediction:
@@ -128,3 +131,6 @@ class Prediction:
     uncertainty: NDArray[np.float32]
     warnings: tuple[str, ...] = ()
     provenance: dict[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"<Prediction of {self.scan.name!r}: {list(self.ears)}>"

@@ -6,6 +6,7 @@ import re
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import BinaryIO
 
@@ -23,6 +24,9 @@ ENDINGS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 
 #: Bytes before the voxels in the NIfTI files that are written: header and no extension (NIfTI-1).
 _HEADER = 352
+
+#: Whether what C libraries print on standard error is discarded.
+_SILENCED: ContextVar[bool] = ContextVar("silenced", default=False)
 
 # SimpleITK's warnings would precede our one sentence.
 sitk.ProcessObject.SetGlobalWarningDisplay(False)
@@ -182,8 +186,25 @@ def pixels_of(reader: sitk.ImageFileReader, path: Path) -> NDArray:
 
 
 @contextmanager
+def silenced_libraries() -> Iterator[None]:
+    """Discard what C libraries print on standard error within this block, in this context.
+
+    Only for a process that otovox has for itself, such as the command line: standard error belongs
+    to the whole process, and is redirected while an image is read or written.
+    """
+    token = _SILENCED.set(True)
+    try:
+        yield
+    finally:
+        _SILENCED.reset(token)
+
+
+@contextmanager
 def _quiet() -> Iterator[None]:
-    """No library noise: the C readers and writers print on standard error before our sentence."""
+    """No library noise in `silenced_libraries`: it would precede our one sentence."""
+    if not _SILENCED.get():
+        yield
+        return
     try:
         kept = os.dup(2)
     except OSError:  # no standard error at all
