@@ -78,7 +78,7 @@ def ear_table(results: Mapping[str, ResultFile]) -> pd.DataFrame:
     rows = [
         {"scan": scan} | ear_row(ear) for scan, result in results.items() for ear in result.ears
     ]
-    return pd.DataFrame(rows, columns=["scan", *(rows[0] if rows else EAR_COLUMNS)])
+    return pd.DataFrame(rows) if rows else pd.DataFrame(columns=["scan", *EAR_COLUMNS])
 
 
 def ear_row(ear: EarResult) -> dict[str, object]:
