@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -29,7 +30,7 @@ DIRECTIONS = {
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
-@pytest.fixture(params=DIRECTIONS.values(), ids=DIRECTIONS.keys())
+@pytest.fixture(params=DIRECTIONS.values(), ids=list(DIRECTIONS))
 def lps(request: pytest.FixtureRequest) -> np.ndarray:
     """An affine from (i, j, k) to LPS mm."""
     return affine_from(request.param * SPACING, ORIGIN)
@@ -87,7 +88,7 @@ def test_arrays_say_which_space(lps: np.ndarray) -> None:
 def test_unknown_or_contradictory_geometry_is_refused() -> None:
     lps = affine_from(np.diag(SPACING), ORIGIN)
     silent = nibabel.Nifti1Image(VALUES, None)
-    for volume, options, words in (
+    cases: list[tuple[Any, dict[str, Any], str]] = [
         (VALUES, {}, "where its voxels lie"),
         (VALUES, {"affine": lps}, "where its voxels lie"),
         (VALUES, {"affine": lps, "space": "SLP"}, "neither"),
@@ -105,7 +106,8 @@ def test_unknown_or_contradictory_geometry_is_refused() -> None:
             "4 dimensions",
         ),
         ({"image": VALUES}, {}, "cannot analyse a dict"),
-    ):
+    ]
+    for volume, options, words in cases:
         with pytest.raises(InputError, match=words):
             scan_in_memory(volume, **options)
 
