@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from otovox.analysis.scan import analyze
+from otovox.analysis.model import analyze
 from otovox.core.anatomy import LANDMARK_NAMES, Side
 from otovox.core.geometry import FloatArray, Pose, fit_pose
 from otovox.core.landmarks import Landmarks
@@ -100,7 +100,7 @@ def predicted(seed: int, scanner: str) -> Iterator[tuple[str, Cochlea, CochleaTr
     hu, _ = render(shape, Canvas(fine, pose), tissues, rng)
     i, j, k = scanned_shape(hu.shape, fine.spacing_mm, protocol)
     grid = Grid.centred(fine.center_mm, (i, j, k), spacing_mm=protocol.voxel_mm)
-    prediction = analyze(Scan(scan(hu, fine.spacing_mm, protocol, rng), grid))
+    prediction = analyze(Scan(scan(hu, fine.spacing_mm, protocol, rng), grid)).prediction
     truth = in_lps(cochlea_truth(shape), pose)
     for ear in prediction.ears:
         assert ear.probability is not None

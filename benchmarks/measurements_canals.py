@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from otovox.analysis.scan import analyze
+from otovox.analysis.model import analyze
 from otovox.core.anatomy import LANDMARK_NAMES, Side
 from otovox.core.geometry import FloatArray, Pose, fit_pose
 from otovox.core.landmarks import Landmarks
@@ -130,7 +130,7 @@ def predicted(
     hu, _ = render(shape, Canvas(fine, pose), draw_tissues(rng, kind.specimen), rng)
     i, j, k = scanned_shape(hu.shape, fine.spacing_mm, protocol)
     grid = Grid.centred(fine.center_mm, (i, j, k), spacing_mm=protocol.voxel_mm)
-    prediction = analyze(Scan(scan(hu, fine.spacing_mm, protocol, rng), grid))
+    prediction = analyze(Scan(scan(hu, fine.spacing_mm, protocol, rng), grid)).prediction
     truth = true_numbers(shape, pose)
     if not prediction.ears:
         print(f"seed {seed}: no ear found", flush=True)
