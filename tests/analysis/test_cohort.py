@@ -11,10 +11,10 @@ import SimpleITK as sitk
 from distributed import LocalCluster
 
 from otovox.analysis.cohort import local_workers, run
-from otovox.analysis.scan import Options, Status, plan
+from otovox.analysis.scan import Options, plan
 from otovox.analysis.summary import read_summary
 from otovox.errors import ConfigError
-from otovox.workers import Workers
+from otovox.workers import Status, Workers
 
 
 @pytest.fixture(scope="module")
