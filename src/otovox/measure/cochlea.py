@@ -1,6 +1,7 @@
 """One cochlea measured: axis, basal turn, turns, duct, formulas, electrode arrays."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,7 +90,7 @@ class Cochlea:
 
 
 def measure_cochlea(
-    values: NDArray,
+    values: NDArray[Any],
     grid: Grid,
     landmarks: Landmarks,
     pose: Pose,
