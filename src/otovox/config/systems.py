@@ -19,10 +19,10 @@ Count = Annotated[int, Field(ge=1)]
 USUAL = "dual-head"
 
 
-class Settings(BaseModel):
+class Settings(BaseModel, frozen=True):
     """Frozen; a key that is not known is an error."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid")
 
 
 class SystemConfig(Settings):

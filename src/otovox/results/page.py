@@ -201,5 +201,5 @@ def template(name: str) -> Any:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals |= {"number": number, "colour": lambda side: _css(LABYRINTH[side])}
+    environment.globals.update(number=number, colour=lambda side: _css(LABYRINTH[side]))
     return environment.get_template(name)
