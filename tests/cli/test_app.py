@@ -394,7 +394,11 @@ def test_version_in_short_and_in_full(flag: str) -> None:
 
 @pytest.mark.parametrize(
     ("words", "completed"),
-    [("otovox an", "analyze"), ("otovox dataset sp", "split"), ("otovox analyze --ser", "--series")],
+    [
+        ("otovox an", "analyze"),
+        ("otovox dataset sp", "split"),
+        ("otovox analyze --ser", "--series"),
+    ],
 )
 def test_the_shell_completes(words: str, completed: str) -> None:
     request = {
