@@ -19,10 +19,10 @@ Count = Annotated[int, Field(ge=1)]
 USUAL = "dual-head"
 
 
-class Settings(BaseModel, frozen=True):
+class Settings(BaseModel):
     """Frozen; a key that is not known is an error."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class SystemConfig(Settings):

@@ -201,5 +201,6 @@ def template(name: str) -> Any:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals.update(number=number, colour=lambda side: _css(LABYRINTH[side]))
+    functions: dict[str, Any] = {"number": number, "colour": lambda side: _css(LABYRINTH[side])}
+    environment.globals.update(functions)
     return environment.get_template(name)
