@@ -37,6 +37,7 @@ def cluster() -> Iterator[LocalCluster]:
     started.close()
 
 
+@pytest.mark.slow
 def test_a_killed_worker_costs_nothing(scans: Path, tmp_path: Path, cluster: LocalCluster) -> None:
     jobs = plan([scans], tmp_path)
     results = [job.folder / "result.json" for job in jobs]

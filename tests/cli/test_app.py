@@ -366,6 +366,59 @@ def test_scanners_are_those_of_the_phantom() -> None:
     assert not Path("nowhere").exists()
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        [],
+        ["analyze"],
+        ["cross-validate"],
+        ["dataset"],
+        ["dataset", "check"],
+        ["demo"],
+        ["evaluate"],
+        ["models"],
+        ["phantom"],
+        ["study", "run"],
+        ["train"],
+    ],
+    ids=" ".join,
+)
+def test_help_in_short_and_in_full(command: list[str]) -> None:
+    short, full = (CliRunner().invoke(cli.app, [*command, flag]) for flag in ("-h", "--help"))
+    assert short.exit_code == full.exit_code == 0
+    assert "Usage" in short.output
+    assert short.output == full.output
+
+
+@pytest.mark.parametrize("flag", ["-V", "--version"])
+def test_version_in_short_and_in_full(flag: str) -> None:
+    result = CliRunner().invoke(cli.app, [flag])
+    assert result.output == f"otovox {otovox.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "completed"),
+    [
+        ("otovox an", "analyze"),
+        ("otovox dataset sp", "split"),
+        ("otovox analyze --ser", "--series"),
+    ],
+)
+def test_the_shell_completes(words: str, completed: str) -> None:
+    request = {
+        "_OTOVOX_COMPLETE": "complete_bash",
+        "COMP_WORDS": words,
+        "COMP_CWORD": str(words.count(" ")),
+    }
+    result = CliRunner().invoke(cli.app, [], prog_name="otovox", env=request)
+    assert completed in result.output.split()
+
+
+def test_completion_can_be_installed() -> None:
+    output = CliRunner().invoke(cli.app, ["--help"]).output
+    assert "--install-completion" in output
+
+
 def test_help_is_quick_and_module_runs() -> None:
     """The command line must not import the heavy libraries before it knows that it needs them."""
     command = [sys.executable, "-X", "importtime", "-m", "otovox", "--help"]

@@ -68,6 +68,7 @@ def test_other_folds_are_never_written_over(folder, tmp_path):
         keep_folds(folder, tmp_path / "out", first[:1])
 
 
+@pytest.mark.slow
 def test_all_folds_are_trained_and_predicted_once_and_can_be_scored(folder, tmp_path):
     (tmp_path / "settings.toml").write_text(SMOKE)
     out, other = tmp_path / "out", shutil.copytree(folder, tmp_path / "other")

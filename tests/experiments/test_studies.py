@@ -218,6 +218,7 @@ def test_list_tells_every_run():
     assert "network.norm = batch" in text
 
 
+@pytest.mark.slow
 def test_a_study_runs_goes_on_and_is_reported(folder, base, tmp_path):
     (tmp_path / "tiny.toml").write_text(TINY)
     out, other = tmp_path / "out", shutil.copytree(folder, tmp_path / "other")

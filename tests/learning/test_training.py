@@ -60,6 +60,7 @@ def datasets():
     return Noise(1 << 30, config.data.shape, count), Noise(2, config.data.shape, count)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_equals_an_unbroken_one(tmp_path, datasets):
     from otovox.learning.training import Hardware, Run
     from otovox.systems.dual_head.training import train_on
@@ -80,6 +81,7 @@ def test_a_resumed_run_equals_an_unbroken_one(tmp_path, datasets):
     assert [row.split(",")[0] for row in rows[1:]] == ["2", "4"]
 
 
+@pytest.mark.slow
 def test_the_bundle_of_a_run_can_be_loaded(tmp_path, datasets):
     from otovox.learning.training import Hardware, Run
     from otovox.systems.dual_head.training import train_on
@@ -92,6 +94,7 @@ def test_the_bundle_of_a_run_can_be_loaded(tmp_path, datasets):
     assert trained_network(again)(torch.zeros(1, 1, 16, 16, 16)).heatmaps is not None
 
 
+@pytest.mark.slow
 def test_training_starts_from_weights_and_says_so(tmp_path, datasets):
     from otovox.learning.training import Hardware, Run
     from otovox.systems.dual_head.training import train_on

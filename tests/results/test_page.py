@@ -98,6 +98,7 @@ def test_verdict_and_numbers(prediction: Prediction) -> None:
     assert [number(x) for x in (1234.4, 37.54, 0.0661, -94.02)] == ["1234", "37.5", "0.0661", "-94"]
 
 
+@pytest.mark.slow
 @needs_browser
 def test_a_browser_draws_the_turning_ears(prediction: Prediction, tmp_path: Path) -> None:
     write_page(measure_scan(prediction), describe(measure_scan(prediction)), tmp_path / "page.html")
@@ -133,6 +134,7 @@ def test_a_cohort_tells_failures_and_links_its_scans(
     assert set(outside(text)) == {"a/report.html", "b%20c/report.html"}
 
 
+@pytest.mark.slow
 @needs_browser
 def test_a_browser_draws_the_distributions(outcomes: Sequence[ScanOutcome], tmp_path: Path) -> None:
     table = long_table({o.job.name: o.answer for o in outcomes if o.answer})

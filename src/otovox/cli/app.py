@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 app = typer.Typer(
     help="From a CT scan to an analysed inner ear. Research use only, not a medical device.",
     no_args_is_help=True,
-    add_completion=False,
+    # Commands below take this from their parent.
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
 app.add_typer(dataset_app, name="dataset")
@@ -90,7 +91,7 @@ def main() -> None:
 
 @app.callback(invoke_without_command=True)
 def program(
-    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    version: Annotated[bool, typer.Option("--version", "-V", help="Print the version.")] = False,
 ) -> None:
     if version:
         typer.echo(f"otovox {__version__}")

@@ -7,7 +7,7 @@ by colour is told apart by mark, line or hatch, too.
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -149,7 +149,7 @@ def reliability_diagram(curves: Mapping[str, Reliability], path: Path) -> None:
     with _panels(path, 2) as (axes, counts):
         axes.plot([0, 1], [0, 1], color="0.7", linewidth=0.8)
         for number, (name, curve) in enumerate(curves.items()):
-            style = {
+            style: dict[str, Any] = {
                 "color": COLOURS[number % 8], "linestyle": _LINES[number % 4], "linewidth": 1.5,
                 "marker": _MARKS[number % 8], "markersize": 4,
             }  # fmt: skip

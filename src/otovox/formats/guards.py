@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
@@ -107,7 +108,7 @@ def check_memory(path: Path, voxels: Iterable[int]) -> None:
         )
 
 
-def check_values(path: Path, values: NDArray) -> None:
+def check_values(path: Path, values: NDArray[Any]) -> None:
     """Refuse volumes that are no CT by their values.
 
     Raises:
@@ -137,7 +138,7 @@ def check_finite(path: Path, bad: int) -> None:
         )
 
 
-def _list(values: NDArray) -> str:
+def _list(values: NDArray[Any]) -> str:
     return " x ".join(f"{v:.3g}" for v in values)
 
 

@@ -1,5 +1,7 @@
 """Pieces of masks, and distances within them."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -12,7 +14,9 @@ ALL_NEIGHBOURS = np.ones((3, 3, 3), dtype=bool)
 Box = tuple[slice, slice, slice]
 
 
-def pieces(mask: NDArray, neighbours: NDArray = ALL_NEIGHBOURS) -> tuple[NDArray[np.int64], int]:
+def pieces(
+    mask: NDArray[Any], neighbours: NDArray[Any] = ALL_NEIGHBOURS
+) -> tuple[NDArray[np.int64], int]:
     """Number the connected pieces of a mask.
 
     Args:
@@ -28,7 +32,7 @@ def pieces(mask: NDArray, neighbours: NDArray = ALL_NEIGHBOURS) -> tuple[NDArray
     return numbers, count
 
 
-def main_piece(mask: NDArray) -> NDArray[np.bool_]:
+def main_piece(mask: NDArray[Any]) -> NDArray[np.bool_]:
     """The largest piece of a mask; nothing of one that is empty."""
     numbers, count = pieces(mask)
     if count < 2:
@@ -38,17 +42,17 @@ def main_piece(mask: NDArray) -> NDArray[np.bool_]:
     return numbers == int(sizes.argmax())
 
 
-def largest(mask: NDArray) -> NDArray[np.bool_]:
+def largest(mask: NDArray[Any]) -> NDArray[np.bool_]:
     """The largest piece of a mask, its cavities filled."""
     return np.asarray(ndimage.binary_fill_holes(main_piece(mask)), dtype=bool)
 
 
-def depth_mm(mask: NDArray, spacing_mm: FloatArray) -> FloatArray:
+def depth_mm(mask: NDArray[Any], spacing_mm: FloatArray) -> FloatArray:
     """Distance of every voxel to the nearest one outside the mask, 0 outside."""
     return np.asarray(ndimage.distance_transform_edt(mask, sampling=spacing_mm))
 
 
-def nearest(known: NDArray, spacing_mm: FloatArray) -> tuple[NDArray, ...]:
+def nearest(known: NDArray[Any], spacing_mm: FloatArray) -> tuple[NDArray[Any], ...]:
     """Index, one array per axis, of the nearest voxel that is known."""
     found = ndimage.distance_transform_edt(
         ~np.asarray(known, dtype=bool),
@@ -59,7 +63,7 @@ def nearest(known: NDArray, spacing_mm: FloatArray) -> tuple[NDArray, ...]:
     return tuple(np.asarray(found))
 
 
-def box_around(ijk: NDArray, margin: int) -> Box:
+def box_around(ijk: NDArray[Any], margin: int) -> Box:
     """Slices around some voxels, (n, 3), n > 0, with a margin that ends at the volume's start."""
     low = np.maximum(ijk.min(axis=0) - margin, 0)
     high = ijk.max(axis=0) + margin + 1

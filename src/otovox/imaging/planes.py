@@ -1,6 +1,7 @@
 """Planes through a scan, in the patient's axes or the ear's own, whatever the scan's grid."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -77,7 +78,7 @@ def middle_planes(grid: Grid) -> tuple[Plane, ...]:
     return tuple(Plane(name, center, right, up, width) for name, right, up in named)
 
 
-def sample(values: NDArray, grid: Grid, plane: Plane, *, outside: float = np.nan) -> Picture:
+def sample(values: NDArray[Any], grid: Grid, plane: Plane, *, outside: float = np.nan) -> Picture:
     """A volume's values on a plane.
 
     Args:

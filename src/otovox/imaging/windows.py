@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from itertools import product
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -60,7 +61,7 @@ def padded(values: NDArray[np.float32], chunk: Shape) -> tuple[NDArray[np.float3
     return np.pad(values, width, mode="edge"), front
 
 
-def turned(values: NDArray, turn: ArrayLike) -> NDArray:
+def turned(values: NDArray[Any], turn: ArrayLike) -> NDArray[Any]:
     """A chunk turned by a rotation of the cube; its inverse is `turn` transposed.
 
     Args:
@@ -78,7 +79,7 @@ def turned(values: NDArray, turn: ArrayLike) -> NDArray:
     return np.flip(np.transpose(values, order), tuple(flipped))
 
 
-def holding(labels: NDArray, chunk: Shape, stride: Shape) -> NDArray[np.bool_]:
+def holding(labels: NDArray[Any], chunk: Shape, stride: Shape) -> NDArray[np.bool_]:
     """Which of the `windows` of a volume hold anything, in the same order.
 
     Args:
@@ -104,16 +105,16 @@ class Blend:
         chunk: voxels of a window.
     """
 
-    def __init__(self, total: NDArray, weight: NDArray, chunk: Shape) -> None:
+    def __init__(self, total: NDArray[Any], weight: NDArray[Any], chunk: Shape) -> None:
         self.total, self.weight = total, weight
         self._weights = blend_weights(chunk)
 
-    def add(self, window: Window, values: NDArray) -> None:
+    def add(self, window: Window, values: NDArray[Any]) -> None:
         """Add the (c, i, j, k) prediction of one window."""
         self.total[(slice(None), *window)] += values * self._weights
         self.weight[window] += self._weights
 
-    def finish(self) -> NDArray:
+    def finish(self) -> NDArray[Any]:
         """Divide by the weights, slab by slab; the total, now the blended prediction."""
         for i in range(self.total.shape[1]):
             self.total[:, i] /= self.weight[i]

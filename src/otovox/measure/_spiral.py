@@ -6,7 +6,7 @@ septa between the turns are lost as well.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -109,7 +109,7 @@ class _Planes(NamedTuple):
 
 
 def trace_cochlea(
-    values: NDArray, grid: Grid, pose: Pose, frame: CochlearFrame
+    values: NDArray[Any], grid: Grid, pose: Pose, frame: CochlearFrame
 ) -> tuple[Trace | None, str]:
     """Follow the lateral wall and the lumen from the round window to the apex.
 
@@ -159,7 +159,7 @@ def trace_cochlea(
     ), ""
 
 
-def _half_planes(values: NDArray, grid: Grid, pose: Pose, frame: CochlearFrame) -> _Planes:
+def _half_planes(values: NDArray[Any], grid: Grid, pose: Pose, frame: CochlearFrame) -> _Planes:
     azimuth = STEP_DEG * np.arange(_TURN, dtype=float)
     radii = np.arange(*_RADII_MM, SAMPLE_MM)
     heights = np.arange(*_HEIGHTS_MM, SAMPLE_MM)

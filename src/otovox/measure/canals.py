@@ -6,6 +6,7 @@ right lateral down; left ears mirrored.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -116,7 +117,12 @@ class HeadPlanes:
 
 
 def measure_canals(
-    values: NDArray, grid: Grid, landmarks: Landmarks, pose: Pose, *, parts: Parts | None = None
+    values: NDArray[Any],
+    grid: Grid,
+    landmarks: Landmarks,
+    pose: Pose,
+    *,
+    parts: Parts | None = None,
 ) -> Canals:
     """Measure vestibule and canals of one ear.
 

@@ -7,6 +7,7 @@ probability levels. "Missing" says what the mask lacks, be it by malformation or
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -119,7 +120,7 @@ def betti_numbers(mask: NDArray[np.bool_]) -> Betti:
 
 
 def score_completeness(
-    values: NDArray,
+    values: NDArray[Any],
     grid: Grid,
     landmarks: Landmarks,
     pose: Pose,
@@ -203,7 +204,7 @@ class _Sight:
         return float(inside.mean())
 
 
-def _nearest_parts(parts: Parts, spacing_mm: FloatArray) -> tuple[NDArray, Box]:
+def _nearest_parts(parts: Parts, spacing_mm: FloatArray) -> tuple[NDArray[Any], Box]:
     """Part of the nearest labelled voxel, in a box around the labyrinth, and the box."""
     ijk = np.argwhere(parts.labels)
     if not len(ijk):
@@ -213,7 +214,7 @@ def _nearest_parts(parts: Parts, spacing_mm: FloatArray) -> tuple[NDArray, Box]:
     return labels[nearest(labels > 0, spacing_mm)], box
 
 
-def _is_loop(mask: NDArray, lumen: NDArray, angle_deg: FloatArray) -> bool:
+def _is_loop(mask: NDArray[Any], lumen: NDArray[Any], angle_deg: FloatArray) -> bool:
     """Whether a canal, cut through in its middle, still hangs together by its two openings."""
     cut = lumen & (np.abs(angle_deg) < SLAB_DEG)
     if not cut.any():
@@ -305,7 +306,7 @@ def _depths_mm(parts: Parts, pose: Pose) -> tuple[float, float]:
     return float(depth.max(initial=0.0)), float(core.max(initial=0.0))
 
 
-def _depth_mm(parts: Parts, part: Part) -> tuple[NDArray, FloatArray]:
+def _depth_mm(parts: Parts, part: Part) -> tuple[NDArray[Any], FloatArray]:
     """Voxels of a part, and how far each lies from the labyrinth's wall."""
     ijk = np.argwhere(parts.labels == part)
     if not len(ijk):

@@ -6,6 +6,7 @@ each ear's own lumen (`courses`).
 
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -148,7 +149,7 @@ def place_mean_ear(traces: dict[str, Trace | None], landmarks_mm: Landmarks) -> 
     return place
 
 
-def fit_similarity(source: FloatArray, target: FloatArray, weights: NDArray) -> Similarity:
+def fit_similarity(source: FloatArray, target: FloatArray, weights: NDArray[Any]) -> Similarity:
     """The similarity that puts (n, 3) points onto others with the least weighted squares.
 
     Source: Umeyama 1991.

@@ -8,6 +8,7 @@ begins at a half-plane through the modiolar axis, a few degrees vestibular of th
 
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,7 +90,7 @@ class Parts:
     volumes_mm3: dict[Part, float]
 
 
-def split(values: NDArray, grid: Grid, landmarks: Landmarks, pose: Pose) -> Parts:
+def split(values: NDArray[Any], grid: Grid, landmarks: Landmarks, pose: Pose) -> Parts:
     """Give each voxel of a labyrinth to one of its parts.
 
     Args:

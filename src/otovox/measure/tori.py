@@ -7,6 +7,7 @@ the angle; the torus is fitted to their middles, and the canal unrolled anew abo
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -118,7 +119,7 @@ ENDS_MM = {
 }
 
 
-def sampler(values: NDArray, grid: Grid, pose: Pose) -> Sampler:
+def sampler(values: NDArray[Any], grid: Grid, pose: Pose) -> Sampler:
     """Reads a field at canonical points, trilinearly; 0 outside its grid."""
     linear = np.linalg.inv(grid.affine[:3, :3])
     step = linear @ pose.matrix
@@ -253,8 +254,11 @@ def usual_range(torus: Torus, name: str) -> tuple[float, float]:
 
 
 def _chosen(
-    piece: NDArray, at: NDArray, off_mm: FloatArray, spans: tuple[FloatArray, float, float]
-) -> NDArray | None:
+    piece: NDArray[Any],
+    at: NDArray[Any],
+    off_mm: FloatArray,
+    spans: tuple[FloatArray, float, float],
+) -> NDArray[Any] | None:
     """Sections of the canal: those of its pieces, one per angle, the nearest to the circle."""
     angles, low, high = spans
     within = (angles[at] > low - BEYOND_DEG) & (angles[at] < high + BEYOND_DEG)
@@ -279,7 +283,9 @@ def _chosen(
     return np.array(kept, dtype=int) if len(kept) >= 6 else None
 
 
-def _beyond(sections: NDArray, tube: NDArray, index: int, near: tuple[float, float]) -> bool:
+def _beyond(
+    sections: NDArray[Any], tube: NDArray[Any], index: int, near: tuple[float, float]
+) -> bool:
     """Whether the next half-plane shows a wider space where the chain ends."""
     if not 0 <= index < len(sections):
         return True

@@ -6,7 +6,7 @@ deformation, canal tilts and lumen widths. Ranges are wider than measured on pur
 trained on too narrow a world fails on real ears.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -277,7 +277,7 @@ def _with_landmarks(
     }
     points |= dict(zip(("anterior_arc", "posterior_arc", "lateral_arc"), arcs, strict=True))
     landmarks = Landmarks(tuple(points), np.stack(list(points.values())))
-    return Labyrinth(**{**shape.__dict__, "landmarks": landmarks})
+    return replace(shape, landmarks=landmarks)
 
 
 def _helicotrema(shape: Labyrinth) -> FloatArray:

@@ -159,10 +159,11 @@ def template(name: str) -> Any:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals |= {
+    functions: dict[str, Any] = {
         "number": number,
         "title_of": title_of,
         "unit_of": unit_of,
         "colour": lambda side: css_colour(LABYRINTH[side]),
     }
+    environment.globals.update(functions)
     return environment.get_template(name)
