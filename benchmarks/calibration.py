@@ -25,7 +25,7 @@ from otovox.evaluation.calibration import Reliability, alarm_threshold, ear_reli
 from otovox.evaluation.figures import reliability_diagram, roc_curves, uncertainty_scatter
 from otovox.evaluation.scores import score_case
 from otovox.inference.ears import Analyzer, open_analyzer
-from otovox.inference.unusual import TITLES, Flag, save_flags, scores
+from otovox.inference.unusual import TITLES, Flag, save_flags, unusual_scores
 from otovox.phantom.cases import make_case
 from otovox.phantom.disease import DIAGNOSES
 
@@ -69,7 +69,7 @@ def examine(analyzer: Analyzer, drawn: Drawn) -> tuple[list[dict[str, Any]], lis
         row |= dict.fromkeys(TITLES, float("nan"))
         if score.found:  # a phantom ear is alone in its scan
             ear = max(prediction.ears, key=lambda ear: ear.confidence)
-            row |= scores(ear)
+            row |= unusual_scores(ear)
             if ear.probability is not None:
                 curves.append(ear_reliability(ear.probability, case.labels, score.side))
         rows.append(row)

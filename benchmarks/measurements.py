@@ -22,7 +22,7 @@ from otovox.core.geometry import FloatArray, Pose, fit_pose
 from otovox.core.landmarks import Landmarks
 from otovox.core.volume import Grid, Scan
 from otovox.measure.cochlea import Cochlea, measure_cochlea
-from otovox.phantom.bone import render
+from otovox.phantom.bone import paint_temporal_bone
 from otovox.phantom.cache import MIDDLE_MM
 from otovox.phantom.canvas import Canvas
 from otovox.phantom.head import draw_pose
@@ -97,7 +97,7 @@ def predicted(seed: int, scanner: str) -> Iterator[tuple[str, Cochlea, CochleaTr
     count = round(SCAN_MM / step)
     fine = Grid.centred(pose.to_lps(MIDDLE_MM), (count, count, count), spacing_mm=step)
     tissues = draw_tissues(rng, kind.specimen)
-    hu, _ = render(shape, Canvas(fine, pose), tissues, rng)
+    hu, _ = paint_temporal_bone(shape, Canvas(fine, pose), tissues, rng)
     i, j, k = scanned_shape(hu.shape, fine.spacing_mm, protocol)
     grid = Grid.centred(fine.center_mm, (i, j, k), spacing_mm=protocol.voxel_mm)
     prediction = analyze(Scan(scan(hu, fine.spacing_mm, protocol, rng), grid))

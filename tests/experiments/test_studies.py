@@ -21,7 +21,7 @@ from otovox.experiments.studies.plans import (
     laid_over,
     load_scale,
     load_study,
-    settings_of,
+    run_settings,
     settled,
     study_names,
 )
@@ -118,7 +118,7 @@ def test_there_are_43_ablations_23_of_them_stated():
 
 @pytest.mark.parametrize("study", [ABLATIONS, SYSTEMS], ids=lambda study: study.name)
 def test_every_run_changes_exactly_what_it_says(study):
-    configs = [settings_of(study, run) for run in study.runs]
+    configs = [run_settings(study, run) for run in study.runs]
     for run, config in zip(study.runs, configs, strict=True):
         found = differences(config, load_preset(run.preset or "base"))
         wanted: dict[str, object] = {
@@ -157,7 +157,7 @@ def test_at_another_scale_the_changes_are_in_proportion(tmp_path, base):
     )
     laid = load_scale(scale)
     found = {
-        r.number: settings_of(ABLATIONS, r, scale=laid) for r in ABLATIONS.runs if r.number != 41
+        r.number: run_settings(ABLATIONS, r, scale=laid) for r in ABLATIONS.runs if r.number != 41
     }
     channels = {number: found[number].network.channels for number in range(7, 13)}
     assert channels == {
@@ -168,7 +168,7 @@ def test_at_another_scale_the_changes_are_in_proportion(tmp_path, base):
     assert [found[n].validate_every for n in (0, 42, 43)] == [50, 45, 60]
     assert [step.iteration for step in found[36].heatmaps] == [0, 60, 120, 240, 360]
     # Half of 2 is 1; a further run would be one that is there already, and is told of.
-    cascade = settings_of(SYSTEMS, SYSTEMS.runs[6], scale=laid)
+    cascade = run_settings(SYSTEMS, SYSTEMS.runs[6], scale=laid)
     assert (cascade.system.model_dump()["filters"], cascade.network.channels[0]) == ((4, 8), 32)
     scale.write_text("[gold]\nseed = 1\n")
     with pytest.raises(ConfigError, match="gold: is no section"):
@@ -341,7 +341,7 @@ def test_the_small_ablations_are_some_of_the_whole_ones():
             other for other in whole.runs if (other.factor, other.level) == (run.factor, run.level)
         ]
         assert [(one.status, one.settings) for one in same] == [(run.status, run.settings)]
-        settings_of(small, run, base=folder / "base.toml")
+        run_settings(small, run, base=folder / "base.toml")
     scale = load_scale(folder / "scale.toml")
     for run in load_study("systems").runs:
-        settings_of(load_study("systems"), run, scale=scale)
+        run_settings(load_study("systems"), run, scale=scale)

@@ -19,8 +19,8 @@ from otovox.inference.unusual import (
     is_unusual,
     load_flag,
     save_flags,
-    scores,
     sentence,
+    unusual_scores,
 )
 from otovox.learning.bundle import embedded_names
 
@@ -50,11 +50,11 @@ FLAG = Flag(
 
 
 def test_scores_by_hand() -> None:
-    found = scores(EAR)
+    found = unusual_scores(EAR)
     assert set(found) == set(TITLES)
     assert list(found.values()) == pytest.approx([0.02, 0.2, 0.5, 0.1, 0.25])
     bare = replace(EAR, landmark_sd_mm=np.full(3, np.nan))
-    assert np.isnan(scores(bare)["landmark_spread_mm"])
+    assert np.isnan(unusual_scores(bare)["landmark_spread_mm"])
 
 
 def test_an_ear_above_the_threshold_is_unusual() -> None:

@@ -61,11 +61,11 @@ def datasets():
 
 
 def test_a_resumed_run_equals_an_unbroken_one(tmp_path, datasets):
-    from otovox.learning.training import Hardware, Run
+    from otovox.learning.training import Hardware, TrainingOptions
     from otovox.systems.dual_head.training import train_on
 
     config = short()
-    run, broken = Run(hardware=Hardware("cpu")), tmp_path / "broken"
+    run, broken = TrainingOptions(hardware=Hardware("cpu")), tmp_path / "broken"
     whole = train_on(datasets, config, tmp_path / "whole", origin={}, run=run)
     train_on(datasets, config, broken, origin={}, run=replace(run, iterations=2))
     resumed = train_on(datasets, config, broken, origin={}, run=run)
@@ -81,10 +81,10 @@ def test_a_resumed_run_equals_an_unbroken_one(tmp_path, datasets):
 
 
 def test_the_bundle_of_a_run_can_be_loaded(tmp_path, datasets):
-    from otovox.learning.training import Hardware, Run
+    from otovox.learning.training import Hardware, TrainingOptions
     from otovox.systems.dual_head.training import train_on
 
-    run = Run(hardware=Hardware("cpu"), iterations=2)
+    run = TrainingOptions(hardware=Hardware("cpu"), iterations=2)
     bundle = train_on(datasets, short(), tmp_path, origin={}, run=run)
     again = load_bundle(tmp_path / "model")
     assert again.sha256 == bundle.sha256
@@ -93,10 +93,10 @@ def test_the_bundle_of_a_run_can_be_loaded(tmp_path, datasets):
 
 
 def test_training_starts_from_weights_and_says_so(tmp_path, datasets):
-    from otovox.learning.training import Hardware, Run
+    from otovox.learning.training import Hardware, TrainingOptions
     from otovox.systems.dual_head.training import train_on
 
-    run = Run(hardware=Hardware("cpu"), iterations=2)
+    run = TrainingOptions(hardware=Hardware("cpu"), iterations=2)
     first = train_on(datasets, short(), tmp_path / "a", origin={"training_data": "noise"}, run=run)
     still = short(optimiser=short().optimiser.model_copy(update={"peak_rate": 1e-12}))
     second = train_on(datasets, still, tmp_path / "b", origin={}, run=replace(run, start=first))

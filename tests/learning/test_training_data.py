@@ -13,7 +13,7 @@ from otovox.core.volume import Grid
 from otovox.dataset.layout import Entry, add_case, read_index, start_dataset
 from otovox.dataset.prepared import Prepared, prepare, working_grid
 from otovox.errors import InputError
-from otovox.imaging.intensity import Statistics, statistics
+from otovox.imaging.intensity import Statistics, intensity_statistics
 from otovox.learning.training_data import (
     EAR_SHAPE,
     EAR_SPACING_MM,
@@ -129,7 +129,7 @@ def test_a_share_of_windows_is_read_by_either_stride(folder, tmp_path):
 
 def test_whole_volumes_come_as_they_are(folder, tmp_path):
     cases = prepared(folder, tmp_path / "cache")
-    given = statistics(case.image for case in cases)
+    given = intensity_statistics(case.image for case in cases)
     sample = Volumes(cases, given)[1]
     assert sample["image"].shape == (1, *CASE_GRID.shape)
     assert sample["labels"].sum() == cases[1].labels.sum()

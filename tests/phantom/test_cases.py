@@ -11,7 +11,7 @@ from otovox.core.anatomy import CANONICAL_MM, LANDMARK_NAMES, POSE_NAMES, Side
 from otovox.core.geometry import Pose, mean_pose
 from otovox.core.volume import Grid
 from otovox.errors import ConfigError
-from otovox.phantom.bone import render
+from otovox.phantom.bone import paint_temporal_bone
 from otovox.phantom.cache import MIDDLE_MM, load_anatomy
 from otovox.phantom.canvas import Canvas, occupancy
 from otovox.phantom.cases import make_case
@@ -117,8 +117,8 @@ def test_rendering_is_deterministic_and_puts_fluid_into_the_lumen() -> None:
     shape = draw_labyrinth(rng)
     tissues = draw_tissues(rng)
     canvas = Canvas(small_grid(), HOME)
-    first = render(shape, canvas, tissues, np.random.default_rng(2))
-    again = render(shape, canvas, tissues, np.random.default_rng(2))
+    first = paint_temporal_bone(shape, canvas, tissues, np.random.default_rng(2))
+    again = paint_temporal_bone(shape, canvas, tissues, np.random.default_rng(2))
     np.testing.assert_array_equal(first[0], again[0])
     hu, share = first
     assert np.median(hu[share > 0.99]) == pytest.approx(tissues.labyrinth, abs=1)

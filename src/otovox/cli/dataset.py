@@ -132,11 +132,11 @@ def add_corrections(
 @refusals
 def summary(folder: Folder, output: Output) -> None:
     """Write tables of sizes, volumes and contrast, and a picture of the contrast."""
-    from otovox.evaluation.dataset_summary import normalisation, summarise
+    from otovox.evaluation.dataset_summary import summarise, training_intensity
 
     rows = summarise(folder, output)
     if not rows:
         raise ConfigError(f"{folder}: holds no case")
-    for name, value in normalisation(rows).items():
+    for name, value in training_intensity(rows).items():
         typer.echo(f"{name}, training cases: {value:.1f}")
     typer.echo(f"{len(rows)} cases: {output}")

@@ -11,8 +11,8 @@ from otovox.cli.options import Device, Folds, Match, Seed, Smooth, Tests, Tta, V
 
 if TYPE_CHECKING:
     from otovox.config.training import TrainConfig
-    from otovox.experiments.studies.fold import Outcome
-    from otovox.experiments.studies.plans import Run
+    from otovox.experiments.studies.fold import FoldOutcome
+    from otovox.experiments.studies.plans import StudyRun
 
 app = typer.Typer(help="Studies: many runs that each change one thing.", no_args_is_help=True)
 
@@ -75,7 +75,7 @@ def run(
 ) -> None:
     """Train and predict every fold of every run; what is done is kept."""
     from otovox.dataset.layout import read_index
-    from otovox.experiments.predict import Plan
+    from otovox.experiments.predict import PredictionPlan
     from otovox.experiments.studies import running
     from otovox.workers import Workers
 
@@ -86,18 +86,18 @@ def run(
     for dataset in (data, *test):
         read_index(dataset)
     if estimate:
-        share = 1 if scheduler else workers or running.local_workers()
+        share = 1 if scheduler else workers or running.gpu_workers()
         _print_estimate([one for _, one in settings], folds, share, device)
     if dry_run:
         return
-    how = Plan(tests=tuple(test), tta=tta, match=match, smooth=smooth, device=device)
+    how = PredictionPlan(tests=tuple(test), tta=tta, match=match, smooth=smooth, device=device)
     jobs = running.plan_jobs(plan, settings, data, output, folds=(folds, validation, seed), how=how)
     done = _watched(running.run_jobs(jobs, Workers(workers, scheduler)), len(jobs))
     failed = sum(bool(outcome.reason) for outcome in done)
     typer.echo(f"{len(done) - failed} of {len(done)} folds done, {failed} failed")
     sets = "".join(f" --test {path}" for path in test)
     typer.echo(f"Next: otovox study report {output} --data {data}{sets}")
-    raise typer.Exit(running.exit_code(done))
+    raise typer.Exit(running.study_exit_code(done))
 
 
 @app.command()
@@ -127,7 +127,7 @@ def _settled(study: str, only: Sequence[str], base: Path | None, scale: Path | N
     return plan, settled(plan, plan.chosen(only), base=base, scale=laid)
 
 
-def _print_runs(settings: "Sequence[tuple[Run, TrainConfig | str]]") -> None:
+def _print_runs(settings: "Sequence[tuple[StudyRun, TrainConfig | str]]") -> None:
     """One line per run: number, factor, level, status, what it changes."""
     for one, config in settings:
         changes = ", ".join(_leaves(one.settings)) or one.preset or "the reference"
@@ -169,7 +169,7 @@ def _print_estimate(
     )
 
 
-def _watched(outcomes: "Iterable[Outcome]", total: int) -> "list[Outcome]":
+def _watched(outcomes: "Iterable[FoldOutcome]", total: int) -> "list[FoldOutcome]":
     """All outcomes, with a progress bar on stderr, and each failure told as it comes."""
     import sys
 
@@ -178,7 +178,7 @@ def _watched(outcomes: "Iterable[Outcome]", total: int) -> "list[Outcome]":
 
     # This very stream: what a run prints goes to its log.
     console = Console(file=sys.stderr)
-    done: list[Outcome] = []
+    done: list[FoldOutcome] = []
     columns = (*Progress.get_default_columns(), MofNCompleteColumn(), TimeElapsedColumn())
     hidden = not console.is_terminal
     with Progress(*columns, console=console, transient=True, disable=hidden) as progress:

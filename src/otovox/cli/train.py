@@ -82,7 +82,7 @@ def train(
         from otovox.learning.bundle import load_bundle
 
         begun = load_bundle(start) if start else None
-        run = training.Run(resume, hardware, iterations, begun)
+        run = training.TrainingOptions(resume, hardware, iterations, begun)
         mixed = _mixed(ears, fold, (folds, validation, seed)) if ears else None
         train_on_phantoms(settings, output, run=run, ears=mixed, anatomies=anatomies)
         return
@@ -117,9 +117,9 @@ def cross_validate(
     hardware = _training().Hardware(accelerator, devices, nodes, strategy)
     _folds(dataset, output, (folds, validation, seed))
     _train_folds(dataset, settings, output, range(folds), (resume, hardware))
-    from otovox.experiments.predict import Plan, predict_fold
+    from otovox.experiments.predict import PredictionPlan, predict_fold
 
-    how = Plan(tests=tuple(test), tta=tta, match=match, smooth=smooth, device=device)
+    how = PredictionPlan(tests=tuple(test), tta=tta, match=match, smooth=smooth, device=device)
     for fold in range(folds):
         predict_fold(dataset, output, fold, how=how)
     sets = " ".join(f"--data {path}" for path in (dataset, *test))

@@ -79,7 +79,7 @@ def summarise(folder: Path, output: Path) -> list[Contrast]:
     return rows
 
 
-def normalisation(rows: Sequence[Contrast]) -> dict[str, float]:
+def training_intensity(rows: Sequence[Contrast]) -> dict[str, float]:
     """Clipping limits, mean and SD over the training cases alone (S5); all cases if none is marked.
 
     Source: Stebani et al. 2023, S5. Means over cases, so that large scans do not outweigh others.

@@ -136,7 +136,7 @@ def extra_ears(prediction: Prediction, case: Case) -> int:
     return len(prediction.ears) - len(_matches(prediction, case))
 
 
-def summary(scores: Sequence[EarScore]) -> dict[str, Spread]:
+def summarise_scores(scores: Sequence[EarScore]) -> dict[str, Spread]:
     """The spread of each measure, and of each landmark's error, over ears.
 
     Args:

@@ -13,10 +13,16 @@ from otovox.dataset.layout import Entry, read_index, read_info
 from otovox.dataset.prepared import Prepared, prepare
 from otovox.errors import ConfigError, InputError
 from otovox.formats.writing import make_folder, replacing
-from otovox.imaging.intensity import Statistics, histogram, standardise, statistics, tissue_sample
+from otovox.imaging.intensity import (
+    Statistics,
+    histogram,
+    intensity_statistics,
+    standardise,
+    tissue_sample,
+)
 from otovox.learning.bundle import Bundle, load_bundle
 from otovox.learning.training import Hardware
-from otovox.systems.interface import Course
+from otovox.systems.interface import TrainingInput
 from otovox.systems.registry import system_of
 
 #: Folds, and patients that validate in each: 38 train and 5 validate. Source: Stebani et al. 2023.
@@ -141,10 +147,10 @@ def train_fold(
         "fold": splits["folds"][number],
     }
     if config.data.normalisation == "dataset":
-        given = statistics(case.image for case in training)
+        given = intensity_statistics(case.image for case in training)
         origin["intensity"] = asdict(given)
         origin["contrast"] = _contrast(training, given)
-    course = Course(training, validation, given, origin, resume, hardware)
+    course = TrainingInput(training, validation, given, origin, resume, hardware)
     bundle = system_of(config).train(config, place, course)
     (place / "finished").touch()
     return bundle

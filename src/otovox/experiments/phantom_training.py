@@ -7,7 +7,7 @@ from otovox.config.training import TrainConfig
 from otovox.dataset.layout import Entry
 from otovox.errors import ConfigError
 from otovox.learning.bundle import Bundle
-from otovox.learning.training import Run
+from otovox.learning.training import TrainingOptions
 from otovox.learning.training_data import MixedSamples, canonical_ears, phantom_datasets
 from otovox.phantom.cache import VERSION
 from otovox.systems.dual_head.training import train_on
@@ -32,7 +32,7 @@ def train_on_phantoms(
     config: TrainConfig,
     output: Path,
     *,
-    run: Run,
+    run: TrainingOptions,
     ears: RealEars | None = None,
     anatomies: Path | None = None,
 ) -> Bundle:

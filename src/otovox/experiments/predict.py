@@ -34,7 +34,7 @@ KEPT = ("segmentation", "uncertainty", "landmarks")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class PredictionPlan:
     """How test sets are predicted.
 
     Attributes:
@@ -83,7 +83,7 @@ def predict_cases(
         if entry.side not in set(Side):
             logger.warning("%s: its side is %r, left out", entry.case, entry.side or "unknown")
             continue
-        look = look or system_of(bundle.config).opened(bundle, device=device)
+        look = look or system_of(bundle.config).open_model(bundle, device=device)
         scan = replace(load_scan(dataset / entry.image), name=entry.case)
         pose = mean_pose(Side(entry.side), scan.grid.center_mm)
         make_folder(output)
@@ -108,7 +108,7 @@ def predict_cases(
         logger.info("%s: predicted", entry.case)
 
 
-def predict_fold(dataset: Path, output: Path, number: int, *, how: Plan) -> None:
+def predict_fold(dataset: Path, output: Path, number: int, *, how: PredictionPlan) -> None:
     """Predict what one fold's model has not seen: its validation cases, and the test sets.
 
     Args:

@@ -54,7 +54,7 @@ class Histogram:
     modes: tuple[float, float]
 
 
-def statistics(volumes: Iterable[NDArray]) -> Statistics:
+def intensity_statistics(volumes: Iterable[NDArray]) -> Statistics:
     """Clipping limits, mean and SD over all voxels of a data set (S5).
 
     Args:

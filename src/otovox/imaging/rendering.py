@@ -75,7 +75,7 @@ def fitted_view(mask: NDArray[np.bool_], grid: Grid, axes: FloatArray, margin_mm
     return View(axes, axes @ ((low + high) / 2), width)
 
 
-def render(
+def render_surfaces(
     mask: NDArray[np.bool_] | NDArray[np.float32],
     grid: Grid,
     view: View,

@@ -37,7 +37,7 @@ FEATURES = (
 DICE_FLOOR, LANDMARK_FLOOR_MM = 0.01, 0.05
 
 
-class Line(BaseModel):
+class LogLinearModel(BaseModel):
     """A linear model of a logarithm.
 
     Attributes:
@@ -76,8 +76,8 @@ class Estimator(BaseModel):
     sds: tuple[float, ...]
     lows: tuple[float, ...]
     highs: tuple[float, ...]
-    dice: Line
-    landmark_mm: Line
+    dice: LogLinearModel
+    landmark_mm: LogLinearModel
     coverage: float
     fitted: int
     held_out: int

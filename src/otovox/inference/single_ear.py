@@ -98,7 +98,7 @@ def open_any(
     system, heads = system_of(bundle.config), bundle.config.network
     if system.posed and heads.heads == "both" and len(heads.landmarks) >= POSE_LANDMARKS:
         return open_analyzer(device=device, threads=threads, tta=tta, model=str(model))
-    look = system.opened(bundle, device=device, threads=threads)
+    look = system.open_model(bundle, device=device, threads=threads)
     guide = open_analyzer(device=device, threads=threads, tta="none")
     # The small turns of "fast" are taken in the ear's own frame, which this model does not know.
     turns = cast("Turns", "none" if tta == "fast" else tta)

@@ -56,7 +56,7 @@ class Flag(BaseModel):
     software: str
 
 
-def scores(ear: EarPrediction) -> dict[str, float]:
+def unusual_scores(ear: EarPrediction) -> dict[str, float]:
     """All scores of an ear, by the names of `TITLES`; nan where one cannot be told."""
     spreads = ear.landmark_sd_mm[np.isfinite(ear.landmark_sd_mm)]
     return {
@@ -70,12 +70,12 @@ def scores(ear: EarPrediction) -> dict[str, float]:
 
 def is_unusual(ear: EarPrediction, flag: Flag) -> bool:
     """Whether an ear exceeds the threshold; one whose score cannot be told does not."""
-    return scores(ear)[flag.score] > flag.threshold
+    return unusual_scores(ear)[flag.score] > flag.threshold
 
 
 def sentence(ear: EarPrediction, flag: Flag) -> str:
     """What the user is told of an unusual ear."""
-    found = scores(ear)[flag.score]
+    found = unusual_scores(ear)[flag.score]
     return (
         f"the {ear.side} ear is unlike healthy ones ({TITLES[flag.score]}: {found:.3g}, "
         f"{1 - flag.false_alarms:.0%} of healthy phantoms stay below {flag.threshold:.3g}): "

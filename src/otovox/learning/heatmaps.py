@@ -8,7 +8,7 @@ from torch import Tensor
 from otovox.core.geometry import FloatArray
 
 
-def render(
+def draw_heatmaps(
     points_ijk: Tensor,
     shape: tuple[int, int, int],
     *,

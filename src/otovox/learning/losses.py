@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from otovox.config.training import HeatmapStep, LossConfig
-from otovox.learning.heatmaps import render
+from otovox.learning.heatmaps import draw_heatmaps
 from otovox.learning.networks import Output
 
 
@@ -113,7 +113,7 @@ def total_loss(
             truth = labels if factor == 1 else functional.avg_pool3d(labels, factor)
             segmentation = segmentation + share * segmentation_loss(logits, truth, config=config)
         if heatmaps is not None:
-            drawn = render(
+            drawn = draw_heatmaps(
                 points_ijk,
                 shape,
                 spread_voxels=step.spread_voxels,

@@ -196,7 +196,7 @@ class Intervals(Sampler[int]):
 
 
 @dataclass(frozen=True)
-class Run:
+class TrainingOptions:
     """How a training is run.
 
     Attributes:
@@ -235,7 +235,12 @@ def begin(config: TrainConfig, output: Path, origin: Mapping[str, Any]) -> None:
 
 
 def fit(
-    task: Task, output: Path, datasets: tuple[Samples, Samples], *, config: TrainConfig, run: Run
+    task: Task,
+    output: Path,
+    datasets: tuple[Samples, Samples],
+    *,
+    config: TrainConfig,
+    run: TrainingOptions,
 ) -> dict[str, Any]:
     """Train a task's network, or go on with it; a finished one is only read.
 

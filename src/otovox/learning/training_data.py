@@ -22,7 +22,7 @@ from otovox.imaging.resample import resample
 from otovox.imaging.windows import holding, windows
 from otovox.learning.augment import apply, draw
 from otovox.phantom.cache import MIDDLE_MM, Anatomy
-from otovox.phantom.samples import Sample, ear_sample, head_sample, lone_ear_sample, view_of
+from otovox.phantom.samples import PhantomSample, ear_sample, head_sample, lone_ear_sample, view_of
 
 #: First anatomy of the validation samples: far from any that training draws.
 VALIDATION_SEED = 900_000
@@ -69,7 +69,7 @@ class PhantomSamples(Dataset[dict[str, Tensor]]):
         return _sample_tensors(sample)
 
 
-def _sample_tensors(sample: Sample) -> dict[str, Tensor]:
+def _sample_tensors(sample: PhantomSample) -> dict[str, Tensor]:
     return _tensors(sample.image, sample.labels, sample.points_ijk)
 
 

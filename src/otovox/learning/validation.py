@@ -8,12 +8,12 @@ from torch.nn import functional
 from otovox.config.training import HeatmapStep, TrainConfig
 from otovox.imaging.intensity import normalise
 from otovox.imaging.windows import Blend, Shape, usual_stride, windows
-from otovox.learning.heatmaps import decode, render
+from otovox.learning.heatmaps import decode, draw_heatmaps
 from otovox.learning.losses import heatmap_loss, total_loss
 from otovox.learning.networks import Output
 
 
-def scores(
+def validation_scores(
     network: nn.Module, batch: dict[str, Tensor], *, config: TrainConfig, step: HeatmapStep
 ) -> dict[str, float]:
     """Validate on one batch.
@@ -80,7 +80,7 @@ def _scores(
     if output.segmentation_logits is not None:
         found |= _overlap(output.segmentation_logits > 0, batch["labels"] > 0.5)
     if output.heatmaps is not None:
-        truth = render(
+        truth = draw_heatmaps(
             batch["points"],
             _shape(batch["image"]),
             spread_voxels=step.spread_voxels,

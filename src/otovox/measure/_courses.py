@@ -14,7 +14,7 @@ from otovox.core.geometry import FloatArray
 from otovox.imaging.components import pieces
 from otovox.measure.mean_ear import (
     STEP_MM,
-    Line,
+    Centreline,
     Similarity,
     along_mm,
     mean_canal,
@@ -23,7 +23,7 @@ from otovox.measure.mean_ear import (
     resampled,
     tangents,
 )
-from otovox.measure.tori import Sampler, Trace
+from otovox.measure.tori import CanalTrace, Sampler
 
 #: Radii of the discs within which a line is drawn to the lumen's middle, mm: chosen, an ampulla's
 #: radius is 1.0.
@@ -69,7 +69,7 @@ class Course:
         return np.sqrt(self.area_mm2 / np.pi)
 
 
-def follow_canal(read: Sampler, name: str, trace: Trace, place: Similarity) -> Course:
+def follow_canal(read: Sampler, name: str, trace: CanalTrace, place: Similarity) -> Course:
     """Follow a canal's lumen from end to end.
 
     Args:
@@ -91,7 +91,9 @@ def follow_canal(read: Sampler, name: str, trace: Trace, place: Similarity) -> C
     return Course(points, np.minimum(_sections(read, points)[1], AREA_MM2[1]))
 
 
-def follow_crus(read: Sampler, courses: dict[str, Course | None], place: Similarity) -> Line | None:
+def follow_crus(
+    read: Sampler, courses: dict[str, Course | None], place: Similarity
+) -> Centreline | None:
     """The common crus, its top moved with the ends of the canals that it parts into.
 
     Args:
@@ -115,7 +117,7 @@ def follow_crus(read: Sampler, courses: dict[str, Course | None], place: Similar
     area = _sections(read, points)[1]
     # Where crus and vestibule or canals run together the section tells nothing of the crus.
     usual = (area > CRUS_MM2[0]) & (area < CRUS_MM2[1])
-    return Line(points, np.where(usual, np.sqrt(area / np.pi), line.radius_mm))
+    return Centreline(points, np.where(usual, np.sqrt(area / np.pi), line.radius_mm))
 
 
 def _across(directions: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -9,7 +9,7 @@ from otovox.core.geometry import FloatArray, Pose
 from otovox.core.landmarks import Landmarks
 from otovox.core.volume import Grid
 from otovox.imaging.surfaces import mesh, smoothed
-from otovox.measure._spiral import Trace, trace_cochlea
+from otovox.measure._spiral import CochleaTrace, trace_cochlea
 from otovox.measure.duct import FORMULAS, Duct, duct_along
 from otovox.measure.electrodes import (
     INSIDE_WALL_MM,
@@ -65,7 +65,7 @@ class Cochlea:
     problems: tuple[str, ...] = ()
     modiolus: Modiolus | None = None
     frame: CochlearFrame | None = None
-    trace: Trace | None = None
+    trace: CochleaTrace | None = None
     axis: FloatArray | None = None
     apex_mm: FloatArray | None = None
     wall_mm: FloatArray | None = None
@@ -143,7 +143,7 @@ def measure_cochlea(
 
 def _measured(
     known: Cochlea,
-    trace: Trace,
+    trace: CochleaTrace,
     window: FloatArray,
     pose: Pose,
     fields: tuple[Grid, ...],
@@ -191,7 +191,7 @@ def _measured(
     return _with_duct(known, trace, electrodes)
 
 
-def _with_duct(known: Cochlea, trace: Trace, electrodes: tuple[Electrode, ...]) -> Cochlea:
+def _with_duct(known: Cochlea, trace: CochleaTrace, electrodes: tuple[Electrode, ...]) -> Cochlea:
     """What follows from the whole length of the duct, if its end was seen."""
     theta, height = trace.theta_deg, trace.height_mm
     if not trace.end_found:

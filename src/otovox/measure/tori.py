@@ -77,7 +77,7 @@ class Torus:
 
 
 @dataclass(frozen=True, eq=False)
-class Trace:
+class CanalTrace:
     """What was found of one canal, canonical mm; sections in the order of the angle.
 
     Attributes:
@@ -132,7 +132,7 @@ def sampler(values: NDArray, grid: Grid, pose: Pose) -> Sampler:
     return read
 
 
-def trace_canal(read: Sampler, name: str) -> Trace | None:
+def trace_canal(read: Sampler, name: str) -> CanalTrace | None:
     """Trace one canal.
 
     Args:
@@ -190,7 +190,7 @@ def fit_torus(points_mm: FloatArray, like: Torus) -> Torus:
     return Torus(center, axis, float(best[5]), reference)
 
 
-def _chain(read: Sampler, torus: Torus, name: str) -> Trace | None:
+def _chain(read: Sampler, torus: Torus, name: str) -> CanalTrace | None:
     angles = np.arange(-180.0, 180.0, STEP_DEG)
     steps = np.arange(-WINDOW_MM, WINDOW_MM + SAMPLE_MM / 2, SAMPLE_MM)
     angle, out, up = np.meshgrid(angles, steps, steps, indexing="ij")
@@ -231,7 +231,7 @@ def _chain(read: Sampler, torus: Torus, name: str) -> Trace | None:
         for index, shift, i in ((where[0], -1, order[0]), (where[-1], 1, order[-1]))
     ]
     gap_deg = float(gaps.sum() * STEP_DEG)
-    return Trace(
+    return CanalTrace(
         torus=fit_torus(points, torus),
         angle_deg=angles[where],
         points_mm=points,

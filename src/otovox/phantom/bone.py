@@ -32,7 +32,7 @@ LATERAL, ANTERIOR, UP = (
 POSTERIOR_FACE = unit((-0.99, 0.08, 0.12))
 
 
-def render(
+def paint_temporal_bone(
     shape: Labyrinth,
     canvas: Canvas,
     tissues: Tissues,

@@ -9,7 +9,7 @@ modiolar axis at its first section.
 import numpy as np
 from numpy.typing import NDArray
 
-from otovox.core.ear_statistics import statistics
+from otovox.core.ear_statistics import ear_statistics
 from otovox.core.geometry import FloatArray, unit
 from otovox.phantom.canvas import FAR_MM, Canvas, Field
 from otovox.phantom.labyrinth import Labyrinth, Tube, paint
@@ -82,7 +82,7 @@ def _cut(field: Field, canvas: Canvas, end_mm: FloatArray, outward: FloatArray) 
 
 def _from_border(crus: Tube) -> Tube:
     """The crus from its measured border with the vestibule on; it is drawn from deeper within."""
-    data = statistics()["common_crus"]
+    data = ear_statistics()["common_crus"]
     start, end = np.asarray(data["start_mm"]), np.asarray(data["end_mm"])
     drawn = float(np.linalg.norm(0.75 * start - start))
     share = drawn / (drawn + float(np.linalg.norm(end - start)))

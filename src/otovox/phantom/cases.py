@@ -12,7 +12,7 @@ from otovox.core.landmarks import Landmarks
 from otovox.core.volume import Grid, LabelMap, Scan
 from otovox.errors import ConfigError
 from otovox.imaging.resample import resample
-from otovox.phantom.bone import render
+from otovox.phantom.bone import paint_temporal_bone
 from otovox.phantom.cache import MIDDLE_MM, VERSION
 from otovox.phantom.canvas import Canvas, Field
 from otovox.phantom.disease import DIAGNOSES, malformed
@@ -164,7 +164,7 @@ def _ear(
         center[2] = top - field_mm[2] / 2
     grid = Grid.centred(center, (i, j, k), spacing_mm=step)
     tissues = draw_tissues(rng, kind.specimen if kind else "any")
-    hu, share = render(shape, Canvas(grid, pose), tissues, rng, diagnosis=diagnosis)
+    hu, share = paint_temporal_bone(shape, Canvas(grid, pose), tissues, rng, diagnosis=diagnosis)
     points = Landmarks(shape.landmarks.names, pose.to_lps(shape.landmarks.points_mm))
     return _Scene(hu, share, grid, {side: points}, center[None])
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from otovox.core.anatomy import MODIOLAR_AXIS
-from otovox.core.ear_statistics import statistics
+from otovox.core.ear_statistics import ear_statistics
 from otovox.core.geometry import FloatArray, rotation_from_vector, unit
 from otovox.core.landmarks import Landmarks
 from otovox.phantom.canvas import Canvas, Field, smooth_union
@@ -159,7 +159,7 @@ def draw_labyrinth(rng: np.random.Generator, spread: float = 1.25) -> Labyrinth:
     lumen = float(
         np.exp(rng.normal(-0.02, 0.09))
     )  # chosen: the sources' mean radii span 0.4-0.7 mm
-    data = statistics()
+    data = ear_statistics()
 
     canals = {
         name: _canal(data["canals"][name], name, rng, lumen * float(np.exp(rng.normal(0, 0.05))))
@@ -301,7 +301,7 @@ def _cochlea(
     rng: np.random.Generator, spread: float, lumen: float
 ) -> tuple[Tube, dict[str, float], FloatArray, FloatArray]:
     """The cochlear lumen: mean profile, varied by the ratio of a drawn spiral to the mean one."""
-    data = statistics()["cochlea"]
+    data = ear_statistics()["cochlea"]
     parameters = draw_spiral(rng, spread)
     mean_end = spiral(SPIRAL_MEAN, [0.0])[2]
     extent = spiral(parameters, [0.0])[2] - mean_end

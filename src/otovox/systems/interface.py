@@ -15,11 +15,11 @@ from otovox.systems.whole_volume import Sweep, VolumePrediction
 if TYPE_CHECKING:
     from torch import nn
 
-    from otovox.learning.training import Hardware, Run, Task
+    from otovox.learning.training import Hardware, Task, TrainingOptions
 
 
 @dataclass(frozen=True)
-class Course:
+class TrainingInput:
     """What a system is trained on, and how.
 
     Attributes:
@@ -38,18 +38,18 @@ class Course:
     hardware: "Hardware | None" = None
 
     @property
-    def run(self) -> "Run":
+    def run(self) -> "TrainingOptions":
         """How to train, in the words of `training.fit`."""
-        from otovox.learning.training import Hardware, Run
+        from otovox.learning.training import Hardware, TrainingOptions
 
-        return Run(self.resume, self.hardware or Hardware())
+        return TrainingOptions(self.resume, self.hardware or Hardware())
 
 
 #: Makes the network of some settings.
 Network = Callable[[TrainConfig], "nn.Module"]
 #: Trains a system: its settings, the folder for checkpoints, curves and the finished model
 #: (`model/`), and the course; the best model.
-Train = Callable[[TrainConfig, Path, Course], Bundle]
+Train = Callable[[TrainConfig, Path, TrainingInput], Bundle]
 #: What is trained with settings, one after the other, each with weights of its own.
 Tasks = Callable[[TrainConfig], "list[Task]"]
 
@@ -74,7 +74,7 @@ class Predict(Protocol):
         ...
 
 
-class Opened(Protocol):
+class OpenModel(Protocol):
     """Makes a model ready to look at scans."""
 
     def __call__(
@@ -96,7 +96,7 @@ class System:
         network: untrained, all its stages in one.
         tasks: of its training.
         train: on cases.
-        opened: a trained one, ready for scans.
+        open_model: readies a trained model for scans.
         turns: whether it has test-time augmentation by turns of the cube.
         posed: whether it may look at an ear in the ear's own frame, where its landmarks give one.
     """
@@ -104,7 +104,7 @@ class System:
     network: Network
     tasks: Tasks
     train: Train
-    opened: Opened
+    open_model: OpenModel
     turns: bool = True
     posed: bool = False
 
@@ -117,5 +117,5 @@ class System:
         sweep: Sweep | None = None,
         device: str = "auto",
     ) -> VolumePrediction:
-        """One scan by one model; of many scans, ready the model once by `opened`."""
-        return self.opened(bundle, device=device)(scan, workspace, sweep=sweep)
+        """One scan by one model; for many scans, call `open_model` once."""
+        return self.open_model(bundle, device=device)(scan, workspace, sweep=sweep)

@@ -22,7 +22,7 @@ from otovox.core.volume import Grid, LabelMap, Scan
 from otovox.dataset.prepared import working_grid
 from otovox.errors import ConfigError, InputError
 from otovox.formats.writing import make_folder
-from otovox.imaging.intensity import Scaling, normalise, statistics
+from otovox.imaging.intensity import Scaling, intensity_statistics, normalise
 from otovox.imaging.postprocess import smooth_otsu
 from otovox.imaging.resample import resample
 from otovox.imaging.windows import Blend, Shape, Window, batches, turned, usual_stride, windows
@@ -235,7 +235,7 @@ def _scaling(image: NDArray, bundle: Bundle, sweep: Sweep) -> Scaling | None:
     """None where every chunk is normalised by itself, as in the model's training."""
     if bundle.config.data.normalisation == "chunk":
         return None
-    return sweep.scaling or Scaling(statistics([image]))
+    return sweep.scaling or Scaling(intensity_statistics([image]))
 
 
 def _windows(

@@ -11,8 +11,8 @@ from pathlib import Path
 from otovox.config.training import TrainConfig
 from otovox.errors import ConfigError, OtovoxError
 from otovox.experiments.cross_validation import train_fold
-from otovox.experiments.predict import Plan, predict_fold
-from otovox.experiments.studies.plans import Run
+from otovox.experiments.predict import PredictionPlan, predict_fold
+from otovox.experiments.studies.plans import StudyRun
 from otovox.formats.writing import make_folder
 
 logger = logging.getLogger(__name__)
@@ -24,7 +24,7 @@ LOGGERS = ("otovox", "lightning.pytorch", "lightning.fabric")
 
 
 @dataclass(frozen=True)
-class Job:
+class FoldJob:
     """One fold of one run.
 
     Attributes:
@@ -36,12 +36,12 @@ class Job:
         how: test sets, absolute, and how they are predicted; its device is also trained on.
     """
 
-    run: Run
+    run: StudyRun
     fold: int
     config: TrainConfig | str
     dataset: Path
     output: Path
-    how: Plan
+    how: PredictionPlan
 
     @property
     def place(self) -> Path:
@@ -50,7 +50,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class FoldOutcome:
     """How it went with a job: nothing is said if it went well.
 
     Attributes:
@@ -59,12 +59,12 @@ class Outcome:
         ours: whether that is a bug of ours.
     """
 
-    job: Job
+    job: FoldJob
     reason: str = ""
     ours: bool = False
 
 
-def do(job: Job, *, gpu: int | None = None, share: int = 0) -> Outcome:
+def do(job: FoldJob, *, gpu: int | None = None, share: int = 0) -> FoldOutcome:
     """Train one fold of a run, or go on with it, and predict what it has not seen.
 
     Args:
@@ -81,13 +81,13 @@ def do(job: Job, *, gpu: int | None = None, share: int = 0) -> Outcome:
         with _logged(place):
             _do(job, gpu, share)
     except OtovoxError as error:
-        return Outcome(job, str(error))
+        return FoldOutcome(job, str(error))
     except Exception as error:
-        return Outcome(job, f"{type(error).__name__}: {error} (see {place})", ours=True)
-    return Outcome(job)
+        return FoldOutcome(job, f"{type(error).__name__}: {error} (see {place})", ours=True)
+    return FoldOutcome(job)
 
 
-def _do(job: Job, gpu: int | None, share: int) -> None:
+def _do(job: FoldJob, gpu: int | None, share: int) -> None:
     import torch
 
     from otovox.learning.training import Hardware

@@ -27,7 +27,7 @@ ALL = "all"
 Tree = Mapping[str, Any]
 
 
-class Run(Settings):
+class StudyRun(Settings):
     """One run of a study.
 
     Attributes:
@@ -68,9 +68,9 @@ class Study(Settings):
     name: str
     description: str
     reference: str
-    runs: tuple[Run, ...] = Field(min_length=1)
+    runs: tuple[StudyRun, ...] = Field(min_length=1)
 
-    def chosen(self, only: Sequence[str]) -> tuple[Run, ...]:
+    def chosen(self, only: Sequence[str]) -> tuple[StudyRun, ...]:
         """The runs of some factors, and the reference; all of them if none is named.
 
         Raises:
@@ -134,8 +134,12 @@ def load_scale(path: Path) -> dict[str, Tree]:
     return scale
 
 
-def settings_of(
-    study: Study, run: Run, *, base: Path | None = None, scale: Mapping[str, Tree] | None = None
+def run_settings(
+    study: Study,
+    run: StudyRun,
+    *,
+    base: Path | None = None,
+    scale: Mapping[str, Tree] | None = None,
 ) -> TrainConfig:
     """Everything that is set in a run.
 
@@ -180,21 +184,21 @@ def settings_of(
 
 def settled(
     study: Study,
-    runs: Sequence[Run],
+    runs: Sequence[StudyRun],
     *,
     base: Path | None = None,
     scale: Mapping[str, Tree] | None = None,
-) -> list[tuple[Run, TrainConfig | str]]:
+) -> list[tuple[StudyRun, TrainConfig | str]]:
     """The settings of runs, or why one has none at this scale; see `settings_of`.
 
     Raises:
         ConfigError: if the reference has none, which all others are compared with.
     """
-    settings_of(study, study.runs[0], base=base, scale=scale)
-    found: list[tuple[Run, TrainConfig | str]] = []
+    run_settings(study, study.runs[0], base=base, scale=scale)
+    found: list[tuple[StudyRun, TrainConfig | str]] = []
     for run in runs:
         try:
-            found.append((run, settings_of(study, run, base=base, scale=scale)))
+            found.append((run, run_settings(study, run, base=base, scale=scale)))
         except ConfigError as error:
             found.append((run, str(error)))
     return found

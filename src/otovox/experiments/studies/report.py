@@ -15,7 +15,7 @@ from otovox.evaluation.runs import folds_of, score_runs
 from otovox.evaluation.statistics import compare
 from otovox.evaluation.stebani_tables import BESIDE, markdown, published, read_scores
 from otovox.experiments.studies.fold import RUNS
-from otovox.experiments.studies.plans import Run, Study
+from otovox.experiments.studies.plans import Study, StudyRun
 from otovox.experiments.studies.running import read_study
 from otovox.formats.writing import replacing
 from otovox.results.schema import RESULT
@@ -150,7 +150,7 @@ def runs_table(study: Study, scores: Mapping[int, pd.DataFrame]) -> pd.DataFrame
     return pd.DataFrame(rows).sort_values("number", kind="stable", ignore_index=True)
 
 
-def _scored(folder: Path, run: Run, datasets: Sequence[Path], *, fresh: bool) -> pd.DataFrame:
+def _scored(folder: Path, run: StudyRun, datasets: Sequence[Path], *, fresh: bool) -> pd.DataFrame:
     """Scores of a run on all data sets, the first of them that of its folds; kept in `scores`."""
     place = folder / RUNS / run.name
     parts = []
@@ -186,7 +186,7 @@ def _where(table: pd.DataFrame, wanted: ArrayLike) -> pd.DataFrame:
     return pd.DataFrame(table.loc[np.asarray(wanted, dtype=bool)])
 
 
-def _published(run: Run, measure: str, group: str) -> float:
+def _published(run: StudyRun, measure: str, group: str) -> float:
     known = published()
     rows = (known["system"] == run.published) & (known["set"] == PUBLISHED[group])
     found = _of(_where(known, rows & (known["measure"] == measure)), "mean")

@@ -16,9 +16,9 @@ from otovox.dataset.layout import read_index
 from otovox.dataset.prepared import prepare
 from otovox.errors import ConfigError, InputError
 from otovox.experiments.cross_validation import Fold, draw_folds, keep_folds
-from otovox.experiments.predict import Plan
-from otovox.experiments.studies.fold import RUNS, Job, Outcome, do
-from otovox.experiments.studies.plans import Run, Study
+from otovox.experiments.predict import PredictionPlan
+from otovox.experiments.studies.fold import RUNS, FoldJob, FoldOutcome, do
+from otovox.experiments.studies.plans import Study, StudyRun
 from otovox.formats.writing import make_folder, replacing
 from otovox.workers import DIED, Workers, client_of, shared_out
 
@@ -30,7 +30,7 @@ DEVICES = ("auto", "cpu", "torch", "cuda")
 VOLUMES, STUDY = "volumes", "study.json"
 
 
-def exit_code(outcomes: Sequence[Outcome]) -> int:
+def study_exit_code(outcomes: Sequence[FoldOutcome]) -> int:
     """1 if we broke, else 2 if a run was refused, else 0."""
     if any(outcome.ours for outcome in outcomes):
         return 1
@@ -39,13 +39,13 @@ def exit_code(outcomes: Sequence[Outcome]) -> int:
 
 def plan_jobs(
     study: Study,
-    settings: Sequence[tuple[Run, TrainConfig | str]],
+    settings: Sequence[tuple[StudyRun, TrainConfig | str]],
     dataset: Path,
     output: Path,
     *,
     folds: tuple[int, int, int],
-    how: Plan,
-) -> list[Job]:
+    how: PredictionPlan,
+) -> list[FoldJob]:
     """Draw the folds, the same for every run, and write down what is run.
 
     Args:
@@ -66,9 +66,9 @@ def plan_jobs(
     how = replace(how, tests=tuple(test.resolve() for test in how.tests))
     drawn = draw_folds(read_index(dataset), folds=folds[0], validation=folds[1], seed=folds[2])
     keep_study(study, output)
-    jobs: list[Job] = []
+    jobs: list[FoldJob] = []
     for fold in range(folds[0]):
-        jobs += [Job(run, fold, config, dataset, output, how) for run, config in settings]
+        jobs += [FoldJob(run, fold, config, dataset, output, how) for run, config in settings]
     for run, config in settings:
         if not isinstance(config, str):
             keep_folds(dataset, output / RUNS / run.name, drawn)
@@ -103,7 +103,7 @@ def read_study(output: Path) -> Study:
         raise InputError(f"{output}: is no folder of a study, {STUDY} cannot be read") from error
 
 
-def run_jobs(jobs: Sequence[Job], workers: Workers) -> Iterator[Outcome]:
+def run_jobs(jobs: Sequence[FoldJob], workers: Workers) -> Iterator[FoldOutcome]:
     """Do all jobs; those that are finished cost nothing.
 
     Args:
@@ -119,8 +119,8 @@ def run_jobs(jobs: Sequence[Job], workers: Workers) -> Iterator[Outcome]:
     given = [job for job in jobs if not isinstance(job.config, str)]
     for job in jobs:
         if isinstance(job.config, str):
-            yield Outcome(job, job.config)
-    count = workers.count or local_workers()
+            yield FoldOutcome(job, job.config)
+    count = workers.count or gpu_workers()
     if not given:
         return
     if workers.scheduler is None and count == 1:
@@ -132,18 +132,18 @@ def run_jobs(jobs: Sequence[Job], workers: Workers) -> Iterator[Outcome]:
         for number, outcome in shared_out(client, _on_worker, given, share=share):
             job = given[number]
             if outcome is None:
-                outcome = Outcome(job, f"fold {job.fold}: {DIED}")
+                outcome = FoldOutcome(job, f"fold {job.fold}: {DIED}")
             yield replace(outcome, job=job)
 
 
-def local_workers() -> int:
+def gpu_workers() -> int:
     """One per GPU of this machine, or one."""
     import torch
 
     return max(1, torch.cuda.device_count())
 
 
-def _prepare(jobs: Sequence[Job], folds: Sequence[Fold]) -> None:
+def _prepare(jobs: Sequence[FoldJob], folds: Sequence[Fold]) -> None:
     """Resample the data set once per working spacing, for all runs together."""
     wanted = {case for fold in folds for part in fold.values() for case in part}
     ready: set[Path] = set()
@@ -170,7 +170,7 @@ def _prepare(jobs: Sequence[Job], folds: Sequence[Fold]) -> None:
             )  # fmt: skip
 
 
-def _on_worker(job: Job, share: int) -> Outcome:
+def _on_worker(job: FoldJob, share: int) -> FoldOutcome:
     """Do a job with the GPU of a worker: that of its number, if it is one of ours."""
     from distributed import get_worker
 

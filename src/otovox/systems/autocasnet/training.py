@@ -22,10 +22,10 @@ from otovox.systems.autocasnet.data import Slices, Stacked, Stacks, grey_statist
 from otovox.systems.autocasnet.inference import BATCH, running, stage_mask, stage_probability
 from otovox.systems.autocasnet.network import AutoCasNet, SliceUNet
 from otovox.systems.autocasnet.settings import View, settings_of
-from otovox.systems.interface import Course
+from otovox.systems.interface import TrainingInput
 
 if TYPE_CHECKING:
-    from otovox.learning.training import Run, Task
+    from otovox.learning.training import Task, TrainingOptions
 
 
 class StageTask:
@@ -75,8 +75,8 @@ def tasks(config: TrainConfig) -> "list[Task]":
     return [StageTask(config, stage) for stage in AutoCasNet(settings_of(config)).stages]
 
 
-def train(config: TrainConfig, output: Path, course: Course) -> Bundle:
-    """See `interface.Course`; stages before the last are trained in `output`/stage-1 and so on.
+def train(config: TrainConfig, output: Path, course: TrainingInput) -> Bundle:
+    """See `interface.Train`; stages before the last are trained in `output`/stage-1 and so on.
 
     Grey values are normalised by mean and SD of the training cases (H2), not by `statistics`, which
     clip; what is used stands in the bundle's facts under "intensity".
@@ -120,7 +120,7 @@ def _fit(
     parts: tuple[Stacks, Stacks],
     *,
     config: TrainConfig,
-    run: "Run",
+    run: "TrainingOptions",
 ) -> dict[str, Any]:
     from otovox.learning.training import fit
 
@@ -139,7 +139,7 @@ def _after(
     config: TrainConfig,
     statistics: Statistics,
     view: View,
-    run: "Run",
+    run: "TrainingOptions",
 ) -> Stacked:
     """A case with the mask of one stage more, which is kept in a folder."""
     stage = on_device(stage, run.hardware.device)
@@ -151,7 +151,7 @@ def _after(
 
 
 def _out_of_fold(
-    parts: tuple[Stacks, Stacks], place: Path, *, config: TrainConfig, run: "Run"
+    parts: tuple[Stacks, Stacks], place: Path, *, config: TrainConfig, run: "TrainingOptions"
 ) -> list[Stacked]:
     """The training cases, each with the mask of a model that has seen no case of its patient."""
     stacks, validation = parts

@@ -17,7 +17,7 @@ from otovox.imaging.windows import Shape, windows
 from otovox.learning.bundle import Bundle
 from otovox.learning.training_data import VolumeChunks, Volumes
 from otovox.systems.dual_head.training import DualHeadTask, chunks_shape, example_chunks
-from otovox.systems.interface import Course
+from otovox.systems.interface import TrainingInput
 from otovox.systems.jsdnet.network import JSDNet
 from otovox.systems.jsdnet.settings import settings_of
 
@@ -105,8 +105,8 @@ def tasks(config: TrainConfig) -> "list[Task]":
     return [DisplacementTask(config, network.displacement), DualHeadTask(config, network)]
 
 
-def train(config: TrainConfig, output: Path, course: Course) -> Bundle:
-    """See `interface.Course`; the first network is trained in `output`/displacement.
+def train(config: TrainConfig, output: Path, course: TrainingInput) -> Bundle:
+    """See `interface.Train`; the first network is trained in `output`/displacement.
 
     Each of the two is trained for all the iterations of the settings.
     """

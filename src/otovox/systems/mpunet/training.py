@@ -21,7 +21,7 @@ from otovox.config.training import TrainConfig
 from otovox.dataset.prepared import Prepared
 from otovox.learning.bundle import Bundle
 from otovox.learning.engine import on_device
-from otovox.systems.interface import Course
+from otovox.systems.interface import TrainingInput
 from otovox.systems.mpunet.data import TrainingPlanes, ValidationPlanes
 from otovox.systems.mpunet.fusion import contested, train_fusion
 from otovox.systems.mpunet.inference import PLANES, view_probabilities
@@ -82,8 +82,8 @@ def tasks(config: TrainConfig) -> "list[Task]":
     return [MPUNetTask(config, MPUNet.of(settings_of(config)))]
 
 
-def train(config: TrainConfig, output: Path, course: Course) -> Bundle:
-    """See `interface.Course`; every volume is scaled by itself, so it needs no statistics (L5)."""
+def train(config: TrainConfig, output: Path, course: TrainingInput) -> Bundle:
+    """See `interface.Train`; every volume is scaled by itself, so it needs no statistics (L5)."""
     from otovox.learning.training import begin, finish, fit
 
     system = settings_of(config)
