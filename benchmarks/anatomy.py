@@ -17,9 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from otovox.core.anatomy import Side
-from otovox.core.geometry import FloatArray, Pose, unit
+from otovox.core.geometry import MIDDLE_MM, FloatArray, Pose, unit
 from otovox.core.volume import Grid
-from otovox.phantom.cache import MIDDLE_MM
 from otovox.phantom.canvas import Canvas, occupancy
 from otovox.phantom.labyrinth import (
     SPIRAL_CORRELATION,

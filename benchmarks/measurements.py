@@ -18,12 +18,11 @@ import numpy as np
 
 from otovox.analysis.scan import analyze
 from otovox.core.anatomy import LANDMARK_NAMES, Side
-from otovox.core.geometry import FloatArray, Pose, fit_pose
+from otovox.core.geometry import MIDDLE_MM, FloatArray, Pose, fit_pose
 from otovox.core.landmarks import Landmarks
 from otovox.core.volume import Grid, Scan
 from otovox.measure.cochlea import Cochlea, measure_cochlea
 from otovox.phantom.bone import paint_temporal_bone
-from otovox.phantom.cache import MIDDLE_MM
 from otovox.phantom.canvas import Canvas
 from otovox.phantom.head import draw_pose
 from otovox.phantom.labyrinth import Labyrinth, draw_labyrinth, paint

@@ -24,7 +24,7 @@ import numpy as np
 
 from otovox.analysis.scan import analyze
 from otovox.core.anatomy import LANDMARK_NAMES, Side
-from otovox.core.geometry import FloatArray, Pose, fit_pose
+from otovox.core.geometry import MIDDLE_MM, FloatArray, Pose, fit_pose
 from otovox.core.landmarks import Landmarks
 from otovox.core.volume import Grid, Scan
 from otovox.measure.canals import PAIRS, Canals, excitation_normal, measure_canals
@@ -32,7 +32,6 @@ from otovox.measure.completeness import Completeness, State, score_completeness
 from otovox.measure.parts import Part, split
 from otovox.measure.tori import CANALS, USUAL, fit_torus
 from otovox.phantom.bone import paint_temporal_bone
-from otovox.phantom.cache import MIDDLE_MM
 from otovox.phantom.canal_truth import canal_tube, true_parts
 from otovox.phantom.canvas import Canvas, occupancy
 from otovox.phantom.disease import malformed, ossified

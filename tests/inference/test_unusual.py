@@ -62,8 +62,8 @@ def test_an_ear_above_the_threshold_is_unusual() -> None:
     assert not is_unusual(replace(EAR, uncertainty=0.015), FLAG)
     assert not is_unusual(replace(EAR, uncertainty=float("nan")), FLAG)
     assert sentence(EAR, FLAG) == (
-        "the left ear is unlike healthy ones (mean voxel SD in and near the labyrinth: 0.02, "
-        "95% of healthy phantoms stay below 0.015): please review"
+        "the left ear is unusual (mean voxel SD in and near the labyrinth: 0.02; "
+        "95% of healthy phantoms are below 0.015): please review"
     )
 
 
@@ -79,7 +79,7 @@ def test_a_threshold_belongs_to_weights_and_augmentation(tmp_path: Path) -> None
 
 def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / FILE).write_text('[{"threshold": "high"}]')
-    with pytest.raises(ModelError, match="cannot be read as thresholds"):
+    with pytest.raises(ModelError, match="is not a list of thresholds"):
         load_flag(tmp_path, sha256="ab", tta="fast")
 
 

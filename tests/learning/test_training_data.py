@@ -9,6 +9,7 @@ from examples import CASE_GRID, a_case
 from otovox.config.training import AugmentationConfig, load_preset
 from otovox.core.anatomy import CANONICAL_MM, LANDMARK_NAMES, Side
 from otovox.core.case import Case
+from otovox.core.geometry import MIDDLE_MM
 from otovox.core.volume import Grid
 from otovox.dataset.layout import Entry, add_case, read_index, start_dataset
 from otovox.dataset.prepared import Prepared, prepare, working_grid
@@ -23,7 +24,6 @@ from otovox.learning.training_data import (
     Volumes,
     canonical_ears,
 )
-from otovox.phantom.cache import MIDDLE_MM
 from otovox.phantom.cases import make_case
 
 

@@ -8,11 +8,11 @@ from scipy import ndimage
 from skimage import measure
 
 from otovox.core.anatomy import CANONICAL_MM, LANDMARK_NAMES, POSE_NAMES, Side
-from otovox.core.geometry import Pose, mean_pose
+from otovox.core.geometry import MIDDLE_MM, Pose, mean_pose
 from otovox.core.volume import Grid
 from otovox.errors import ConfigError
 from otovox.phantom.bone import paint_temporal_bone
-from otovox.phantom.cache import MIDDLE_MM, load_anatomy
+from otovox.phantom.cache import load_anatomy
 from otovox.phantom.canvas import Canvas, occupancy
 from otovox.phantom.cases import make_case
 from otovox.phantom.disease import DIAGNOSES

@@ -207,7 +207,7 @@ def examine(job: Job, options: Options) -> Outcome:
 def _examined(job: Job, source: Source, key: str, options: Options) -> Outcome:
     scan = read_source(source, series=options.series, stated=options.stated)
     found = _analyzer(options).predict(scan)
-    prediction = replace(found, provenance=found.provenance | {"key": key})
+    prediction = replace(found, provenance=replace(found.provenance, key=key))
     return _success(job, write_results(prediction, job.folder))
 
 

@@ -1,7 +1,8 @@
 """What we know of a scan (Case) and what we claim of it (Prediction)."""
 
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,8 @@ from otovox.core.landmarks import Landmarks
 from otovox.core.volume import LabelMap, Probability, Scan
 
 DISCLAIMER = "Research use only. Not a medical device."
+#: What a model predicts.
+Heads = Literal["both", "segmentation", "landmarks"]
 
 
 @dataclass(frozen=True)
@@ -112,6 +115,60 @@ class EarPrediction:
 
 
 @dataclass(frozen=True)
+class PredictionSettings:
+    """Settings that a prediction depends on; None where one does not apply.
+
+    Attributes:
+        single_ear: the scan was taken to show exactly one ear, whatever its place.
+        heads: what the model predicts, if not everything.
+        tta: name of the test-time augmentation.
+        smooth: the mask was smoothed by a Gaussian and Otsu's threshold.
+        volume_mean_sd: mean voxel SD over the whole volume (S24).
+        sides: where the sides come from, if not from the model itself.
+    """
+
+    single_ear: bool | None = None
+    heads: Heads | None = None
+    tta: str | None = None
+    smooth: bool | None = None
+    volume_mean_sd: float | None = None
+    sides: str | None = None
+
+    def to_json(self) -> dict[str, bool | str | float]:
+        """The settings that apply, by name.
+
+        >>> PredictionSettings(tta="fast", single_ear=True).to_json()
+        {'single_ear': True, 'tta': 'fast'}
+        """
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """The reverse of `to_json`; names that this version does not have are left out.
+
+        >>> PredictionSettings.from_json({"tta": "none", "of_another_version": 1}).tta
+        'none'
+        """
+        names = {field.name for field in fields(cls)}
+        return cls(**{name: value for name, value in values.items() if name in names})
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What produced a prediction.
+
+    Attributes:
+        models: SHA-256 of each model's weights, by the model's name.
+        settings: that the prediction depends on.
+        key: hash of everything that the prediction depends on; None if it was not computed.
+    """
+
+    models: Mapping[str, str] = field(default_factory=dict)
+    settings: PredictionSettings = PredictionSettings()
+    key: str | None = None
+
+
+@dataclass(frozen=True)
 class Prediction:
     """What is claimed of one scan.
 
@@ -121,7 +178,7 @@ class Prediction:
         labels: 0 background, 1 right, 2 left, on the scan's own grid.
         uncertainty: (i, j, k) float32, voxel SD of the probability over the test-time samples.
         warnings: sentences about the scan as a whole.
-        provenance: software, models and settings that produced it.
+        provenance: models and settings that produced it.
     """
 
     scan: Scan
@@ -129,4 +186,4 @@ class Prediction:
     labels: LabelMap
     uncertainty: NDArray[np.float32]
     warnings: tuple[str, ...] = ()
-    provenance: dict[str, Any] = field(default_factory=dict)
+    provenance: Provenance = Provenance()

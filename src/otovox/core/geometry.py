@@ -13,6 +13,9 @@ FloatArray = NDArray[np.float64]
 
 #: Mirrors left and right in LPS.
 MIRROR = np.diag([-1.0, 1.0, 1.0])
+#: Middle of the labyrinth in the canonical frame, where crops are centred. Source: box limits of
+#: 72 labyrinths.
+MIDDLE_MM = np.array([-0.1, 0.5, 1.1])
 
 
 def apply_affine(affine: ArrayLike, points: ArrayLike) -> FloatArray:
@@ -41,6 +44,15 @@ def unit(vector: ArrayLike) -> FloatArray:
     """The vector divided by its length."""
     array = np.asarray(vector, dtype=float)
     return array / np.linalg.norm(array)
+
+
+def distance_mm(first_mm: ArrayLike, second_mm: ArrayLike) -> float:
+    """Distance between two points.
+
+    >>> distance_mm([0, 0, 0], [3, 4, 0])
+    5.0
+    """
+    return float(np.linalg.norm(np.asarray(first_mm) - np.asarray(second_mm)))
 
 
 def rotation_angle_deg(rotation: ArrayLike) -> float:

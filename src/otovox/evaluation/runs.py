@@ -10,7 +10,7 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from otovox.core.anatomy import LANDMARK_NAMES
-from otovox.core.case import Case, EarPrediction, Prediction
+from otovox.core.case import Case, EarPrediction, Prediction, PredictionSettings, Provenance
 from otovox.core.geometry import Pose
 from otovox.core.landmarks import Landmarks
 from otovox.core.volume import Scan
@@ -20,7 +20,7 @@ from otovox.evaluation.scores import EarScore, extra_ears, score_case
 from otovox.formats.images import load_label_map
 from otovox.imaging.metrics import in_voxels
 from otovox.results.folder import read_result
-from otovox.results.schema import FILES, RESULT, EarResult
+from otovox.results.schema import FILES, RESULT, EarResult, ResultFile
 
 #: What a row says of its case, before the measures.
 FACTS = ("set", "fold", "case", "patient", "side", "scanner", "diagnosis", "split")
@@ -75,10 +75,7 @@ def load_prediction(folder: Path, scan: Scan) -> Prediction:
         labels=labels,
         uncertainty=_uncertainty(folder / FILES["uncertainty"], scan),
         warnings=tuple(result.warnings),
-        provenance={
-            "models": dict(result.provenance.models),
-            "settings": dict(result.provenance.settings),
-        },
+        provenance=_provenance(result),
     )
 
 
@@ -165,8 +162,7 @@ def score_entry(prediction: Prediction, case: Case, entry: Entry, *, fold: str) 
         fold: name of the fold that predicted it.
     """
     table = scores_table(score_case(prediction, case))
-    heads = prediction.provenance.get("settings", {}).get("heads", "both")
-    lacking = LACKING.get(str(heads), ())
+    lacking = LACKING.get(prediction.provenance.settings.heads or "both", ())
     table[[name for name in lacking if name in table]] = np.nan
     facts = asdict(entry) | {"set": set_name(entry), "fold": fold}
     for place, name in enumerate(FACTS):
@@ -199,6 +195,15 @@ def set_name(entry: Entry) -> str:
     if entry.diagnosis not in ("", "healthy"):
         parts.append(entry.diagnosis)
     return ", ".join(parts)
+
+
+def _provenance(result: ResultFile) -> Provenance:
+    models = {
+        name: str(facts["sha256"])
+        for name, facts in result.provenance.models.items()
+        if isinstance(facts, dict) and "sha256" in facts
+    }
+    return Provenance(models, PredictionSettings.from_json(result.provenance.settings))
 
 
 def _uncertainty(path: Path, scan: Scan) -> NDArray[np.float32]:

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from otovox.core.anatomy import LANDMARK_NAMES, Side
+from otovox.core.anatomy import LANDMARK_NAMES, SAME_EAR_MM, Side
 from otovox.core.case import Case, EarPrediction, Prediction
-from otovox.core.geometry import FloatArray
+from otovox.core.geometry import distance_mm
 from otovox.core.landmarks import Landmarks
 from otovox.evaluation.statistics import Spread, spread
 from otovox.formats.writing import replacing
@@ -25,9 +25,6 @@ from otovox.imaging.metrics import (
     volumetric_similarity,
 )
 
-#: A found ear belongs to a true one if their centres are nearer than this, mm: chosen, a little
-#: less than the length of a labyrinth, far less than the distance between two.
-MATCH_MM = 15.0
 #: Surfaces nearer than this agree, mm: chosen, two of the paper's voxels.
 SURFACE_TOLERANCE_MM = 0.2
 
@@ -188,20 +185,23 @@ def _matches(prediction: Prediction, case: Case) -> dict[Side, EarPrediction]:
     masks = _true_masks(case)
     if not masks or not prediction.ears:
         return {}
-    # A model that was told that there is one ear is scored on it, however far off it is (S20).
-    told = prediction.provenance.get("settings", {}).get("single_ear")
-    if told and len(masks) == len(prediction.ears) == 1:
+    # A model that assumes a single ear is scored on it, however far off it is (S20).
+    if prediction.provenance.settings.single_ear and len(masks) == len(prediction.ears) == 1:
         return dict(zip(masks, prediction.ears, strict=True))
+    ears = prediction.ears
     truth = {
         side: case.labels.grid.to_mm(np.argwhere(mask).mean(axis=0)) for side, mask in masks.items()
     }
     gaps = np.array(
-        [[_distance(center, ear.center_mm) for ear in prediction.ears] for center in truth.values()]
+        [
+            [distance_mm(center, ear.center_mm) for ear in prediction.ears]
+            for center in truth.values()
+        ]
     )
     sides = list(truth)
     # Pairs that are too far apart cost the same however far, so they displace no good one.
-    pairs = zip(*linear_sum_assignment(np.minimum(gaps, MATCH_MM)), strict=True)
-    return {sides[i]: prediction.ears[j] for i, j in pairs if gaps[i, j] < MATCH_MM}
+    pairs = zip(*linear_sum_assignment(np.minimum(gaps, SAME_EAR_MM)), strict=True)
+    return {sides[i]: ears[j] for i, j in pairs if gaps[i, j] < SAME_EAR_MM}
 
 
 def _score(prediction: Prediction, case: Case, side: Side, ear: EarPrediction | None) -> EarScore:
@@ -256,10 +256,6 @@ def _found_mask(prediction: Prediction, ear: EarPrediction) -> Mask:
             far = ijk[own > np.linalg.norm(points - other.center_mm, axis=1)]
             mask[tuple(far.T)] = False
     return mask
-
-
-def _distance(first: FloatArray, second: FloatArray) -> float:
-    return float(np.linalg.norm(first - second))
 
 
 def _write_csv(path: Path, header: list[str], rows: Sequence[Sequence[object]]) -> None:

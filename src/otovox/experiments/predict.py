@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from otovox.core.anatomy import Side
-from otovox.core.case import Prediction
+from otovox.core.case import Heads, Prediction, PredictionSettings, Provenance
 from otovox.core.geometry import mean_pose
 from otovox.dataset.contrast_matching import bring_into_range, own_scaling
 from otovox.dataset.layout import Entry, read_index
@@ -92,17 +92,17 @@ def predict_cases(
             found = postprocessed(look(scan, Path(folder), sweep=how), how)
             prediction = replace(
                 one_ear(found, scan, pose),
-                provenance={
-                    "models": {bundle.config.name: {"sha256": bundle.sha256}},
-                    "settings": {
-                        "single_ear": True,
-                        "heads": _heads(found),
-                        "tta": sweep.tta,
-                        "smooth": sweep.smooth,
+                provenance=Provenance(
+                    {bundle.config.name: bundle.sha256},
+                    PredictionSettings(
+                        single_ear=True,
+                        heads=_heads(found),
+                        tta=sweep.tta,
+                        smooth=sweep.smooth,
                         # S24: over the whole volume; an ear's is that of its labyrinth.
-                        "volume_mean_sd": found.mean_uncertainty,
-                    },
-                },
+                        volume_mean_sd=found.mean_uncertainty,
+                    ),
+                ),
             )
             write_case_results(prediction, output / entry.case)
         logger.info("%s: predicted", entry.case)
@@ -171,8 +171,8 @@ def scalings_of(
     return {entry: brought.scalings[entry.case] for entry in entries}
 
 
-def _heads(found: VolumePrediction) -> str:
-    """What a model tells, in the words of `config.NetworkConfig.heads`."""
+def _heads(found: VolumePrediction) -> Heads:
+    """What a model predicts."""
     if found.probability is None:
         return "landmarks"
     return "segmentation" if found.landmarks is None else "both"

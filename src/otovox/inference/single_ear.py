@@ -12,14 +12,15 @@ from typing import cast
 import numpy as np
 
 from otovox.core.anatomy import LANDMARK_NAMES
-from otovox.core.case import EarPrediction, Prediction
-from otovox.core.geometry import Pose
+from otovox.core.case import EarPrediction, Prediction, PredictionSettings, Provenance
+from otovox.core.geometry import MIDDLE_MM, Pose
 from otovox.core.landmarks import Landmarks
 from otovox.core.volume import Grid, LabelMap, Probability, Scan
 from otovox.imaging.resample import resample
 from otovox.imaging.windows import Window
 from otovox.inference.confidence import low_confidence, scan_warnings
-from otovox.inference.ears import MIDDLE_MM, POSE_LANDMARKS, Analyzer, open_analyzer
+from otovox.inference.ears import Analyzer, open_analyzer
+from otovox.inference.poses import POSE_LANDMARKS
 from otovox.learning.bundle import Bundle, load_bundle
 from otovox.systems.interface import Predict
 from otovox.systems.registry import system_of
@@ -65,10 +66,9 @@ class SingleEarAnalyzer:
             window = _whole(scan.grid) if len(guided.ears) == 1 else _around(scan.grid, ear)
             parts.append((window, self._predict(_cropped(scan, window), ear.pose)))
         found = joined(scan, parts)
-        own = {self.bundle.config.name: {"sha256": self.bundle.sha256}}
-        settings = {"tta": self.sweep.tta, "sides": "told by the embedded models"}
-        models = {"models": own | guided.provenance["models"], "settings": settings}
-        return replace(found, provenance=models)
+        models = {self.bundle.config.name: self.bundle.sha256, **guided.provenance.models}
+        settings = PredictionSettings(tta=self.sweep.tta, sides="from the embedded models")
+        return replace(found, provenance=Provenance(models, settings))
 
     def _predict(self, scan: Scan, pose: Pose) -> Prediction:
         with tempfile.TemporaryDirectory(prefix="otovox-") as folder:

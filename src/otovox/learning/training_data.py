@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 from otovox.config.training import DataConfig, TrainConfig
 from otovox.core.anatomy import LANDMARK_NAMES, POSE_NAMES
 from otovox.core.case import Case
-from otovox.core.geometry import fit_pose
+from otovox.core.geometry import MIDDLE_MM, fit_pose
 from otovox.core.volume import Grid
 from otovox.dataset.layout import Entry, load_case
 from otovox.dataset.prepared import Prepared
@@ -21,7 +21,7 @@ from otovox.imaging.intensity import Statistics, normalise, standardise
 from otovox.imaging.resample import resample
 from otovox.imaging.windows import holding, windows
 from otovox.learning.augment import apply, draw
-from otovox.phantom.cache import MIDDLE_MM, Anatomy
+from otovox.phantom.cache import Anatomy
 from otovox.phantom.samples import PhantomSample, ear_sample, head_sample, lone_ear_sample, view_of
 
 #: First anatomy of the validation samples: far from any that training draws.

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from otovox.core.anatomy import LANDMARK_NAMES, POSE_NAMES, Side
-from otovox.core.geometry import FloatArray, Pose
+from otovox.core.geometry import MIDDLE_MM, FloatArray, Pose
 from otovox.core.volume import Grid
 from otovox.phantom.bone import paint_temporal_bone
 from otovox.phantom.canvas import Canvas
@@ -19,8 +19,6 @@ from otovox.phantom.tissues import draw_tissues
 #: at any angle but for its corners, at a voxel finer than the working grid.
 SHAPE = (184, 184, 184)
 SPACING_MM = 0.16
-#: Middle of the labyrinth's box in the canonical frame. Source: box limits of 72 labyrinths.
-MIDDLE_MM = np.array([-0.1, 0.5, 1.1])
 #: Raised whenever the phantom changes, so that old files are not taken for new ones.
 VERSION = 4
 

@@ -7,13 +7,13 @@ import numpy as np
 
 from otovox.core.anatomy import Side
 from otovox.core.case import Case
-from otovox.core.geometry import FloatArray, Pose, rotation_from_vector
+from otovox.core.geometry import MIDDLE_MM, FloatArray, Pose, rotation_from_vector
 from otovox.core.landmarks import Landmarks
 from otovox.core.volume import Grid, LabelMap, Scan
 from otovox.errors import ConfigError
 from otovox.imaging.resample import resample
 from otovox.phantom.bone import paint_temporal_bone
-from otovox.phantom.cache import MIDDLE_MM, VERSION
+from otovox.phantom.cache import VERSION
 from otovox.phantom.canvas import Canvas, Field
 from otovox.phantom.disease import DIAGNOSES, malformed
 from otovox.phantom.head import draw_pose, render_head

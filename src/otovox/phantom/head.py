@@ -7,12 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from otovox.core.anatomy import Side
-from otovox.core.geometry import FloatArray, Pose, mean_pose, rotation_from_vector
+from otovox.core.geometry import MIDDLE_MM, FloatArray, Pose, mean_pose, rotation_from_vector
 from otovox.core.landmarks import Landmarks
 from otovox.core.volume import Grid
 from otovox.imaging.resample import corners, resample
 from otovox.phantom.bone import paint_temporal_bone
-from otovox.phantom.cache import MIDDLE_MM, VERSION
+from otovox.phantom.cache import VERSION
 from otovox.phantom.canvas import Canvas, Field, occupancy
 from otovox.phantom.labyrinth import draw_labyrinth
 from otovox.phantom.tissues import Tissues, draw_tissues

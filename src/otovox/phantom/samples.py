@@ -6,11 +6,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from otovox.core.geometry import MIRROR, FloatArray, random_rotation, rotation_from_vector
+from otovox.core.geometry import (
+    MIDDLE_MM,
+    MIRROR,
+    FloatArray,
+    random_rotation,
+    rotation_from_vector,
+)
 from otovox.core.volume import Grid
 from otovox.imaging.intensity import normalise
 from otovox.imaging.resample import resample
-from otovox.phantom.cache import MIDDLE_MM, Anatomy, anatomy_grid, load_anatomy
+from otovox.phantom.cache import Anatomy, anatomy_grid, load_anatomy
 from otovox.phantom.head import load_head
 from otovox.phantom.scanner import Protocol, along, draw_protocol, sampling, scan
 

@@ -156,7 +156,7 @@ class SoftwareInfo(_Model):
     version: str
 
 
-class Provenance(_Model):
+class ProvenanceInfo(_Model):
     """What produced the result, and when; `key` changes with whatever the result depends on."""
 
     software: SoftwareInfo
@@ -177,7 +177,7 @@ class ResultFile(_Model):
     ears: list[EarResult]
     head: HeadInfo | None = None
     warnings: list[str]
-    provenance: Provenance
+    provenance: ProvenanceInfo
     files: dict[str, str]
 
 
@@ -212,12 +212,12 @@ def describe(
         ears=[_ear(ear, grid, known) for ear, known in zip(prediction.ears, measured, strict=True)],
         head=_head(measured),
         warnings=list(prediction.warnings),
-        provenance=Provenance(
+        provenance=ProvenanceInfo(
             software=SoftwareInfo(name="otovox", version=__version__),
             python=platform.python_version(),
-            models=_plain(prediction.provenance.get("models", {})),
-            settings=_plain(prediction.provenance.get("settings", {})),
-            key=prediction.provenance.get("key"),
+            models={name: {"sha256": sha} for name, sha in prediction.provenance.models.items()},
+            settings=_plain(prediction.provenance.settings.to_json()),
+            key=prediction.provenance.key,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
         ),
         files={name: file for name, file in FILES.items() if name not in left_out},
