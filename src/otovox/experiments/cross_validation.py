@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,23 +25,32 @@ from otovox.learning.training import Hardware
 from otovox.systems.interface import TrainingInput
 from otovox.systems.registry import system_of
 
-#: Folds, and patients that validate in each: 38 train and 5 validate. Source: Stebani et al. 2023.
-FOLDS, VALIDATION = 3, 5
 SPLITS = "splits.json"
 
 Fold = dict[str, list[str]]
 
 
-def draw_folds(
-    entries: Sequence[Entry], *, folds: int = FOLDS, validation: int = VALIDATION, seed: int = 0
-) -> list[Fold]:
-    """Draw patients that validate, others in every fold; all others train (S19).
+@dataclass(frozen=True)
+class FoldPlan:
+    """How folds are drawn. Source of the defaults: Stebani et al. 2023, 38 train and 5 validate.
+
+    Attributes:
+        folds: number of folds.
+        validation: validation patients per fold.
+        seed: the same seed draws the same folds.
+    """
+
+    folds: int = 3
+    validation: int = 5
+    seed: int = 0
+
+
+def draw_folds(entries: Sequence[Entry], plan: FoldPlan = FoldPlan()) -> list[Fold]:
+    """Draw validation patients, different ones in every fold; all others train (S19).
 
     Args:
         entries: of a data set; those of its split "test" are left out.
-        folds: how many.
-        validation: patients that validate in each fold.
-        seed: the same seed draws the same folds.
+        plan: how.
 
     Returns:
         Per fold the names of the cases under "train" and "validation".
@@ -54,22 +63,23 @@ def draw_folds(
     """
     entries = [entry for entry in entries if entry.split != "test"]
     patients = sorted({entry.patient for entry in entries})
-    if folds * validation > len(patients) or validation >= len(patients):
+    size = plan.validation
+    if plan.folds * size > len(patients) or size >= len(patients):
         raise InputError(
-            f"{len(patients)} patients are too few for {folds} folds with {validation} others in "
-            "validation each"
+            f"{len(patients)} patients are too few for {plan.folds} folds with {size} different "
+            "validation patients each"
         )
-    drawn = np.random.default_rng(seed).permutation(patients).tolist()
-    found: list[Fold] = []
-    for fold in range(folds):
-        held = set(drawn[fold * validation : (fold + 1) * validation])
-        found.append(
+    drawn = np.random.default_rng(plan.seed).permutation(patients).tolist()
+    folds: list[Fold] = []
+    for fold in range(plan.folds):
+        held = set(drawn[fold * size : (fold + 1) * size])
+        folds.append(
             {
                 "train": sorted(e.case for e in entries if e.patient not in held),
                 "validation": sorted(e.case for e in entries if e.patient in held),
             }
         )
-    return found
+    return folds
 
 
 def keep_folds(folder: Path, output: Path, folds: list[Fold]) -> None:

@@ -15,7 +15,7 @@ from otovox.config.training import TrainConfig
 from otovox.dataset.layout import read_index
 from otovox.dataset.prepared import prepare
 from otovox.errors import ConfigError, InputError
-from otovox.experiments.cross_validation import Fold, draw_folds, keep_folds
+from otovox.experiments.cross_validation import Fold, FoldPlan, draw_folds, keep_folds
 from otovox.experiments.predict import PredictionPlan
 from otovox.experiments.studies.fold import RUNS, FoldJob, FoldOutcome, do
 from otovox.experiments.studies.plans import Study, StudyRun
@@ -43,7 +43,7 @@ def plan_jobs(
     dataset: Path,
     output: Path,
     *,
-    folds: tuple[int, int, int],
+    folds: FoldPlan,
     how: PredictionPlan,
 ) -> list[FoldJob]:
     """Draw the folds, the same for every run, and write down what is run.
@@ -53,7 +53,7 @@ def plan_jobs(
         settings: of runs, from `plans.settled`.
         dataset: folder of the data set.
         output: folder of the study; `study.json` tells what was run in it.
-        folds: how many, patients that validate in each, seed of the draw.
+        folds: how they are drawn.
         how: test sets, and how they are predicted.
 
     Raises:
@@ -64,10 +64,10 @@ def plan_jobs(
         raise ConfigError(f"there is no device {how.device!r}; choose of {', '.join(DEVICES)}")
     dataset, output = dataset.resolve(), output.resolve()
     how = replace(how, tests=tuple(test.resolve() for test in how.tests))
-    drawn = draw_folds(read_index(dataset), folds=folds[0], validation=folds[1], seed=folds[2])
+    drawn = draw_folds(read_index(dataset), folds)
     keep_study(study, output)
     jobs: list[FoldJob] = []
-    for fold in range(folds[0]):
+    for fold in range(folds.folds):
         jobs += [FoldJob(run, fold, config, dataset, output, how) for run, config in settings]
     for run, config in settings:
         if not isinstance(config, str):
