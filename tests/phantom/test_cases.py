@@ -17,17 +17,11 @@ from otovox.phantom.canvas import Canvas, occupancy
 from otovox.phantom.cases import make_case
 from otovox.phantom.disease import DIAGNOSES
 from otovox.phantom.head import render_head
-from otovox.phantom.labyrinth import (
-    SPIRAL_MEAN,
-    Tube,
-    distance_at,
-    draw_labyrinth,
-    draw_spiral,
-    paint,
-    spiral,
-)
+from otovox.phantom.labyrinth import distance_at, draw_labyrinth, paint
 from otovox.phantom.scanner import SCANNERS, Protocol, draw_protocol, sampling, scan
+from otovox.phantom.spiral import SPIRAL_MEAN, draw_spiral, spiral
 from otovox.phantom.tissues import draw_tissues
+from otovox.phantom.tubes import Tube
 
 HOME = Pose(Side.RIGHT, np.eye(3), np.zeros(3))
 

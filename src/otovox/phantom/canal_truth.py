@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from otovox.core.ear_statistics import ear_statistics
 from otovox.core.geometry import FloatArray, unit
 from otovox.phantom.canvas import FAR_MM, Canvas, Field
-from otovox.phantom.labyrinth import Labyrinth, Tube, paint
+from otovox.phantom.labyrinth import Labyrinth, paint
+from otovox.phantom.tubes import Tube
 
 #: Parts in the order of their values from 1 on, as in `measure.parts.Part`.
 PARTS = ("cochlea", "vestibule", "anterior", "posterior", "lateral", "crus")
