@@ -12,7 +12,7 @@ threshold, too, beside the model's weights.
 import argparse
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +64,7 @@ def examine(analyzer: Analyzer, drawn: Drawn) -> tuple[list[dict[str, Any]], lis
     prediction = analyzer.predict(case.scan)
     rows, curves = [], []
     for score in score_case(prediction, case):
-        row: dict[str, Any] = {**drawn.__dict__, "case": score.case, "side": score.side.value}
+        row: dict[str, Any] = {**asdict(drawn), "case": score.case, "side": score.side.value}
         row |= {"found": score.found, "dice": score.dice, "confidence": score.confidence}
         row |= dict.fromkeys(TITLES, float("nan"))
         if score.found:  # a phantom ear is alone in its scan

@@ -12,6 +12,7 @@ import argparse
 import csv
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -114,8 +115,7 @@ def predicted(seed: int, scanner: str) -> Iterator[tuple[str, Cochlea, CochleaTr
 
 def in_lps(truth: CochleaTruth, pose: Pose) -> CochleaTruth:
     """The truth with its axis and points in LPS."""
-    moved = {"axis": pose.matrix @ truth.axis, "point_mm": pose.to_lps(truth.point_mm)}
-    return CochleaTruth(**{**truth.__dict__, **moved})
+    return replace(truth, axis=pose.matrix @ truth.axis, point_mm=pose.to_lps(truth.point_mm))
 
 
 def compare(cochlea: Cochlea, truth: CochleaTruth, seconds: float) -> FloatArray:

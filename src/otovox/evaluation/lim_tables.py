@@ -1,6 +1,6 @@
 """Tables 3 and 5 of Lim et al. 2024: DSC by subgroup and by Likert score, beside the published."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -133,7 +133,7 @@ def subgroup_table(table: pd.DataFrame) -> pd.DataFrame:
         found = _subgroup(table["dice"].to_numpy(dtype=float)[inside])
         published = {where: sets[name] for where, sets in SUBGROUPS_PUBLISHED.items()}
         for where, figures in {OURS: found, **published}.items():
-            rows.append({"subgroup": name, "from": where, **figures.__dict__})
+            rows.append({"subgroup": name, "from": where, **asdict(figures)})
     return pd.DataFrame(rows)
 
 

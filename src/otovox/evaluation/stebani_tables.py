@@ -1,6 +1,7 @@
 """Tables 3 and 4 of Stebani et al. 2023: our figures beside the published ones."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -84,7 +85,7 @@ def statistics_table(table: pd.DataFrame) -> pd.DataFrame:
         for measure in measures:
             found = _spread(part, measure)
             if found.n:
-                rows.append({"set": name, "measure": measure} | found.__dict__)
+                rows.append({"set": name, "measure": measure} | asdict(found))
     return pd.DataFrame(rows, columns=["set", "measure", *Spread.__dataclass_fields__])
 
 

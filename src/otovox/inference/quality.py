@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, model_
 from otovox.core.case import EarPrediction, Estimate, Quality
 from otovox.errors import ModelError
 from otovox.formats.writing import replacing
+from otovox.imaging.metrics import expected_dice
 from otovox.inference.unusual import folder_of
 
 #: The estimators' file in a model's folder.
@@ -142,14 +143,12 @@ def features(ear: EarPrediction, spacing_mm: NDArray[np.floating]) -> NDArray[np
     assert ear.probability is not None
     assert ear.landmark_peaks is not None
     probability = ear.probability.values
-    mask = probability > 0.5
-    overlap = 2 * float(probability[mask].sum()) / max(float(probability.sum() + mask.sum()), 1.0)
     spreads = np.where(np.isfinite(ear.landmark_sd_mm), ear.landmark_sd_mm, 1.0)
     faint = 1 - float(np.clip(np.nan_to_num(ear.landmark_peaks), 0, 1).mean())
     agreement = ear.agreement if np.isfinite(ear.agreement) else 1.0
     return np.array(
         [
-            np.log(1 - overlap + 0.01),
+            np.log(1 - expected_dice(probability) + 0.01),
             np.log(ear.uncertainty + 1e-3),
             np.log(1 - agreement + 0.01),
             np.log(float(spreads.mean()) + 0.02),

@@ -40,6 +40,23 @@ def soft_dice_loss(
     return (1.0 - (2.0 * both + smoothing) / (sizes + smoothing)).mean()
 
 
+def mask_overlap(found: Tensor, truth: Tensor) -> dict[str, float]:
+    """Dice ("dsc") and intersection over union ("iou") of two masks; 1 if both are empty.
+
+    Args:
+        found, truth: boolean, of the same shape; all cases of a batch are counted together.
+
+    >>> mask_overlap(torch.tensor([True, True, False]), torch.tensor([True, False, False]))
+    {'dsc': 0.6666666666666666, 'iou': 0.5}
+    """
+    both = float((found & truth).sum())
+    total = float(found.sum() + truth.sum())
+    return {
+        "dsc": 2 * both / total if total else 1.0,
+        "iou": both / (total - both) if total else 1.0,
+    }
+
+
 def segmentation_loss(logits: Tensor, truth: Tensor, *, config: LossConfig) -> Tensor:
     """The configured segmentation loss.
 

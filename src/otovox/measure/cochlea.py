@@ -1,6 +1,6 @@
 """One cochlea measured: axis, basal turn, turns, duct, formulas, electrode arrays."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -136,7 +136,7 @@ def measure_cochlea(
     )
     trace, why = trace_cochlea(values, grid, pose, frame)
     if trace is None:
-        return _with(known, problems=(why,))
+        return replace(known, problems=(why,))
     arrays = read_electrodes() if electrodes is None else electrodes
     return _measured(known, trace, window, pose, (grid, field or grid), arrays)
 
@@ -154,12 +154,12 @@ def _measured(
     theta, wall, height = trace.theta_deg, trace.wall_mm, trace.height_mm
     wall_mm = pose.to_lps(frame.to_canonical(theta, wall, height))
     centre_mm = pose.to_lps(frame.to_canonical(theta, trace.centre_mm, height))
-    known = _with(known, trace=trace, wall_mm=wall_mm, centre_mm=centre_mm)
+    known = replace(known, trace=trace, wall_mm=wall_mm, centre_mm=centre_mm)
     if not all(_holds(grid, wall_mm) for grid in fields):
-        return _with(known, problems=("the field of view cuts the cochlea",))
+        return replace(known, problems=("the field of view cuts the cochlea",))
     first = theta <= 360
     if trace.end_deg < 360 or trace.found[first].mean() < _SEEN_SHARE:
-        return _with(known, problems=("the lateral wall of the basal turn is not whole",))
+        return replace(known, problems=("the lateral wall of the basal turn is not whole",))
 
     def radius(angle_deg: float) -> float:
         return float(np.interp(angle_deg, theta, wall))
@@ -168,7 +168,7 @@ def _measured(
     b = radius(90) + radius(270)
     turns = trace.end_deg / 360
     if not _A_RANGE_MM[0] <= a <= _A_RANGE_MM[1] or turns < _LEAST_TURNS:
-        return _with(
+        return replace(
             known,
             problems=(
                 f"a basal turn {a:.1f} mm wide and {turns:.1f} turns: a malformed cochlea or a "
@@ -177,9 +177,9 @@ def _measured(
         )
     if not _B_TO_A_RANGE[0] <= b / a <= _B_TO_A_RANGE[1]:
         reason = f"a basal turn {a:.1f} by {b:.1f} mm: no cochlea's shape, cut or badly segmented"
-        return _with(known, problems=(reason,))
+        return replace(known, problems=(reason,))
     basal = (theta >= _BASAL_DEG[0]) & (theta <= _BASAL_DEG[1])
-    known = _with(
+    known = replace(
         known,
         a_mm=a,
         a_wall_mm=radius(0) + radius(180),
@@ -195,12 +195,12 @@ def _with_duct(known: Cochlea, trace: CochleaTrace, electrodes: tuple[Electrode,
     """What follows from the whole length of the duct, if its end was seen."""
     theta, height = trace.theta_deg, trace.height_mm
     if not trace.end_found:
-        return _with(known, problems=("the end of the duct was not found",))
+        return replace(known, problems=("the end of the duct was not found",))
     if trace.found[theta > 360].mean() < _SEEN_SHARE:
-        return _with(known, problems=("the lateral wall past the basal turn is not whole",))
+        return replace(known, problems=("the lateral wall past the basal turn is not whole",))
     wall = duct_along(theta, trace.wall_mm, height)
     path = duct_along(theta, np.maximum(trace.wall_mm - INSIDE_WALL_MM, 0), height)
-    return _with(
+    return replace(
         known,
         turns=trace.end_deg / 360,
         wall=wall,
@@ -208,10 +208,6 @@ def _with_duct(known: Cochlea, trace: CochleaTrace, electrodes: tuple[Electrode,
         electrode_path=path,
         insertions=predict_insertions(electrodes, path, wall),
     )
-
-
-def _with(known: Cochlea, **more: object) -> Cochlea:
-    return Cochlea(**{**known.__dict__, **more})
 
 
 def _holds(grid: Grid, points_mm: FloatArray) -> bool:

@@ -15,6 +15,7 @@ from otovox.config.training import TrainConfig
 from otovox.errors import InputError
 from otovox.imaging.components import main_piece
 from otovox.imaging.intensity import Scaling, Statistics
+from otovox.imaging.metrics import dice, iou
 from otovox.learning.bundle import Bundle
 from otovox.learning.engine import on_device
 from otovox.learning.losses import segmentation_loss
@@ -51,12 +52,8 @@ class StageTask:
         if settings_of(self.config).largest_component:
             found = main_piece(found)
         truth = labels[:, 0].cpu().numpy() > 0.5
-        both, total = float((found & truth).sum()), float(found.sum() + truth.sum())
-        return {
-            "val_loss": float(self._loss(logits, labels)),
-            "dsc": 2 * both / total if total else 1.0,
-            "iou": both / (total - both) if total else 1.0,
-        }
+        loss = float(self._loss(logits, labels))
+        return {"val_loss": loss, "dsc": dice(found, truth), "iou": iou(found, truth)}
 
     def choice(self, figures: Mapping[str, float]) -> float:
         """The lowest loss in training (H8)."""

@@ -21,6 +21,7 @@ from otovox.config.training import TrainConfig
 from otovox.dataset.prepared import Prepared
 from otovox.learning.bundle import Bundle
 from otovox.learning.engine import on_device
+from otovox.learning.losses import mask_overlap
 from otovox.systems.interface import TrainingInput
 from otovox.systems.mpunet.data import TrainingPlanes, ValidationPlanes
 from otovox.systems.mpunet.fusion import contested, train_fusion
@@ -60,12 +61,8 @@ class MPUNetTask:
         parts = [self.network(part).float() for part in image.split(PLANES)]
         logits = torch.cat(parts)
         found, truth = logits[:, 1] > logits[:, 0], labels > 0
-        both, either = float((found & truth).sum()), float((found | truth).sum())
-        return {
-            "val_loss": float(functional.cross_entropy(logits, labels)),
-            "dsc": 2 * both / (both + either) if either else 1.0,
-            "iou": both / either if either else 1.0,
-        }
+        loss = float(functional.cross_entropy(logits, labels))
+        return {"val_loss": loss} | mask_overlap(found, truth)
 
     def choice(self, figures: Mapping[str, float]) -> float:
         """Dice, as in the framework."""
