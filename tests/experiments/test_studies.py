@@ -18,9 +18,9 @@ from otovox.errors import ConfigError, InputError
 from otovox.evaluation.statistics import holm
 from otovox.experiments.studies.estimate import cost
 from otovox.experiments.studies.plans import (
-    laid_over,
     load_scale,
     load_study,
+    merged,
     run_settings,
     settled,
     study_names,
@@ -171,7 +171,7 @@ def test_at_another_scale_the_changes_are_in_proportion(tmp_path, base):
     cascade = run_settings(SYSTEMS, SYSTEMS.runs[6], scale=laid)
     assert (cascade.system.model_dump()["filters"], cascade.network.channels[0]) == ((4, 8), 32)
     scale.write_text("[gold]\nseed = 1\n")
-    with pytest.raises(ConfigError, match="gold: is no section"):
+    with pytest.raises(ConfigError, match="gold: is not a section"):
         load_scale(scale)
     refused = dict((run.number, one) for run, one in settled(ABLATIONS, ABLATIONS.runs, base=base))
     assert "does not differ from its base" in str(refused[40])
@@ -181,7 +181,7 @@ def test_at_another_scale_the_changes_are_in_proportion(tmp_path, base):
 
 def test_tables_are_merged_and_all_else_is_replaced():
     under = {"a": {"b": 1, "c": [1, 2]}, "d": 3}
-    assert laid_over(under, {"a": {"c": [4]}, "e": 5}) == {"a": {"b": 1, "c": [4]}, "d": 3, "e": 5}
+    assert merged(under, {"a": {"c": [4]}, "e": 5}) == {"a": {"b": 1, "c": [4]}, "d": 3, "e": 5}
 
 
 def test_studies_that_are_none_are_refused(tmp_path):
@@ -231,7 +231,7 @@ def test_a_study_runs_goes_on_and_is_reported(folder, base, tmp_path):
     )
     code, text = run(*command, "--workers", 1)
     assert code == 2, text
-    assert "begun with other settings" in text
+    assert "started with other settings" in text
     assert "2 of 4 folds done, 2 failed" in text
     assert "03-channels-short, fold 0: tiny, run 3" in text
     names = ("00-base", "01-norm-batch")
@@ -272,7 +272,7 @@ def test_a_study_runs_goes_on_and_is_reported(folder, base, tmp_path):
     assert (out / "scores" / names[1] / "other-fold-0.csv").stat().st_mtime_ns > kept
     code, text = run("run", "systems", *command[2:])
     assert code == 2
-    assert "tells of another study" in text
+    assert "belongs to a different study" in text
 
 
 def test_a_bug_of_ours_stops_no_other_run(folder, base, tmp_path, monkeypatch):
@@ -293,7 +293,7 @@ def test_a_bug_of_ours_stops_no_other_run(folder, base, tmp_path, monkeypatch):
 
 
 def test_a_folder_without_a_study_is_refused(folder, tmp_path):
-    with pytest.raises(InputError, match="no folder of a study"):
+    with pytest.raises(InputError, match="not the folder of a study"):
         write_report(tmp_path, folder)
 
 

@@ -61,7 +61,8 @@ def datasets():
 
 
 def test_a_resumed_run_equals_an_unbroken_one(tmp_path, datasets):
-    from otovox.learning.training import Hardware, TrainingOptions
+    from otovox.learning.hardware import Hardware
+    from otovox.learning.training import TrainingOptions
     from otovox.systems.dual_head.training import train_on
 
     config = short()
@@ -81,7 +82,8 @@ def test_a_resumed_run_equals_an_unbroken_one(tmp_path, datasets):
 
 
 def test_the_bundle_of_a_run_can_be_loaded(tmp_path, datasets):
-    from otovox.learning.training import Hardware, TrainingOptions
+    from otovox.learning.hardware import Hardware
+    from otovox.learning.training import TrainingOptions
     from otovox.systems.dual_head.training import train_on
 
     run = TrainingOptions(hardware=Hardware("cpu"), iterations=2)
@@ -93,7 +95,8 @@ def test_the_bundle_of_a_run_can_be_loaded(tmp_path, datasets):
 
 
 def test_training_starts_from_weights_and_says_so(tmp_path, datasets):
-    from otovox.learning.training import Hardware, TrainingOptions
+    from otovox.learning.hardware import Hardware
+    from otovox.learning.training import TrainingOptions
     from otovox.systems.dual_head.training import train_on
 
     run = TrainingOptions(hardware=Hardware("cpu"), iterations=2)
@@ -108,20 +111,20 @@ def test_training_starts_from_weights_and_says_so(tmp_path, datasets):
     other = still.model_copy(
         update={"network": still.network.model_copy(update={"activation": "relu"})}
     )
-    with pytest.raises(ConfigError, match="another network"):
+    with pytest.raises(ConfigError, match="network of the model to start from differs"):
         train_on(datasets, other, tmp_path / "c", origin={}, run=replace(run, start=first))
 
 
 @pytest.mark.parametrize(("devices", "one"), [("auto", "1"), ("1", "1"), ("2,", "2,")])
 def test_one_device_of_those_that_are_there(devices, one):
-    from otovox.learning.training import Hardware
+    from otovox.learning.hardware import Hardware
 
     assert Hardware("gpu", devices).alone().devices == one
 
 
 @pytest.mark.parametrize(("devices", "nodes"), [("2", 1), ("0,1", 1), ("-1", 1), ("1", 2)])
 def test_several_devices_are_refused_where_one_trains(devices, nodes):
-    from otovox.learning.training import Hardware
+    from otovox.learning.hardware import Hardware
 
     with pytest.raises(ConfigError, match="one device"):
         Hardware("gpu", devices, nodes).alone()
@@ -131,7 +134,7 @@ def test_several_devices_are_refused_where_one_trains(devices, nodes):
 def test_freed_memory_is_asked_for_once():
     pages = """
 import resource, numpy as np
-from otovox.learning.training import keep_freed_memory
+from otovox.learning.hardware import keep_freed_memory
 count = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 touched = []
 for _ in range(2):

@@ -138,7 +138,7 @@ def test_whole_volumes_come_as_they_are(folder, tmp_path):
 
 
 def test_nothing_to_train_on_is_refused():
-    with pytest.raises(InputError, match="no case"):
+    with pytest.raises(InputError, match="no cases"):
         VolumeChunks([], settings(), None)
 
 

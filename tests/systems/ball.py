@@ -10,7 +10,7 @@ from otovox.core.volume import Grid, Scan
 from otovox.dataset.layout import Entry
 from otovox.dataset.prepared import Prepared
 from otovox.imaging.intensity import intensity_statistics
-from otovox.learning.training import Hardware
+from otovox.learning.hardware import Hardware
 from otovox.systems.interface import TrainingInput
 from otovox.systems.registry import system_of
 from otovox.systems.whole_volume import VolumePrediction

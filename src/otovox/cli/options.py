@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from otovox.config.training import TrainConfig
     from otovox.experiments.cross_validation import FoldPlan
     from otovox.experiments.predict import PredictionPlan
-    from otovox.learning.training import Hardware
+    from otovox.learning.hardware import Hardware
 
 Tests = Annotated[
     list[Path],
@@ -135,7 +135,8 @@ class HardwareOptions:
             ConfigError: if what training needs is not installed.
         """
         try:
-            from otovox.learning.training import Hardware
+            import otovox.learning.training  # noqa: F401 - needs more than `Hardware` does
+            from otovox.learning.hardware import Hardware
         except ModuleNotFoundError as error:
             raise ConfigError(
                 f"training needs {error.name}, which is not installed: pip install 'otovox[train]'"

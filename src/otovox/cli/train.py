@@ -107,8 +107,8 @@ def _training(
     from otovox.learning.bundle import load_bundle
     from otovox.learning.training import TrainingOptions
 
-    begun = load_bundle(start) if start else None
-    return TrainingOptions(options.resume, hardware, iterations, begun)
+    bundle = load_bundle(start) if start else None
+    return TrainingOptions(options.resume, hardware, iterations, bundle)
 
 
 def _mixed(folder: Path, fold: int | None, plan: "FoldPlan") -> "RealEars":

@@ -2,7 +2,7 @@
 
 Sources: FMA identifiers from the Foundational Model of Anatomy; SNOMED CT codes from DICOM CID 7151
 and pydicom's dictionaries. Reported landmarks after Stebani et al. 2023 (S3). The pose landmarks
-are ours: they tell how the ear is turned and which side it is.
+are ours: they give the ear's orientation and side.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from enum import StrEnum
 
 
 class Side(StrEnum):
-    """Side of the patient's body, told by anatomy."""
+    """Side of the patient's body, determined by anatomy."""
 
     RIGHT = "right"
     LEFT = "left"

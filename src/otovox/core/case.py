@@ -1,4 +1,4 @@
-"""What we know of a scan (Case) and what we claim of it (Prediction)."""
+"""A scan with its ground truth (Case), and what is predicted for a scan (Prediction)."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -19,13 +19,13 @@ Heads = Literal["both", "segmentation", "landmarks"]
 
 @dataclass(frozen=True)
 class Case:
-    """A scan with its truth.
+    """A scan with its ground truth.
 
     Attributes:
         scan: the CT.
         labels: labyrinths by `Side.label`, on the scan's grid.
         landmarks: per side the reported and pose landmarks, LPS mm.
-        facts: how it came about (seed, scanner, diagnosis), for tables.
+        facts: its origin (seed, scanner, diagnosis), for tables.
     """
 
     scan: Scan
@@ -36,7 +36,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Sample:
-    """One ear as one test-time sample sees it.
+    """One ear in one test-time sample.
 
     Attributes:
         probability: of the labyrinth, on the working grid, 0 outside the scan's field.
@@ -58,7 +58,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Quality:
-    """What may be expected of one ear, estimated without truth; see `inference.quality`.
+    """Expected quality of one ear, estimated without ground truth; see `inference.quality`.
 
     Attributes:
         dice: DSC of its mask.
@@ -73,27 +73,28 @@ class Quality:
 
 @dataclass(frozen=True)
 class EarPrediction:
-    """One ear as found.
+    """One ear of a prediction.
 
     Attributes:
-        side: told by the handedness of the found anatomy.
-        pose: where the ear lies and how it is turned.
+        side: determined by the handedness of the anatomy.
+        pose: position and orientation of the ear.
         landmarks: reported landmarks, LPS mm; nan where absent or outside the field.
         landmark_sd_mm: (n,) spread of each landmark over the test-time samples, root mean square.
         volume_mm3: volume of the voxels labelled as labyrinth, on the input's grid.
         center_mm: (3,) LPS centroid of the labyrinth.
-        confidence: 0 to 1, the DSC that is expected of the mask; where no estimator is known for
-            the model, the plausibility of the ear, see `inference.confidence`.
+        confidence: 0 to 1, the expected DSC of the mask; if the model has no estimator, the
+            plausibility of the ear, see `inference.confidence`.
         uncertainty: mean voxel SD over the test-time samples within and near the labyrinth.
-        agreement: least Dice between a test-time sample and their mean; nan if not known.
-        unusual: it is unlike healthy ears, see `unusual`; None where no threshold is known.
-        touches_border: the labyrinth runs out of the scan's field.
+        agreement: lowest Dice between a test-time sample and the mean; nan if not known.
+        unusual: whether it is flagged as unlike healthy ears, see `inference.unusual`; None if the
+            model has no threshold.
+        touches_border: whether the labyrinth reaches the border of the scan's field.
         warnings: sentences for the user.
         probability: of the labyrinth, on the working grid in the ear's own frame, 0 outside the
-            scan's field; finer than a coarse scan. None where a prediction was made by hand.
-        samples: what the test-time samples saw, all on the grid of `probability`.
+            scan's field; finer than a coarse scan. None if a prediction was made by hand.
+        samples: the test-time samples, all on the grid of `probability`.
         landmark_peaks: (n,) heights of the landmarks' heatmaps over a full one's; None if unknown.
-        quality: what may be expected of mask and landmarks; None where no estimator is known.
+        quality: expected quality of mask and landmarks; None if the model has no estimator.
     """
 
     side: Side
@@ -170,7 +171,7 @@ class Provenance:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What is claimed of one scan.
+    """The prediction for one scan.
 
     Attributes:
         scan: the input.

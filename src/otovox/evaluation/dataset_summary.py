@@ -16,7 +16,7 @@ from otovox.formats.writing import replacing
 
 #: Widths of the bone looked at around the labyrinth, mm: chosen, within the otic capsule.
 NEAR_MM, FAR_MM = 0.3, 1.2
-#: Quantiles told of each region.
+#: Quantiles reported for each region.
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 

@@ -82,7 +82,7 @@ class LikertLevels:
     p: float
 
 
-#: Source: Lim et al. 2024, Table 5 and Results (L10); p is told as < 0.001.
+#: Source: Lim et al. 2024, Table 5 and Results (L10); p is given as < 0.001.
 LIKERT_PUBLISHED = {
     EXTERNAL: LikertLevels((29, 17, 5, 19), (0.90, 0.90, 0.83, 0.69), -0.70, 0.001),
     TRAINING: LikertLevels((125, 97, 39, 10), (0.81, 0.73, 0.70, 0.63), -0.47, 0.001),

@@ -178,7 +178,7 @@ def _panels(table: pd.DataFrame, sources: Sequence[Source]) -> list[Panel]:
         panels.append(
             Panel(
                 title=f"{name}: DSC {row['dice']:.2f} (mean {row['mean_dice']:.2f})",
-                # A wrong side is not a wrong voxel: the scores tell it apart.
+                # A wrong side is not a wrong voxel: the scores count it separately.
                 found=_near(prediction.labels.values > 0, truth, case.labels.values > 0),
                 truth=truth,
                 grid=case.labels.grid,

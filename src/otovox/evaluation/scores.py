@@ -1,4 +1,4 @@
-"""Predictions against truth: one row per true ear, and their summary."""
+"""Predictions against ground truth: one row per true ear, and their summary."""
 
 import csv
 from collections.abc import Mapping, Sequence
@@ -31,7 +31,7 @@ SURFACE_TOLERANCE_MM = 0.2
 
 @dataclass(frozen=True)
 class EarScore:
-    """How well one true ear was found.
+    """Scores of one true ear.
 
     Attributes:
         case: name of the scan.
@@ -122,7 +122,7 @@ def score_case(prediction: Prediction, case: Case) -> list[EarScore]:
         ValueError: if the grids differ.
     """
     if not prediction.labels.grid.same_as(case.labels.grid):
-        raise ValueError("prediction and truth lie on different grids")
+        raise ValueError("prediction and ground truth have different grids")
     masks = _true_masks(case)
     matches = _matches(prediction, case)
     return [_score(prediction, case, side, matches.get(side)) for side in masks]
@@ -214,7 +214,7 @@ def _score(prediction: Prediction, case: Case, side: Side, ear: EarPrediction | 
     errors = landmark_errors_mm(nothing if ear is None else ear.landmarks, truth)
     finite = [error for error in errors.values() if np.isfinite(error)]
     gaps = distances(mask, true, grid.spacing_mm)
-    told = rates(mask, true)
+    rate = rates(mask, true)
     return EarScore(
         case=case.scan.name,
         side=side,
@@ -223,10 +223,10 @@ def _score(prediction: Prediction, case: Case, side: Side, ear: EarPrediction | 
         dice=dice(mask, true),
         iou=iou(mask, true),
         vs=volumetric_similarity(mask, true),
-        precision=told.precision,
-        recall=told.recall,
-        specificity=told.specificity,
-        accuracy=told.accuracy,
+        precision=rate.precision,
+        recall=rate.recall,
+        specificity=rate.specificity,
+        accuracy=rate.accuracy,
         surface_dice=gaps.surface_dice(SURFACE_TOLERANCE_MM),
         hd_mm=gaps.hausdorff_mm,
         hd95_mm=gaps.hausdorff_95_mm,
@@ -245,7 +245,7 @@ def _score(prediction: Prediction, case: Case, side: Side, ear: EarPrediction | 
 
 
 def _found_mask(prediction: Prediction, ear: EarPrediction) -> Mask:
-    """Voxels of one found ear; two ears of the same side share a label and are told by distance."""
+    """Voxels of one ear; two ears of the same side share a label and are separated by distance."""
     mask = prediction.labels.values == ear.side.label
     others = [other for other in prediction.ears if other.side is ear.side and other is not ear]
     if others:

@@ -1,4 +1,4 @@
-"""Training on a data set on disk, fold by fold (S19): splits by patient, written down and kept."""
+"""Training on a data set on disk, fold by fold (S19); the splits are by patient and stored."""
 
 import json
 from collections.abc import Sequence
@@ -21,11 +21,12 @@ from otovox.imaging.intensity import (
     tissue_sample,
 )
 from otovox.learning.bundle import Bundle, load_bundle
-from otovox.learning.training import Hardware
+from otovox.learning.hardware import Hardware
 from otovox.systems.interface import TrainingInput
 from otovox.systems.registry import system_of
 
-SPLITS = "splits.json"
+#: In the folder of all folds: the folds; in that of one: present once it is finished.
+SPLITS, FINISHED = "splits.json", "finished"
 
 Fold = dict[str, list[str]]
 
@@ -83,10 +84,10 @@ def draw_folds(entries: Sequence[Entry], plan: FoldPlan = FoldPlan()) -> list[Fo
 
 
 def keep_folds(folder: Path, output: Path, folds: list[Fold]) -> None:
-    """Write the folds to `output`/splits.json; those that are there already must be the same.
+    """Write the folds to `output`/splits.json; an existing file must hold the same ones.
 
     Raises:
-        ConfigError: if others are there.
+        ConfigError: if it holds others.
         OutputError: if it cannot be written.
     """
     path = output / SPLITS
@@ -109,35 +110,30 @@ def train_fold(
     resume: bool = True,
     hardware: Hardware | None = None,
 ) -> Bundle:
-    """Train on one fold of `output`/splits.json; go on with it, or take it as it is if finished.
+    """Train on one fold of `output`/splits.json; resume it, or load its model if it is finished.
 
     Args:
         folder: of the data set.
         config: everything that is set.
         output: of all folds; this one goes to `fold-N`, resampled volumes to `volumes`.
         number: of the fold, from 0.
-        resume: False to begin anew.
+        resume: False to start again.
         hardware: where to train.
 
     Returns:
         Its best model.
 
     Raises:
-        ConfigError: if there is no such fold, or it was begun with other settings.
+        ConfigError: if there is no such fold, or it was started with other settings.
         OtovoxError: if a case cannot be read.
     """
     splits = json.loads((output / SPLITS).read_text("utf-8"))
     if not 0 <= number < len(splits["folds"]):
         raise ConfigError(f"there is no fold {number}; there are 0 to {len(splits['folds']) - 1}")
     place = output / f"fold-{number}"
-    settings = place / "config.json"
-    if resume and settings.is_file():
-        begun = config_from(json.loads(settings.read_text("utf-8")), origin=str(settings))
-        if begun != config:
-            raise ConfigError(f"{place}: was begun with other settings; choose another --output")
-        if (place / "finished").is_file():
-            return load_bundle(place / "model")
-    (place / "finished").unlink(missing_ok=True)
+    if resume and _is_finished(place, config):
+        return load_bundle(place / "model")
+    (place / FINISHED).unlink(missing_ok=True)
     entries = {entry.case: entry for entry in read_index(folder)}
     training, validation = (
         prepare(
@@ -150,32 +146,43 @@ def train_fold(
         )
         for part in ("train", "validation")
     )
-    given = None
+    scaling = None
     origin: dict[str, Any] = {
         "training_data": f"{splits['dataset']}: {len(training)} cases, fold {number}",
         "validation_data": f"{splits['dataset']}: {len(validation)} whole volumes",
         "fold": splits["folds"][number],
     }
     if config.data.normalisation == "dataset":
-        given = intensity_statistics(case.image for case in training)
-        origin["intensity"] = asdict(given)
-        origin["contrast"] = _contrast(training, given)
-    course = TrainingInput(training, validation, given, origin, resume, hardware)
+        scaling = intensity_statistics(case.image for case in training)
+        origin["intensity"] = asdict(scaling)
+        origin["contrast"] = _contrast(training, scaling)
+    course = TrainingInput(training, validation, scaling, origin, resume, hardware)
     bundle = system_of(config).train(config, place, course)
-    (place / "finished").touch()
+    (place / FINISHED).touch()
     return bundle
 
 
-def _contrast(cases: Sequence[Prepared], given: Statistics) -> dict[str, Any]:
-    """What other sets are matched to (S6): tissue of the training set, and its labyrinths."""
+def _is_finished(place: Path, config: TrainConfig) -> bool:
+    """Whether a fold is finished; one that was started with other settings is refused."""
+    settings = place / "config.json"
+    if not settings.is_file():
+        return False
+    earlier = config_from(json.loads(settings.read_text("utf-8")), origin=str(settings))
+    if earlier != config:
+        raise ConfigError(f"{place}: was started with other settings; choose another --output")
+    return (place / FINISHED).is_file()
+
+
+def _contrast(cases: Sequence[Prepared], scaling: Statistics) -> dict[str, Any]:
+    """The contrast of the training set, to which test sets are matched (S6)."""
     tissues, inside = [], []
     for case in cases:
-        scaled = standardise(case.image, given)
+        scaled = standardise(case.image, scaling)
         tissues.append(tissue_sample(scaled, case.grid.spacing_mm))
         inside.append(scaled[case.labels > 0])
-    found, labyrinths = histogram(tissues), np.concatenate(inside)
+    tissue, labyrinths = histogram(tissues), np.concatenate(inside)
     return {
-        "quantiles": found.quantiles.tolist(),
-        "modes": list(found.modes),
+        "quantiles": tissue.quantiles.tolist(),
+        "modes": list(tissue.modes),
         "labyrinth": [float(labyrinths.mean()), float(labyrinths.std())],
     }

@@ -51,7 +51,9 @@ def train_on_phantoms(
         ConfigError: if the system is not the dual-headed U-Net, which alone learns from these.
     """
     if config.system.kind != "dual-head":
-        raise ConfigError(f"{config.name}: a {config.system.kind} system learns from --data alone")
+        raise ConfigError(
+            f"{config.name}: a {config.system.kind} system can only be trained with --data"
+        )
     origin = {
         "validation_data": f"{config.data.validation_cases} unseen phantom samples",
         "training_data": f"phantoms of version {VERSION}, seeds from {config.data.seed}",

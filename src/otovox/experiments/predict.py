@@ -62,10 +62,10 @@ def predict_cases(
     sweep: Sweep | None = None,
     device: str = "auto",
 ) -> None:
-    """Predict cases of a data set with one model, a folder each; those that are there are kept.
+    """Predict cases of a data set with one model, a folder each; existing ones are kept.
 
-    The side is the data set's: the paper's networks do not tell it. Cases of both ears are left
-    out, with a word in the log.
+    The side is the data set's: the paper's networks do not predict it. Cases of both ears are left
+    out, with a warning in the log.
 
     Args:
         bundle: the model.
@@ -127,8 +127,8 @@ def predict_fold(dataset: Path, output: Path, number: int, *, how: PredictionPla
     for test in how.tests:
         place = output / "tests" / test.resolve().name
         results = place / f"fold-{number}" / "results"
-        told = [entry.case for entry in read_index(test) if entry.side in set(Side)]
-        if all((results / case / RESULT).is_file() for case in told):
+        cases = [entry.case for entry in read_index(test) if entry.side in set(Side)]
+        if all((results / case / RESULT).is_file() for case in cases):
             continue
         make_folder(place)
         picture = place / f"contrast-fold-{number}.png"
@@ -144,7 +144,7 @@ def scalings_of(
     """The cases of a test set, each with what is done to its grey values (S5, S6).
 
     Args:
-        bundle: the model that will see them; its card tells its training set's contrast.
+        bundle: the model that will see them; its card holds the contrast of its training set.
         dataset: folder of the test set.
         by: clusters that are matched to the training set, see `contrast_matching.bring_into_range`;
             empty to standardise the set as a whole and match nothing. A model that scales every
@@ -152,7 +152,7 @@ def scalings_of(
         picture: contrast before and after matching.
 
     Raises:
-        ConfigError: if the model's card does not tell what to match to.
+        ConfigError: if the model's card lacks the contrast to match to.
     """
     entries = [entry for entry in read_index(dataset) if entry.image]
     if bundle.config.data.normalisation == "chunk":
@@ -163,7 +163,7 @@ def scalings_of(
         return dict.fromkeys(entries, own_scaling(dataset, entries))
     known = bundle.facts.get("contrast")
     if known is None:
-        raise ConfigError("the model's card does not tell the contrast it was trained on")
+        raise ConfigError("the model's card lacks the training set's contrast, which --match needs")
     wanted = Histogram(np.array(known["quantiles"]), tuple(known["modes"]))
     brought = bring_into_range(dataset, entries, wanted, by=by)
     mean, sd = known["labyrinth"]

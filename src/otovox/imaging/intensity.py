@@ -102,7 +102,7 @@ def find_clusters(
     """
     points = np.stack([np.asarray(one, dtype=float) for one in profiles])
     if len(points) < count:
-        raise InputError(f"{len(points)} volumes cannot make {count} clusters of contrast")
+        raise InputError(f"{len(points)} volumes are too few for {count} clusters of contrast")
     points = points / max(float(points.std()), 1e-9)
     middles, _ = vq.kmeans(points, count, iter=50, rng=np.random.default_rng(seed))
     order = np.argsort(middles.mean(axis=1))
@@ -110,7 +110,7 @@ def find_clusters(
 
 
 def tissue(values: NDArray, spacing_mm: ArrayLike) -> NDArray[np.bool_]:
-    """What is no air outside: brighter than Otsu's threshold, cavities within closed.
+    """Everything but the air outside: brighter than Otsu's threshold, cavities within closed.
 
     In dried bone the fluid spaces hold air: they count, the air around the specimen does not.
 
@@ -154,7 +154,7 @@ def histogram(samples: Sequence[NDArray]) -> Histogram:
         InputError: if there is none.
     """
     if not samples:
-        raise InputError("there is no volume to take a histogram of")
+        raise InputError("a histogram needs at least one volume")
     quantiles = np.mean([np.quantile(sample, LEVELS) for sample in samples], axis=0)
     return Histogram(quantiles, _modes(quantiles))
 
@@ -164,7 +164,7 @@ class Matching:
     """A rising map of grey values: straight pieces, then a line.
 
     Attributes:
-        source, target: (n,) ends of the pieces; what lies beyond goes on with the mean slope.
+        source, target: (n,) ends of the pieces; beyond them the map continues with the mean slope.
         slope, offset: of the line that follows.
     """
 
@@ -241,7 +241,7 @@ def sampled(values: NDArray) -> NDArray:
 def _pooled(volumes: Iterable[NDArray]) -> NDArray:
     parts = [sampled(one) for one in volumes]
     if not parts:
-        raise InputError("there is no volume to take statistics from")
+        raise InputError("statistics need at least one volume")
     return np.concatenate(parts)
 
 

@@ -94,7 +94,7 @@ def render_surfaces(
         balls: landmarks.
 
     Returns:
-        (rows, columns, 4) RGBA, 0 to 1, rows from the top; transparent where nothing is.
+        (rows, columns, 4) RGBA, 0 to 1, rows from the top; transparent background.
     """
     field, space = _field(mask, grid, view)
     depth, cover = _first_hits(field)

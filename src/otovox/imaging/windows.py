@@ -16,7 +16,7 @@ OVERLAP_VOXELS, OVERLAP_SHARE = 25, 0.25
 
 
 def usual_stride(chunk: Shape) -> Shape:
-    """Voxels between neighbouring chunks, where nothing else is asked for."""
+    """Voxels between neighbouring chunks, by default."""
     i, j, k = (side - min(OVERLAP_VOXELS, int(OVERLAP_SHARE * side)) for side in chunk)
     return i, j, k
 
@@ -30,7 +30,7 @@ def starts(size: int, chunk: int, stride: int) -> list[int]:
         stride: voxels between windows.
     """
     if size < chunk:
-        raise ValueError(f"an axis of {size} voxels holds no window of {chunk}")
+        raise ValueError(f"an axis of {size} voxels is too short for a window of {chunk}")
     regular = list(range(0, size - chunk, stride))
     return [*regular, size - chunk]
 

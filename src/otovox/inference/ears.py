@@ -44,12 +44,12 @@ from otovox.systems.registry import trained_network
 
 logger = logging.getLogger(__name__)
 
-#: A scan whose field is nowhere longer than this holds one ear at most, and the middle of its
-#: field is a candidate, too, mm: chosen; the ears of a head are some 75 mm apart.
+#: A scan whose field is shorter than this in all directions holds one ear at most, and the middle
+#: of its field is another candidate, mm: chosen; the ears of a head are some 75 mm apart.
 LONE_EAR_FIELD_MM = 60.0
 #: A first look that fits and is worth more than this ends the search for a better one: chosen.
 GOOD_LOOK = 0.45
-#: How often the pose is fitted anew in the ear's own frame: chosen.
+#: How often the pose is refined in the ear's own frame: chosen.
 REFINEMENTS = 2
 #: No head has more ears.
 MOST_EARS = 2
@@ -129,7 +129,7 @@ class Analyzer:
         return candidates
 
     def _examine(self, scan: Scan, candidate: Candidate) -> Ear | None:
-        """Two looks at a candidate; None if it is no ear."""
+        """Two looks at a candidate; None if it is not an ear."""
         best: tuple[float, Pose] | None = None
         first: list[Look] = []
         for matrix in first_views():
@@ -171,7 +171,7 @@ class Analyzer:
         return look_at(scan, center_mm, directions, engine=engine, config=config)
 
     def _describe(self, scan: Scan, pose: Pose, *, assumed: bool = False) -> Ear | None:
-        """Average the test-time samples in the ear's own frame; None if it is no ear after all.
+        """Average the test-time samples in the ear's own frame; None if it is not an ear after all.
 
         An assumed pose stays as it is: there are too few landmarks to fit one.
         """

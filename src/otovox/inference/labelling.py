@@ -1,4 +1,4 @@
-"""Ears, each on a grid of its own, written onto the scan's grid as labels and uncertainty."""
+"""Ears, each on its own grid, written onto the scan's grid as labels and uncertainty."""
 
 from dataclasses import dataclass, replace
 

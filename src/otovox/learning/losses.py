@@ -86,7 +86,7 @@ def heatmap_loss(heatmaps: Tensor, truth: Tensor, points_ijk: Tensor) -> Tensor:
 
     Args:
         heatmaps, truth: (b, n, i, j, k).
-        points_ijk: (b, n, 3); inf marks a landmark that nobody has looked for.
+        points_ijk: (b, n, 3); inf marks a landmark whose presence is unknown.
     """
     known = (~torch.isinf(points_ijk).any(dim=2)).float()
     error = (heatmaps - truth).square().mean(dim=(2, 3, 4))
@@ -102,7 +102,7 @@ def total_loss(
     step: HeatmapStep,
     auxiliary_factors: tuple[int, ...] = (),
 ) -> Loss:
-    """Weighted sum over the levels; labels are averaged, heatmaps drawn anew per level.
+    """Weighted sum over the levels; labels are averaged, heatmaps drawn per level.
 
     Args:
         output: of the network; auxiliary outputs count where present.

@@ -19,7 +19,7 @@ class Output(NamedTuple):
     Attributes:
         segmentation_logits: (b, 1, i, j, k); None without a segmentation head.
         heatmaps: (b, n, i, j, k); None without a heatmap head.
-        auxiliary: the same two at the coarser levels t1 to t3; empty unless asked for.
+        auxiliary: the same two at the coarser levels t1 to t3; empty unless requested.
     """
 
     segmentation_logits: Tensor | None

@@ -101,7 +101,7 @@ class Formula:
 
 _ESCUDE, _ERIXON, _KOCH = "Escude 2006", "Erixon 2013", "Koch 2017"
 _ALEXIADES, _ECA = "Alexiades 2015", "Schurzig 2018"
-#: Every formula, in the order in which they are told.
+#: Every formula, in the order in which they are reported.
 FORMULAS = (
     Formula("escude_lw_360", "LW", "360 deg", _ESCUDE, lambda a, _: float(escude_lw_mm(a, 360))),
     Formula("escude_lw_900", "LW", "900 deg", _ESCUDE, lambda a, _: float(escude_lw_mm(a, 900))),

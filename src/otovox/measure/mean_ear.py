@@ -1,7 +1,7 @@
 """The mean ear's canals, crus and vestibule, and their place in an ear: where each of them ends.
 
-The mean ear only guides: it tells where along a canal its ends lie. The lines themselves follow
-each ear's own lumen (`courses`).
+The mean ear only guides: it gives the places along a canal where its ends lie. The lines themselves
+follow each ear's own lumen (`courses`).
 """
 
 from dataclasses import dataclass
@@ -116,7 +116,7 @@ def place_mean_ear(traces: dict[str, CanalTrace | None], landmarks_mm: Landmarks
     """The similarity that puts the mean ear's canals onto those found.
 
     Args:
-        traces: per canal what was found of it; None where nothing was.
+        traces: per canal; None if it was not found.
         landmarks_mm: in the canonical frame; nan where absent.
 
     Returns:

@@ -23,7 +23,7 @@ DISTANCES = (
     ("helicotrema_to_round_window", "helicotrema", "round_window"),
     ("oval_to_round_window", "oval_window", "round_window"),
 )
-#: Angles to which the traced lateral wall's length is told, degrees: one and two turns.
+#: Angles up to which the length of the traced lateral wall is reported, degrees: one and two turns.
 WALL_ANGLES_DEG = (360, 720)
 
 

@@ -2,7 +2,7 @@
 
 A canal is unrolled about its axis: half-planes every few degrees, each cut into the sections of
 what lies there. Sections that are tubes (small, and whole within the window) are chained along
-the angle; the torus is fitted to their middles, and the canal unrolled anew about the better torus.
+the angle; the torus is fitted to their middles, and the canal is unrolled about the better torus.
 """
 
 from collections.abc import Callable

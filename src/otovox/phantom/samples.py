@@ -31,7 +31,7 @@ class PhantomSample:
     Attributes:
         image: (i, j, k) float32, normalised.
         labels: (i, j, k) float32, labyrinth's share of each voxel.
-        points_ijk: (n, 3) voxel coordinates, nan outside the chunk, inf where nobody knows.
+        points_ijk: (n, 3) voxel coordinates, nan outside the chunk, inf where unknown.
     """
 
     image: NDArray[np.float32]
@@ -46,7 +46,7 @@ def ear_sample(
     shape: tuple[int, int, int],
     spacing_mm: float,
 ) -> PhantomSample:
-    """One ear: mostly near its canonical pose, as the second look sees it, else anyhow turned.
+    """One ear: mostly near its canonical pose, as in the second look, else arbitrarily rotated.
 
     Args:
         folder: of kept anatomies.
@@ -127,7 +127,7 @@ def lone_ear_sample(
     shape: tuple[int, int, int],
     spacing_mm: float,
 ) -> PhantomSample:
-    """A temporal bone without its head, anyhow turned; its one point is its middle.
+    """A temporal bone without its head, arbitrarily rotated; its one point is its middle.
 
     Args:
         folder, seed, rng, shape, spacing_mm: see `ear_sample`.

@@ -1,4 +1,4 @@
-"""The seam: what every system can do."""
+"""The interface: what every system can do."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,19 +15,20 @@ from otovox.systems.whole_volume import Sweep, VolumePrediction
 if TYPE_CHECKING:
     from torch import nn
 
-    from otovox.learning.training import Hardware, Task, TrainingOptions
+    from otovox.learning.hardware import Hardware
+    from otovox.learning.training import Task, TrainingOptions
 
 
 @dataclass(frozen=True)
 class TrainingInput:
-    """What a system is trained on, and how.
+    """The data that a system is trained on, and how to train it.
 
     Attributes:
         training, validation: cases at the working spacing.
         statistics: of the training cases; None where every chunk is normalised by itself.
         origin: what the model's card says of the data, JSON values.
-        resume: go on from where the last run stopped; False to begin anew.
-        hardware: where to train; None for what there is.
+        resume: continue where the last run stopped; False to start again.
+        hardware: where to train; None for whatever is available.
     """
 
     training: list[Prepared]
@@ -40,7 +41,8 @@ class TrainingInput:
     @property
     def run(self) -> "TrainingOptions":
         """How to train, in the words of `training.fit`."""
-        from otovox.learning.training import Hardware, TrainingOptions
+        from otovox.learning.hardware import Hardware
+        from otovox.learning.training import TrainingOptions
 
         return TrainingOptions(self.resume, self.hardware or Hardware())
 
@@ -55,12 +57,12 @@ Tasks = Callable[[TrainConfig], "list[Task]"]
 
 
 class Predict(Protocol):
-    """Looks at scans with one model."""
+    """Predicts scans with one model."""
 
     def __call__(
         self, scan: Scan, workspace: Path, *, sweep: Sweep | None = None
     ) -> VolumePrediction:
-        """What the model says of a whole scan.
+        """Predict a whole scan.
 
         Args:
             scan: of one ear.
@@ -75,12 +77,12 @@ class Predict(Protocol):
 
 
 class OpenModel(Protocol):
-    """Makes a model ready to look at scans."""
+    """Prepares a model for predicting scans."""
 
     def __call__(
         self, bundle: Bundle, *, device: str = "auto", threads: int | None = None
     ) -> Predict:
-        """Ready a model on a device, in the words of `engine.open_engine`.
+        """Prepare a model on a device, see `engine.open_engine`.
 
         Raises:
             ConfigError: if there is no such device.

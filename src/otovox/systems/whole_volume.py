@@ -40,7 +40,7 @@ SLAB = 32
 
 @dataclass(frozen=True, eq=False)
 class VolumePrediction:
-    """What a model says of a whole scan, at its working spacing.
+    """A model's prediction for a whole scan, at its working spacing.
 
     Attributes:
         probability: (i, j, k) labyrinth, mean over the test-time samples; None without that head.
@@ -104,7 +104,7 @@ def predict_volume(
 
     Raises:
         InputError: if the scan has too many voxels at the model's spacing.
-        ConfigError: if the chunks are no cubes, or smaller than their overlap.
+        ConfigError: if the chunks are not cubic, or not larger than their overlap.
     """
     sweep = sweep or Sweep()
     config = bundle.config

@@ -11,7 +11,7 @@ from otovox.core.volume import Scan
 from otovox.errors import ConfigError, InputError
 from otovox.imaging.metrics import dice
 from otovox.learning.bundle import Bundle, load_bundle
-from otovox.learning.training import Hardware
+from otovox.learning.hardware import Hardware
 from otovox.systems.interface import TrainingInput
 from otovox.systems.mpunet.inference import view_probabilities
 from otovox.systems.mpunet.network import MPUNet
@@ -116,7 +116,7 @@ def test_what_it_cannot_do_is_refused(trained, tmp_path):
     bundle = load_bundle(trained / "model")
     scan = Scan(a_blob().image, GRID)
     system = system_of(bundle.config)
-    with pytest.raises(ConfigError, match="no turns"):
+    with pytest.raises(ConfigError, match="--tta none"):
         system.predict(scan, bundle, tmp_path, sweep=Sweep(tta="paper"), device="cpu")
     with pytest.raises(InputError, match="more than"):
         system.predict(scan, bundle, tmp_path, sweep=Sweep(largest_voxels=1000), device="cpu")

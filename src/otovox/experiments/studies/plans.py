@@ -79,7 +79,7 @@ class Study(Settings):
         factors = list(dict.fromkeys(run.factor for run in self.runs))
         if strange := [name for name in only if name not in factors]:
             known = ", ".join(factors)
-            raise ConfigError(f"{self.name} has no factor {strange[0]!r}; choose of {known}")
+            raise ConfigError(f"{self.name} has no factor {strange[0]!r}; choose one of {known}")
         return tuple(r for r in self.runs if not only or r.factor in only or not r.number)
 
 
@@ -90,7 +90,7 @@ def study_names() -> tuple[str, ...]:
 
 
 def load_study(name: str | Path) -> Study:
-    """A study that comes with the package, or one of one's own.
+    """Load a study that comes with the package, or a custom one.
 
     Args:
         name: of the study, or the path of a TOML file like those beside this module.
@@ -117,11 +117,11 @@ def load_study(name: str | Path) -> Study:
 
 
 def load_scale(path: Path) -> dict[str, Tree]:
-    """Settings that are laid over each run's, by system.
+    """Load settings that override those of each run, by system.
 
     Args:
-        path: of a TOML file with a section `all`, and one per kind of system; what stands in the
-            section of a kind is for this kind alone.
+        path: of a TOML file with a section `all`, and one per kind of system, which applies to this
+            kind alone.
 
     Raises:
         ConfigError: if it cannot be read, or has another section.
@@ -130,7 +130,7 @@ def load_scale(path: Path) -> dict[str, Tree]:
     for name, section in scale.items():
         if name not in sections or not isinstance(section, dict):
             known = ", ".join(sections)
-            raise ConfigError(f"{path}: {name}: is no section of a scale; choose of {known}")
+            raise ConfigError(f"{path}: {name}: is not a section of a scale; choose one of {known}")
     return scale
 
 
@@ -159,21 +159,21 @@ def run_settings(
         study: of the run.
         run: one of its runs.
         base: TOML file that stands in for the reference preset.
-        scale: from `load_scale`, laid over the preset before the run changes it.
+        scale: from `load_scale`, overrides the preset before the run changes it.
 
     Raises:
         ConfigError: if the settings do not fit together.
     """
     own = not run.preset or run.preset == study.reference
-    begun = load_config(base) if base and own else load_preset(run.preset or study.reference)
-    given = begun.model_dump()
-    for section in (ALL, begun.system.kind):
-        given = laid_over(given, (scale or {}).get(section, {}))
+    preset = load_config(base) if base and own else load_preset(run.preset or study.reference)
+    given = preset.model_dump()
+    for section in (ALL, preset.system.kind):
+        given = merged(given, (scale or {}).get(section, {}))
     origin = f"{study.name}, run {run.number} ({run.factor} {run.level})"
     stand_in = config_from(given, origin=origin)
     paper = load_preset(run.preset or study.reference)
     changes = _in_proportion(run.settings, paper, stand_in)
-    changed = laid_over(stand_in.model_dump(), changes)
+    changed = merged(stand_in.model_dump(), changes)
     changed["validate_every"] = _interval(changed, origin)
     facts = {"name": run.name, "description": f"{study.name}: {run.factor} {run.level}"}
     config = config_from(changed | facts, origin=origin)
@@ -204,13 +204,17 @@ def settled(
     return found
 
 
-def laid_over(under: Tree, over: Tree) -> dict[str, Any]:
-    """Nested settings with others laid over them; tables are merged, all else is replaced."""
+def merged(under: Tree, over: Tree) -> dict[str, Any]:
+    """Nested settings overridden by others; tables are merged, all else is replaced.
+
+    >>> merged({"data": {"seed": 1, "workers": 2}}, {"data": {"seed": 3}})
+    {'data': {'seed': 3, 'workers': 2}}
+    """
     both = dict(under)
     for key, value in over.items():
         below = both.get(key)
         if isinstance(below, Mapping) and isinstance(value, Mapping):
-            both[key] = laid_over(below, value)
+            both[key] = merged(below, value)
         else:
             both[key] = value
     return both
@@ -228,7 +232,7 @@ def _in_proportion(changes: Tree, paper: TrainConfig, stand_in: TrainConfig) -> 
         scaled["optimiser"] = {"accumulation": max(1, round(optimiser["accumulation"] * ratio))}
     if isinstance(changes.get("heatmaps"), str):
         scaled["heatmaps"] = _schedule(changes["heatmaps"], paper, stand_in)
-    return laid_over(changes, scaled)
+    return merged(changes, scaled)
 
 
 def _channels(level: Sequence[int], paper: Sequence[int], own: Sequence[int]) -> list[int]:
@@ -260,7 +264,7 @@ def _interval(settings: Tree, origin: str) -> int:
     total, accumulation = optimiser["total_iterations"], optimiser["accumulation"]
     fitting = [n for n in range(accumulation, total + 1, accumulation) if total % n == 0]
     if not fitting:
-        raise ConfigError(f"{origin}: {total} iterations are no multiple of {accumulation}")
+        raise ConfigError(f"{origin}: {total} iterations are not a multiple of {accumulation}")
     return min(fitting, key=lambda n: abs(n - wanted))
 
 

@@ -75,7 +75,7 @@ def write_report(
             scores[run.number] = table
     if 0 not in scores:
         raise InputError(
-            f"{folder}: {study.runs[0].name}, which all is compared with, has no results"
+            f"{folder}: {study.runs[0].name}, with which all others are compared, has no results"
         )
     table = runs_table(study, scores)
     output = folder / REPORT
@@ -100,14 +100,14 @@ def runs_table(study: Study, scores: Mapping[int, pd.DataFrame]) -> pd.DataFrame
 
     Args:
         study: the runs are of.
-        scores: by a run's number, from `runs.score_runs`, with a column `test` that tells
+        scores: by a run's number, from `runs.score_runs`, with a column `test` that says
             the ears of test sets; 0 is the reference.
 
     Returns:
         Rows of `number`, `run`, `factor`, `level`, `status`, `measure`, `set`, `folds`, `ears`,
         `mean`, `sd` (over folds), `difference` to the reference over the folds that both have; of
         `pairs` of ears `median_difference`, `p` and `p_holm`; `published`, what the paper reports
-        of it, nan where it does not. What a run does not tell has no row.
+        of it, nan where it does not. What a run does not predict has no row.
 
     Source: Wilcoxon 1945; Holm 1979, over all runs, for each measure and set.
     """

@@ -1,8 +1,8 @@
-"""Runs of a study, a fold each a job: one after the other, on local workers, or on a cluster.
+"""Runs of a study, one job per fold: one after the other, on local workers, or on a cluster.
 
 A fold is trained and predicted by `cross_validation.train_fold` and `predict.predict_fold`:
-what is finished is not done again, and what was begun goes on from its last checkpoint. Everything
-lies in `runs/RUN` below the study's folder, as after `otovox cross-validate`.
+finished work is not repeated, and interrupted work resumes from its last checkpoint. Everything is
+in `runs/RUN` below the study's folder, as after `otovox cross-validate`.
 """
 
 import json
@@ -31,7 +31,7 @@ VOLUMES, STUDY = "volumes", "study.json"
 
 
 def study_exit_code(outcomes: Sequence[FoldOutcome]) -> int:
-    """1 if we broke, else 2 if a run was refused, else 0."""
+    """1 on an internal error, else 2 if a run was refused, else 0."""
     if any(outcome.ours for outcome in outcomes):
         return 1
     return 2 if any(outcome.reason for outcome in outcomes) else 0
@@ -46,22 +46,22 @@ def plan_jobs(
     folds: FoldPlan,
     how: PredictionPlan,
 ) -> list[FoldJob]:
-    """Draw the folds, the same for every run, and write down what is run.
+    """Draw the folds, the same for every run, and record what is run.
 
     Args:
         study: the runs are of.
         settings: of runs, from `plans.settled`.
         dataset: folder of the data set.
-        output: folder of the study; `study.json` tells what was run in it.
+        output: folder of the study; `study.json` records what was run in it.
         folds: how they are drawn.
         how: test sets, and how they are predicted.
 
     Raises:
         InputError: if there are too few patients.
-        ConfigError: if other folds, or another study, are there; or there is no such device.
+        ConfigError: if it holds other folds or another study, or there is no such device.
     """
     if how.device not in DEVICES and not how.device.startswith("cuda:"):
-        raise ConfigError(f"there is no device {how.device!r}; choose of {', '.join(DEVICES)}")
+        raise ConfigError(f"there is no device {how.device!r}; choose one of {', '.join(DEVICES)}")
     dataset, output = dataset.resolve(), output.resolve()
     how = replace(how, tests=tuple(test.resolve() for test in how.tests))
     drawn = draw_folds(read_index(dataset), folds)
@@ -77,15 +77,15 @@ def plan_jobs(
 
 
 def keep_study(study: Study, output: Path) -> None:
-    """Write down the study; the one that is there already must be of the same name.
+    """Record the study in its folder; an existing record must be of the same study.
 
     Raises:
-        ConfigError: if another one is there.
+        ConfigError: if it is of a different one.
     """
     path = output / STUDY
     make_folder(output)
     if path.is_file() and json.loads(path.read_text("utf-8"))["name"] != study.name:
-        raise ConfigError(f"{path}: tells of another study; choose another --output")
+        raise ConfigError(f"{path}: belongs to a different study; choose another --output")
     with replacing(path) as beside:
         beside.write_text(study.model_dump_json(indent=2) + "\n", "utf-8")
 
@@ -100,11 +100,13 @@ def read_study(output: Path) -> Study:
     try:
         return Study.model_validate_json(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
-        raise InputError(f"{output}: is no folder of a study, {STUDY} cannot be read") from error
+        raise InputError(
+            f"{output}: is not the folder of a study, {STUDY} is unreadable"
+        ) from error
 
 
 def run_jobs(jobs: Sequence[FoldJob], workers: Workers) -> Iterator[FoldOutcome]:
-    """Do all jobs; those that are finished cost nothing.
+    """Process all jobs; finished ones cost nothing.
 
     Args:
         jobs: from `plan_jobs`.
@@ -171,7 +173,7 @@ def _prepare(jobs: Sequence[FoldJob], folds: Sequence[Fold]) -> None:
 
 
 def _on_worker(job: FoldJob, share: int) -> FoldOutcome:
-    """Do a job with the GPU of a worker: that of its number, if it is one of ours."""
+    """Do a job with the GPU of a worker: that of its number, if it is local."""
     from distributed import get_worker
 
     name = get_worker().name

@@ -99,10 +99,10 @@ def grey_statistics(cases: Sequence[Stacked]) -> Statistics:
     """Mean and SD over all voxels of the training cases (H2); limits that clip none of them.
 
     Raises:
-        InputError: if there is no case.
+        InputError: if there are no cases.
     """
     if not cases:
-        raise InputError("there is no case to train on")
+        raise InputError("there are no cases to train on")
     # All volumes have one size: the mean of their means is the mean over all voxels.
     means = [float(case.image.mean(dtype=float)) for case in cases]
     squares = [float(np.square(case.image, dtype=float).mean()) for case in cases]

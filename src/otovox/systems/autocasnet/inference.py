@@ -99,7 +99,7 @@ def _predict(
     """See `interface.Predict`; the way of the grey values is that of the training cases."""
     sweep = sweep or Sweep()
     if sweep.tta != "none":
-        raise ConfigError("AutoCasNet has no test-time augmentation; choose none")
+        raise ConfigError("AutoCasNet has no test-time augmentation: it needs --tta none")
     config, system = bundle.config, settings_of(bundle.config)
     grid = field_grid(scan, config, sweep.largest_voxels)
     canonical = resized_grid(grid, config.data.shape)

@@ -155,7 +155,7 @@ def _out_of_fold(
     patients = sorted({case.patient for case in stacks.cases})
     folds = settings_of(config).mask_folds
     if len(patients) < folds:
-        raise InputError(f"{len(patients)} patients cannot make {folds} folds for the masks")
+        raise InputError(f"{len(patients)} patients are too few for {folds} folds of masks")
     drawn = np.random.default_rng(config.seed).permutation(len(patients))
     fold_of = {patients[int(n)]: place_in % folds for place_in, n in enumerate(drawn)}
     seen: dict[str, Stacked] = {}

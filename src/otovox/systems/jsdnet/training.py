@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
 
 def displacements(points_ijk: Tensor, shape: Shape, *, unit_voxels: float) -> Tensor:
-    """The way from every voxel to every landmark.
+    """The vector from every voxel to every landmark.
 
-    They are made anew from the points of a chunk that was turned, so that they turn with it.
+    They are computed from the points of the rotated chunk, so that they rotate with it.
 
     Args:
         points_ijk: (b, n, 3) voxels; nan where absent.

@@ -64,11 +64,11 @@ def predict(
 
     Raises:
         InputError: if the scan has too many voxels at the model's spacing.
-        ConfigError: if test-time turns are asked for: the views are these already.
+        ConfigError: if test-time augmentation is requested: the views serve that purpose.
     """
     sweep = sweep or Sweep()
     if sweep.tta != "none":
-        raise ConfigError("MPUNet looks from several views already: use no turns")
+        raise ConfigError("MPUNet combines several views already: it needs --tta none")
     system = settings_of(bundle.config)
     make_folder(workspace)
     grid = field_grid(scan, bundle.config, sweep.largest_voxels)
