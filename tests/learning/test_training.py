@@ -111,7 +111,7 @@ def test_training_starts_from_weights_and_says_so(tmp_path, datasets):
     other = still.model_copy(
         update={"network": still.network.model_copy(update={"activation": "relu"})}
     )
-    with pytest.raises(ConfigError, match="network of the model to start from differs"):
+    with pytest.raises(ConfigError, match="different network"):
         train_on(datasets, other, tmp_path / "c", origin={}, run=replace(run, start=first))
 
 

@@ -96,7 +96,11 @@ def sample(values: NDArray, grid: Grid, plane: ImagePlane, *, outside: float = n
 
 
 def letters(direction: ArrayLike) -> str:
-    """The patient's side that an LPS direction points to: R, L, A, P, I, S, or two or three."""
+    """The patient's side that an LPS direction points to: R, L, A, P, I, S, or two or three.
+
+    >>> letters([1, 0, 0]), letters([0, 1, 1])
+    ('L', 'PS')
+    """
     parts = unit(direction)
     order = np.argsort(-np.abs(parts), kind="stable")
     # 0.38, the sine of 22.5 degrees: half-way from an axis to the diagonal.

@@ -49,7 +49,11 @@ class Quantity:
 
 
 def key_of(array: str) -> str:
-    """An electrode array's name as part of a quantity's."""
+    """An electrode array's name as part of a quantity's.
+
+    >>> key_of("Flex28/Pro-1")
+    'flex28_pro_1'
+    """
     return array.replace("/", "_").replace("-", "_").lower()
 
 
