@@ -4,7 +4,7 @@ import numpy as np
 
 from otovox.core.ear_statistics import ear_statistics
 from otovox.core.geometry import FloatArray, rotation_from_vector, unit
-from otovox.phantom.tubes import Tube, resampled
+from otovox.phantom.tubes import Tube, resampled_line
 
 
 def draw_canal(name: str, rng: np.random.Generator, lumen: float) -> Tube:
@@ -24,7 +24,7 @@ def draw_canal(name: str, rng: np.random.Generator, lumen: float) -> Tube:
     # Ends stay where they meet the vestibule and the crus; the arc moves.
     hold = np.sin(np.linspace(0, np.pi, len(line)))[:, None] ** 0.5
     line = line + hold * (bent - line) + _waves(line, rng)
-    fine = resampled(line)
+    fine = resampled_line(line)
     along = np.linspace(0, 1, len(line)), np.linspace(0, 1, len(fine))
     aspect = float(rng.uniform(0, 1.2))  # 0 round, 1 as measured: chosen range
     radius = np.asarray(data["radius_mm"])

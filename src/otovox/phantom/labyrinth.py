@@ -16,7 +16,7 @@ from otovox.core.landmarks import Landmarks
 from otovox.phantom.canals import draw_canal
 from otovox.phantom.canvas import Canvas, Field, smooth_union
 from otovox.phantom.spiral import ROUND_WINDOW_MM, draw_cochlea
-from otovox.phantom.tubes import Tube, extended, resampled, round_tube
+from otovox.phantom.tubes import Tube, extended, resampled_line, round_tube
 
 #: Outward normals of the windows. Source: five labelled temporal bones.
 OVAL_WINDOW_NORMAL = unit((0.59, -0.63, -0.48))
@@ -131,7 +131,7 @@ def _crus(lumen: float) -> Tube:
     data = ear_statistics()["common_crus"]
     line = np.array([data["start_mm"], data["end_mm"]])
     line = np.vstack([line[0] * 0.75, line])
-    return round_tube(resampled(line), data["radius_mm"] * lumen)
+    return round_tube(resampled_line(line), data["radius_mm"] * lumen)
 
 
 def _with_tails(canals: dict[str, Tube]) -> dict[str, Tube]:

@@ -34,7 +34,7 @@ def round_tube(points: FloatArray, radius: float) -> Tube:
 def extended(tube: Tube, to_mm: FloatArray, *, at_start: bool) -> Tube:
     """The tube with a straight tail of its end's section to a point."""
     end = 0 if at_start else -1
-    tail = resampled(np.array([tube.points_mm[end], to_mm]))[1:]
+    tail = resampled_line(np.array([tube.points_mm[end], to_mm]))[1:]
     radii = np.broadcast_to(tube.radii_mm[end].mean(), (len(tail), 3))
     axes = np.broadcast_to(np.eye(3), (len(tail), 3, 3))
     parts = [(tube.points_mm, tail), (tube.radii_mm, radii), (tube.axes, axes)]
@@ -43,7 +43,7 @@ def extended(tube: Tube, to_mm: FloatArray, *, at_start: bool) -> Tube:
     return Tube(*(np.concatenate([a, b]) for a, b in parts))
 
 
-def resampled(line: FloatArray) -> FloatArray:
+def resampled_line(line: FloatArray) -> FloatArray:
     """A polyline with points about STEP_MM apart, ends kept."""
     length = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(line, axis=0), axis=1))])
     at = np.linspace(0, length[-1], max(int(length[-1] / STEP_MM), 2))
