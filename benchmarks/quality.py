@@ -33,7 +33,7 @@ from otovox.inference.ears import Analyzer, open_analyzer
 from otovox.inference.quality import (
     FEATURES,
     Estimator,
-    Line,
+    LogLinearModel,
     features,
     log_of_dice,
     log_of_landmark,
@@ -134,7 +134,9 @@ def row_of(analyzer: Analyzer, case: Case, of: str, condition: str) -> dict | No
     }
 
 
-def line(table: pd.DataFrame, held: pd.DataFrame, target: str, scale: pd.DataFrame) -> Line:
+def line(
+    table: pd.DataFrame, held: pd.DataFrame, target: str, scale: pd.DataFrame
+) -> LogLinearModel:
     """Ridge regression of a logarithm, and the conformal quantiles of the held-out residuals."""
     log = log_of_dice if target == "dice" else log_of_landmark
     table, held = table.dropna(subset=[target]), held.dropna(subset=[target])
@@ -152,7 +154,7 @@ def line(table: pd.DataFrame, held: pd.DataFrame, target: str, scale: pd.DataFra
     # Split conformal: the quantiles of n residuals at the levels that n + 1 would have.
     level = np.clip(np.array([tail, 1 - tail]) * (len(rest) + 1) / len(rest), 0, 1)
     low, high = np.quantile(rest, [max(tail - 1 / len(rest), 0), level[1]])
-    return Line(
+    return LogLinearModel(
         weights=tuple(float(w) for w in solution[:-1]),
         bias=float(solution[-1]),
         low=float(low),

@@ -12,7 +12,7 @@ import SimpleITK as sitk
 import trimesh
 
 from otovox.core.anatomy import Side
-from otovox.core.case import Prediction
+from otovox.core.case import Prediction, PredictionSettings, Provenance
 from otovox.core.geometry import affine_from, random_rotation
 from otovox.core.volume import Grid, LabelMap, Scan
 from otovox.errors import InputError, OutputError
@@ -40,10 +40,8 @@ def prediction(scan: Scan, predict: Any) -> Prediction:
     made: Prediction = predict(scan)
     uncertainty = made.uncertainty.copy()
     uncertainty[12, 10, 8] = 0.3001
-    provenance = {
-        "models": {"labyrinth": {"sha256": "ab" * 32}},
-        "settings": {"tta": "fast", "threshold": np.float32(0.5), "path": Path("x"), "nan": np.nan},
-    }
+    settings = PredictionSettings(tta="fast", volume_mean_sd=np.nan)
+    provenance = Provenance({"labyrinth": "ab" * 32}, settings)
     labels = made.labels.values.copy()
     labels[2:7, 8:12, 6:10] = Side.RIGHT.label
     return replace(
@@ -141,8 +139,7 @@ def test_result_tells_what_is_known(prediction: Prediction) -> None:
     assert plain["input"]["spacing_mm"] == [0.5, 0.6, 0.8]
     assert plain["input"]["field_mm"] == [12.0, 13.2, 16.0]
     assert plain["provenance"]["models"]["labyrinth"]["sha256"] == "ab" * 32
-    assert plain["provenance"]["settings"]["nan"] is None
-    assert plain["provenance"]["settings"]["threshold"] == 0.5
+    assert plain["provenance"]["settings"] == {"tta": "fast", "volume_mean_sd": None}
     right, left = plain["ears"]
     assert (right["side"], left["side"]) == ("right", "left")
     assert right["landmarks"]["round_window"] == {

@@ -1,4 +1,4 @@
-"""`otovox dataset ...`: bring data sets in, check, split, add corrected results, sum up."""
+"""`otovox dataset ...`: import, check and split data sets, add corrected results, summarise."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -11,9 +11,9 @@ from otovox.errors import ConfigError, OtovoxError
 app = typer.Typer(help="Data sets on disk: import, check, split, summary.", no_args_is_help=True)
 
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a data set.")]
-Source = Annotated[Path, typer.Argument(help="The release's folder, unpacked.")]
+Source = Annotated[Path, typer.Argument(help="Unpacked folder of the release.")]
 Output = Annotated[Path, typer.Option("--output", "-o", help="Folder for the result.")]
-Recipe = Annotated[Path | None, typer.Option(help="A recipe of one's own (TOML).")]
+Recipe = Annotated[Path | None, typer.Option(help="Custom recipe (TOML).")]
 Side = Annotated[Literal["right", "left"] | None, typer.Option(help="Side of every scan.")]
 Sides = Annotated[Path | None, typer.Option(help="CSV with the columns case and side.")]
 Labels = Annotated[
@@ -27,8 +27,8 @@ Validation = Annotated[int, typer.Option(min=0, help="Patients for validation.")
 Test = Annotated[int, typer.Option(min=0, help="Patients for test.")]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of the draw.")]
 Results = Annotated[list[Path], typer.Argument(help="Result folders, corrected in 3D Slicer.")]
-Scans = Annotated[Path, typer.Option(help="Where the scans are that the results are about.")]
-Replace = Annotated[bool, typer.Option(help="Replace cases of the same name.")]
+Scans = Annotated[Path, typer.Option(help="Folder of the scans that the results belong to.")]
+Replace = Annotated[bool, typer.Option(help="Replace cases with the same name.")]
 
 
 @app.command("import")
@@ -42,17 +42,18 @@ def import_(
     sides: Sides = None,
     labels: Labels = None,
 ) -> None:
-    """Bring a published data set, or a folder of one's own, into otovox's layout."""
+    """Import a published data set, or a custom one, into otovox's layout."""
     from otovox.dataset.importers import import_release, load_recipe, read_sides
     from otovox.dataset.label_names import read_meanings
 
     meanings = read_meanings(labels or [])
     chosen = load_recipe(recipe or release)
-    known = ({"*": side} if side else {}) | (read_sides(sides) if sides else {})
+    known_sides = ({"*": side} if side else {}) | (read_sides(sides) if sides else {})
     for trap in chosen.traps:
         typer.echo(f"note: {trap}")
     counts = {True: 0, False: 0}
-    for one in import_release(chosen, source, output, sides=known, meanings=meanings):
+    releases = import_release(chosen, source, output, sides=known_sides, meanings=meanings)
+    for one in releases:
         counts[one.entry is not None] += 1
         state = "imported" if one.entry else "left out"
         typer.echo("; ".join([f"{one.case}: {state}", *one.lacking]))
@@ -63,19 +64,19 @@ def import_(
 @app.command("list")
 @refusals
 def list_() -> None:
-    """Show the releases that are known by name."""
+    """List the releases that have a recipe."""
     from otovox.dataset.importers import load_recipe, recipe_names
 
     for name in recipe_names():
         recipe = load_recipe(name)
-        seen = "" if recipe.layout == "documented" else " (layout assumed, not seen)"
+        seen = "" if recipe.layout == "documented" else " (layout assumed, not verified)"
         typer.echo(f"{name}: {recipe.title}{seen}\n  {recipe.source}")
 
 
 @app.command()
 @refusals
 def check(folder: Folder) -> None:
-    """Find what is wrong: files, grids, sides, landmarks, doubles, leaks between splits."""
+    """Check files, grids, sides and landmarks; find duplicates and leaks between splits."""
     from otovox.dataset.checks import check_dataset
 
     serious = minor = 0
@@ -108,21 +109,21 @@ def add_corrections(
     scans: Scans,
     replace: Replace = False,
 ) -> None:
-    """Make training cases of results whose masks or points were corrected in 3D Slicer."""
+    """Turn results whose masks or points were corrected in 3D Slicer into training cases."""
     from otovox.results.corrections import add_correction, read_correction
 
     refused = 0
     for folder in results:
         try:
-            found = read_correction(folder, scans=scans)
-            entry = add_correction(dataset, found, replaced=replace)
+            correction = read_correction(folder, scans=scans)
+            entry = add_correction(dataset, correction, replaced=replace)
         except OtovoxError as error:
             refused += 1
             typer.echo(f"otovox: {error}", err=True)
             continue
-        changes = found.changes or ("nothing was changed",)
+        changes = correction.changes or ("nothing was changed",)
         typer.echo("\n  ".join([f"{entry.case}: added", *changes]))
-        for warning in found.warnings:
+        for warning in correction.warnings:
             typer.echo(f"  note: {warning}")
     typer.echo(f"{len(results) - refused} added, {refused} refused: {dataset}")
     raise typer.Exit(2 if refused else 0)
@@ -132,11 +133,11 @@ def add_corrections(
 @refusals
 def summary(folder: Folder, output: Output) -> None:
     """Write tables of sizes, volumes and contrast, and a picture of the contrast."""
-    from otovox.evaluation.dataset_summary import normalisation, summarise
+    from otovox.evaluation.dataset_summary import summarise, training_intensity
 
     rows = summarise(folder, output)
     if not rows:
-        raise ConfigError(f"{folder}: holds no case")
-    for name, value in normalisation(rows).items():
+        raise ConfigError(f"{folder}: contains no cases")
+    for name, value in training_intensity(rows).items():
         typer.echo(f"{name}, training cases: {value:.1f}")
     typer.echo(f"{len(rows)} cases: {output}")

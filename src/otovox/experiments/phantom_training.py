@@ -7,7 +7,7 @@ from otovox.config.training import TrainConfig
 from otovox.dataset.layout import Entry
 from otovox.errors import ConfigError
 from otovox.learning.bundle import Bundle
-from otovox.learning.training import Run
+from otovox.learning.training import TrainingOptions
 from otovox.learning.training_data import MixedSamples, canonical_ears, phantom_datasets
 from otovox.phantom.cache import VERSION
 from otovox.systems.dual_head.training import train_on
@@ -33,7 +33,7 @@ def train_on_phantoms(
     config: TrainConfig,
     output: Path,
     *,
-    run: Run,
+    run: TrainingOptions,
     ears: RealEars | None = None,
     anatomies: Path | None = None,
 ) -> Bundle:
@@ -52,7 +52,9 @@ def train_on_phantoms(
         ConfigError: if the system is not the dual-headed U-Net, which alone learns from these.
     """
     if config.system.kind != "dual-head":
-        raise ConfigError(f"{config.name}: a {config.system.kind} system learns from --data alone")
+        raise ConfigError(
+            f"{config.name}: a {config.system.kind} system can only be trained with --data"
+        )
     origin = {
         "validation_data": f"{config.data.validation_cases} unseen phantom samples",
         "training_data": f"phantoms of version {VERSION}, seeds from {config.data.seed}",

@@ -25,6 +25,9 @@ def pieces(
 
     Returns:
         (i, j, k) numbers from 1 on, 0 outside, and how many pieces there are.
+
+    >>> pieces(np.eye(3)[None])[1]
+    1
     """
     numbers = np.zeros(mask.shape, dtype=np.int64)
     count = ndimage.label(mask, structure=neighbours, output=numbers)
@@ -33,7 +36,11 @@ def pieces(
 
 
 def main_piece(mask: NDArray[Any]) -> NDArray[np.bool_]:
-    """The largest piece of a mask; nothing of one that is empty."""
+    """The largest piece of a mask; nothing of one that is empty.
+
+    >>> main_piece(np.array([[[1, 0, 1, 1]]])).tolist()
+    [[[False, False, True, True]]]
+    """
     numbers, count = pieces(mask)
     if count < 2:
         return np.asarray(mask, dtype=bool)
@@ -64,7 +71,11 @@ def nearest(known: NDArray[Any], spacing_mm: FloatArray) -> tuple[NDArray[Any], 
 
 
 def box_around(ijk: NDArray[Any], margin: int) -> Box:
-    """Slices around some voxels, (n, 3), n > 0, with a margin that ends at the volume's start."""
+    """Slices around some voxels, (n, 3), n > 0, with a margin that ends at the volume's start.
+
+    >>> box_around(np.array([[0, 3, 4]]), margin=1)
+    (slice(0, 2, None), slice(2, 5, None), slice(3, 6, None))
+    """
     low = np.maximum(ijk.min(axis=0) - margin, 0)
     high = ijk.max(axis=0) + margin + 1
     i, j, k = (slice(int(a), int(b)) for a, b in zip(low, high, strict=True))

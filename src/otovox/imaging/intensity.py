@@ -55,7 +55,7 @@ class Histogram:
     modes: tuple[float, float]
 
 
-def statistics(volumes: Iterable[NDArray[Any]]) -> Statistics:
+def intensity_statistics(volumes: Iterable[NDArray[Any]]) -> Statistics:
     """Clipping limits, mean and SD over all voxels of a data set (S5).
 
     Args:
@@ -103,7 +103,7 @@ def find_clusters(
     """
     points = np.stack([np.asarray(one, dtype=float) for one in profiles])
     if len(points) < count:
-        raise InputError(f"{len(points)} volumes cannot make {count} clusters of contrast")
+        raise InputError(f"{len(points)} volumes are too few for {count} clusters of contrast")
     points = points / max(float(points.std()), 1e-9)
     middles, _ = vq.kmeans(points, count, iter=50, rng=np.random.default_rng(seed))
     order = np.argsort(middles.mean(axis=1))
@@ -111,7 +111,7 @@ def find_clusters(
 
 
 def tissue(values: NDArray[Any], spacing_mm: ArrayLike) -> NDArray[np.bool_]:
-    """What is no air outside: brighter than Otsu's threshold, cavities within closed.
+    """Everything but the air outside: brighter than Otsu's threshold, cavities within closed.
 
     In dried bone the fluid spaces hold air: they count, the air around the specimen does not.
 
@@ -155,7 +155,7 @@ def histogram(samples: Sequence[NDArray[Any]]) -> Histogram:
         InputError: if there is none.
     """
     if not samples:
-        raise InputError("there is no volume to take a histogram of")
+        raise InputError("a histogram needs at least one volume")
     quantiles = np.mean([np.quantile(sample, LEVELS) for sample in samples], axis=0)
     return Histogram(quantiles, _modes(quantiles))
 
@@ -165,7 +165,7 @@ class Matching:
     """A rising map of grey values: straight pieces, then a line.
 
     Attributes:
-        source, target: (n,) ends of the pieces; what lies beyond goes on with the mean slope.
+        source, target: (n,) ends of the pieces; beyond them the map continues with the mean slope.
         slope, offset: of the line that follows.
     """
 
@@ -242,7 +242,7 @@ def sampled(values: NDArray[Any]) -> NDArray[Any]:
 def _pooled(volumes: Iterable[NDArray[Any]]) -> NDArray[Any]:
     parts = [sampled(one) for one in volumes]
     if not parts:
-        raise InputError("there is no volume to take statistics from")
+        raise InputError("statistics need at least one volume")
     return np.concatenate(parts)
 
 

@@ -87,9 +87,9 @@ def on_device(network: "nn.Module", device: str, threads: int | None = None) -> 
     if device == "auto":
         device = "cuda" if _has_cuda() else "cpu"
     if device.startswith("cuda") and not torch.cuda.is_available():
-        raise ConfigError(f"device {device!r} was asked for, but torch sees no CUDA device")
+        raise ConfigError(f"device {device!r} was requested, but torch finds no CUDA device")
     if device == "mps" and not torch.backends.mps.is_available():
-        raise ConfigError("device 'mps' was asked for, but torch sees none")
+        raise ConfigError("device 'mps' was requested, but torch finds none")
     if threads is not None:
         torch.set_num_threads(threads)
     try:

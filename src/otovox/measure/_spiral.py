@@ -65,7 +65,7 @@ END_MM = 0.75
 
 
 @dataclass(frozen=True, eq=False)
-class Trace:
+class CochleaTrace:
     """The duct as followed, in the coordinates of its `CochlearFrame`; rows every `STEP_DEG`.
 
     Attributes:
@@ -110,7 +110,7 @@ class _Planes(NamedTuple):
 
 def trace_cochlea(
     values: NDArray[Any], grid: Grid, pose: Pose, frame: CochlearFrame
-) -> tuple[Trace | None, str]:
+) -> tuple[CochleaTrace | None, str]:
     """Follow the lateral wall and the lumen from the round window to the apex.
 
     Args:
@@ -146,7 +146,7 @@ def trace_cochlea(
     theta, seen, wall, height = (array[:count] for array in (theta, seen, wall, height))
     wall = _smooth_wall(theta, seen, wall, _STIFF_WALL)
     centre, lumen = _lumen(planes, theta, wall, height)
-    return Trace(
+    return CochleaTrace(
         theta_deg=theta,
         wall_mm=wall,
         height_mm=height,

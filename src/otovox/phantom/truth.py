@@ -72,7 +72,7 @@ def cochlea_truth(shape: Labyrinth) -> CochleaTruth:
     theta = _START_DEG + _STEP_DEG * np.arange(len(points), dtype=float)
     outward = tube.axes[:, 0] @ turn.T
     window = shape.landmarks["round_window"]
-    # The window's angle as the drawn spiral counts, told from the outward direction at 0.5 degrees.
+    # The window's angle as the drawn spiral counts, from the outward direction at 0.5 degrees.
     theta = theta - theta[3] - _ahead_deg(window - origin, outward[3], axis)
     wall = points + tube.radii_mm[:, :1] * outward
     from_axis = np.linalg.norm(_across(wall - origin, axis), axis=1)

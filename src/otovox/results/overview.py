@@ -17,14 +17,14 @@ from otovox.core.volume import Grid, Scan
 from otovox.imaging.planes import (
     FIELD_MM,
     PIXELS,
+    ImagePlane,
     Picture,
-    Plane,
     ear_planes,
     letters,
     middle_planes,
     sample,
 )
-from otovox.imaging.rendering import Ball, fitted_view, render, view_axes
+from otovox.imaging.rendering import Ball, fitted_view, render_surfaces, view_axes
 from otovox.imaging.resample import corners
 from otovox.imaging.surfaces import smoothed
 
@@ -160,7 +160,7 @@ def _draw_planes(
     return scan, mask
 
 
-def _overlay(axes: "Axes", spread: Picture, plane: Plane) -> None:
+def _overlay(axes: "Axes", spread: Picture, plane: ImagePlane) -> None:
     """The voxels' spread, clear where there is none."""
     half = plane.width_mm / 2
     seen = np.nan_to_num(spread)
@@ -234,7 +234,7 @@ def _panel(figure: "Figure", column: int, top: float, title: str) -> "Axes":
     return axes
 
 
-def _show(axes: "Axes", image: Picture, plane: Plane, window: tuple[float, float]) -> None:
+def _show(axes: "Axes", image: Picture, plane: ImagePlane, window: tuple[float, float]) -> None:
     """The grey image with its letters and scale; what lies beyond the field stays black."""
     half = plane.width_mm / 2
     seen = np.where(np.isfinite(image), image, window[0])
@@ -255,7 +255,7 @@ def _show(axes: "Axes", image: Picture, plane: Plane, window: tuple[float, float
     _label(axes, x, y - 0.065 * half, f"{bar:g} mm", size=7, color=_TEXT)
 
 
-def _outline(axes: "Axes", field: Picture, plane: Plane, rgb: Any) -> None:
+def _outline(axes: "Axes", field: Picture, plane: ImagePlane, rgb: Any) -> None:
     half = plane.width_mm / 2
     across = ((np.arange(PIXELS) + 0.5) / PIXELS - 0.5) * plane.width_mm
     if field.min() < 0.5 < field.max():
@@ -263,7 +263,7 @@ def _outline(axes: "Axes", field: Picture, plane: Plane, rgb: Any) -> None:
     axes.set(xlim=(-half, half), ylim=(-half, half))
 
 
-def _mark(axes: "Axes", ear: EarPrediction, plane: Plane) -> None:
+def _mark(axes: "Axes", ear: EarPrediction, plane: ImagePlane) -> None:
     """Landmarks: filled and named near the plane, a faint ring where they are only projected."""
     half = plane.width_mm / 2
     named: list[tuple[float, float, str]] = []
@@ -301,7 +301,7 @@ def _draw_rendering(
         for structure in LANDMARKS
         if ear.landmarks.has(structure.name)
     ]
-    picture = render(mask, grid, view, rgb=_rgb(LABYRINTH[ear.side]), balls=balls)
+    picture = render_surfaces(mask, grid, view, rgb=_rgb(LABYRINTH[ear.side]), balls=balls)
     half = view.width_mm / 2
     axes.set_facecolor(_BACKGROUND)
     axes.imshow(picture, extent=(-half, half, -half, half), interpolation="antialiased")

@@ -161,7 +161,7 @@ class SoftwareInfo(_Model):
     version: str
 
 
-class Provenance(_Model):
+class ProvenanceInfo(_Model):
     """What produced the result, and when; `key` changes with whatever the result depends on."""
 
     software: SoftwareInfo
@@ -182,5 +182,5 @@ class ResultFile(_Model):
     ears: list[EarResult]
     head: HeadInfo | None = None
     warnings: list[str]
-    provenance: Provenance
+    provenance: ProvenanceInfo
     files: dict[str, str]

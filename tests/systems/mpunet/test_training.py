@@ -11,8 +11,8 @@ from otovox.core.volume import Scan
 from otovox.errors import ConfigError, InputError
 from otovox.imaging.metrics import dice
 from otovox.learning.bundle import Bundle, load_bundle
-from otovox.learning.training import Hardware
-from otovox.systems.interface import Course
+from otovox.learning.hardware import Hardware
+from otovox.systems.interface import TrainingInput
 from otovox.systems.mpunet.inference import view_probabilities
 from otovox.systems.mpunet.network import MPUNet
 from otovox.systems.mpunet.settings import settings_of
@@ -28,7 +28,7 @@ ORIGIN = {"training_data": "a blob", "validation_data": "the same blob"}
 
 def train(config, output: Path, **keys) -> Bundle:
     hardware = Hardware(accelerator="cpu", devices="1")
-    course = Course([a_blob()], [a_blob()], None, ORIGIN, hardware=hardware, **keys)
+    course = TrainingInput([a_blob()], [a_blob()], None, ORIGIN, hardware=hardware, **keys)
     return system_of(config).train(config, output, course)
 
 
@@ -121,12 +121,12 @@ def test_what_it_cannot_do_is_refused(trained, tmp_path):
     bundle = load_bundle(trained / "model")
     scan = Scan(a_blob().image, GRID)
     system = system_of(bundle.config)
-    with pytest.raises(ConfigError, match="no turns"):
+    with pytest.raises(ConfigError, match="--tta none"):
         system.predict(scan, bundle, tmp_path, sweep=Sweep(tta="paper"), device="cpu")
     with pytest.raises(InputError, match="more than"):
         system.predict(scan, bundle, tmp_path, sweep=Sweep(largest_voxels=1000), device="cpu")
     with pytest.raises(ConfigError, match="no device"):
-        system.opened(bundle, device="abacus")
+        system.open_model(bundle, device="abacus")
 
 
 def test_a_deformed_plane_counts_less():

@@ -1,4 +1,4 @@
-"""One fold of one run: trained, predicted, and what was said of it kept in a log."""
+"""One fold of one run: trained, predicted, its output kept in a log."""
 
 import logging
 import multiprocessing
@@ -11,8 +11,8 @@ from pathlib import Path
 from otovox.config.training import TrainConfig
 from otovox.errors import ConfigError, OtovoxError
 from otovox.experiments.cross_validation import train_fold
-from otovox.experiments.predict import Plan, predict_fold
-from otovox.experiments.studies.plans import Run
+from otovox.experiments.predict import PredictionPlan, predict_fold
+from otovox.experiments.studies.plans import StudyRun
 from otovox.formats.writing import make_folder
 from otovox.workers import Outcome, Status
 
@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 #: Below the study's folder: its runs, and their logs.
 RUNS, LOGS = "runs", "logs"
-#: Whose words go to a fold's log.
+#: Loggers whose messages go to a fold's log.
 LOGGERS = ("otovox", "lightning.pytorch", "lightning.fabric")
 
 
@@ -31,18 +31,18 @@ class FoldJob:
     Attributes:
         run: of the study.
         fold: its number.
-        config: everything that is set; or why it cannot be set.
+        config: all settings, or why they are not valid.
         dataset: folder of the data set, absolute.
         output: of the study, absolute.
         how: test sets, absolute, and how they are predicted; its device is also trained on.
     """
 
-    run: Run
+    run: StudyRun
     fold: int
     config: TrainConfig | str
     dataset: Path
     output: Path
-    how: Plan
+    how: PredictionPlan
 
     @property
     def place(self) -> Path:
@@ -55,7 +55,7 @@ FoldOutcome = Outcome[FoldJob, None]
 
 
 def do(job: FoldJob, *, gpu: int | None = None, share: int = 0) -> FoldOutcome:
-    """Train one fold of a run, or go on with it, and predict what it has not seen.
+    """Train one fold of a run, or resume it, and predict what it has not seen.
 
     Args:
         job: with settings.
@@ -63,7 +63,7 @@ def do(job: FoldJob, *, gpu: int | None = None, share: int = 0) -> FoldOutcome:
         share: how many workers share the machine's cores; 0 to leave these as they are.
 
     Returns:
-        How it went; everything that is printed meanwhile goes to a log.
+        The outcome; everything that is printed meanwhile goes to a log.
     """
     place = job.output / LOGS / f"{job.run.name}-fold-{job.fold}.txt"
     try:
@@ -81,13 +81,13 @@ def do(job: FoldJob, *, gpu: int | None = None, share: int = 0) -> FoldOutcome:
 def _do(job: FoldJob, gpu: int | None, share: int) -> None:
     import torch
 
-    from otovox.learning.training import Hardware
+    from otovox.learning.hardware import Hardware
 
     assert not isinstance(job.config, str)
     if multiprocessing.current_process().daemon and job.config.data.workers:
         raise ConfigError(
-            "the workers may start no processes, which prepare chunks: start them with --no-nanny, "
-            "or set data.workers = 0"
+            "the workers cannot start the processes that prepare chunks: start the workers with "
+            "--no-nanny, or set data.workers = 0"
         )
     if share:
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // share))

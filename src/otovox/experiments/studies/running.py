@@ -1,8 +1,8 @@
-"""Runs of a study, a fold each a job: one after the other, on local workers, or on a cluster.
+"""Runs of a study, one job per fold: one after the other, on local workers, or on a cluster.
 
 A fold is trained and predicted by `cross_validation.train_fold` and `predict.predict_fold`:
-what is finished is not done again, and what was begun goes on from its last checkpoint. Everything
-lies in `runs/RUN` below the study's folder, as after `otovox cross-validate`.
+finished work is not repeated, and interrupted work resumes from its last checkpoint. Everything is
+in `runs/RUN` below the study's folder, as after `otovox cross-validate`.
 """
 
 import json
@@ -15,10 +15,10 @@ from otovox.config.training import TrainConfig
 from otovox.dataset.layout import read_index
 from otovox.dataset.prepared import prepare
 from otovox.errors import ConfigError, InputError
-from otovox.experiments.cross_validation import Fold, draw_folds, keep_folds
-from otovox.experiments.predict import Plan
+from otovox.experiments.cross_validation import Fold, FoldPlan, draw_folds, keep_folds
+from otovox.experiments.predict import PredictionPlan
 from otovox.experiments.studies.fold import RUNS, FoldJob, FoldOutcome, do
-from otovox.experiments.studies.plans import Run, Study
+from otovox.experiments.studies.plans import Study, StudyRun
 from otovox.formats.writing import make_folder, replacing
 from otovox.workers import DIED, Outcome, Status, Workers, client_of, shared_out
 
@@ -32,35 +32,35 @@ VOLUMES, STUDY = "volumes", "study.json"
 
 def plan_jobs(
     study: Study,
-    settings: Sequence[tuple[Run, TrainConfig | str]],
+    settings: Sequence[tuple[StudyRun, TrainConfig | str]],
     dataset: Path,
     output: Path,
     *,
-    folds: tuple[int, int, int],
-    how: Plan,
+    folds: FoldPlan,
+    how: PredictionPlan,
 ) -> list[FoldJob]:
-    """Draw the folds, the same for every run, and write down what is run.
+    """Draw the folds, the same for every run, and record what is run.
 
     Args:
         study: the runs are of.
         settings: of runs, from `plans.settled`.
         dataset: folder of the data set.
-        output: folder of the study; `study.json` tells what was run in it.
-        folds: how many, patients that validate in each, seed of the draw.
+        output: folder of the study; `study.json` records what was run in it.
+        folds: how they are drawn.
         how: test sets, and how they are predicted.
 
     Raises:
         InputError: if there are too few patients.
-        ConfigError: if other folds, or another study, are there; or there is no such device.
+        ConfigError: if it holds other folds or another study, or there is no such device.
     """
     if how.device not in DEVICES and not how.device.startswith("cuda:"):
-        raise ConfigError(f"there is no device {how.device!r}; choose of {', '.join(DEVICES)}")
+        raise ConfigError(f"there is no device {how.device!r}; choose one of {', '.join(DEVICES)}")
     dataset, output = dataset.resolve(), output.resolve()
     how = replace(how, tests=tuple(test.resolve() for test in how.tests))
-    drawn = draw_folds(read_index(dataset), folds=folds[0], validation=folds[1], seed=folds[2])
+    drawn = draw_folds(read_index(dataset), folds)
     keep_study(study, output)
     jobs: list[FoldJob] = []
-    for fold in range(folds[0]):
+    for fold in range(folds.folds):
         jobs += [FoldJob(run, fold, config, dataset, output, how) for run, config in settings]
     for run, config in settings:
         if not isinstance(config, str):
@@ -70,15 +70,15 @@ def plan_jobs(
 
 
 def keep_study(study: Study, output: Path) -> None:
-    """Write down the study; the one that is there already must be of the same name.
+    """Record the study in its folder; an existing record must be of the same study.
 
     Raises:
-        ConfigError: if another one is there.
+        ConfigError: if it is of a different one.
     """
     path = output / STUDY
     make_folder(output)
     if path.is_file() and json.loads(path.read_text("utf-8"))["name"] != study.name:
-        raise ConfigError(f"{path}: tells of another study; choose another --output")
+        raise ConfigError(f"{path}: belongs to a different study; choose another --output")
     with replacing(path) as beside:
         beside.write_text(study.model_dump_json(indent=2) + "\n", "utf-8")
 
@@ -93,11 +93,13 @@ def read_study(output: Path) -> Study:
     try:
         return Study.model_validate_json(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
-        raise InputError(f"{output}: is no folder of a study, {STUDY} cannot be read") from error
+        raise InputError(
+            f"{output}: is not the folder of a study, {STUDY} is unreadable"
+        ) from error
 
 
 def run_jobs(jobs: Sequence[FoldJob], workers: Workers) -> Iterator[FoldOutcome]:
-    """Do all jobs; those that are finished cost nothing.
+    """Process all jobs; finished ones cost nothing.
 
     Args:
         jobs: from `plan_jobs`.
@@ -113,7 +115,7 @@ def run_jobs(jobs: Sequence[FoldJob], workers: Workers) -> Iterator[FoldOutcome]
     for job in jobs:
         if isinstance(job.config, str):
             yield Outcome(job, Status.REFUSED, job.config)
-    count = workers.count or local_workers()
+    count = workers.count or gpu_workers()
     if not given:
         return
     if workers.scheduler is None and count == 1:
@@ -129,7 +131,7 @@ def run_jobs(jobs: Sequence[FoldJob], workers: Workers) -> Iterator[FoldOutcome]
             yield replace(outcome, job=job)
 
 
-def local_workers() -> int:
+def gpu_workers() -> int:
     """One per GPU of this machine, or one."""
     import torch
 
@@ -164,7 +166,7 @@ def _prepare(jobs: Sequence[FoldJob], folds: Sequence[Fold]) -> None:
 
 
 def _on_worker(job: FoldJob, share: int) -> FoldOutcome:
-    """Do a job with the GPU of a worker: that of its number, if it is one of ours."""
+    """Do a job with the GPU of a worker: that of its number, if it is local."""
     from distributed import get_worker
 
     name = get_worker().name

@@ -38,7 +38,7 @@ class AutoCasNetConfig(SystemConfig):
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if len(set(self.order)) != len(self.order):
-            raise ValueError("order: a view is given twice")
+            raise ValueError("order: contains a view twice")
         return self
 
     @property
