@@ -71,7 +71,7 @@ class Model:
         """
         prediction = self.analyzer.predict(scan)
         if key is not None:
-            prediction = replace(prediction, provenance=prediction.provenance | {"key": key})
+            prediction = replace(prediction, provenance=replace(prediction.provenance, key=key))
         return Result(measure_scan(prediction))
 
 

@@ -236,7 +236,7 @@ def _chain(read: Sampler, torus: Torus, name: str) -> CanalTrace | None:
     gaps = np.diff(where) - 1
     reached = [angles[where[0]] - low < SHORT_DEG, high - angles[where[-1]] < SHORT_DEG]
     ends = [
-        _beyond(sections, tube, int(index) + shift, out_mm=out_mm[i], up_mm=up_mm[i])
+        _beyond(sections, tube, int(index) + shift, out_mm=float(out_mm[i]), up_mm=float(up_mm[i]))
         for index, shift, i in ((where[0], -1, order[0]), (where[-1], 1, order[-1]))
     ]
     gap_deg = float(gaps.sum() * STEP_DEG)

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from otovox._version import __version__
 from otovox.core.anatomy import CANONICAL_MM, Side
-from otovox.core.case import EarPrediction, Estimate, Prediction
+from otovox.core.case import DISCLAIMER, EarPrediction, Estimate, Prediction
 from otovox.core.geometry import FloatArray
 from otovox.core.volume import Grid, Scan
 from otovox.measure.canals import HeadPlanes
@@ -19,7 +19,6 @@ from otovox.measure.measurements import EarMeasurements
 from otovox.measure.parts import STRUCTURES
 from otovox.results.schema import (
     DICOM,
-    DISCLAIMER,
     FILES,
     SCHEMA_VERSION,
     CanalInfo,
@@ -30,7 +29,7 @@ from otovox.results.schema import (
     InputInfo,
     LandmarkInfo,
     PoseInfo,
-    Provenance,
+    ProvenanceInfo,
     ResultFile,
     SoftwareInfo,
     StructureInfo,
@@ -69,13 +68,14 @@ def _input(scan: Scan) -> InputInfo:
     )
 
 
-def _provenance(prediction: Prediction) -> Provenance:
-    return Provenance(
+def _provenance(prediction: Prediction) -> ProvenanceInfo:
+    provenance = prediction.provenance
+    return ProvenanceInfo(
         software=SoftwareInfo(name="otovox", version=__version__),
         python=platform.python_version(),
-        models=_as_json(prediction.provenance.get("models", {})),
-        settings=_as_json(prediction.provenance.get("settings", {})),
-        key=prediction.provenance.get("key"),
+        models={name: {"sha256": sha256} for name, sha256 in provenance.models.items()},
+        settings=_as_json(provenance.settings.to_json()),
+        key=provenance.key,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
 
