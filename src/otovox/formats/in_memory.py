@@ -61,7 +61,7 @@ def scan_in_memory(
     return _scan("array", np.asarray(volume), affine, space)
 
 
-def to_sitk(values: NDArray, grid: Grid) -> sitk.Image:
+def to_sitk(values: NDArray[Any], grid: Grid) -> sitk.Image:
     """An array (i, j, k) as a SimpleITK image on the same grid."""
     image = sitk.GetImageFromArray(np.ascontiguousarray(values.T))
     image.SetSpacing(grid.spacing_mm.tolist())
@@ -152,7 +152,7 @@ def _of_metatensor(tensor: Any) -> Scan:
 
 def _scan(
     kind: str,
-    values: NDArray,
+    values: NDArray[Any],
     affine: ArrayLike,
     space: Space,
     path: str | Path | None = None,

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from otovox._version import __version__
 from otovox.core.anatomy import CANONICAL_MM, Side
-from otovox.core.case import EarPrediction, Estimate, Prediction
+from otovox.core.case import DISCLAIMER, EarPrediction, Estimate, Prediction
 from otovox.core.geometry import FloatArray
 from otovox.core.volume import Grid, Scan
 from otovox.measure.canals import HeadPlanes
@@ -19,7 +19,6 @@ from otovox.measure.measurements import EarMeasurements
 from otovox.measure.parts import STRUCTURES
 from otovox.results.schema import (
     DICOM,
-    DISCLAIMER,
     FILES,
     SCHEMA_VERSION,
     CanalInfo,
