@@ -33,7 +33,7 @@ DIAGNOSES = (
     "cut_field",
 )
 #: Share of healthy ears among training anatomies; the others share the rest alike. Chosen.
-HEALTHY = 0.7
+HEALTHY = 0.5
 #: Density of platinum contacts as a scan shows them at most, HU. Chosen: above any bone.
 METAL_HU = 20_000.0
 #: Way of an implant's lead through the mastoid.
