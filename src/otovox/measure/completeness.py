@@ -179,7 +179,11 @@ def score_completeness(
 
 
 def _closed_levels(
-    name: str, trace: CanalTrace | None, local: NDArray[Any], near: NDArray[Any], canonical_mm: FloatArray
+    name: str,
+    trace: CanalTrace | None,
+    local: NDArray[Any],
+    near: NDArray[Any],
+    canonical_mm: FloatArray,
 ) -> int:
     """At how many of `LEVELS` a canal's lumen closes a loop."""
     if trace is None:
