@@ -20,7 +20,7 @@ from otovox.evaluation.scores import (
     EarScore,
     extra_ears,
     score_case,
-    summary,
+    summarise_scores,
     write_scores,
     write_statistics,
 )
@@ -74,7 +74,7 @@ def main() -> None:
                 f"landmarks {score.landmark_mean_mm:.2f} mm {'' if score.side_right else 'SIDE'}",
                 flush=True,
             )
-    rows = summary(scores)
+    rows = summarise_scores(scores)
     facts = {
         "data": f"{options.cases} unseen phantoms, scanner {options.scanner}, {options.kind}, "
         f"seeds from {options.first_seed}",

@@ -3,7 +3,8 @@
     python benchmarks/anatomy.py --cases 500
 
 Everything is measured on the simulated geometry, as the references measured meshes and centrelines:
-volumes and extents on voxels of 0.25 mm, the rest on centrelines, sections and landmarks. A row passes if the mean is within one measured SD and the SD within a factor of 1.5 (rows whose SD the
+volumes and extents on voxels of 0.25 mm, the rest on centrelines, sections and landmarks. A row
+passes if the mean is within one measured SD and the SD within a factor of 1.5 (rows whose SD the
 reference calls unreliable are judged by the mean only).
 """
 
@@ -16,19 +17,12 @@ from pathlib import Path
 import numpy as np
 
 from otovox.core.anatomy import Side
-from otovox.core.geometry import FloatArray, Pose, unit
+from otovox.core.geometry import MIDDLE_MM, FloatArray, Pose, unit
 from otovox.core.volume import Grid
-from otovox.phantom.cache import MIDDLE_MM
 from otovox.phantom.canvas import Canvas, occupancy
-from otovox.phantom.labyrinth import (
-    SPIRAL_CORRELATION,
-    SPIRAL_MEAN,
-    SPIRAL_SD,
-    Labyrinth,
-    Tube,
-    draw_labyrinth,
-    paint,
-)
+from otovox.phantom.labyrinth import Labyrinth, draw_labyrinth, paint
+from otovox.phantom.spiral import SPIRAL_CORRELATION, SPIRAL_MEAN, SPIRAL_SD
+from otovox.phantom.tubes import Tube
 
 #: Voxel edge of volumes and extents, mm.
 STEP_MM = 0.25

@@ -12,7 +12,7 @@ threshold, next to the model's weights.
 import argparse
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from otovox.evaluation.calibration import Reliability, alarm_threshold, ear_reli
 from otovox.evaluation.figures import reliability_diagram, roc_curves, uncertainty_scatter
 from otovox.evaluation.scores import score_case
 from otovox.inference.ears import Analyzer, open_analyzer
-from otovox.inference.unusual import TITLES, Flag, save_flags, scores
+from otovox.inference.unusual import TITLES, Flag, save_flags, unusual_scores
 from otovox.phantom.cases import make_case
 from otovox.phantom.disease import DIAGNOSES
 
@@ -64,12 +64,12 @@ def examine(analyzer: Analyzer, drawn: Drawn) -> tuple[list[dict[str, Any]], lis
     prediction = analyzer.predict(case.scan)
     rows, curves = [], []
     for score in score_case(prediction, case):
-        row: dict[str, Any] = {**drawn.__dict__, "case": score.case, "side": score.side.value}
+        row: dict[str, Any] = {**asdict(drawn), "case": score.case, "side": score.side.value}
         row |= {"found": score.found, "dice": score.dice, "confidence": score.confidence}
         row |= dict.fromkeys(TITLES, float("nan"))
         if score.found:  # a phantom scan contains a single ear
             ear = max(prediction.ears, key=lambda ear: ear.confidence)
-            row |= scores(ear)
+            row |= unusual_scores(ear)
             if ear.probability is not None:
                 curves.append(ear_reliability(ear.probability, case.labels, score.side))
         rows.append(row)

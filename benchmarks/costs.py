@@ -19,7 +19,7 @@ from accuracy import processor
 from speed import measured
 
 from otovox.config.training import TrainConfig
-from otovox.experiments.studies.plans import load_study, settings_of
+from otovox.experiments.studies.plans import load_study, run_settings
 from otovox.learning.bundle import load_bundle
 from otovox.systems.registry import system_of
 
@@ -30,7 +30,7 @@ from otovox.learning.bundle import load_bundle
 from otovox.formats.scans import load_scan
 from otovox.systems.registry import system_of
 bundle, seen = load_bundle(sys.argv[1]), load_scan(sys.argv[2])
-look = system_of(bundle.config).opened(bundle, device="torch", threads=1)
+look = system_of(bundle.config).open_model(bundle, device="torch", threads=1)
 with tempfile.TemporaryDirectory() as folder:
     start = time.perf_counter()
     look(seen, Path(folder))
@@ -52,7 +52,7 @@ def rows(work: Path) -> list[tuple[object, ...]]:
         if done["exit"]:
             raise SystemExit(f"{run.name}: exit {done['exit']}")
         trained = load_bundle(model).config
-        counts = [_parameters(config) for config in (settings_of(study, run), trained)]
+        counts = [_parameters(config) for config in (run_settings(study, run), trained)]
         seconds = float(done["printed"][0])
         table_rows.append((f"{run.factor}, {run.level}", *counts, seconds, done["peak_gib"]))
         print(*table_rows[-1], sep="; ", flush=True)

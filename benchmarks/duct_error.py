@@ -12,12 +12,11 @@ Wimmer et al. 2019, whose truth is their experts'. Writes `duct-error.csv` and `
 import argparse
 import csv
 import json
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from real_ears import release
+from real_ears import learned_by, release, saw
 
 from otovox.core.anatomy import LANDMARK_NAMES
 from otovox.core.case import Case
@@ -53,7 +52,6 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results"))
     options = parser.parse_args()
     analyzer = open_analyzer(model=options.model)
-    learned = str(analyzer.labyrinth.facts.get("training_data", ""))
     rows: list[dict] = []
     for of, case in cases(options):
         (truth,) = case.landmarks.values()
@@ -66,18 +64,18 @@ def main() -> None:
         by_truth = measured(case, truth, ear.pose)
         by_found = measured(case, ear.landmarks, ear.pose)
         row: dict = {"data": of, "ear": case.scan.name}
-        row["seen"] = of == "real" and bool(re.search(rf"\b{case.scan.name}\b", learned))
+        row["seen"] = of == "real" and saw(analyzer, case)
         row["helicotrema_mm"], row["round_window_mm"] = gaps[0], gaps[2]
         row["worst_case_mm"] = gaps[0] + gaps[2]
         if by_truth.wall and by_found.wall:
             row["traced_mm"] = by_found.wall.total_mm - by_truth.wall.total_mm
             row["true_length_mm"] = by_truth.wall.total_mm
-        name = "escude_lw"
+        name = "escude_lw_900"
         if name in by_truth.formulas and name in by_found.formulas:
             row["escude_mm"] = by_found.formulas[name] - by_truth.formulas[name]
         rows.append(row)
         print({k: round(v, 3) if isinstance(v, float) else v for k, v in row.items()}, flush=True)
-    facts = {"model_sha256": analyzer.labyrinth.sha256, "training_data": learned}
+    facts = {"model_sha256": analyzer.labyrinth.sha256, "training_data": learned_by(analyzer)}
     for of in dict.fromkeys(row["data"] for row in rows):
         own = [row for row in rows if row["data"] == of]
         told = {"ears": len(own), "seen in training": sum(row["seen"] for row in own)}

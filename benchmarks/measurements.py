@@ -12,18 +12,18 @@ import argparse
 import csv
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from otovox.analysis.scan import analyze
+from otovox.analysis.model import analyze
 from otovox.core.anatomy import LANDMARK_NAMES, Side
-from otovox.core.geometry import FloatArray, Pose, fit_pose
+from otovox.core.geometry import MIDDLE_MM, FloatArray, Pose, fit_pose
 from otovox.core.landmarks import Landmarks
 from otovox.core.volume import Grid, Scan
 from otovox.measure.cochlea import Cochlea, measure_cochlea
-from otovox.phantom.bone import render
-from otovox.phantom.cache import MIDDLE_MM
+from otovox.phantom.bone import paint_temporal_bone
 from otovox.phantom.canvas import Canvas
 from otovox.phantom.head import draw_pose
 from otovox.phantom.labyrinth import Labyrinth, draw_labyrinth, paint
@@ -97,10 +97,10 @@ def predicted(seed: int, scanner: str) -> Iterator[tuple[str, Cochlea, CochleaTr
     count = round(SCAN_MM / step)
     fine = Grid.centred(pose.to_lps(MIDDLE_MM), (count, count, count), spacing_mm=step)
     tissues = draw_tissues(rng, kind.specimen)
-    hu, _ = render(shape, Canvas(fine, pose), tissues, rng)
+    hu, _ = paint_temporal_bone(shape, Canvas(fine, pose), tissues, rng)
     i, j, k = scanned_shape(hu.shape, fine.spacing_mm, protocol)
     grid = Grid.centred(fine.center_mm, (i, j, k), spacing_mm=protocol.voxel_mm)
-    prediction = analyze(Scan(scan(hu, fine.spacing_mm, protocol, rng), grid))
+    prediction = analyze(Scan(scan(hu, fine.spacing_mm, protocol, rng), grid)).prediction
     truth = in_lps(cochlea_truth(shape), pose)
     for ear in prediction.ears:
         assert ear.probability is not None
@@ -115,8 +115,7 @@ def predicted(seed: int, scanner: str) -> Iterator[tuple[str, Cochlea, CochleaTr
 
 def in_lps(truth: CochleaTruth, pose: Pose) -> CochleaTruth:
     """The ground truth with its axis and points in LPS."""
-    moved = {"axis": pose.matrix @ truth.axis, "point_mm": pose.to_lps(truth.point_mm)}
-    return CochleaTruth(**{**truth.__dict__, **moved})
+    return replace(truth, axis=pose.matrix @ truth.axis, point_mm=pose.to_lps(truth.point_mm))
 
 
 def compare(cochlea: Cochlea, truth: CochleaTruth, seconds: float) -> FloatArray:

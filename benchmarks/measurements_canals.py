@@ -22,17 +22,16 @@ from pathlib import Path
 
 import numpy as np
 
-from otovox.analysis.scan import analyze
+from otovox.analysis.model import analyze
 from otovox.core.anatomy import LANDMARK_NAMES, Side
-from otovox.core.geometry import FloatArray, Pose, fit_pose
+from otovox.core.geometry import MIDDLE_MM, FloatArray, Pose, fit_pose
 from otovox.core.landmarks import Landmarks
 from otovox.core.volume import Grid, Scan
 from otovox.measure.canals import PAIRS, Canals, excitation_normal, measure_canals
 from otovox.measure.completeness import Completeness, State, score_completeness
 from otovox.measure.parts import Part, split
 from otovox.measure.tori import CANALS, USUAL, fit_torus
-from otovox.phantom.bone import render
-from otovox.phantom.cache import MIDDLE_MM
+from otovox.phantom.bone import paint_temporal_bone
 from otovox.phantom.canal_truth import canal_tube, true_parts
 from otovox.phantom.canvas import Canvas, occupancy
 from otovox.phantom.disease import malformed, ossified
@@ -127,10 +126,10 @@ def predicted(
     step = 0.1 if min(protocol.voxel_mm) < 0.15 else 0.15
     count = round(SCAN_MM / step)
     fine = Grid.centred(pose.to_lps(MIDDLE_MM), (count, count, count), spacing_mm=step)
-    hu, _ = render(shape, Canvas(fine, pose), draw_tissues(rng, kind.specimen), rng)
+    hu, _ = paint_temporal_bone(shape, Canvas(fine, pose), draw_tissues(rng, kind.specimen), rng)
     i, j, k = scanned_shape(hu.shape, fine.spacing_mm, protocol)
     grid = Grid.centred(fine.center_mm, (i, j, k), spacing_mm=protocol.voxel_mm)
-    prediction = analyze(Scan(scan(hu, fine.spacing_mm, protocol, rng), grid))
+    prediction = analyze(Scan(scan(hu, fine.spacing_mm, protocol, rng), grid)).prediction
     truth = true_numbers(shape, pose)
     if not prediction.ears:
         print(f"seed {seed}: no ear found", flush=True)
@@ -247,7 +246,8 @@ def score_diseases(seeds: range, folder: Path) -> None:
                     )
                 )
             print(
-                f"{diagnosis:22s}canals reported correctly {right} of {len(seeds)}; ears with Likert "
+                f"{diagnosis:22s}canals reported correctly {right} of {len(seeds)}; "
+                "ears with Likert "
                 + ", ".join(f"{level}: {scores[level]}" for level in (1, 2, 3, 4)),
                 flush=True,
             )

@@ -1,12 +1,15 @@
 """Real ears with expert ground truth: the release of Wimmer et al. 2019, original and degraded.
 
     python benchmarks/real_ears.py RELEASE
+    python benchmarks/real_ears.py RELEASE --model FOLD-0/model FOLD-1/model FOLD-2/model
     python benchmarks/real_ears.py RELEASE --results FOLDER
     python benchmarks/real_ears.py RELEASE --masks FOLDER
 
 RELEASE is the unpacked release (doi:10.5281/zenodo.3355272, CC BY 4.0) or a part of its ears;
 damaged cases are skipped. Without --results or --masks the model analyses every ear, original and
 degraded: coarser voxels (with averaged ground truth), noise, 8 bits, mirrored, cut.
+If several models are given, each ear is analysed by the first that was not trained on it, as in
+cross-validation.
 --results scores result folders of `otovox analyze` instead (FOLDER/F01_CT_RAW or FOLDER/F01),
 --masks any tool's label maps (FOLDER/F01.nii.gz or F01_CT_RAW.nii.gz), all labels above 0.
 
@@ -40,7 +43,7 @@ from otovox.dataset.layout import load_case, read_index
 from otovox.formats.images import load_label_map
 from otovox.formats.markups import read_landmarks
 from otovox.imaging.metrics import dice, distances, landmark_errors_mm
-from otovox.inference.ears import open_analyzer
+from otovox.inference.ears import Analyzer, open_analyzer
 
 #: Noise added to degraded scans, HU: chosen, three times that of the release.
 NOISE_HU = 150.0
@@ -55,6 +58,7 @@ class Found:
     side: Side | None
     numbers: dict[str, float]
     offsets_mm: FloatArray | None = None
+    seen: bool = False
 
 
 def averaged(values: np.ndarray, grid: Grid, spacing_mm: tuple[float, float, float]) -> np.ndarray:
@@ -146,6 +150,21 @@ def release(folder: Path) -> Iterator[Case]:
             yield load_case(Path(made), entry)
 
 
+def learned_by(analyzer: Analyzer) -> str:
+    """What a model's card says that it was trained on."""
+    return str(analyzer.labyrinth.facts.get("training_data", ""))
+
+
+def saw(analyzer: Analyzer, case: Case) -> bool:
+    """Whether a model was trained on an ear."""
+    return bool(re.search(rf"\b{case.scan.name}\b", learned_by(analyzer)))
+
+
+def chosen(analyzers: list[Analyzer], case: Case) -> Analyzer:
+    """The first that has not seen an ear, else the first."""
+    return next((one for one in analyzers if not saw(one, case)), analyzers[0])
+
+
 def of_prediction(found: Prediction, case: Case) -> Found:
     (truth,) = case.landmarks.values()
     if not found.ears:
@@ -182,10 +201,10 @@ def of_mask(folder: Path, case: Case) -> Found:
     return Found(None, None, None, {})
 
 
-def row_of(case: Case, found: Found, condition: str, seen: bool) -> dict[str, object]:
+def row_of(case: Case, found: Found, condition: str) -> dict[str, object]:
     """One row of the table; empty where a value is missing."""
     ((side, truth),) = case.landmarks.items()
-    row: dict[str, object] = {"ear": case.scan.name, "condition": condition, "seen": seen}
+    row: dict[str, object] = {"ear": case.scan.name, "condition": condition, "seen": found.seen}
     expert = case.labels.values == side.label
     row["found"] = found.mask is not None and bool(found.mask.any())
     row["side_right"] = "" if found.side is None else found.side is side
@@ -227,7 +246,7 @@ def main() -> None:
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--results", type=Path)
     source.add_argument("--masks", type=Path)
-    parser.add_argument("--model", default="labyrinth")
+    parser.add_argument("--model", nargs="+", default=["labyrinth"])
     parser.add_argument("--tta", default="fast")
     parser.add_argument("--only", nargs="*", help="only these ears")
     parser.add_argument("--conditions", nargs="*", default=list(CONDITIONS))
@@ -236,7 +255,6 @@ def main() -> None:
     options = parser.parse_args()
 
     facts: dict[str, object] = {"data": "Wimmer et al. 2019, real ears with expert truth"}
-    learned = ""
     if options.results or options.masks:
         conditions = {"as it is": CONDITIONS["as it is"]}
         read = of_results if options.results else of_mask
@@ -244,25 +262,30 @@ def main() -> None:
         say: Callable[[Case], Found] = lambda case: read(folder, case)  # noqa: E731
     else:
         conditions = {name: CONDITIONS[name] for name in options.conditions}
-        analyzer = open_analyzer(model=options.model, tta=options.tta)
-        learned = str(analyzer.labyrinth.facts.get("training_data", ""))
-        facts["model"] = {"sha256": analyzer.labyrinth.sha256, "tta": options.tta}
-        facts["training_data"] = learned
-        say = lambda case: of_prediction(analyzer.predict(case.scan), case)  # noqa: E731
+        analyzers = [open_analyzer(model=model, tta=options.tta) for model in options.model]
+        facts["models"] = [
+            {"sha256": one.labyrinth.sha256, "tta": one.tta, "training_data": learned_by(one)}
+            for one in analyzers
+        ]
+
+        def say(case: Case) -> Found:
+            analyzer = chosen(analyzers, case)
+            found = of_prediction(analyzer.predict(case.scan), case)
+            return replace(found, seen=saw(analyzer, case))
+
     rows, offsets = [], []
     for case in release(options.release):
         if options.only and case.scan.name not in options.only:
             continue
-        seen = bool(re.search(rf"\b{case.scan.name}\b", learned))
         for name, degraded in conditions.items():
             worse = degraded(case)
             found = say(worse)
-            row = row_of(worse, found, name, seen)
+            row = row_of(worse, found, name)
             rows.append(row)
             if name == "as it is" and found.offsets_mm is not None:
                 offsets.append(found.offsets_mm)
             shown = {k: round(v, 3) for k, v in row.items() if isinstance(v, float)}
-            print(case.scan.name, name, "seen" if seen else "unseen", shown, flush=True)
+            print(case.scan.name, name, "seen" if found.seen else "unseen", shown, flush=True)
     facts["machine"] = {"cores": os.cpu_count(), "processor": processor()}
     facts["software"] = f"otovox {otovox.__version__}"
     facts["ears"] = len({row["ear"] for row in rows})

@@ -64,7 +64,7 @@ STEPS = """
 import resource, time, torch
 from otovox.config.training import load_preset
 from otovox.systems.registry import system_of
-from otovox.learning.training import keep_freed_memory
+from otovox.learning.hardware import keep_freed_memory
 torch.set_num_threads(1)
 if KEEP: keep_freed_memory()
 task, = system_of(load_preset("labyrinth")).tasks(load_preset("labyrinth"))

@@ -10,11 +10,10 @@ over the expert's and the mean distance of its wall from the expert's. Writes `w
 
 import argparse
 import csv
-import re
 from pathlib import Path
 
 import numpy as np
-from real_ears import of_prediction, release
+from real_ears import of_prediction, release, saw
 from scipy import ndimage
 
 from otovox.imaging.metrics import dice
@@ -47,7 +46,6 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results"))
     options = parser.parse_args()
     analyzer = open_analyzer(model=options.model)
-    learned = str(analyzer.labyrinth.facts.get("training_data", ""))
     rows = []
     for case in release(options.release):
         values, spacing = case.scan.values, case.scan.grid.spacing_mm
@@ -60,7 +58,7 @@ def main() -> None:
         rows.append(
             {
                 "ear": case.scan.name,
-                "seen": bool(re.search(rf"\b{case.scan.name}\b", learned)),
+                "seen": saw(analyzer, case),
                 "lumen_hu": round(float(np.median(values[away < -0.5]))),
                 "crest_hu": round(
                     max(

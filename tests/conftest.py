@@ -18,6 +18,7 @@ from otovox.core.geometry import affine_from, mean_pose
 from otovox.core.landmarks import Landmarks
 from otovox.core.volume import Grid, LabelMap, Scan
 from otovox.dataset.layout import Entry, add_case, start_dataset
+from otovox.measure.measured_scan import measure_scan
 from otovox.results.folder import write_results
 
 #: Of the scans that `write_scan` makes.
@@ -139,7 +140,6 @@ def tiny_results(
     made = replace(made, uncertainty=uncertainty)
     for fold, names in (("fold-0", ("one", "two")), ("fold-1", ("one",))):
         for name in names:
-            write_results(
-                replace(made, scan=replace(tiny_scan, name=name)), tmp_path / "run" / fold / name
-            )
+            named = replace(made, scan=replace(tiny_scan, name=name))
+            write_results(measure_scan(named), tmp_path / "run" / fold / name)
     return tmp_path / "run", made

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import typer.main
 
+from otovox.analysis.model import _loaded
 from otovox.cli import app as cli
 from otovox.core.case import Prediction
 from otovox.core.geometry import affine_from
@@ -52,12 +53,17 @@ def test_python_runs(
         def predict(self, scan: Scan) -> Prediction:
             return predict(scan)
 
+    def as_scan(x: object, **_: object) -> Scan:
+        return x if isinstance(x, Scan) else scan
+
     grid = Grid((24, 22, 20), affine_from(np.eye(3) * 0.5, np.zeros(3)))
     scan = Scan(np.zeros(grid.shape, np.float32), grid)
-    monkeypatch.setattr("otovox.analysis.scan.load_scan", lambda path, **_: scan)
+    monkeypatch.setattr("otovox.analysis.model.as_scan", as_scan)
+    _loaded.cache_clear()
     monkeypatch.setattr("otovox.inference.single_ear.open_any", lambda **_: FakeAnalyzer())
     monkeypatch.chdir(tmp_path)
     exec(compile(code, page.name, "exec"), {})
+    _loaded.cache_clear()
 
 
 @pytest.mark.parametrize(("page", "line"), list(commands()))

@@ -2,9 +2,11 @@
 
     import otovox
 
-    prediction = otovox.analyze("scan.nii.gz")
-    for ear in prediction.ears:
+    model = otovox.load_model()
+    result = model.analyze("scan.nii.gz")
+    for ear in result.ears:
         print(ear.side, ear.volume_mm3, ear.landmarks["helicotrema"])
+    result.save("results/scan")
 
 The public names are those of `__all__`; each is loaded when it is first used.
 """
@@ -16,7 +18,8 @@ from otovox._version import __version__
 from otovox.systems.registry import register_all
 
 if TYPE_CHECKING:
-    from otovox.analysis.scan import analyze
+    from otovox.analysis.model import Model, analyze, load_model
+    from otovox.analysis.result import AnalyzedEar, Result
     from otovox.core.anatomy import Side
     from otovox.core.case import Case, EarPrediction, Prediction
     from otovox.core.landmarks import Landmarks
@@ -28,31 +31,39 @@ if TYPE_CHECKING:
 register_all()
 
 __all__ = [
+    "AnalyzedEar",
     "Case",
     "EarPrediction",
     "Grid",
     "LabelMap",
     "Landmarks",
+    "Model",
     "OtovoxError",
     "Prediction",
+    "Result",
     "Scan",
     "Side",
     "__version__",
     "analyze",
+    "load_model",
     "load_scan",
 ]
 
 _HOMES = {
+    "AnalyzedEar": "analysis.result",
     "Case": "core.case",
     "EarPrediction": "core.case",
     "Grid": "core.volume",
     "LabelMap": "core.volume",
     "Landmarks": "core.landmarks",
+    "Model": "analysis.model",
     "OtovoxError": "errors",
     "Prediction": "core.case",
+    "Result": "analysis.result",
     "Scan": "core.volume",
     "Side": "core.anatomy",
-    "analyze": "analysis.scan",
+    "analyze": "analysis.model",
+    "load_model": "analysis.model",
     "load_scan": "formats.scans",
 }
 

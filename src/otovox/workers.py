@@ -1,21 +1,96 @@
-"""Jobs shared out to local processes or to a dask.distributed cluster."""
+"""Jobs and their outcomes, done here, by local processes or on a dask.distributed cluster."""
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from otovox.errors import ConfigError
+from otovox.errors import ConfigError, OtovoxError
 
 if TYPE_CHECKING:
     from distributed import Client
 
-#: What is told of a job whose workers died.
-DIED = "the workers that had it died, likely for lack of memory"
+log = logging.getLogger(__name__)
+
+#: Reason of a job whose workers died.
+DIED = "the workers that processed it died, probably for lack of memory"
 
 Job = TypeVar("Job")
 Answer = TypeVar("Answer")
+
+
+class Status(StrEnum):
+    """How a job ended."""
+
+    DONE = "done"
+    NO_EAR = "no inner ear found"
+    REFUSED = "refused"
+    BROKEN = "internal error"
+
+
+#: Exit codes, the most serious first.
+EXIT_CODES = {Status.BROKEN: 1, Status.REFUSED: 2, Status.NO_EAR: 3}
+
+
+@dataclass(frozen=True)
+class Outcome(Generic[Job, Answer]):
+    """The outcome of one job.
+
+    Attributes:
+        job: what was to be done.
+        status: how it ended.
+        reason: why it failed, or warnings, for the user; may be empty.
+        answer: what it returned; None if it failed, or returns nothing.
+    """
+
+    job: Job
+    status: Status
+    reason: str = ""
+    answer: Answer | None = None
+
+    @property
+    def failed(self) -> bool:
+        """Whether it was refused or ended in an internal error."""
+        return self.status in (Status.REFUSED, Status.BROKEN)
+
+
+def failure(job: Job, error: Exception, name: object, *, hint: str = "") -> Outcome[Job, Any]:
+    """The outcome of a job that raised an error.
+
+    Args:
+        job: what was to be done.
+        error: what it raised.
+        name: what the user calls the job, such as the path of a scan.
+        hint: what the user can do if memory is short.
+    """
+    if isinstance(error, OtovoxError):
+        return Outcome(job, Status.REFUSED, str(error))
+    # torch has an error of its own for this.
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return Outcome(job, Status.REFUSED, f"{name}: there is not enough memory{hint}")
+    # An internal error must not cost the user the other jobs; -v shows the traceback.
+    log.info("%s: internal error", name, exc_info=error)
+    reason = f"{name}: internal error, {type(error).__name__}: {error}"
+    return Outcome(job, Status.BROKEN, reason)
+
+
+def exit_code(outcomes: Sequence[Outcome[Any, Any]]) -> int:
+    """The exit code of a command: that of its most serious outcome.
+
+    Args:
+        outcomes: of all jobs.
+
+    Returns:
+        1 after an internal error, else 2 if a job was refused, else 3 if a scan holds no inner
+        ear, else 0.
+
+    >>> exit_code([Outcome("a", Status.DONE), Outcome("b", Status.REFUSED)])
+    2
+    """
+    statuses = {outcome.status for outcome in outcomes}
+    return next((code for status, code in EXIT_CODES.items() if status in statuses), 0)
 
 
 @dataclass(frozen=True)
@@ -23,9 +98,9 @@ class Workers:
     """Where jobs are done.
 
     Attributes:
-        count: local processes; None for as many as this machine feeds.
+        count: local processes; None for as many as this machine can feed.
         scheduler: address of a dask.distributed scheduler instead, such as tcp://host:8786. Its
-            workers need otovox, and the same paths to what is read and written.
+            workers need otovox, and the same paths to inputs and outputs.
     """
 
     count: int | None = None
@@ -34,11 +109,11 @@ class Workers:
 
 @contextmanager
 def client_of(scheduler: str | None, count: int, *, children: bool = False) -> "Iterator[Client]":
-    """A cluster's client; the cluster is closed with it if it is ours.
+    """A cluster's client; a cluster started here is closed with it.
 
     Args:
-        scheduler: address of a cluster; None for one of our own.
-        count: processes of our own.
+        scheduler: address of a running cluster; None to start one on this machine.
+        count: processes of that one.
         children: whether these may start processes themselves.
 
     Raises:
@@ -47,7 +122,7 @@ def client_of(scheduler: str | None, count: int, *, children: bool = False) -> "
     from dask import config
     from distributed import Client, LocalCluster
 
-    # It tells of every connection; what goes wrong it tells as warnings.
+    # It reports every connection; problems are reported as warnings.
     logging.getLogger("distributed").setLevel(logging.WARNING)
     if scheduler is not None:
         try:
@@ -69,27 +144,27 @@ def client_of(scheduler: str | None, count: int, *, children: bool = False) -> "
 def shared_out(
     client: "Client", work: Callable[..., Answer], jobs: Sequence[Job], **options: Any
 ) -> Iterator[tuple[int, Answer | None]]:
-    """Do jobs on a cluster; what a worker that died was doing is given to another.
+    """Do jobs on a cluster; the jobs of a worker that died are given to another.
 
     Args:
         client: of the cluster.
-        work: called with a job and the options, where the workers are.
+        work: called with a job and the options, on the workers.
         jobs: what is to be done.
         options: the same for every job.
 
     Yields:
-        The number of a job and its answer, as they come; None where its workers died every time.
+        The number of a job and its answer, as they arrive; None if its workers died every time.
     """
     from distributed import KilledWorker, as_completed
 
     tasks = client.map(work, jobs, pure=False, **options)
-    given = {task: number for number, task in enumerate(tasks)}
+    pending = {task: number for number, task in enumerate(tasks)}
     try:
         for task in as_completed(tasks):
-            number = given.pop(task)
+            number = pending.pop(task)
             try:
                 yield number, task.result()
             except KilledWorker:
                 yield number, None
     finally:
-        client.cancel(list(given))
+        client.cancel(list(pending))

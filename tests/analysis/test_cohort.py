@@ -11,10 +11,10 @@ import SimpleITK as sitk
 from distributed import LocalCluster
 
 from otovox.analysis.cohort import local_workers, run
-from otovox.analysis.scan import Options, Status, plan
+from otovox.analysis.scan import Options, plan
 from otovox.analysis.summary import read_summary
 from otovox.errors import ConfigError
-from otovox.workers import Workers
+from otovox.workers import Status, Workers
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +37,7 @@ def cluster() -> Iterator[LocalCluster]:
     started.close()
 
 
+@pytest.mark.slow
 def test_a_killed_worker_costs_nothing(scans: Path, tmp_path: Path, cluster: LocalCluster) -> None:
     jobs = plan([scans], tmp_path)
     results = [job.folder / "result.json" for job in jobs]

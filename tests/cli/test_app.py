@@ -13,12 +13,14 @@ import pytest
 from typer.testing import CliRunner
 
 import otovox
+from otovox.analysis.model import Model
 from otovox.cli import app as cli
 from otovox.core.anatomy import Side
 from otovox.core.case import Prediction
 from otovox.core.volume import Scan
 from otovox.errors import ModelError, OutputError
-from otovox.results.schema import ResultFile, describe
+from otovox.measure.measured_scan import MeasuredScan
+from otovox.results.schema import ResultFile
 
 SUMMARY = "summary.csv"
 
@@ -46,14 +48,15 @@ def analyzer(monkeypatch: pytest.MonkeyPatch, predict: Any) -> FakeAnalyzer:
     """The fake in place of the networks; results are a result.json alone, for speed."""
     fake = FakeAnalyzer(predict)
 
-    def write_results(prediction: Prediction, folder: Path) -> ResultFile:
+    def write_results(_: MeasuredScan, folder: Path, *, described: ResultFile) -> ResultFile:
         folder.mkdir(parents=True, exist_ok=True)
-        result = describe(prediction)
-        (folder / "result.json").write_text(result.model_dump_json())
-        return result
+        (folder / "result.json").write_text(described.model_dump_json())
+        return described
 
-    monkeypatch.setattr("otovox.analysis.scan._analyzer", lambda _: fake)
-    monkeypatch.setattr("otovox.analysis.scan.write_results", write_results)
+    model = Model("fake", "cpu", "none", fake)  # pyright: ignore[reportArgumentType]
+    for module in ("scan", "model"):
+        monkeypatch.setattr(f"otovox.analysis.{module}.load_model", lambda *_, **__: model)
+    monkeypatch.setattr("otovox.results.folder.write_results", write_results)
     return fake
 
 
@@ -82,7 +85,7 @@ def test_two_ears_are_told_and_written(tmp_path: Path, write_scan: Any) -> None:
     right, left = rows(tmp_path / "out")
     assert (right["side"], left["side"]) == ("right", "left")
     assert right["status"] == "done"
-    assert right["volume_mm3"] == "200.00"
+    assert float(right["volume_mm3"]) == 200
     assert right["round_window_x_mm"] == ""
     assert right["round_window_sd_mm"] == ""
     assert float(right["helicotrema_z_mm"]) == pytest.approx(float(left["helicotrema_z_mm"]))
@@ -150,10 +153,10 @@ def test_what_goes_wrong_inside_is_told_in_a_sentence(
 def test_results_that_cannot_be_written_are_refused(
     tmp_path: Path, write_scan: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise OutputError("the disk is full")
 
-    monkeypatch.setattr("otovox.analysis.scan.write_results", full)
+    monkeypatch.setattr("otovox.results.folder.write_results", full)
     scan = write_scan(tmp_path / "head.nii")
     code, _, err = otovox_command("analyze", scan, "-o", tmp_path / "out")
     assert (code, err) == (2, "otovox: the disk is full\n")
@@ -194,7 +197,7 @@ def test_silent_headers_are_refused_or_stated(tmp_path: Path, write_scan: Any) -
     options = ("--space", "RAS", "--spacing", "1,1,1")
     code, _, err = otovox_command("analyze", scan, "-o", tmp_path / "out", *options)
     assert code == 2
-    assert "--spacing says 1 x 1 x 1" in err
+    assert "--spacing is 1 x 1 x 1 mm" in err
 
 
 def test_a_series_is_one_scan_however_it_is_given(
@@ -252,10 +255,10 @@ def test_an_output_that_is_no_folder_is_refused(tmp_path: Path, write_scan: Any)
 def test_a_model_that_cannot_be_used_is_refused(
     tmp_path: Path, write_scan: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(_: object) -> None:
+    def refuse(*_: object, **__: object) -> None:
         raise ModelError("there is no GPU here; choose --device cpu")
 
-    monkeypatch.setattr("otovox.analysis.scan._analyzer", refuse)
+    monkeypatch.setattr("otovox.analysis.scan.load_model", refuse)
     scan = write_scan(tmp_path / "ct.nii")
     code, _, err = otovox_command("analyze", scan, "-o", tmp_path / "out", "--device", "cuda")
     assert (code, err) == (2, "otovox: there is no GPU here; choose --device cpu\n")
@@ -343,9 +346,10 @@ def test_defaults_of_the_command_are_those_of_the_options() -> None:
 @pytest.mark.usefixtures("analyzer")
 def test_analyze_in_python(tmp_path: Path, write_scan: Any) -> None:
     path = write_scan(tmp_path / "ct.nii")
-    prediction = otovox.analyze(str(path), device="cpu")
-    assert [ear.side for ear in prediction.ears] == [Side.RIGHT, Side.LEFT]
-    assert otovox.analyze(otovox.load_scan(path)).labels.grid.same_as(prediction.scan.grid)
+    result = otovox.analyze(str(path), device="cpu")
+    assert [ear.side for ear in result.ears] == [Side.RIGHT, Side.LEFT]
+    again = otovox.load_model("labyrinth", tta="none").analyze(otovox.load_scan(path))
+    assert again.scan.grid.same_as(result.scan.grid)
 
 
 def test_public_names_are_there() -> None:
@@ -360,6 +364,59 @@ def test_scanners_are_those_of_the_phantom() -> None:
     assert code == 2
     assert "fpvct-clinical" in stderr
     assert not Path("nowhere").exists()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        [],
+        ["analyze"],
+        ["cross-validate"],
+        ["dataset"],
+        ["dataset", "check"],
+        ["demo"],
+        ["evaluate"],
+        ["models"],
+        ["phantom"],
+        ["study", "run"],
+        ["train"],
+    ],
+    ids=" ".join,
+)
+def test_help_in_short_and_in_full(command: list[str]) -> None:
+    short, full = (CliRunner().invoke(cli.app, [*command, flag]) for flag in ("-h", "--help"))
+    assert short.exit_code == full.exit_code == 0
+    assert "Usage" in short.output
+    assert short.output == full.output
+
+
+@pytest.mark.parametrize("flag", ["-V", "--version"])
+def test_version_in_short_and_in_full(flag: str) -> None:
+    result = CliRunner().invoke(cli.app, [flag])
+    assert result.output == f"otovox {otovox.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "completed"),
+    [
+        ("otovox an", "analyze"),
+        ("otovox dataset sp", "split"),
+        ("otovox analyze --ser", "--series"),
+    ],
+)
+def test_the_shell_completes(words: str, completed: str) -> None:
+    request = {
+        "_OTOVOX_COMPLETE": "complete_bash",
+        "COMP_WORDS": words,
+        "COMP_CWORD": str(words.count(" ")),
+    }
+    result = CliRunner().invoke(cli.app, [], prog_name="otovox", env=request)
+    assert completed in result.output.split()
+
+
+def test_completion_can_be_installed() -> None:
+    output = CliRunner().invoke(cli.app, ["--help"]).output
+    assert "--install-completion" in output
 
 
 def test_help_is_quick_and_module_runs() -> None:

@@ -26,7 +26,7 @@ from otovox.dataset.layout import (
 )
 from otovox.dataset.points import read_points
 from otovox.errors import ConfigError, InputError, OutputError
-from otovox.evaluation.dataset_summary import normalisation, summarise
+from otovox.evaluation.dataset_summary import summarise, training_intensity
 from otovox.formats.images import save_label_map, save_volume
 from otovox.formats.markups import write_markups
 
@@ -180,7 +180,7 @@ def test_summary_measures_contrast_and_scales_by_training_alone(folder: Path, tm
     assert rows[0].lumen[2] == pytest.approx(0, abs=10)
     assert rows[0].capsule[2] == pytest.approx(1200, abs=20)
     first = load_case(folder, entries[0]).scan.values
-    assert normalisation(rows)["mean"] == pytest.approx(first.mean(), abs=0.1)
+    assert training_intensity(rows)["mean"] == pytest.approx(first.mean(), abs=0.1)
     for name in ("contrast.csv", "groups.csv", "contrast.png"):
         assert (tmp_path / "out" / name).stat().st_size > 100
 

@@ -77,6 +77,7 @@ def test_nothing_is_a_clear_pixel() -> None:
     assert on_white(rendered(panel(empty, empty))).tolist() == [[[1, 1, 1]]]
 
 
+@pytest.mark.slow
 def test_the_picture_is_written(tmp_path: Path) -> None:
     error_picture([panel(ball(1.0), ball())] * 3, tmp_path / "errors.png")
     picture = imread(tmp_path / "errors.png")[..., :3]

@@ -56,7 +56,7 @@ def test_a_plain_folder_is_one_fold(tiny_results: tuple[Path, Prediction], tmp_p
     assert folds_of([tmp_path / "deep"]) == {"fold-2": tmp_path / "deep" / "fold-2" / "results"}
     with pytest.raises(InputError, match="same name"):
         folds_of([fold, fold])
-    with pytest.raises(InputError, match="no folder"):
+    with pytest.raises(InputError, match="not a results folder"):
         folds_of([tmp_path / "gone"])
 
 
@@ -64,7 +64,7 @@ def test_results_of_another_scan_are_refused(
     tiny_results: tuple[Path, Prediction], tiny_scan: Scan
 ) -> None:
     moved = Grid(GRID.shape, affine_from(np.eye(3) * 0.5, np.ones(3)))
-    with pytest.raises(InputError, match="another grid than the scan one"):
+    with pytest.raises(InputError, match="differs from that of the scan one"):
         load_prediction(tiny_results[0] / "fold-0" / "one", Scan(tiny_scan.values, moved, "one"))
     (tiny_results[0] / "fold-0" / "one" / "uncertainty.nii.gz").write_bytes(b"damaged")
     with pytest.raises(InputError, match="cannot be read"):

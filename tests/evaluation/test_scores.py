@@ -13,7 +13,13 @@ from otovox.core.case import Case, EarPrediction, Prediction
 from otovox.core.geometry import mean_pose
 from otovox.core.landmarks import Landmarks
 from otovox.core.volume import Grid, LabelMap, Scan
-from otovox.evaluation.scores import extra_ears, score_case, summary, write_scores, write_statistics
+from otovox.evaluation.scores import (
+    extra_ears,
+    score_case,
+    summarise_scores,
+    write_scores,
+    write_statistics,
+)
 
 GRID = Grid.centred((0, 0, 0), (80, 30, 30), spacing_mm=(1.0, 0.5, 0.5))
 #: First voxel of a true labyrinth of 6 x 10 x 10 voxels.
@@ -167,7 +173,7 @@ def test_other_grids_are_refused() -> None:
 def test_summary_by_hand(tmp_path: Path) -> None:
     ear = ear_at(Side.LEFT, CORNERS[Side.LEFT], shift_mm=0.4)
     scores = score_case(prediction((ear,), labels_of({Side.LEFT: CORNERS[Side.LEFT]})), case())
-    rows = summary(scores)
+    rows = summarise_scores(scores)
     assert rows["dice"].mean == 0.5
     assert rows["dice"].sd == pytest.approx(np.sqrt(0.5))
     assert (rows["dice"].median, rows["dice"].min, rows["dice"].max) == (0.5, 0, 1)
@@ -185,7 +191,7 @@ def test_summary_by_hand(tmp_path: Path) -> None:
 
 
 def test_summary_of_nothing() -> None:
-    assert summary([]) == {}
+    assert summarise_scores([]) == {}
 
 
 def _read(path: Path) -> list[dict[str, Any]]:

@@ -131,7 +131,7 @@ def test_written_and_read_back(table: pd.DataFrame, tmp_path: Path) -> None:
     table.to_csv(tmp_path / "scores.csv", index=False)
     again = paper_table(read_scores(tmp_path / "scores.csv"), 3)
     pd.testing.assert_frame_equal(again, paper_table(table, 3))
-    with pytest.raises(InputError, match="is no table of scores"):
+    with pytest.raises(InputError, match="is not a table of scores"):
         read_scores(tmp_path / "table-3.csv")
     with pytest.raises(InputError, match="cannot be read"):
         read_scores(tmp_path / "gone.csv")

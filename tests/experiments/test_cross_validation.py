@@ -13,7 +13,7 @@ from examples import SMOKE, a_case
 from otovox.cli.app import app
 from otovox.dataset.layout import Entry, add_case, read_index, start_dataset
 from otovox.errors import ConfigError, InputError
-from otovox.experiments.cross_validation import draw_folds, keep_folds
+from otovox.experiments.cross_validation import FoldPlan, draw_folds, keep_folds
 from otovox.learning.bundle import load_bundle
 
 pytestmark = pytest.mark.filterwarnings("ignore::Warning:lightning", "ignore::UserWarning:torch")
@@ -37,7 +37,7 @@ def run(*arguments) -> tuple[int, str]:
 @settings(max_examples=30)
 def test_no_patient_is_on_both_sides_and_none_validates_twice(seed, folds, validation):
     entries = [Entry(f"c{n}", f"p{n // 2}", split="test" if n < 4 else "") for n in range(46)]
-    drawn = draw_folds(entries, folds=folds, validation=validation, seed=seed)
+    drawn = draw_folds(entries, FoldPlan(folds=folds, validation=validation, seed=seed))
     patient = {entry.case: entry.patient for entry in entries}
     held: list[str] = []
     for fold in drawn:
@@ -46,7 +46,7 @@ def test_no_patient_is_on_both_sides_and_none_validates_twice(seed, folds, valid
         assert (len(sides[0]), len(sides[1])) == (21 - validation, validation)
         held += sides[1]
     assert len(held) == len(set(held))
-    assert drawn == draw_folds(entries, folds=folds, validation=validation, seed=seed)
+    assert drawn == draw_folds(entries, FoldPlan(folds=folds, validation=validation, seed=seed))
 
 
 def test_the_papers_folds_are_38_and_5():
@@ -56,18 +56,19 @@ def test_the_papers_folds_are_38_and_5():
 
 def test_too_few_patients_are_refused():
     with pytest.raises(InputError, match="4 patients"):
-        draw_folds([Entry(f"c{n}", f"p{n}") for n in range(4)], folds=3, validation=2)
+        draw_folds([Entry(f"c{n}", f"p{n}") for n in range(4)], FoldPlan(folds=3, validation=2))
 
 
 def test_other_folds_are_never_written_over(folder, tmp_path):
     entries = read_index(folder)
-    first = draw_folds(entries, folds=2, validation=1, seed=0)
+    first = draw_folds(entries, FoldPlan(folds=2, validation=1, seed=0))
     keep_folds(folder, tmp_path / "out", first)
     keep_folds(folder, tmp_path / "out", first)
     with pytest.raises(ConfigError, match="other folds"):
         keep_folds(folder, tmp_path / "out", first[:1])
 
 
+@pytest.mark.slow
 def test_all_folds_are_trained_and_predicted_once_and_can_be_scored(folder, tmp_path):
     (tmp_path / "settings.toml").write_text(SMOKE)
     out, other = tmp_path / "out", shutil.copytree(folder, tmp_path / "other")

@@ -18,10 +18,10 @@ from otovox.errors import ConfigError, InputError
 from otovox.evaluation.statistics import holm
 from otovox.experiments.studies.estimate import cost
 from otovox.experiments.studies.plans import (
-    laid_over,
     load_scale,
     load_study,
-    settings_of,
+    merged,
+    run_settings,
     settled,
     study_names,
 )
@@ -118,7 +118,7 @@ def test_there_are_43_ablations_23_of_them_stated():
 
 @pytest.mark.parametrize("study", [ABLATIONS, SYSTEMS], ids=lambda study: study.name)
 def test_every_run_changes_exactly_what_it_says(study):
-    configs = [settings_of(study, run) for run in study.runs]
+    configs = [run_settings(study, run) for run in study.runs]
     for run, config in zip(study.runs, configs, strict=True):
         found = differences(config, load_preset(run.preset or "base"))
         wanted: dict[str, object] = {
@@ -142,7 +142,7 @@ def test_every_run_changes_exactly_what_it_says(study):
 
 
 def test_every_preset_of_a_published_system_is_compared():
-    ours = {"gold", "labyrinth", "locator", "tiny"}
+    ours = {"gold", "labyrinth", "labyrinth-finetune", "locator", "tiny"}
     used = {run.preset or SYSTEMS.reference for run in SYSTEMS.runs}
     assert used == set(preset_names()) - ours
 
@@ -157,7 +157,7 @@ def test_at_another_scale_the_changes_are_in_proportion(tmp_path, base):
     )
     laid = load_scale(scale)
     found = {
-        r.number: settings_of(ABLATIONS, r, scale=laid) for r in ABLATIONS.runs if r.number != 41
+        r.number: run_settings(ABLATIONS, r, scale=laid) for r in ABLATIONS.runs if r.number != 41
     }
     channels = {number: found[number].network.channels for number in range(7, 13)}
     assert channels == {
@@ -168,10 +168,10 @@ def test_at_another_scale_the_changes_are_in_proportion(tmp_path, base):
     assert [found[n].validate_every for n in (0, 42, 43)] == [50, 45, 60]
     assert [step.iteration for step in found[36].heatmaps] == [0, 60, 120, 240, 360]
     # Half of 2 is 1; a further run would be one that is there already, and is told of.
-    cascade = settings_of(SYSTEMS, SYSTEMS.runs[6], scale=laid)
+    cascade = run_settings(SYSTEMS, SYSTEMS.runs[6], scale=laid)
     assert (cascade.system.model_dump()["filters"], cascade.network.channels[0]) == ((4, 8), 32)
     scale.write_text("[gold]\nseed = 1\n")
-    with pytest.raises(ConfigError, match="gold: is no section"):
+    with pytest.raises(ConfigError, match="gold: is not a section"):
         load_scale(scale)
     refused = dict((run.number, one) for run, one in settled(ABLATIONS, ABLATIONS.runs, base=base))
     assert "does not differ from its base" in str(refused[40])
@@ -181,7 +181,7 @@ def test_at_another_scale_the_changes_are_in_proportion(tmp_path, base):
 
 def test_tables_are_merged_and_all_else_is_replaced():
     under = {"a": {"b": 1, "c": [1, 2]}, "d": 3}
-    assert laid_over(under, {"a": {"c": [4]}, "e": 5}) == {"a": {"b": 1, "c": [4]}, "d": 3, "e": 5}
+    assert merged(under, {"a": {"c": [4]}, "e": 5}) == {"a": {"b": 1, "c": [4]}, "d": 3, "e": 5}
 
 
 def test_studies_that_are_none_are_refused(tmp_path):
@@ -218,6 +218,7 @@ def test_list_tells_every_run():
     assert "network.norm = batch" in text
 
 
+@pytest.mark.slow
 def test_a_study_runs_goes_on_and_is_reported(folder, base, tmp_path):
     (tmp_path / "tiny.toml").write_text(TINY)
     out, other = tmp_path / "out", shutil.copytree(folder, tmp_path / "other")
@@ -231,7 +232,7 @@ def test_a_study_runs_goes_on_and_is_reported(folder, base, tmp_path):
     )
     code, text = run(*command, "--workers", 1)
     assert code == 2, text
-    assert "begun with other settings" in text
+    assert "started with other settings" in text
     assert "2 of 4 folds done, 2 failed" in text
     assert "03-channels-short, fold 0: tiny, run 3" in text
     names = ("00-base", "01-norm-batch")
@@ -272,7 +273,7 @@ def test_a_study_runs_goes_on_and_is_reported(folder, base, tmp_path):
     assert (out / "scores" / names[1] / "other-fold-0.csv").stat().st_mtime_ns > kept
     code, text = run("run", "systems", *command[2:])
     assert code == 2
-    assert "tells of another study" in text
+    assert "belongs to a different study" in text
 
 
 def test_a_bug_of_ours_stops_no_other_run(folder, base, tmp_path, monkeypatch):
@@ -293,7 +294,7 @@ def test_a_bug_of_ours_stops_no_other_run(folder, base, tmp_path, monkeypatch):
 
 
 def test_a_folder_without_a_study_is_refused(folder, tmp_path):
-    with pytest.raises(InputError, match="no folder of a study"):
+    with pytest.raises(InputError, match="not the folder of a study"):
         write_report(tmp_path, folder)
 
 
@@ -341,7 +342,7 @@ def test_the_small_ablations_are_some_of_the_whole_ones():
             other for other in whole.runs if (other.factor, other.level) == (run.factor, run.level)
         ]
         assert [(one.status, one.settings) for one in same] == [(run.status, run.settings)]
-        settings_of(small, run, base=folder / "base.toml")
+        run_settings(small, run, base=folder / "base.toml")
     scale = load_scale(folder / "scale.toml")
     for run in load_study("systems").runs:
-        settings_of(load_study("systems"), run, scale=scale)
+        run_settings(load_study("systems"), run, scale=scale)

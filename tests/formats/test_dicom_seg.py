@@ -26,6 +26,7 @@ from otovox.formats.dicom_seg import write_dicom_seg
 from otovox.formats.dicom_source import source_headers
 from otovox.formats.dicom_sr import PRIVATE_SCHEME, CodedQuantity, private_code, write_dicom_sr
 from otovox.formats.scans import load_scan
+from otovox.measure.measured_scan import measure_scan
 from otovox.results.folder import read_result, write_results
 from otovox.results.schema import DICOM, FILES
 
@@ -190,7 +191,7 @@ def test_results_of_a_dicom_scan_hold_dicom(
                 data = pydicom.dcmread(path)
                 del data.FrameOfReferenceUID
                 data.save_as(path)
-        write_results(predict(scan, (Side.LEFT,)), folder)
+        write_results(measure_scan(predict(scan, (Side.LEFT,))), folder)
         result = read_result(folder / "result.json")
         held = {path.name for path in folder.glob("*.dcm")}
         assert held == ({FILES[name] for name in DICOM} if whole else set())

@@ -14,9 +14,15 @@ from otovox.core.geometry import rotation_from_vector
 from otovox.core.landmarks import Landmarks
 from otovox.core.volume import Grid, LabelMap
 from otovox.errors import InputError, OutputError
-from otovox.formats.images import load_label_map, save_label_map, save_volume, scan_name
+from otovox.formats.images import (
+    load_label_map,
+    save_label_map,
+    save_volume,
+    scan_name,
+)
 from otovox.formats.markups import read_markups, write_markups
 from otovox.formats.meshes import write_stl
+from otovox.formats.native import silenced_libraries
 from otovox.formats.scans import load_scan
 from otovox.formats.writing import replacing, replacing_folder
 
@@ -25,6 +31,13 @@ CUBE = [
     for order, signs in product(permutations(range(3)), product((1, -1), repeat=3))
 ]
 OBLIQUE = rotation_from_vector((0.3, -0.2, 0.5))
+
+
+@pytest.fixture(autouse=True)
+def silenced():
+    """As on the command line."""
+    with silenced_libraries():
+        yield
 
 
 def grid(directions=None, shape=(20, 22, 24), spacing_mm=(0.5, 0.6, 0.7)) -> Grid:

@@ -10,11 +10,11 @@ from otovox.imaging.intensity import (
     Statistics,
     find_clusters,
     histogram,
+    intensity_statistics,
     match,
     normalise,
     profile,
     standardise,
-    statistics,
     tissue,
     tissue_sample,
 )
@@ -56,7 +56,7 @@ def specimen(seed: int, fluid: float, bone: float, *, air: float = -1000) -> np.
 
 def test_statistics_are_those_of_all_voxels():
     first, second = np.arange(100.0).reshape(4, 5, 5), np.arange(100.0, 200.0).reshape(4, 5, 5)
-    found = statistics([first, second])
+    found = intensity_statistics([first, second])
     assert (found.low, found.high) == pytest.approx((1.99, 197.01))
     clipped = np.clip(np.arange(200.0), 1.99, 197.01)
     assert (found.mean, found.sd) == pytest.approx((clipped.mean(), clipped.std()))
@@ -68,13 +68,13 @@ def test_statistics_are_those_of_all_voxels():
 
 def test_large_volumes_do_not_outweigh_others(monkeypatch):
     monkeypatch.setattr("otovox.imaging.intensity.SAMPLE", 1000)
-    found = statistics([np.zeros((50, 50, 50)), np.ones((10, 10, 10))])
+    found = intensity_statistics([np.zeros((50, 50, 50)), np.ones((10, 10, 10))])
     assert found.mean == pytest.approx(0.5)
 
 
 def test_statistics_of_nothing_are_refused():
-    with pytest.raises(InputError, match="no volume"):
-        statistics([])
+    with pytest.raises(InputError, match="at least one volume"):
+        intensity_statistics([])
 
 
 def test_kinds_of_contrast_are_told_apart():
@@ -125,12 +125,12 @@ def test_matching_undoes_another_scale():
 def test_a_flat_cluster_can_be_matched():
     wanted = histogram([tissue_sample(specimen(0, 40, 1500), 0.4)])
     assert np.isfinite(match(histogram([np.full(50, 3.0)]), wanted).apply(np.arange(6.0))).all()
-    with pytest.raises(InputError, match="no volume"):
+    with pytest.raises(InputError, match="at least one volume"):
         histogram([])
 
 
 def test_scaling_standardises_then_matches():
-    given = statistics([specimen(0, 40, 1500)])
+    given = intensity_statistics([specimen(0, 40, 1500)])
     plain = Scaling(given).apply(specimen(0, 40, 1500))
     np.testing.assert_array_equal(plain, standardise(specimen(0, 40, 1500), given))
     line = Matching(np.array([-1.0, 1.0]), np.array([-1.0, 1.0]), 2.0, 0.5)
@@ -140,6 +140,6 @@ def test_scaling_standardises_then_matches():
 
 
 def test_statistics_hold_plain_numbers():
-    assert all(type(value) is float for value in vars(statistics([VALUES])).values())
+    assert all(type(value) is float for value in vars(intensity_statistics([VALUES])).values())
     assert Statistics(0, 1, 0.5, 0.0).sd == 0
     assert np.isfinite(standardise(VALUES, Statistics(0, 1, 0.5, 0.0))).all()

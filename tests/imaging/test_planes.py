@@ -10,7 +10,7 @@ from otovox.core.case import EarPrediction
 from otovox.core.geometry import affine_from, mean_pose, random_rotation, unit
 from otovox.core.landmarks import Landmarks
 from otovox.core.volume import Grid
-from otovox.imaging.planes import PIXELS, Plane, ear_planes, letters, middle_planes, sample
+from otovox.imaging.planes import PIXELS, ImagePlane, ear_planes, letters, middle_planes, sample
 
 
 def ear_of(side: Side, missing: str = "") -> EarPrediction:
@@ -74,7 +74,7 @@ def test_any_grid_gives_the_same_picture(seed: int, flip: float) -> None:
     )
     slope = np.array([1.0, -2.0, 3.0])
     values = grid.to_mm(np.moveaxis(np.indices(grid.shape), 0, -1)) @ slope
-    plane = Plane("", np.array([5.5, 6.0, 7.0]), np.eye(3)[0], -np.eye(3)[1], 6.0)
+    plane = ImagePlane("", np.array([5.5, 6.0, 7.0]), np.eye(3)[0], -np.eye(3)[1], 6.0)
     image = sample(values.astype(np.float32), grid, plane)
     at = ((np.arange(PIXELS) + 0.5) / PIXELS - 0.5) * plane.width_mm
     points = plane.center_mm + at[None, :, None] * plane.right - at[:, None, None] * plane.up
@@ -85,11 +85,11 @@ def test_any_grid_gives_the_same_picture(seed: int, flip: float) -> None:
 def test_beyond_the_field_is_nan() -> None:
     grid = Grid((10, 10, 10), affine_from(np.eye(3), np.zeros(3)))
     values = np.ones(grid.shape, np.float32)
-    plane = Plane("", np.array([9.5, 5.0, 5.0]), np.eye(3)[0], np.eye(3)[2], 4.0)
+    plane = ImagePlane("", np.array([9.5, 5.0, 5.0]), np.eye(3)[0], np.eye(3)[2], 4.0)
     image = sample(values, grid, plane)
     assert np.isfinite(image[:, : PIXELS // 2 - 2]).all()
     assert np.isnan(image[:, PIXELS // 2 + 2 :]).all()
-    far = Plane("", np.array([50.0, 5.0, 5.0]), np.eye(3)[0], np.eye(3)[2], 4.0)
+    far = ImagePlane("", np.array([50.0, 5.0, 5.0]), np.eye(3)[0], np.eye(3)[2], 4.0)
     assert np.isnan(sample(values, grid, far)).all()
 
 

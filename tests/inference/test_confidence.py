@@ -65,10 +65,10 @@ def test_what_is_wrong_is_said():
     (found,) = warnings_of(ear, sd_mm=np.array([0.1, 1.4, 0.1]))
     assert "varies by more than 1 mm" in found
     (found,) = warnings_of(replace(ear, pose=replace(ear.pose, residual_mm=0.5)), other_mm=0.6)
-    assert "the side (right) is not certain" in found
+    assert "uncertain side (right)" in found
     cut = Grid.centred((0, 12, 0), (60, 30, 60), spacing_mm=0.5)
     (found,) = warnings_of(ear, grid=cut)
-    assert "the field of view cuts the right ear: helicotrema" in found
+    assert "the right ear is cut off by the field of view: helicotrema" in found
 
 
 def test_a_missing_landmark_and_windows_too_close_are_said():
@@ -87,7 +87,7 @@ def test_a_head_upside_down_is_said():
     pose = Pose(Side.RIGHT, turned, ear.pose.origin_mm, 0.2)
     points = pose.to_lps([CANONICAL_MM[name] for name in ear.landmarks.names])
     ear = replace(ear, pose=pose, landmarks=replace(ear.landmarks, points_mm=points))
-    assert any("turned by 180 degrees" in w for w in warnings_of(ear))
+    assert any("rotated by 180 degrees" in w for w in warnings_of(ear))
 
 
 def test_scans_without_ears_with_twins_and_with_coarse_voxels():
@@ -102,4 +102,4 @@ def test_scans_without_ears_with_twins_and_with_coarse_voxels():
     assert "two right ears" in scan_warnings(SCAN, [right, replace(left, side=Side.RIGHT)])[0]
     near = replace(left, center_mm=np.array([20.0, 0, 0]))
     assert "20 mm apart" in scan_warnings(SCAN, [right, near])[0]
-    assert "1.0 mm are coarser" in scan_warnings(coarse, [right])[0]
+    assert "1.0 mm are larger" in scan_warnings(coarse, [right])[0]

@@ -18,7 +18,7 @@ from otovox.inference.quality import (
     FILE,
     LANDMARK_FLOOR_MM,
     Estimator,
-    Line,
+    LogLinearModel,
     features,
     load_estimator,
     log_of_dice,
@@ -40,7 +40,7 @@ EAR = EarPrediction(
     probability=Probability(np.full((8, 8, 8), 0.8, np.float32), GRID),
     landmark_peaks=np.array([1.2, 0.5, np.nan]),
 )
-LINE = Line(weights=(0.5,) * len(FEATURES), bias=-3.0, low=-0.5, high=0.4)
+LINE = LogLinearModel(weights=(0.5,) * len(FEATURES), bias=-3.0, low=-0.5, high=0.4)
 ESTIMATOR = Estimator(
     model_sha256="ab",
     tta="fast",

@@ -9,7 +9,7 @@ import pytest
 
 from examples import Copying, ear_of, tiny_bundle
 from otovox.core.anatomy import LANDMARK_NAMES, Side
-from otovox.core.case import Prediction
+from otovox.core.case import Prediction, Provenance
 from otovox.core.geometry import mean_pose
 from otovox.core.landmarks import Landmarks
 from otovox.core.volume import Grid, LabelMap, Scan
@@ -35,7 +35,7 @@ class Guide:
         )
         empty = np.zeros(scan.grid.shape)
         labels = LabelMap(empty.astype(np.uint8), scan.grid)
-        return Prediction(scan, ears, labels, empty.astype(np.float32), (), {"models": {"g": 1}})
+        return Prediction(scan, ears, labels, empty.astype(np.float32), (), Provenance({"g": "1"}))
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def test_two_ears_are_looked_at_each_in_its_own_field(tmp_path, scan):
         # Grey values are clipped, so that the middle of a ball is flat.
         assert np.linalg.norm(ear.landmarks.points_mm[0] - MIDDLES[ear.side]) < 4.5
         assert ear.probability is not None
-    assert found.provenance["models"].keys() == {"tiny", "g"}
+    assert found.provenance.models.keys() == {"tiny", "g"}
 
 
 def test_where_no_ear_is_there_is_none(tmp_path, scan):

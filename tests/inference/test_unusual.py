@@ -19,8 +19,8 @@ from otovox.inference.unusual import (
     is_unusual,
     load_flag,
     save_flags,
-    scores,
     sentence,
+    unusual_scores,
 )
 from otovox.learning.bundle import embedded_names
 
@@ -50,11 +50,11 @@ FLAG = Flag(
 
 
 def test_scores_by_hand() -> None:
-    found = scores(EAR)
+    found = unusual_scores(EAR)
     assert set(found) == set(TITLES)
     assert list(found.values()) == pytest.approx([0.02, 0.2, 0.5, 0.1, 0.25])
     bare = replace(EAR, landmark_sd_mm=np.full(3, np.nan))
-    assert np.isnan(scores(bare)["landmark_spread_mm"])
+    assert np.isnan(unusual_scores(bare)["landmark_spread_mm"])
 
 
 def test_an_ear_above_the_threshold_is_unusual() -> None:
@@ -62,8 +62,8 @@ def test_an_ear_above_the_threshold_is_unusual() -> None:
     assert not is_unusual(replace(EAR, uncertainty=0.015), FLAG)
     assert not is_unusual(replace(EAR, uncertainty=float("nan")), FLAG)
     assert sentence(EAR, FLAG) == (
-        "the left ear is unlike healthy ones (mean voxel SD in and near the labyrinth: 0.02, "
-        "95% of healthy phantoms stay below 0.015): please review"
+        "the left ear is unusual (mean voxel SD in and near the labyrinth: 0.02; "
+        "95% of healthy phantoms are below 0.015): please review"
     )
 
 
@@ -79,7 +79,7 @@ def test_a_threshold_belongs_to_weights_and_augmentation(tmp_path: Path) -> None
 
 def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / FILE).write_text('[{"threshold": "high"}]')
-    with pytest.raises(ModelError, match="cannot be read as thresholds"):
+    with pytest.raises(ModelError, match="is not a list of thresholds"):
         load_flag(tmp_path, sha256="ab", tta="fast")
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from otovox.config.training import HeatmapStep, LossConfig
-from otovox.learning.heatmaps import render
+from otovox.learning.heatmaps import draw_heatmaps
 from otovox.learning.losses import heatmap_loss, segmentation_loss, soft_dice_loss, total_loss
 from otovox.learning.networks import Output
 
@@ -68,7 +68,7 @@ def test_soft_labels_are_best_met_by_their_own_value():
 def test_levels_are_weighted_and_normalised():
     truth, points = cube(), torch.tensor([[[4.0, 4.0, 4.0]]])
     drawn = [
-        render(points, (8, 8, 8), spread_voxels=2.0, amplitude=5.0, factor=factor)
+        draw_heatmaps(points, (8, 8, 8), spread_voxels=2.0, amplitude=5.0, factor=factor)
         for factor in (1, 2)
     ]
     logits = 40 * truth - 20
@@ -92,7 +92,7 @@ def test_a_single_task_has_its_own_loss_alone():
 
 def test_a_landmark_that_nobody_looked_for_costs_nothing():
     points = torch.tensor([[[3.0, 3, 3], [math.nan] * 3, [math.inf] * 3]])
-    truth = render(points, (8, 8, 8), spread_voxels=2.0, amplitude=5.0)
+    truth = draw_heatmaps(points, (8, 8, 8), spread_voxels=2.0, amplitude=5.0)
     assert float(truth[0, 1:].abs().max()) == 0
     guess = torch.zeros(1, 3, 8, 8, 8)
     known = heatmap_loss(guess, truth, points)

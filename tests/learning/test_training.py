@@ -60,12 +60,14 @@ def datasets():
     return Noise(1 << 30, config.data.shape, count), Noise(2, config.data.shape, count)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_equals_an_unbroken_one(tmp_path, datasets):
-    from otovox.learning.training import Hardware, Run
+    from otovox.learning.hardware import Hardware
+    from otovox.learning.training import TrainingOptions
     from otovox.systems.dual_head.training import train_on
 
     config = short()
-    run, broken = Run(hardware=Hardware("cpu")), tmp_path / "broken"
+    run, broken = TrainingOptions(hardware=Hardware("cpu")), tmp_path / "broken"
     whole = train_on(datasets, config, tmp_path / "whole", origin={}, run=run)
     train_on(datasets, config, broken, origin={}, run=replace(run, iterations=2))
     resumed = train_on(datasets, config, broken, origin={}, run=run)
@@ -80,11 +82,13 @@ def test_a_resumed_run_equals_an_unbroken_one(tmp_path, datasets):
     assert [row.split(",")[0] for row in rows[1:]] == ["2", "4"]
 
 
+@pytest.mark.slow
 def test_the_bundle_of_a_run_can_be_loaded(tmp_path, datasets):
-    from otovox.learning.training import Hardware, Run
+    from otovox.learning.hardware import Hardware
+    from otovox.learning.training import TrainingOptions
     from otovox.systems.dual_head.training import train_on
 
-    run = Run(hardware=Hardware("cpu"), iterations=2)
+    run = TrainingOptions(hardware=Hardware("cpu"), iterations=2)
     bundle = train_on(datasets, short(), tmp_path, origin={}, run=run)
     again = load_bundle(tmp_path / "model")
     assert again.sha256 == bundle.sha256
@@ -92,11 +96,13 @@ def test_the_bundle_of_a_run_can_be_loaded(tmp_path, datasets):
     assert trained_network(again)(torch.zeros(1, 1, 16, 16, 16)).heatmaps is not None
 
 
+@pytest.mark.slow
 def test_training_starts_from_weights_and_says_so(tmp_path, datasets):
-    from otovox.learning.training import Hardware, Run
+    from otovox.learning.hardware import Hardware
+    from otovox.learning.training import TrainingOptions
     from otovox.systems.dual_head.training import train_on
 
-    run = Run(hardware=Hardware("cpu"), iterations=2)
+    run = TrainingOptions(hardware=Hardware("cpu"), iterations=2)
     first = train_on(datasets, short(), tmp_path / "a", origin={"training_data": "noise"}, run=run)
     still = short(optimiser=short().optimiser.model_copy(update={"peak_rate": 1e-12}))
     second = train_on(datasets, still, tmp_path / "b", origin={}, run=replace(run, start=first))
@@ -108,20 +114,20 @@ def test_training_starts_from_weights_and_says_so(tmp_path, datasets):
     other = still.model_copy(
         update={"network": still.network.model_copy(update={"activation": "relu"})}
     )
-    with pytest.raises(ConfigError, match="another network"):
+    with pytest.raises(ConfigError, match="different network"):
         train_on(datasets, other, tmp_path / "c", origin={}, run=replace(run, start=first))
 
 
 @pytest.mark.parametrize(("devices", "one"), [("auto", "1"), ("1", "1"), ("2,", "2,")])
 def test_one_device_of_those_that_are_there(devices, one):
-    from otovox.learning.training import Hardware
+    from otovox.learning.hardware import Hardware
 
     assert Hardware("gpu", devices).alone().devices == one
 
 
 @pytest.mark.parametrize(("devices", "nodes"), [("2", 1), ("0,1", 1), ("-1", 1), ("1", 2)])
 def test_several_devices_are_refused_where_one_trains(devices, nodes):
-    from otovox.learning.training import Hardware
+    from otovox.learning.hardware import Hardware
 
     with pytest.raises(ConfigError, match="one device"):
         Hardware("gpu", devices, nodes).alone()
@@ -131,7 +137,7 @@ def test_several_devices_are_refused_where_one_trains(devices, nodes):
 def test_freed_memory_is_asked_for_once():
     pages = """
 import resource, numpy as np
-from otovox.learning.training import keep_freed_memory
+from otovox.learning.hardware import keep_freed_memory
 count = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 touched = []
 for _ in range(2):

@@ -9,11 +9,12 @@ from examples import CASE_GRID, a_case
 from otovox.config.training import AugmentationConfig, load_preset
 from otovox.core.anatomy import CANONICAL_MM, LANDMARK_NAMES, Side
 from otovox.core.case import Case
+from otovox.core.geometry import MIDDLE_MM
 from otovox.core.volume import Grid
 from otovox.dataset.layout import Entry, add_case, read_index, start_dataset
 from otovox.dataset.prepared import Prepared, prepare, working_grid
 from otovox.errors import InputError
-from otovox.imaging.intensity import Statistics, statistics
+from otovox.imaging.intensity import Statistics, intensity_statistics
 from otovox.learning.training_data import (
     EAR_SHAPE,
     EAR_SPACING_MM,
@@ -23,7 +24,6 @@ from otovox.learning.training_data import (
     Volumes,
     canonical_ears,
 )
-from otovox.phantom.cache import MIDDLE_MM
 from otovox.phantom.cases import make_case
 
 
@@ -129,7 +129,7 @@ def test_a_share_of_windows_is_read_by_either_stride(folder, tmp_path):
 
 def test_whole_volumes_come_as_they_are(folder, tmp_path):
     cases = prepared(folder, tmp_path / "cache")
-    given = statistics(case.image for case in cases)
+    given = intensity_statistics(case.image for case in cases)
     sample = Volumes(cases, given)[1]
     assert sample["image"].shape == (1, *CASE_GRID.shape)
     assert sample["labels"].sum() == cases[1].labels.sum()
@@ -138,7 +138,7 @@ def test_whole_volumes_come_as_they_are(folder, tmp_path):
 
 
 def test_nothing_to_train_on_is_refused():
-    with pytest.raises(InputError, match="no case"):
+    with pytest.raises(InputError, match="no cases"):
         VolumeChunks([], settings(), None)
 
 

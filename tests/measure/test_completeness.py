@@ -110,7 +110,7 @@ def test_a_malformed_cochlea_counts(diagnosis: str) -> None:
 
 
 def test_a_common_cavity_scores_worst() -> None:
-    found = scored("common_cavity")
+    found = scored("common_cavity", seed=101)  # this one lacks a canal, too
     assert found.likert == 4
     assert {"cochlea", "vestibule"} <= set(found.missing)
 

@@ -19,15 +19,15 @@ from otovox.measure.mean_ear import (
     place_mean_ear,
     resampled,
 )
-from otovox.measure.tori import CANALS, USUAL, Trace
+from otovox.measure.tori import CANALS, USUAL, CanalTrace
 
 NONE = Landmarks((), np.empty((0, 3)))
 NAMES = tuple(CANONICAL_MM)
 
 
-def trace_of(points: FloatArray, name: str) -> Trace:
+def trace_of(points: FloatArray, name: str) -> CanalTrace:
     angle = np.arange(len(points), dtype=float)
-    return Trace(USUAL[name], angle, points, np.full(len(points), 0.5), True, 0.0)
+    return CanalTrace(USUAL[name], angle, points, np.full(len(points), 0.5), True, 0.0)
 
 
 def moved_by(seed: int) -> Similarity:
@@ -51,7 +51,7 @@ def test_a_similarity_is_found_again(seed: int) -> None:
 @pytest.mark.parametrize("lacking", ["", "lateral", "posterior"])
 def test_ends_are_placed_from_the_middles_of_the_canals(seed: int, lacking: str) -> None:
     true = moved_by(seed)
-    traces: dict[str, Trace | None] = {
+    traces: dict[str, CanalTrace | None] = {
         name: trace_of(true(mean_canal(name).points_mm[6:-6]), name) for name in CANALS
     }
     if lacking:
@@ -71,7 +71,7 @@ def test_nothing_found_leaves_the_mean_ear_where_it_is() -> None:
 
 
 def test_the_helicotrema_places_no_canal() -> None:
-    traces: dict[str, Trace | None] = {
+    traces: dict[str, CanalTrace | None] = {
         name: trace_of(mean_canal(name).points_mm, name) for name in CANALS
     }
     far = Landmarks(("helicotrema",), np.array([[8.0, 9.0, 1.0]]))

@@ -8,26 +8,20 @@ from scipy import ndimage
 from skimage import measure
 
 from otovox.core.anatomy import CANONICAL_MM, LANDMARK_NAMES, POSE_NAMES, Side
-from otovox.core.geometry import Pose, mean_pose
+from otovox.core.geometry import MIDDLE_MM, Pose, mean_pose
 from otovox.core.volume import Grid
 from otovox.errors import ConfigError
-from otovox.phantom.bone import render
-from otovox.phantom.cache import MIDDLE_MM, load_anatomy
+from otovox.phantom.bone import paint_temporal_bone
+from otovox.phantom.cache import load_anatomy
 from otovox.phantom.canvas import Canvas, occupancy
 from otovox.phantom.cases import make_case
 from otovox.phantom.disease import DIAGNOSES
 from otovox.phantom.head import render_head
-from otovox.phantom.labyrinth import (
-    SPIRAL_MEAN,
-    Tube,
-    distance_at,
-    draw_labyrinth,
-    draw_spiral,
-    paint,
-    spiral,
-)
+from otovox.phantom.labyrinth import distance_at, draw_labyrinth, paint
 from otovox.phantom.scanner import SCANNERS, Protocol, draw_protocol, sampling, scan
+from otovox.phantom.spiral import SPIRAL_MEAN, draw_spiral, spiral
 from otovox.phantom.tissues import draw_tissues
+from otovox.phantom.tubes import Tube
 
 HOME = Pose(Side.RIGHT, np.eye(3), np.zeros(3))
 
@@ -117,8 +111,8 @@ def test_rendering_is_deterministic_and_puts_fluid_into_the_lumen() -> None:
     shape = draw_labyrinth(rng)
     tissues = draw_tissues(rng)
     canvas = Canvas(small_grid(), HOME)
-    first = render(shape, canvas, tissues, np.random.default_rng(2))
-    again = render(shape, canvas, tissues, np.random.default_rng(2))
+    first = paint_temporal_bone(shape, canvas, tissues, np.random.default_rng(2))
+    again = paint_temporal_bone(shape, canvas, tissues, np.random.default_rng(2))
     np.testing.assert_array_equal(first[0], again[0])
     hu, share = first
     assert np.median(hu[share > 0.99]) == pytest.approx(tissues.labyrinth, abs=1)

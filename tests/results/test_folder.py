@@ -11,16 +11,18 @@ import pytest
 import SimpleITK as sitk
 import trimesh
 
-from otovox.core.anatomy import LANDMARK_NAMES, Side
-from otovox.core.case import Prediction
+from otovox.core.anatomy import Side
+from otovox.core.case import Prediction, PredictionSettings, Provenance
 from otovox.core.geometry import affine_from, random_rotation
 from otovox.core.volume import Grid, LabelMap, Scan
 from otovox.errors import InputError, OutputError
 from otovox.formats.markups import read_markups
 from otovox.formats.segments import read_segments
+from otovox.measure.measured_scan import measure_scan
 from otovox.results import folder as report
-from otovox.results.folder import read_result, summary_table, write_results
-from otovox.results.schema import DICOM, FILES, describe
+from otovox.results.description import describe
+from otovox.results.folder import read_result, write_results
+from otovox.results.schema import DICOM, FILES
 
 
 @pytest.fixture
@@ -38,10 +40,8 @@ def prediction(scan: Scan, predict: Any) -> Prediction:
     made: Prediction = predict(scan)
     uncertainty = made.uncertainty.copy()
     uncertainty[12, 10, 8] = 0.3001
-    provenance = {
-        "models": {"labyrinth": {"sha256": "ab" * 32}},
-        "settings": {"tta": "fast", "threshold": np.float32(0.5), "path": Path("x"), "nan": np.nan},
-    }
+    settings = PredictionSettings(tta="fast", volume_mean_sd=np.nan)
+    provenance = Provenance({"labyrinth": "ab" * 32}, settings)
     labels = made.labels.values.copy()
     labels[2:7, 8:12, 6:10] = Side.RIGHT.label
     return replace(
@@ -64,7 +64,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_everything_is_written_and_named(prediction: Prediction, tmp_path: Path) -> None:
     folder = tmp_path / "deep" / "oblique"
-    write_results(prediction, folder)
+    write_results(measure_scan(prediction), folder)
     # Made by hand, it has no probability map whose shape could be measured, and no DICOM series.
     lacking = {*DICOM, "parts", "lines", "planes"}
     promised = {name: file for name, file in FILES.items() if name not in lacking}
@@ -79,7 +79,7 @@ def test_everything_is_written_and_named(prediction: Prediction, tmp_path: Path)
 def test_mask_points_and_surface_coincide(prediction: Prediction, tmp_path: Path) -> None:
     """Read back by SimpleITK, the landmarks' voxels are those of result.json, in mm and ijk."""
     folder = tmp_path / "out"
-    write_results(prediction, folder)
+    write_results(measure_scan(prediction), folder)
     image = sitk.ReadImage(str(folder / "segmentation.nii.gz"))
     assert np.array_equal(sitk.GetArrayFromImage(image).T, prediction.labels.values)
     points = read_markups(folder / "landmarks.mrk.json")
@@ -102,7 +102,7 @@ def test_mask_points_and_surface_coincide(prediction: Prediction, tmp_path: Path
 @pytest.mark.usefixtures("quick")
 def test_files_of_other_tools_tell_the_same(prediction: Prediction, tmp_path: Path) -> None:
     folder = tmp_path / "out"
-    write_results(prediction, folder)
+    write_results(measure_scan(prediction), folder)
     segments = read_segments(folder / "segmentation.seg.nrrd")
     assert np.array_equal(segments.values, prediction.labels.values)
     assert segments.grid.same_as(prediction.labels.grid)
@@ -118,7 +118,7 @@ def test_files_of_other_tools_tell_the_same(prediction: Prediction, tmp_path: Pa
 @pytest.mark.usefixtures("quick")
 def test_uncertainty_is_kept_in_steps(prediction: Prediction, tmp_path: Path) -> None:
     folder = tmp_path / "out"
-    write_results(prediction, folder)
+    write_results(measure_scan(prediction), folder)
     image = sitk.ReadImage(str(folder / "uncertainty.nii.gz"))
     values = sitk.GetArrayFromImage(image).T
     assert values.dtype == np.float32
@@ -127,10 +127,10 @@ def test_uncertainty_is_kept_in_steps(prediction: Prediction, tmp_path: Path) ->
 
 
 def test_result_tells_what_is_known(prediction: Prediction) -> None:
-    result = describe(prediction)
+    result = describe(measure_scan(prediction))
     text = result.model_dump_json()
     plain = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} in JSON"))
-    assert plain["schema_version"] == "1.0"
+    assert plain["schema_version"] == "1.1"
     assert plain["coordinate_system"] == "LPS"
     assert plain["disclaimer"] == "Research use only. Not a medical device."
     assert plain["input"]["file"] == "oblique.nii.gz"
@@ -139,8 +139,7 @@ def test_result_tells_what_is_known(prediction: Prediction) -> None:
     assert plain["input"]["spacing_mm"] == [0.5, 0.6, 0.8]
     assert plain["input"]["field_mm"] == [12.0, 13.2, 16.0]
     assert plain["provenance"]["models"]["labyrinth"]["sha256"] == "ab" * 32
-    assert plain["provenance"]["settings"]["nan"] is None
-    assert plain["provenance"]["settings"]["threshold"] == 0.5
+    assert plain["provenance"]["settings"] == {"tta": "fast", "volume_mean_sd": None}
     right, left = plain["ears"]
     assert (right["side"], left["side"]) == ("right", "left")
     assert right["landmarks"]["round_window"] == {
@@ -161,7 +160,7 @@ def test_result_tells_what_is_known(prediction: Prediction) -> None:
 @pytest.mark.usefixtures("quick")
 def test_no_ear_is_written_too(scan: Scan, predict: Any, tmp_path: Path) -> None:
     folder = tmp_path / "out"
-    write_results(predict(scan, ()), folder)
+    write_results(measure_scan(predict(scan, ())), folder)
     result = read_result(folder / "result.json")
     assert result.ears == []
     assert result.warnings == ["no inner ear found"]
@@ -175,8 +174,8 @@ def test_no_ear_is_written_too(scan: Scan, predict: Any, tmp_path: Path) -> None
 def test_an_older_result_is_replaced_whole(
     prediction: Prediction, scan: Scan, predict: Any, tmp_path: Path
 ) -> None:
-    write_results(prediction, tmp_path / "out")
-    write_results(predict(scan, (Side.LEFT,)), tmp_path / "out")
+    write_results(measure_scan(prediction), tmp_path / "out")
+    write_results(measure_scan(predict(scan, (Side.LEFT,))), tmp_path / "out")
     assert not (tmp_path / "out" / "labyrinth_right.stl").exists()
     assert len(read_result(tmp_path / "out" / "result.json").ears) == 1
 
@@ -185,15 +184,15 @@ def test_an_older_result_is_replaced_whole(
 def test_a_failure_leaves_the_older_result(
     prediction: Prediction, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_results(prediction, tmp_path / "out")
+    write_results(measure_scan(prediction), tmp_path / "out")
     before = (tmp_path / "out" / "result.json").read_bytes()
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(report, "describe", full)
+    monkeypatch.setattr(report, "write_markups", full)
     with pytest.raises(OutputError, match="No space left"):
-        write_results(prediction, tmp_path / "out")
+        write_results(measure_scan(prediction), tmp_path / "out")
     assert (tmp_path / "out" / "result.json").read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
@@ -206,7 +205,7 @@ def test_a_refusal_names_the_users_folder(
 
     monkeypatch.setattr(report, "save_label_map", refuse)
     with pytest.raises(OutputError) as caught:
-        write_results(prediction, tmp_path / "out")
+        write_results(measure_scan(prediction), tmp_path / "out")
     assert str(caught.value).startswith(f"{tmp_path / 'out' / 'segmentation.nii.gz'}: ")
     assert list(tmp_path.iterdir()) == []
 
@@ -216,26 +215,26 @@ def test_folders_of_others_are_never_replaced(prediction: Prediction, tmp_path: 
     (tmp_path / "head").mkdir()
     (tmp_path / "head" / "IM0001").write_bytes(b"a patient's only copy")
     with pytest.raises(OutputError, match="IM0001, which otovox did not write"):
-        write_results(prediction, tmp_path / "head")
+        write_results(measure_scan(prediction), tmp_path / "head")
     assert (tmp_path / "head" / "IM0001").exists()
     with pytest.raises(OutputError, match="is a file"):
-        write_results(prediction, tmp_path / "head" / "IM0001")
+        write_results(measure_scan(prediction), tmp_path / "head" / "IM0001")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_folder_without_permission_is_refused(prediction: Prediction, tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(OutputError, match="cannot be written"):
-        write_results(prediction, tmp_path / "out")
+        write_results(measure_scan(prediction), tmp_path / "out")
 
 
 def test_damaged_results_are_refused(tmp_path: Path, prediction: Prediction) -> None:
     path = tmp_path / "result.json"
     with pytest.raises(InputError, match="cannot be read"):
         read_result(path)
-    plain = json.loads(describe(prediction).model_dump_json())
+    plain = json.loads(describe(measure_scan(prediction)).model_dump_json())
     path.write_text(json.dumps(plain))
-    assert read_result(path) == describe(prediction).model_copy(
+    assert read_result(path) == describe(measure_scan(prediction)).model_copy(
         update={"provenance": read_result(path).provenance}
     )
     for change in ({"extra": 1}, {"schema_version": "2.0"}, {"coordinate_system": "RAS"}):
@@ -243,17 +242,5 @@ def test_damaged_results_are_refused(tmp_path: Path, prediction: Prediction) -> 
         with pytest.raises(InputError, match=next(iter(change))):
             read_result(path)
     path.write_text("{")
-    with pytest.raises(InputError, match="no result"):
+    with pytest.raises(InputError, match="not a result"):
         read_result(path)
-
-
-def test_table(prediction: Prediction, scan: Scan, predict: Any) -> None:
-    header, right, left, none = summary_table([describe(prediction), describe(predict(scan, ()))])
-    assert {len(line) for line in (right, left, none)} == {len(header)}
-    assert (right[0], right[1], right[2]) == ("oblique", "right", "200.0")
-    assert right[header.index("Round window, LPS mm")] == "absent"
-    assert left[header.index("confidence")] == "0.90"
-    assert "round window" in left[-1]
-    assert none[:2] == ("oblique", "none")
-    assert none[-1] == "no inner ear found"
-    assert len(LANDMARK_NAMES) == sum("LPS" in title for title in header)

@@ -11,14 +11,16 @@ from typing import Any
 import pytest
 
 from otovox.analysis.cohort_page import write_cohort_page
-from otovox.analysis.scan import Job, Outcome, Status
+from otovox.analysis.scan import Job, ScanOutcome
 from otovox.core.case import Prediction
 from otovox.formats.scans import load_scan
+from otovox.measure.measured_scan import measure_scan
 from otovox.measure.measurements import Measurement
 from otovox.measure.quantities import Norm
+from otovox.results.description import describe
 from otovox.results.page import key_figures, number, verdict, write_page
-from otovox.results.schema import describe
 from otovox.results.tables import long_table
+from otovox.workers import Status
 
 BROWSER = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
@@ -52,7 +54,7 @@ def outside(text: str) -> list[str]:
 
 
 def test_findings_measurements_and_provenance(prediction: Prediction, tmp_path: Path) -> None:
-    write_page(prediction, describe(prediction), tmp_path / "page.html")
+    write_page(measure_scan(prediction), describe(measure_scan(prediction)), tmp_path / "page.html")
     text = (tmp_path / "page.html").read_text("utf-8")
     assert "&lt;scan&gt; &amp; more" in text
     assert "voxels of &lt;1 mm&gt; are rough" in text
@@ -63,7 +65,7 @@ def test_findings_measurements_and_provenance(prediction: Prediction, tmp_path: 
 
 
 def test_norms_intervals_and_reasons_are_shown(prediction: Prediction, tmp_path: Path) -> None:
-    result = describe(prediction)
+    result = describe(measure_scan(prediction))
     norm = Norm(low=140, high=265, source="Somebody 2001")
     high = Measurement(value=312.2, unit="mm3", definition="d", interval=[301, 320], norm=norm)
     cut = Measurement(value=None, unit="mm3", definition="d", withheld="the field cuts the ear")
@@ -71,7 +73,9 @@ def test_norms_intervals_and_reasons_are_shown(prediction: Prediction, tmp_path:
         ear.model_copy(update={"measurements": {"labyrinth_volume": found}})
         for ear, found in zip(result.ears, (high, cut), strict=True)
     ]
-    write_page(prediction, result.model_copy(update={"ears": ears}), tmp_path / "page.html")
+    write_page(
+        measure_scan(prediction), result.model_copy(update={"ears": ears}), tmp_path / "page.html"
+    )
     text = (tmp_path / "page.html").read_text("utf-8")
     for part in ("312", "301", "320", "140", "265", "Somebody 2001", "the field cuts the ear"):
         assert part in text, part
@@ -81,22 +85,23 @@ def test_a_scan_without_an_ear_says_so(
     predict: Any, write_scan: Callable[[Path], Path], tmp_path: Path
 ) -> None:
     made = predict(load_scan(write_scan(tmp_path / "air.nii.gz")), ())
-    write_page(made, describe(made), tmp_path / "page.html")
+    write_page(measure_scan(made), describe(measure_scan(made)), tmp_path / "page.html")
     text = (tmp_path / "page.html").read_text("utf-8")
     assert "No inner ear found" in text
     assert len(text) < 50_000
 
 
 def test_verdict_and_numbers(prediction: Prediction) -> None:
-    told = verdict(describe(prediction).ears[0])
-    assert told.startswith("labyrinth and 2 of 3 landmarks found, to be reviewed")
-    assert key_figures(describe(prediction).ears[0]) == "Labyrinth 200 mm³."
+    sentence = verdict(describe(measure_scan(prediction)).ears[0])
+    assert sentence.startswith("labyrinth segmented, 2 of 3 landmarks located, please review")
+    assert key_figures(describe(measure_scan(prediction)).ears[0]) == "Labyrinth 200 mm³."
     assert [number(x) for x in (1234.4, 37.54, 0.0661, -94.02)] == ["1234", "37.5", "0.0661", "-94"]
 
 
+@pytest.mark.slow
 @needs_browser
 def test_a_browser_draws_the_turning_ears(prediction: Prediction, tmp_path: Path) -> None:
-    write_page(prediction, describe(prediction), tmp_path / "page.html")
+    write_page(measure_scan(prediction), describe(measure_scan(prediction)), tmp_path / "page.html")
     drawn = browsed(tmp_path / "page.html")
     model = drawn.split('id="model"')[1]
     assert "<canvas" in model
@@ -105,39 +110,42 @@ def test_a_browser_draws_the_turning_ears(prediction: Prediction, tmp_path: Path
 
 
 @pytest.fixture
-def outcomes(prediction: Prediction, tmp_path: Path) -> Sequence[Outcome]:
-    result = describe(prediction)
+def outcomes(prediction: Prediction, tmp_path: Path) -> Sequence[ScanOutcome]:
+    result = describe(measure_scan(prediction))
     jobs = [Job(name, tmp_path / f"{name}.nrrd", tmp_path / name) for name in ("a", "b c", "d")]
     return (
-        Outcome(jobs[0], Status.DONE, "", result),
-        Outcome(jobs[1], Status.DONE, "the right ear is odd", result),
-        Outcome(jobs[2], Status.REFUSED, "d.nrrd: <truncated>"),
+        ScanOutcome(jobs[0], Status.DONE, "", result),
+        ScanOutcome(jobs[1], Status.DONE, "the right ear is odd", result),
+        ScanOutcome(jobs[2], Status.REFUSED, "d.nrrd: <truncated>"),
     )
 
 
 def test_a_cohort_tells_failures_and_links_its_scans(
-    outcomes: Sequence[Outcome], tmp_path: Path
+    outcomes: Sequence[ScanOutcome], tmp_path: Path
 ) -> None:
-    table = long_table({o.job.name: o.result for o in outcomes if o.result})
+    table = long_table({o.job.name: o.answer for o in outcomes if o.answer})
     table["norm_low"], table["norm_high"] = 210.0, 220.0
     table.loc[table["quantity"] == "labyrinth_volume", "unusual"] = "low"
     write_cohort_page(outcomes, table, tmp_path / "cohort.html")
     text = (tmp_path / "cohort.html").read_text("utf-8")
     assert "3 scans, 4 ears" in text
     assert "d.nrrd: &lt;truncated&gt;" in text
-    assert "low against the norm" in text
+    assert "low compared with the reference range" in text
     assert set(outside(text)) == {"a/report.html", "b%20c/report.html"}
 
 
+@pytest.mark.slow
 @needs_browser
-def test_a_browser_draws_the_distributions(outcomes: Sequence[Outcome], tmp_path: Path) -> None:
-    table = long_table({o.job.name: o.result for o in outcomes if o.result})
+def test_a_browser_draws_the_distributions(outcomes: Sequence[ScanOutcome], tmp_path: Path) -> None:
+    table = long_table({o.job.name: o.answer for o in outcomes if o.answer})
     write_cohort_page(outcomes, table, tmp_path / "cohort.html")
     drawn = browsed(tmp_path / "cohort.html")
     assert "main-svg" in drawn
     assert drawn.count('class="trace boxes"') >= 2
 
 
-def test_a_cohort_of_failures_has_a_page_too(outcomes: Sequence[Outcome], tmp_path: Path) -> None:
+def test_a_cohort_of_failures_has_a_page_too(
+    outcomes: Sequence[ScanOutcome], tmp_path: Path
+) -> None:
     write_cohort_page(outcomes[2:], long_table({}), tmp_path / "cohort.html")
     assert "1 scan, 0 ears" in (tmp_path / "cohort.html").read_text("utf-8")

@@ -8,15 +8,17 @@ import numpy as np
 import pytest
 
 from otovox.formats.scans import load_scan
+from otovox.measure.measured_scan import measure_scan
 from otovox.measure.measurements import Measurement
 from otovox.measure.quantities import Norm
-from otovox.results.schema import ResultFile, describe
-from otovox.results.tables import LEAST_EARS, LONG, long_table, outliers, wide_table
+from otovox.results.description import describe
+from otovox.results.schema import ResultFile
+from otovox.results.tables import LEAST_EARS, LONG, ear_table, long_table, outliers
 
 
 @pytest.fixture
 def result(write_scan: Callable[[Path], Path], predict: Any, tmp_path: Path) -> ResultFile:
-    return describe(predict(load_scan(write_scan(tmp_path / "scan.nii.gz"))))
+    return describe(measure_scan(predict(load_scan(write_scan(tmp_path / "scan.nii.gz")))))
 
 
 def with_volume(result: ResultFile, volume: Measurement) -> ResultFile:
@@ -46,10 +48,10 @@ def test_long_has_one_row_per_measurement(result: ResultFile) -> None:
     assert row["unusual"] == "high"
 
 
-def test_wide_has_one_row_per_ear_with_units_in_the_names(result: ResultFile) -> None:
-    table = wide_table({"one": result})
+def test_one_row_per_ear_with_units_in_the_names(result: ResultFile) -> None:
+    table = ear_table({"one": result})
     assert list(table["side"]) == ["right", "left"]
-    assert table["labyrinth_volume_mm3"].tolist() == [200.0, 200.0]
+    assert table["volume_mm3"].tolist() == [200.0, 200.0]
     point = result.ears[0].landmarks["helicotrema"].mm
     assert point is not None
     assert table["helicotrema_x_mm"].tolist()[0] == point[0]
@@ -59,11 +61,11 @@ def test_wide_has_one_row_per_ear_with_units_in_the_names(result: ResultFile) ->
 def test_no_ears_make_empty_tables(result: ResultFile) -> None:
     none = result.model_copy(update={"ears": []})
     assert long_table({"one": none}).empty
-    assert wide_table({"one": none}).empty
+    assert ear_table({"one": none}).empty
     assert outliers(long_table({"one": none})).empty
 
 
-def test_what_stands_out_from_its_cohort_or_norm(result: ResultFile) -> None:
+def test_outliers_of_cohort_or_reference_range(result: ResultFile) -> None:
     usual = {f"s{n}": with_volume(result, volume(200.0 + n)) for n in range(LEAST_EARS)}
     far = long_table(usual | {"far": with_volume(result, volume(260.0))})
     found = outliers(far)
@@ -72,10 +74,10 @@ def test_what_stands_out_from_its_cohort_or_norm(result: ResultFile) -> None:
     assert outliers(far.query("scan in ('far', 's1')")).empty
     norm = Norm(low=140, high=250, source="here")
     outside = long_table({"x": with_volume(result, volume(260.0, norm=norm))})
-    assert set(outliers(outside)["why"]) == {"high against the norm"}
+    assert set(outliers(outside)["why"]) == {"high compared with the reference range"}
 
 
-def test_what_was_withheld_is_told_and_never_stands_out(result: ResultFile) -> None:
+def test_withheld_values_are_listed_and_never_stand_out(result: ResultFile) -> None:
     table = long_table({"x": with_volume(result, volume(None, withheld="the field cuts the ear"))})
     rows = table.query("quantity == 'labyrinth_volume'")
     assert set(rows["withheld"]) == {"the field cuts the ear"}

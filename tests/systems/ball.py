@@ -9,9 +9,9 @@ from otovox.config.training import TrainConfig, config_from
 from otovox.core.volume import Grid, Scan
 from otovox.dataset.layout import Entry
 from otovox.dataset.prepared import Prepared
-from otovox.imaging.intensity import statistics
-from otovox.learning.training import Hardware
-from otovox.systems.interface import Course
+from otovox.imaging.intensity import intensity_statistics
+from otovox.learning.hardware import Hardware
+from otovox.systems.interface import TrainingInput
 from otovox.systems.registry import system_of
 from otovox.systems.whole_volume import VolumePrediction
 
@@ -74,9 +74,9 @@ JSDNET = {"kind": "jsdnet", "channels": [4, 8], "displacement_unit_voxels": 8}
 
 
 def trained(config: TrainConfig, output: Path, cases: list[Prepared], **how: Any):
-    given = statistics(case.image for case in cases)
+    given = intensity_statistics(case.image for case in cases)
     facts = {"training_data": "a ball"}
-    course = Course(cases, [a_ball()], given, facts, hardware=Hardware("cpu"), **how)
+    course = TrainingInput(cases, [a_ball()], given, facts, hardware=Hardware("cpu"), **how)
     return system_of(config).train(config, output, course)
 
 

@@ -103,7 +103,7 @@ def test_a_micro_ct_at_the_wrong_spacing_is_refused_before_anything_is_read(tmp_
 
 def test_chunks_that_cannot_be_turned_or_overlap_are_refused(tmp_path, scan):
     flat = tiny_bundle(tmp_path / "m", shape=(16, 16, 24))
-    with pytest.raises(ConfigError, match="no cubes"):
+    with pytest.raises(ConfigError, match="cubic"):
         predict_volume(scan, flat, Copying(), tmp_path / "w", sweep=Sweep("full"))
     with pytest.raises(ConfigError, match="overlap by 16"):
         predict_volume(scan, flat, Copying(), tmp_path / "w", sweep=Sweep(overlap_voxels=16))

@@ -1,7 +1,7 @@
 """Many scans: one after the other, on several local processes, or on a dask.distributed cluster.
 
-Results are written by whoever examines a scan, whole or not at all, so a worker that dies loses
-nothing that was finished; dask gives what it was doing to another.
+Each worker writes the results of its scan, whole or not at all, so a worker that dies loses nothing
+that was finished; dask gives its scan to another.
 """
 
 from collections.abc import Iterator, Sequence
@@ -9,24 +9,24 @@ from dataclasses import replace
 from pathlib import Path
 
 from otovox.analysis.cohort_page import write_cohort_page
-from otovox.analysis.scan import Job, Options, Outcome, Status, examine
-from otovox.analysis.summary import Row, read_summary, write_summary
+from otovox.analysis.scan import Job, Options, ScanOutcome, examine
+from otovox.analysis.summary import Row, read_summary, rows_of, write_summary
 from otovox.formats.writing import replacing
-from otovox.results.tables import long_table, wide_table
-from otovox.workers import DIED, Workers, client_of, shared_out
+from otovox.results.tables import long_table
+from otovox.workers import DIED, Outcome, Status, Workers, client_of, shared_out
 
-#: What a worker should have at least: a whole head takes 2.1 GiB (benchmarks), and some to spare.
+#: Memory that a worker needs: a whole head takes 2.1 GiB (benchmarks), with a reserve.
 WORKER_GIB = 4.0
-#: Cores that one scan keeps busy; more help little: chosen, not measured.
+#: Cores that one scan keeps busy; more help little. Chosen, not measured.
 WORKER_CORES = 2
 
 SUMMARY = "summary.csv"
-#: What several scans get besides: measurements as one row per ear and as one row each, and a page.
-WIDE, LONG, PAGE = "cohort.csv", "measurements.csv", "cohort.html"
+#: What several scans get besides: a table with a row per measurement, and a page.
+LONG, PAGE = "measurements.csv", "cohort.html"
 
 
 def local_workers(scans: int) -> int:
-    """How many local processes the cores and the memory of this machine feed, at most `scans`."""
+    """How many local processes the cores and memory of this machine allow, at most `scans`."""
     if scans < 2:
         return 1
     from dask.system import CPU_COUNT
@@ -38,7 +38,7 @@ def local_workers(scans: int) -> int:
 
 def run(
     jobs: Sequence[Job], output: Path, options: Options, workers: Workers | None = None
-) -> Iterator[Outcome]:
+) -> Iterator[ScanOutcome]:
     """Examine all scans; summary.csv is kept up to date, the cohort's files are written at the end.
 
     Args:
@@ -55,11 +55,11 @@ def run(
         OutputError: if a table or the page cannot be written.
     """
     rows: dict[str, tuple[Row, ...]] = {}
-    done: list[Outcome] = []
+    done: list[ScanOutcome] = []
     for row in read_summary(output / SUMMARY):
         rows[row["scan"]] = (*rows.get(row["scan"], ()), row)
     for outcome in _outcomes(jobs, options, workers or Workers()):
-        rows[outcome.job.name] = outcome.rows
+        rows[outcome.job.name] = summary_rows(outcome)
         write_summary(output / SUMMARY, [row for scan in rows.values() for row in scan])
         done.append(outcome)
         yield outcome
@@ -67,18 +67,22 @@ def run(
         _write_cohort(sorted(done, key=lambda outcome: jobs.index(outcome.job)), output)
 
 
-def _write_cohort(outcomes: Sequence[Outcome], output: Path) -> None:
-    results = {o.job.name: o.result for o in outcomes if o.result is not None}
+def summary_rows(outcome: ScanOutcome) -> tuple[Row, ...]:
+    """A scan's rows in summary.csv, one per ear, or a single one without an ear."""
+    job, status = outcome.job, outcome.status.value
+    return rows_of(job.name, job.path, status=status, reason=outcome.reason, result=outcome.answer)
+
+
+def _write_cohort(outcomes: Sequence[ScanOutcome], output: Path) -> None:
+    results = {o.job.name: o.answer for o in outcomes if o.answer is not None}
     table = long_table(results)
     with replacing(output / LONG) as beside:
         table.to_csv(beside, index=False)
-    with replacing(output / WIDE) as beside:
-        wide_table(results).to_csv(beside, index=False)
     with replacing(output / PAGE) as beside:
         write_cohort_page(outcomes, table, beside)
 
 
-def _outcomes(jobs: Sequence[Job], options: Options, workers: Workers) -> Iterator[Outcome]:
+def _outcomes(jobs: Sequence[Job], options: Options, workers: Workers) -> Iterator[ScanOutcome]:
     count = workers.count or local_workers(len(jobs))
     if workers.scheduler is None and count == 1:
         yield from (examine(job, options) for job in jobs)

@@ -1,86 +1,60 @@
-"""summary.csv: one tidy row per ear of every scan in a result folder, refused scans included."""
+"""summary.csv: the table of all ears in a result folder, refused scans included."""
 
 import csv
 from collections.abc import Sequence
 from pathlib import Path
 
-from otovox.core.anatomy import LANDMARK_NAMES
 from otovox.formats.writing import replacing
-from otovox.results.schema import EarResult, ResultFile
+from otovox.results.schema import ResultFile
+from otovox.results.tables import EAR_COLUMNS, ear_row
 
-COLUMNS = (
-    "scan",
-    "path",
-    "status",
-    "reason",
-    "side",
-    "volume_mm3",
-    "confidence",
-    "uncertainty",
-    "touches_border",
-    *(f"{name}_{axis}_mm" for name in ("center", *LANDMARK_NAMES) for axis in "xyz"),
-    *(f"{name}_sd_mm" for name in LANDMARK_NAMES),
-)
+#: Columns about the scan, the same in every row of it.
+SCAN_COLUMNS = ("scan", "path", "status", "reason")
 
-#: One line: column to text, empty where there is nothing to say.
+#: One line: column to text; a missing column is an empty cell.
 Row = dict[str, str]
 
 
 def rows_of(
-    name: str, path: Path, status: str, reason: str, *, result: ResultFile | None
+    name: str, path: Path, *, status: str, reason: str, result: ResultFile | None
 ) -> tuple[Row, ...]:
     """The rows of a scan: one per ear, or a single one without an ear.
 
     Args:
         name, path: of the scan.
         status, reason: how it went.
-        result: what was found; None if the scan was refused.
+        result: what `result.json` holds; None if the scan was refused.
     """
-    row = dict.fromkeys(COLUMNS, "")
-    row |= {"scan": name, "path": str(path), "status": status, "reason": reason}
+    scan = {"scan": name, "path": str(path), "status": status, "reason": reason}
     ears = result.ears if result else []
-    return tuple(row | _ear_columns(ear) for ear in ears) or (row,)
+    return tuple(
+        scan | {column: _cell(value) for column, value in ear_row(ear).items()} for ear in ears
+    ) or (scan,)
 
 
-def _ear_columns(ear: EarResult) -> Row:
-    """What one ear adds to its scan's row; an absent landmark leaves its cells empty."""
-    fields = {
-        "side": ear.side.value,
-        "volume_mm3": _cell(ear.measurements["labyrinth_volume"].value, 2),
-        "confidence": _cell(ear.confidence, 3),
-        "uncertainty": _cell(ear.uncertainty.mean_voxel_sd, 5),
-        "touches_border": "yes" if ear.touches_border else "no",
-    }
-    points = {"center": ear.center_mm} | {name: ear.landmarks[name].mm for name in LANDMARK_NAMES}
-    for name, point in points.items():
-        for axis, x in zip("xyz", point or (None,) * 3, strict=True):
-            fields[f"{name}_{axis}_mm"] = _cell(x, 3)
-    for name in LANDMARK_NAMES:
-        fields[f"{name}_sd_mm"] = _cell(ear.landmarks[name].sd_mm, 3)
-    return fields
-
-
-def _cell(value: float | None, digits: int) -> str:
-    return "" if value is None else f"{value:.{digits}f}"
+def _cell(value: object) -> str:
+    return "" if value is None else str(value)
 
 
 def read_summary(path: Path) -> list[Row]:
-    """Rows of an earlier run into the same folder; none if the file is not one of ours."""
+    """Rows of an earlier run into the same folder; none if otovox did not write the file."""
     try:
         with path.open(newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file)
-            return list(reader) if tuple(reader.fieldnames or ()) == COLUMNS else []
+            ours = tuple(reader.fieldnames or ())[: len(SCAN_COLUMNS)] == SCAN_COLUMNS
+            return list(reader) if ours else []
     except (OSError, UnicodeDecodeError, csv.Error):
         return []
 
 
 def write_summary(path: Path, rows: Sequence[Row]) -> None:
-    """Write the table; whoever reads it meanwhile finds the old one or the new one, never half.
+    """Write the table; a reader sees the old one or the new one, never a part.
 
     Raises:
         OutputError: if it cannot be written.
     """
+    columns = list(dict.fromkeys((*SCAN_COLUMNS, *EAR_COLUMNS, *(c for r in rows for c in r))))
     with replacing(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS)
+        writer = csv.DictWriter(file, columns, restval="")
         writer.writeheader()
         writer.writerows(rows)

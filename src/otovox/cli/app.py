@@ -1,4 +1,7 @@
-"""The command line. Exit codes: 0 fine; 1 a bug of ours; 2 refused; 3 no inner ear; 130 Ctrl-C."""
+"""The command line.
+
+Exit codes: 0 success; 1 internal error; 2 refused; 3 no inner ear; 130 Ctrl-C.
+"""
 
 import json
 import math
@@ -12,17 +15,20 @@ from otovox._version import __version__
 from otovox.cli.dataset import app as dataset_app
 from otovox.cli.errors import refusals, set_up_logging
 from otovox.cli.evaluate import evaluate
+from otovox.cli.progress import counted, watched
 from otovox.cli.study import app as study_app
 from otovox.cli.train import cross_validate, train
 
 if TYPE_CHECKING:
-    from otovox.analysis.scan import Outcome
+    from otovox.analysis.scan import ScanOutcome
     from otovox.core.case import Case
+    from otovox.results.schema import EarResult
 
 app = typer.Typer(
     help="From a CT scan to an analysed inner ear. Research use only, not a medical device.",
     no_args_is_help=True,
-    add_completion=False,
+    # Commands below take this from their parent.
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
 app.add_typer(dataset_app, name="dataset")
@@ -85,7 +91,7 @@ def main() -> None:
 
 @app.callback(invoke_without_command=True)
 def program(
-    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    version: Annotated[bool, typer.Option("--version", "-V", help="Print the version.")] = False,
 ) -> None:
     if version:
         typer.echo(f"otovox {__version__}")
@@ -115,7 +121,7 @@ def analyze(
     from otovox.analysis import cohort
     from otovox.analysis import scan as analysis
     from otovox.formats.placement import stated
-    from otovox.workers import Workers
+    from otovox.workers import Workers, exit_code
 
     set_up_logging(verbose)
     said = stated(space, spacing)
@@ -123,8 +129,8 @@ def analyze(
     jobs = analysis.plan(scan, output, series=series)
     outcomes = cohort.run(jobs, output, options, Workers(workers, scheduler))
     done = _watched(outcomes, len(jobs), hidden=quiet or as_json)
-    _tell(done, as_json=as_json, quiet=quiet)
-    raise typer.Exit(analysis.exit_code(done))
+    _print_outcomes(done, as_json=as_json, quiet=quiet)
+    raise typer.Exit(exit_code(done))
 
 
 @app.command()
@@ -146,7 +152,7 @@ def phantom(
     numbers = range(seed, seed + cases)
     names = {n: case_name(n, kind=kind, scanner=scanner, diagnosis=diagnosis) for n in numbers}
     missing = [number for number in numbers if names[number] not in there]
-    for number in _progress(missing, "Rendering"):
+    for number in counted(missing, "Rendering"):
         case = make_case(number, kind=kind, scanner=scanner, diagnosis=diagnosis)
         patient = f"phantom-{number:04d}"
         entry = Entry(case.scan.name, patient, scanner=scanner, diagnosis=diagnosis)
@@ -162,17 +168,18 @@ def demo(output: Output, seed: Seed = 0) -> None:
     from otovox.analysis import scan as analysis
     from otovox.dataset.layout import write_case
     from otovox.phantom.cases import make_case
+    from otovox.workers import exit_code
 
     typer.echo(f"Rendering a phantom head from seed {seed} ...")
     case = make_case(seed, kind="head", scanner="msct")
     write_case(case, output / "phantom")
     jobs = analysis.plan([output / "phantom" / "scan.nii.gz"], output)
-    done = _watched(cohort.run(jobs, output, analysis.Options()), 1, hidden=False)
-    _tell(done)
+    done = _watched(cohort.run(jobs, output, analysis.Options()), 1)
+    _print_outcomes(done)
     _print_distances(done[0], case)
     typer.echo(f"Picture: {jobs[0].folder / 'overview.png'}")
     typer.echo(f"Page: {jobs[0].folder / 'report.html'}")
-    raise typer.Exit(analysis.exit_code(done))
+    raise typer.Exit(exit_code(done))
 
 
 @app.command()
@@ -188,104 +195,94 @@ def models() -> None:
             typer.echo(f"  {fact}: {value}")
 
 
-def _watched(outcomes: "Iterable[Outcome]", total: int, *, hidden: bool) -> "tuple[Outcome, ...]":
-    """All outcomes, with a progress bar on stderr, and each refusal told as it comes."""
-    from rich.console import Console
-    from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
+def _watched(
+    outcomes: "Iterable[ScanOutcome]", total: int, *, hidden: bool = False
+) -> "list[ScanOutcome]":
+    """All outcomes, with a progress bar; failures are printed as they happen."""
 
-    console = Console(stderr=True)
-    done: list[Outcome] = []
-    hidden = hidden or not console.is_terminal
-    columns = (*Progress.get_default_columns(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True, disable=hidden) as progress:
-        task = progress.add_task("Analysing", total=total)
-        for outcome in outcomes:
-            done.append(outcome)
-            progress.advance(task)
-            if outcome.status in ("refused", "internal error"):
-                progress.console.print(
-                    f"otovox: {outcome.reason}", markup=False, highlight=False, soft_wrap=True
-                )
-    return tuple(done)
+    def line_of(outcome: "ScanOutcome") -> str:
+        return f"otovox: {outcome.reason}" if outcome.failed else ""
+
+    return watched(outcomes, total, title="Analysing", line_of=line_of, hidden=hidden)
 
 
-def _progress(numbers: Sequence[int], title: str) -> Iterable[int]:
-    """The numbers, with a progress bar on stderr."""
-    from rich.console import Console
-    from rich.progress import track
-
-    console = Console(stderr=True)
-    return track(numbers, title, console=console, disable=not console.is_terminal)
-
-
-def _tell(outcomes: "Sequence[Outcome]", *, as_json: bool = False, quiet: bool = False) -> None:
+def _print_outcomes(
+    outcomes: "Sequence[ScanOutcome]", *, as_json: bool = False, quiet: bool = False
+) -> None:
     if as_json:
         typer.echo(json.dumps({"scans": [_as_dict(outcome) for outcome in outcomes]}, indent=2))
     elif not quiet:
         _print_tables(outcomes)
 
 
-def _as_dict(outcome: "Outcome") -> dict[str, Any]:
-    """An outcome for machines, the scan's whole result.json within."""
-    result = outcome.job.folder / "result.json"
-    found = outcome.status in ("done", "no inner ear found") and result.is_file()
+def _as_dict(outcome: "ScanOutcome") -> dict[str, Any]:
+    """An outcome as JSON, with the scan's whole result.json."""
+    result = outcome.answer
     return {
         "scan": outcome.job.name,
         "path": str(outcome.job.path),
         "status": outcome.status.value,
         "reason": outcome.reason,
-        "folder": str(outcome.job.folder) if found else None,
-        "result": json.loads(result.read_text("utf-8")) if found else None,
+        "folder": None if result is None else str(outcome.job.folder),
+        "result": None if result is None else result.model_dump(mode="json"),
     }
 
 
-def _print_tables(outcomes: "Sequence[Outcome]") -> None:
-    """What was found in a single scan; then one line per scan."""
+def _print_tables(outcomes: "Sequence[ScanOutcome]") -> None:
+    """The findings of a single scan; then one line per scan."""
     from rich.console import Console
     from rich.table import Table
 
     console = Console()
-    if len(outcomes) == 1 and outcomes[0].sides:
-        table = Table("", *(f"{side} ear" for side in outcomes[0].sides))
-        for title, *cells in _findings(outcomes[0]):
+    ears = _ears(outcomes[0])
+    if len(outcomes) == 1 and ears:
+        table = Table("", *(f"{ear.side} ear" for ear in ears))
+        for title, *cells in _findings(ears):
             table.add_row(title, *cells)
         console.print(table)
     table = Table("scan", "ears", "status", "reason")
     for outcome in outcomes:
-        ears = ", ".join(outcome.sides) or "none"
-        table.add_row(outcome.job.name, ears, outcome.status.value, outcome.reason)
+        sides = ", ".join(ear.side for ear in _ears(outcome)) or "none"
+        table.add_row(outcome.job.name, sides, outcome.status.value, outcome.reason)
     console.print(table)
     console.print(f"Results: {outcomes[0].job.folder.parent}", soft_wrap=True, highlight=False)
 
 
-def _findings(outcome: "Outcome") -> Iterator[tuple[str, ...]]:
+def _ears(outcome: "ScanOutcome") -> "list[EarResult]":
+    return outcome.answer.ears if outcome.answer else []
+
+
+def _findings(ears: "Sequence[EarResult]") -> Iterator[tuple[str, ...]]:
     """Lines of the table of one scan: a title, then a cell per ear."""
     from otovox.core.anatomy import LANDMARKS
+    from otovox.results.page import number
+    from otovox.results.titles import title_of, unit_of
 
-    yield "labyrinth, mm3", *(row["volume_mm3"] for row in outcome.rows)
+    for name in ("labyrinth_volume", "cochlea_a", "duct_length_lw"):
+        cells = [ear.measurements[name] for ear in ears if name in ear.measurements]
+        values = ["withheld" if cell.value is None else number(cell.value) for cell in cells]
+        if values:
+            yield f"{title_of(name)}, {unit_of(cells[0].unit)}", *values
     for structure in LANDMARKS:
-        cells = [[row[f"{structure.name}_{axis}_mm"] for axis in "xyz"] for row in outcome.rows]
-        yield f"{structure.title}, LPS mm", *(" ".join(cell).strip() or "absent" for cell in cells)
-    ears = outcome.result.ears if outcome.result else []
-    for key, title in (("cochlea_a", "A, mm"), ("duct_length_lw", "duct along lateral wall, mm")):
-        known = [ear.measurements.get(key) for ear in ears]
-        values = [found.value if found else None for found in known]
-        yield title, *("withheld" if value is None else f"{value:.1f}" for value in values)
-    yield "confidence", *(row["confidence"] for row in outcome.rows)
+        points = [ear.landmarks[structure.name].mm for ear in ears]
+        texts = [" ".join(f"{x:.2f}" for x in point) if point else "absent" for point in points]
+        yield f"{structure.title}, LPS mm", *texts
+    expected = [ear.uncertainty.expected_dsc for ear in ears]
+    if any(expected):
+        texts = [f"{e.value:.2f} ({e.low:.2f} to {e.high:.2f})" if e else "" for e in expected]
+        yield "expected DSC", *texts
+    else:
+        yield "confidence", *(f"{ear.confidence:.2f}" for ear in ears)
 
 
-def _print_distances(outcome: "Outcome", case: "Case") -> None:
-    """How far the found landmarks of a phantom lie from its own."""
-    from otovox.core.anatomy import LANDMARKS, Side
+def _print_distances(outcome: "ScanOutcome", case: "Case") -> None:
+    """Distances between the landmarks found in a phantom and the true ones."""
+    from otovox.core.anatomy import LANDMARKS
 
-    for row in outcome.rows:
-        if not row["side"]:
-            continue
-        truth = case.landmarks[Side(row["side"])]
-        found = []
+    for ear in _ears(outcome):
+        truth, distances = case.landmarks[ear.side], []
         for structure in LANDMARKS:
-            point = [row[f"{structure.name}_{axis}_mm"] for axis in "xyz"]
-            if all(point):
-                gap = math.dist([float(x) for x in point], truth[structure.name])
-                found.append(f"{structure.title} {gap:.2f}")
-        typer.echo(f"Distance from the {row['side']} ear's truth, mm: {', '.join(found)}")
+            if (point := ear.landmarks[structure.name].mm) is not None:
+                distance = math.dist(point, truth[structure.name])
+                distances.append(f"{structure.title} {distance:.2f}")
+        typer.echo(f"Distance from the {ear.side} ear's truth, mm: {', '.join(distances)}")

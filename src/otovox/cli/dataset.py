@@ -11,9 +11,9 @@ from otovox.errors import ConfigError, OtovoxError
 app = typer.Typer(help="Data sets on disk: import, check, split, summary.", no_args_is_help=True)
 
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a data set.")]
-Source = Annotated[Path, typer.Argument(help="The release's folder, unpacked.")]
+Source = Annotated[Path, typer.Argument(help="Unpacked folder of the release.")]
 Output = Annotated[Path, typer.Option("--output", "-o", help="Folder for the result.")]
-Recipe = Annotated[Path | None, typer.Option(help="Your own recipe (TOML).")]
+Recipe = Annotated[Path | None, typer.Option(help="Custom recipe (TOML).")]
 Side = Annotated[Literal["right", "left"] | None, typer.Option(help="Side of every scan.")]
 Sides = Annotated[Path | None, typer.Option(help="CSV with the columns case and side.")]
 Labels = Annotated[
@@ -28,7 +28,7 @@ Test = Annotated[int, typer.Option(min=0, help="Number of patients for testing."
 Seed = Annotated[int, typer.Option(min=0, help="Random seed.")]
 Results = Annotated[list[Path], typer.Argument(help="Result folders, corrected in 3D Slicer.")]
 Scans = Annotated[Path, typer.Option(help="Folder of the scans that the results belong to.")]
-Replace = Annotated[bool, typer.Option(help="Replace cases of the same name.")]
+Replace = Annotated[bool, typer.Option(help="Replace cases with the same name.")]
 
 
 @app.command("import")
@@ -42,7 +42,7 @@ def import_(
     sides: Sides = None,
     labels: Labels = None,
 ) -> None:
-    """Import a published data set, or your own folder, into otovox's layout."""
+    """Import a published data set, or a custom one, into otovox's layout."""
     from otovox.dataset.importers import import_release, load_recipe, read_sides
     from otovox.dataset.label_names import read_meanings
 
@@ -75,7 +75,7 @@ def list_() -> None:
 @app.command()
 @refusals
 def check(folder: Folder) -> None:
-    """Check files, grids, sides, landmarks, duplicates and leaks between splits."""
+    """Check files, grids, sides and landmarks; find duplicates and leaks between splits."""
     from otovox.dataset.checks import check_dataset
 
     serious = minor = 0
@@ -108,7 +108,7 @@ def add_corrections(
     scans: Scans,
     replace: Replace = False,
 ) -> None:
-    """Add results corrected in 3D Slicer as training cases."""
+    """Turn results whose masks or points were corrected in 3D Slicer into training cases."""
     from otovox.results.corrections import add_correction, read_correction
 
     refused = 0
@@ -132,11 +132,11 @@ def add_corrections(
 @refusals
 def summary(folder: Folder, output: Output) -> None:
     """Write tables of sizes, volumes and contrast, and a figure of the contrast."""
-    from otovox.evaluation.dataset_summary import normalisation, summarise
+    from otovox.evaluation.dataset_summary import summarise, training_intensity
 
     rows = summarise(folder, output)
     if not rows:
         raise ConfigError(f"{folder}: contains no cases")
-    for name, value in normalisation(rows).items():
+    for name, value in training_intensity(rows).items():
         typer.echo(f"{name}, training cases: {value:.1f}")
     typer.echo(f"{len(rows)} cases: {output}")

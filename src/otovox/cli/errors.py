@@ -15,8 +15,11 @@ def refusals(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def guarded(*args: Any, **kwargs: Any) -> None:
+        from otovox.formats.native import silenced_libraries
+
         try:
-            command(*args, **kwargs)
+            with silenced_libraries():
+                command(*args, **kwargs)
         except OtovoxError as error:
             stop(str(error), 2)
         except KeyboardInterrupt:

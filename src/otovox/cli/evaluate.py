@@ -1,4 +1,4 @@
-"""`otovox evaluate`: results against a data set's truth."""
+"""`otovox evaluate`: results against a data set's ground truth."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -14,19 +14,20 @@ if TYPE_CHECKING:
 Results = Annotated[
     list[Path],
     typer.Argument(
-        metavar="RESULTS", help="Folders of `otovox analyze`, each a fold; or with fold-* within."
+        metavar="RESULTS",
+        help="Output folders of `otovox analyze`, one per fold or with fold-* within.",
     ),
 ]
 Data = Annotated[
-    list[Path], typer.Option("--data", "-d", help="Data set with the truth; may be given again.")
+    list[Path], typer.Option("--data", "-d", help="Data set with the ground truth; repeatable.")
 ]
 Output = Annotated[Path, typer.Option("--output", "-o", help="Folder for tables and figures.")]
 Split = Annotated[
     Literal["train", "validation", "test"] | None, typer.Option(help="Only cases of this split.")
 ]
-Name = Annotated[str, typer.Option(help="What this system is called beside others.")]
+Name = Annotated[str, typer.Option(help="Name of this system in comparisons.")]
 Beside = Annotated[
-    list[str], typer.Option(metavar="NAME=EARS.CSV", help="Another system's scores.")
+    list[str], typer.Option(metavar="NAME=EARS.CSV", help="Scores of another system; repeatable.")
 ]
 
 
@@ -47,7 +48,7 @@ def evaluate(
     found = sum(done.table["found"].to_list())
     typer.echo(f"{len(done.table)} ears scored, {found} found")
     for kind, rows in done.table.groupby("set", sort=False):
-        typer.echo(f"{kind}: {_told(rows)}, n {len(rows)}")
+        typer.echo(f"{kind}: {_means(rows)}, n {len(rows)}")
     trained = sum(done.table["split"].eq("train").to_list())
     if trained:
         typer.echo(f"note: {trained} of these ears are in the data set's training split")
@@ -56,12 +57,13 @@ def evaluate(
     typer.echo("\n".join(str(file) for file in done.files))
 
 
-def _told(rows: "pd.DataFrame") -> str:
+def _means(rows: "pd.DataFrame") -> str:
     """Mean DSC and landmark error, whichever the system has."""
-    known = {name: rows[name].dropna().to_numpy() for name in ("dice", "landmark_mean_mm")}
-    told = [f"DSC {known['dice'].mean():.3f}"] if len(known["dice"]) else []
-    errors = known["landmark_mean_mm"]
-    return ", ".join(told + ([f"landmarks {errors.mean():.2f} mm"] if len(errors) else []))
+    texts = []
+    for column, text in (("dice", "DSC {:.3f}"), ("landmark_mean_mm", "landmarks {:.2f} mm")):
+        values = rows[column].dropna().to_numpy()
+        texts += [text.format(values.mean())] if len(values) else []
+    return ", ".join(texts)
 
 
 def _named(text: str) -> tuple[str, Path]:

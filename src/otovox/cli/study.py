@@ -1,18 +1,20 @@
 """`otovox study ...`: many runs by one command."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from otovox.cli.errors import refusals, set_up_logging
-from otovox.cli.options import Device, Folds, Match, Seed, Smooth, Tests, Tta, Validation
+from otovox.cli.options import FoldOptions, PredictionOptions, Tests, grouped
+from otovox.cli.progress import watched
 
 if TYPE_CHECKING:
     from otovox.config.training import TrainConfig
-    from otovox.experiments.studies.fold import Outcome
-    from otovox.experiments.studies.plans import Run
+    from otovox.experiments.studies.fold import FoldOutcome
+    from otovox.experiments.studies.plans import Study, StudyRun
 
 app = typer.Typer(help="Studies: many runs that each change one thing.", no_args_is_help=True)
 
@@ -22,82 +24,89 @@ Name = Annotated[
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a study.")]
 Data = Annotated[Path, typer.Option("--data", "-d", help="Data set that folds are drawn from.")]
 Output = Annotated[Path, typer.Option("--output", "-o", help="Folder for all runs.")]
-Base = Annotated[Path | None, typer.Option(help="TOML file in place of the reference preset.")]
-Scale = Annotated[Path | None, typer.Option(help="TOML file of settings laid over every run's.")]
-Only = Annotated[
-    list[str], typer.Option("--only", metavar="FACTOR", help="Only runs of this factor.")
-]
-WorkerCount = Annotated[
-    int | None, typer.Option("--workers", min=1, help="Local processes; one per GPU.")
-]
-Scheduler = Annotated[
-    str | None, typer.Option(help="A dask.distributed scheduler, such as tcp://host:8786.")
-]
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """Which runs of a study, and at what scale."""
+
+    base: Annotated[
+        Path | None, typer.Option(help="TOML file to use instead of the reference preset.")
+    ] = None
+    scale: Annotated[
+        Path | None, typer.Option(help="TOML file of settings that override those of every run.")
+    ] = None
+    only: Annotated[
+        list[str], typer.Option("--only", metavar="FACTOR", help="Only runs of this factor.")
+    ] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class WorkerOptions:
+    """Who does the work."""
+
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Local processes; by default one per GPU.")
+    ] = None
+    scheduler: Annotated[
+        str | None, typer.Option(help="A dask.distributed scheduler, such as tcp://host:8786.")
+    ] = None
+
+
 Dry = Annotated[bool, typer.Option("--dry-run", help="Only print the runs and the estimate.")]
 Estimated = Annotated[bool, typer.Option("--estimate/--no-estimate", help="Time a step first.")]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Score again what has not changed.")]
 
 
 @app.command("list")
+@grouped
 @refusals
-def list_(
-    study: Name,
-    base: Base = None,
-    scale: Scale = None,
-    only: Only = [],  # noqa: B006
-) -> None:
+def list_(study: Name, choice: RunOptions) -> None:
     """Print the runs of a study."""
-    _, settings = _settled(study, only, base, scale)
+    _, settings = _settled(study, choice)
     _print_runs(settings)
 
 
 @app.command()
+@grouped
 @refusals
 def run(
     study: Name,
     data: Data,
     output: Output,
-    base: Base = None,
-    scale: Scale = None,
-    test: Tests = [],  # noqa: B006 - typer reads it, nobody changes it
-    only: Only = [],  # noqa: B006
-    folds: Folds = 3,
-    validation: Validation = 5,
-    seed: Seed = 0,
-    workers: WorkerCount = None,
-    scheduler: Scheduler = None,
-    tta: Tta = "paper",
-    match: Match = "",
-    smooth: Smooth = False,
-    device: Device = "auto",
+    choice: RunOptions,
+    folds: FoldOptions,
+    prediction: PredictionOptions,
+    workers: WorkerOptions,
     dry_run: Dry = False,
     estimate: Estimated = True,
 ) -> None:
-    """Train and predict every fold of every run; what is done is kept."""
+    """Train and predict every fold of every run; finished work is kept."""
     from otovox.dataset.layout import read_index
-    from otovox.experiments.predict import Plan
     from otovox.experiments.studies import running
-    from otovox.workers import Workers
+    from otovox.workers import Workers, exit_code
 
     set_up_logging(verbose=True)
-    plan, settings = _settled(study, only, base, scale)
+    plan, settings = _settled(study, choice)
     _print_runs(settings)
     # Before minutes are spent on an estimate.
-    for dataset in (data, *test):
+    for dataset in (data, *prediction.test):
         read_index(dataset)
     if estimate:
-        share = 1 if scheduler else workers or running.local_workers()
-        _print_estimate([one for _, one in settings], folds, share, device)
+        share = 1 if workers.scheduler else workers.workers or running.gpu_workers()
+        _print_estimate([one for _, one in settings], folds.folds, share, prediction.device)
     if dry_run:
         return
-    how = Plan(tests=tuple(test), tta=tta, match=match, smooth=smooth, device=device)
-    jobs = running.plan_jobs(plan, settings, data, output, folds=(folds, validation, seed), how=how)
-    done = _watched(running.run_jobs(jobs, Workers(workers, scheduler)), len(jobs))
-    failed = sum(bool(outcome.reason) for outcome in done)
+    jobs = running.plan_jobs(
+        plan, settings, data, output, folds=folds.plan(), how=prediction.plan()
+    )
+    outcomes = running.run_jobs(jobs, Workers(workers.workers, workers.scheduler))
+    done = watched(outcomes, len(jobs), title="Folds", line_of=_line_of)
+    failed = sum(outcome.failed for outcome in done)
     typer.echo(f"{len(done) - failed} of {len(done)} folds done, {failed} failed")
-    sets = "".join(f" --test {path}" for path in test)
+    sets = "".join(f" --test {path}" for path in prediction.test)
     typer.echo(f"Next: otovox study report {output} --data {data}{sets}")
-    raise typer.Exit(running.exit_code(done))
+    raise typer.Exit(exit_code(done))
 
 
 @app.command()
@@ -118,16 +127,18 @@ def report(
     typer.echo("\n".join(str(file) for file in done.files))
 
 
-def _settled(study: str, only: Sequence[str], base: Path | None, scale: Path | None):
+def _settled(
+    study: str, choice: RunOptions
+) -> "tuple[Study, list[tuple[StudyRun, TrainConfig | str]]]":
     """A study, and the settings of the chosen runs."""
     from otovox.experiments.studies.plans import load_scale, load_study, settled
 
     plan = load_study(study)
-    laid = load_scale(scale) if scale else None
-    return plan, settled(plan, plan.chosen(only), base=base, scale=laid)
+    scale = load_scale(choice.scale) if choice.scale else None
+    return plan, settled(plan, plan.chosen(choice.only), base=choice.base, scale=scale)
 
 
-def _print_runs(settings: "Sequence[tuple[Run, TrainConfig | str]]") -> None:
+def _print_runs(settings: "Sequence[tuple[StudyRun, TrainConfig | str]]") -> None:
     """One line per run: number, factor, level, status, what it changes."""
     for one, config in settings:
         changes = ", ".join(_leaves(one.settings)) or one.preset or "the reference"
@@ -152,41 +163,25 @@ def _print_estimate(
 
     from otovox.experiments.studies.estimate import costs
 
-    known = [config for config in configs if not isinstance(config, str)]
+    runnable = [config for config in configs if not isinstance(config, str)]
     cuda = torch.cuda.is_available() and device not in ("cpu", "torch")
     typer.echo("Timing a training step of each system")
-    found = costs(known, "cuda" if cuda else "cpu", workers)
-    for name, each in found.items():
-        told = f"{each.step_s:.3g} s a step, {each.hours:.3g} h a fold, {each.memory_gib:.1f} GiB"
-        typer.echo(f"{name}: {told}")
-    every = [found[config.system.variant] for config in known]
+    by_system = costs(runnable, "cuda" if cuda else "cpu", workers)
+    for name, each in by_system.items():
+        typer.echo(
+            f"{name}: {each.step_s:.3g} s per step, {each.hours:.3g} h per fold, "
+            f"{each.memory_gib:.1f} GiB"
+        )
+    every = [by_system[config.system.variant] for config in runnable]
     hours = folds * sum(each.hours for each in every) / workers
     memory = max((each.memory_gib for each in every), default=0.0)
     typer.echo(
         f"Estimate, from a training step on this machine: {hours:.3g} h for {folds} folds of "
-        f"{len(known)} runs with {workers} workers, {memory:.1f} GiB each; validation, prediction "
-        "and data come on top, and runs of the same system are taken to cost the same"
+        f"{len(runnable)} runs with {workers} workers, {memory:.1f} GiB each, without validation, "
+        "prediction and data preparation; runs of the same system are assumed to cost the same"
     )
 
 
-def _watched(outcomes: "Iterable[Outcome]", total: int) -> "list[Outcome]":
-    """All outcomes, with a progress bar on stderr, and each failure told as it comes."""
-    import sys
-
-    from rich.console import Console
-    from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
-
-    # This very stream: what a run prints goes to its log.
-    console = Console(file=sys.stderr)
-    done: list[Outcome] = []
-    columns = (*Progress.get_default_columns(), MofNCompleteColumn(), TimeElapsedColumn())
-    hidden = not console.is_terminal
-    with Progress(*columns, console=console, transient=True, disable=hidden) as progress:
-        task = progress.add_task("Folds", total=total)
-        for outcome in outcomes:
-            done.append(outcome)
-            progress.advance(task)
-            name = f"{outcome.job.run.name}, fold {outcome.job.fold}"
-            text = f"{name}: {outcome.reason or 'done'}"
-            progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
-    return done
+def _line_of(outcome: "FoldOutcome") -> str:
+    """What is printed of a fold when it ends."""
+    return f"{outcome.job.run.name}, fold {outcome.job.fold}: {outcome.reason or outcome.status}"

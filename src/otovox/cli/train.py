@@ -2,38 +2,35 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from otovox.cli.errors import refusals, set_up_logging
-from otovox.cli.options import Device, Folds, Match, Seed, Smooth, Tests, Tta, Validation
+from otovox.cli.options import (
+    FoldOptions,
+    HardwareOptions,
+    PredictionOptions,
+    SettingsOptions,
+    grouped,
+)
 from otovox.errors import ConfigError
 
 if TYPE_CHECKING:
     from otovox.config.training import TrainConfig
+    from otovox.experiments.cross_validation import FoldPlan
     from otovox.experiments.phantom_training import RealEars
+    from otovox.learning.training import TrainingOptions
 
 Output = Annotated[Path, typer.Option("--output", "-o", help="Folder for models and curves.")]
-Preset = Annotated[str | None, typer.Option(help="Settings that come with otovox, by name.")]
-Config = Annotated[Path | None, typer.Option(help="Settings from a TOML file.")]
-Resume = Annotated[bool, typer.Option("--resume/--fresh", help="Go on from the last checkpoint.")]
-Iterations = Annotated[int | None, typer.Option(min=1, help="Stop after so many iterations.")]
-Accelerator = Annotated[Literal["auto", "cpu", "gpu"], typer.Option(help="Where to train.")]
-Devices = Annotated[str, typer.Option(help="Devices per node: auto, a number, or as in 0,1.")]
-Nodes = Annotated[int, typer.Option(min=1, help="Machines that train together.")]
-Strategy = Annotated[str, typer.Option(help="Lightning's strategy for several, such as ddp.")]
-Precision = Annotated[
-    Literal["32-true", "16-mixed", "bf16-mixed"] | None,
-    typer.Option(help="Arithmetic, if not that of the settings."),
-]
+Iterations = Annotated[int | None, typer.Option(min=1, help="Stop after this many iterations.")]
 Data = Annotated[
     Path | None, typer.Option("--data", "-d", help="Data set on disk; phantoms if not given.")
 ]
 Dataset = Annotated[Path, typer.Argument(metavar="DATASET", help="Data set on disk.")]
 Fold = Annotated[
     int | None,
-    typer.Option(min=0, help="Which fold of the data set; with --ears, all of it if not given."),
+    typer.Option(min=0, help="Fold of the data set; with --ears, all of it if not given."),
 ]
 From = Annotated[
     str | None,
@@ -45,142 +42,113 @@ Anatomies = Annotated[
 ]
 
 
+@grouped
 @refusals
 def train(
+    settings: SettingsOptions,
+    folds: FoldOptions,
+    hardware: HardwareOptions,
     output: Output,
-    preset: Preset = None,
-    config: Config = None,
     data: Data = None,
     ears: Ears = None,
     start: From = None,
     anatomies: Anatomies = None,
     fold: Fold = None,
-    folds: Folds = 3,
-    validation: Validation = 5,
-    seed: Seed = 0,
-    resume: Resume = True,
     iterations: Iterations = None,
-    accelerator: Accelerator = "auto",
-    devices: Devices = "auto",
-    nodes: Nodes = 1,
-    strategy: Strategy = "auto",
-    precision: Precision = None,
 ) -> None:
-    """Train a network on phantoms or one fold of a data set; go on where the last run stopped."""
-    settings = _settings(preset, config, precision)
-    if fold is not None and fold >= folds:
-        raise ConfigError(f"there is no fold {fold}; there are 0 to {folds - 1}")
+    """Train a network on phantoms or one fold of a data set; continue an unfinished run."""
+    config = settings.load()
+    if fold is not None and fold >= folds.folds:
+        raise ConfigError(f"there is no fold {fold}; there are 0 to {folds.folds - 1}")
     if data is not None and (ears or start or anatomies):
         raise ConfigError("--ears, --from and --anatomies go with phantoms, not with --data")
     if data is not None and iterations is not None:
         raise ConfigError("--iterations is for phantoms; set total_iterations in a --config file")
     set_up_logging(verbose=True)
-    training = _training()
-    hardware = training.Hardware(accelerator, devices, nodes, strategy)
+    options = _training(hardware, iterations, start)
     if data is None:
         from otovox.experiments.phantom_training import train_on_phantoms
-        from otovox.learning.bundle import load_bundle
 
-        begun = load_bundle(start) if start else None
-        run = training.Run(resume, hardware, iterations, begun)
-        mixed = _mixed(ears, fold, (folds, validation, seed)) if ears else None
-        train_on_phantoms(settings, output, run=run, ears=mixed, anatomies=anatomies)
+        mixed = _mixed(ears, fold, folds.plan()) if ears else None
+        train_on_phantoms(config, output, run=options, ears=mixed, anatomies=anatomies)
         return
-    _folds(data, output, (folds, validation, seed))
-    _train_folds(data, settings, output, [fold or 0], (resume, hardware))
+    _keep_folds(data, output, folds.plan())
+    _train_folds(data, config, output, [fold or 0], options)
 
 
+@grouped
 @refusals
 def cross_validate(
     dataset: Dataset,
     output: Output,
-    preset: Preset = None,
-    config: Config = None,
-    folds: Folds = 3,
-    validation: Validation = 5,
-    seed: Seed = 0,
-    test: Tests = [],  # noqa: B006 - typer reads it, nobody changes it
-    tta: Tta = "paper",
-    match: Match = "",
-    smooth: Smooth = False,
-    device: Device = "auto",
-    resume: Resume = True,
-    accelerator: Accelerator = "auto",
-    devices: Devices = "auto",
-    nodes: Nodes = 1,
-    strategy: Strategy = "auto",
-    precision: Precision = None,
+    settings: SettingsOptions,
+    folds: FoldOptions,
+    prediction: PredictionOptions,
+    hardware: HardwareOptions,
 ) -> None:
-    """Train every fold of a data set, predict what it has not seen; what is done is kept."""
-    settings = _settings(preset, config, precision)
+    """Train every fold of a data set and predict its unseen cases; finished work is kept."""
+    config = settings.load()
     set_up_logging(verbose=True)
-    hardware = _training().Hardware(accelerator, devices, nodes, strategy)
-    _folds(dataset, output, (folds, validation, seed))
-    _train_folds(dataset, settings, output, range(folds), (resume, hardware))
-    from otovox.experiments.predict import Plan, predict_fold
+    options = _training(hardware)
+    _keep_folds(dataset, output, folds.plan())
+    _train_folds(dataset, config, output, range(folds.folds), options)
+    from otovox.experiments.predict import predict_fold
 
-    how = Plan(tests=tuple(test), tta=tta, match=match, smooth=smooth, device=device)
-    for fold in range(folds):
-        predict_fold(dataset, output, fold, how=how)
-    sets = " ".join(f"--data {path}" for path in (dataset, *test))
+    for fold in range(folds.folds):
+        predict_fold(dataset, output, fold, how=prediction.plan())
+    sets = " ".join(f"--data {path}" for path in (dataset, *prediction.test))
     typer.echo(f"Next: otovox evaluate {output} {sets} --output {output / 'scores'}")
 
 
-def _settings(preset: str | None, config: Path | None, precision: str | None) -> "TrainConfig":
-    from otovox.config.training import load_config, load_preset, preset_names
+def _training(
+    options: HardwareOptions, iterations: int | None = None, start: str | None = None
+) -> "TrainingOptions":
+    hardware = options.hardware()
+    from otovox.learning.bundle import load_bundle
+    from otovox.learning.training import TrainingOptions
 
-    if (preset is None) == (config is None):
-        names = ", ".join(preset_names())
-        raise ConfigError(f"either --preset NAME or --config FILE is needed; presets: {names}")
-    settings = load_preset(preset) if preset is not None else load_config(config or Path())
-    return settings.model_copy(update={"precision": precision}) if precision else settings
-
-
-def _training():
-    try:
-        from otovox.learning import training
-    except ModuleNotFoundError as error:
-        raise ConfigError(
-            f"training needs {error.name}, which is not installed; pip install 'otovox[train]'"
-        ) from error
-    return training
+    bundle = load_bundle(start) if start else None
+    return TrainingOptions(options.resume, hardware, iterations, bundle)
 
 
-def _mixed(folder: Path, fold: int | None, how: tuple[int, int, int]) -> "RealEars":
+def _mixed(folder: Path, fold: int | None, plan: "FoldPlan") -> "RealEars":
     """The ears of a data set that train: all, or those of one fold, split by patient."""
     from otovox.dataset.layout import read_index, read_info
     from otovox.experiments.cross_validation import draw_folds
     from otovox.experiments.phantom_training import RealEars
 
-    folds, validation, seed = how
     entries = [entry for entry in read_index(folder) if entry.split != "test"]
     if fold is not None:
-        drawn = draw_folds(entries, folds=folds, validation=validation, seed=seed)[fold]
+        drawn = draw_folds(entries, plan)[fold]
         entries = [entry for entry in entries if entry.case in drawn["train"]]
-    return RealEars(folder, tuple(entries), str(read_info(folder).get("name", "")))
+    info = read_info(folder)
+    return RealEars(folder, tuple(entries), str(info.get("name", "")), str(info.get("source", "")))
 
 
-def _folds(dataset: Path, output: Path, how: tuple[int, int, int]) -> None:
-    """Draw the folds and write them down."""
+def _keep_folds(dataset: Path, output: Path, plan: "FoldPlan") -> None:
+    """Draw the folds and write them to the output."""
     from otovox.dataset.layout import read_index
     from otovox.experiments.cross_validation import draw_folds, keep_folds
 
-    folds, validation, seed = how
-    drawn = draw_folds(read_index(dataset), folds=folds, validation=validation, seed=seed)
-    keep_folds(dataset, output, drawn)
+    keep_folds(dataset, output, draw_folds(read_index(dataset), plan))
 
 
 def _train_folds(
-    dataset: Path, settings: "TrainConfig", output: Path, folds: Sequence[int], how: tuple
+    dataset: Path,
+    config: "TrainConfig",
+    output: Path,
+    folds: Sequence[int],
+    options: "TrainingOptions",
 ) -> None:
-    """Train, say what each fold reached, and draw the curves."""
+    """Train, print the figures of each fold, and draw the curves."""
     from otovox.evaluation.figures import learning_curves
     from otovox.experiments.cross_validation import train_fold
 
-    resume, hardware = how
     curves: dict[str, Path] = {}
     for fold in folds:
-        bundle = train_fold(dataset, settings, output, fold, resume=resume, hardware=hardware)
+        bundle = train_fold(
+            dataset, config, output, fold, resume=options.resume, hardware=options.hardware
+        )
         figures = ", ".join(f"{k} {v:.3g}" for k, v in bundle.facts["validation"].items())
         typer.echo(f"fold {fold}, iteration {bundle.facts['iteration']}: {figures}")
         curves[f"fold {fold}"] = output / f"fold-{fold}" / "validation.csv"

@@ -2,7 +2,7 @@
 
 Sources: FMA identifiers from the Foundational Model of Anatomy; SNOMED CT codes from DICOM CID 7151
 and pydicom's dictionaries. Reported landmarks after Stebani et al. 2023 (S3). The pose landmarks
-are ours: they tell how the ear is turned and which side it is.
+are ours: they give the ear's orientation and side.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from enum import StrEnum
 
 
 class Side(StrEnum):
-    """Side of the patient's body, told by anatomy."""
+    """Side of the patient's body, determined by anatomy."""
 
     RIGHT = "right"
     LEFT = "left"
@@ -73,6 +73,12 @@ CANONICAL_MM = {
     "lateral_arc": (1.03, -5.99, 1.00),
     "common_crus": (-3.16, -1.29, 3.63),
 }
+
+#: Volume of a human labyrinth, mm3. Source: 140-265 in 71 ears, widened by a third.
+VOLUME_RANGE_MM3 = (95.0, 355.0)
+#: Two ears whose centres are closer than this are one, mm: chosen, a little less than the length of
+#: a labyrinth, far less than the distance between the two of a head.
+SAME_EAR_MM = 15.0
 
 #: Modiolar axis from base to apex in the canonical frame, of unit length. Source: mean over 72
 #: labyrinths.

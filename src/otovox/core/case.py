@@ -1,7 +1,8 @@
-"""What we know of a scan (Case) and what we claim of it (Prediction)."""
+"""A scan with its ground truth (Case), and what is predicted for a scan (Prediction)."""
 
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,17 +13,19 @@ from otovox.core.landmarks import Landmarks
 from otovox.core.volume import LabelMap, Probability, Scan
 
 DISCLAIMER = "Research use only. Not a medical device."
+#: What a model predicts.
+Heads = Literal["both", "segmentation", "landmarks"]
 
 
 @dataclass(frozen=True)
 class Case:
-    """A scan with its truth.
+    """A scan with its ground truth.
 
     Attributes:
         scan: the CT.
         labels: labyrinths by `Side.label`, on the scan's grid.
         landmarks: per side the reported and pose landmarks, LPS mm.
-        facts: how it came about (seed, scanner, diagnosis), for tables.
+        facts: its origin (seed, scanner, diagnosis), for tables.
     """
 
     scan: Scan
@@ -33,7 +36,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Sample:
-    """One ear as one test-time sample sees it.
+    """One ear in one test-time sample.
 
     Attributes:
         probability: of the labyrinth, on the working grid, 0 outside the scan's field.
@@ -55,7 +58,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Quality:
-    """What may be expected of one ear, estimated without truth; see `inference.quality`.
+    """Expected quality of one ear, estimated without ground truth; see `inference.quality`.
 
     Attributes:
         dice: DSC of its mask.
@@ -70,27 +73,28 @@ class Quality:
 
 @dataclass(frozen=True)
 class EarPrediction:
-    """One ear as found.
+    """One ear of a prediction.
 
     Attributes:
-        side: told by the handedness of the found anatomy.
-        pose: where the ear lies and how it is turned.
+        side: determined by the handedness of the anatomy.
+        pose: position and orientation of the ear.
         landmarks: reported landmarks, LPS mm; nan where absent or outside the field.
         landmark_sd_mm: (n,) spread of each landmark over the test-time samples, root mean square.
         volume_mm3: volume of the voxels labelled as labyrinth, on the input's grid.
         center_mm: (3,) LPS centroid of the labyrinth.
-        confidence: 0 to 1, the DSC that is expected of the mask; where no estimator is known for
-            the model, the plausibility of the ear, see `inference.confidence`.
+        confidence: 0 to 1, the expected DSC of the mask; if the model has no estimator, the
+            plausibility of the ear, see `inference.confidence`.
         uncertainty: mean voxel SD over the test-time samples within and near the labyrinth.
-        agreement: least Dice between a test-time sample and their mean; nan if not known.
-        unusual: it is unlike healthy ears, see `unusual`; None where no threshold is known.
-        touches_border: the labyrinth runs out of the scan's field.
+        agreement: lowest Dice between a test-time sample and the mean; nan if not known.
+        unusual: whether it is flagged as unlike healthy ears, see `inference.unusual`; None if the
+            model has no threshold.
+        touches_border: whether the labyrinth reaches the border of the scan's field.
         warnings: sentences for the user.
         probability: of the labyrinth, on the working grid in the ear's own frame, 0 outside the
-            scan's field; finer than a coarse scan. None where a prediction was made by hand.
-        samples: what the test-time samples saw, all on the grid of `probability`.
+            scan's field; finer than a coarse scan. None if a prediction was made by hand.
+        samples: the test-time samples, all on the grid of `probability`.
         landmark_peaks: (n,) heights of the landmarks' heatmaps over a full one's; None if unknown.
-        quality: what may be expected of mask and landmarks; None where no estimator is known.
+        quality: expected quality of mask and landmarks; None if the model has no estimator.
     """
 
     side: Side
@@ -110,10 +114,67 @@ class EarPrediction:
     landmark_peaks: FloatArray | None = None
     quality: Quality | None = None
 
+    def __repr__(self) -> str:
+        return f"<EarPrediction: {self.side}, confidence {self.confidence:.2f}>"
+
+
+@dataclass(frozen=True)
+class PredictionSettings:
+    """Settings that a prediction depends on; None where one does not apply.
+
+    Attributes:
+        single_ear: the scan was taken to show exactly one ear, whatever its place.
+        heads: what the model predicts, if not everything.
+        tta: name of the test-time augmentation.
+        smooth: the mask was smoothed by a Gaussian and Otsu's threshold.
+        volume_mean_sd: mean voxel SD over the whole volume (S24).
+        sides: where the sides come from, if not from the model itself.
+    """
+
+    single_ear: bool | None = None
+    heads: Heads | None = None
+    tta: str | None = None
+    smooth: bool | None = None
+    volume_mean_sd: float | None = None
+    sides: str | None = None
+
+    def to_json(self) -> dict[str, bool | str | float]:
+        """The settings that apply, by name.
+
+        >>> PredictionSettings(tta="fast", single_ear=True).to_json()
+        {'single_ear': True, 'tta': 'fast'}
+        """
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """The reverse of `to_json`; names that this version does not have are left out.
+
+        >>> PredictionSettings.from_json({"tta": "none", "of_another_version": 1}).tta
+        'none'
+        """
+        names = {field.name for field in fields(cls)}
+        return cls(**{name: value for name, value in values.items() if name in names})
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What produced a prediction.
+
+    Attributes:
+        models: SHA-256 of each model's weights, by the model's name.
+        settings: that the prediction depends on.
+        key: hash of everything that the prediction depends on; None if it was not computed.
+    """
+
+    models: Mapping[str, str] = field(default_factory=dict)
+    settings: PredictionSettings = PredictionSettings()
+    key: str | None = None
+
 
 @dataclass(frozen=True)
 class Prediction:
-    """What is claimed of one scan.
+    """The prediction for one scan.
 
     Attributes:
         scan: the input.
@@ -121,7 +182,7 @@ class Prediction:
         labels: 0 background, 1 right, 2 left, on the scan's own grid.
         uncertainty: (i, j, k) float32, voxel SD of the probability over the test-time samples.
         warnings: sentences about the scan as a whole.
-        provenance: software, models and settings that produced it.
+        provenance: models and settings that produced it.
     """
 
     scan: Scan
@@ -129,4 +190,7 @@ class Prediction:
     labels: LabelMap
     uncertainty: NDArray[np.float32]
     warnings: tuple[str, ...] = ()
-    provenance: dict[str, Any] = field(default_factory=dict)
+    provenance: Provenance = Provenance()
+
+    def __repr__(self) -> str:
+        return f"<Prediction of {self.scan.name!r}: {list(self.ears)}>"

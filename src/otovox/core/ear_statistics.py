@@ -7,6 +7,6 @@ from typing import Any
 
 
 @cache
-def statistics() -> dict[str, Any]:
+def ear_statistics() -> dict[str, Any]:
     """The measured mean shape, in the canonical frame (see `ear_statistics.json`)."""
     return json.loads((files("otovox.core") / "ear_statistics.json").read_text("utf-8"))

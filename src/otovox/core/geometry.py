@@ -13,6 +13,9 @@ FloatArray = NDArray[np.float64]
 
 #: Mirrors left and right in LPS.
 MIRROR = np.diag([-1.0, 1.0, 1.0])
+#: Middle of the labyrinth in the canonical frame, where crops are centred. Source: box limits of
+#: 72 labyrinths.
+MIDDLE_MM = np.array([-0.1, 0.5, 1.1])
 
 
 def apply_affine(affine: ArrayLike, points: ArrayLike) -> FloatArray:
@@ -24,13 +27,20 @@ def apply_affine(affine: ArrayLike, points: ArrayLike) -> FloatArray:
 
     Returns:
         (..., 3) mapped points.
+
+    >>> apply_affine(affine_from(2 * np.eye(3), [1, 0, 0]), [[1, 1, 1]]).tolist()
+    [[3.0, 2.0, 2.0]]
     """
     matrix = np.asarray(affine, dtype=float)
     return np.asarray(points, dtype=float) @ matrix[:3, :3].T + matrix[:3, 3]
 
 
 def affine_from(matrix: ArrayLike, offset: ArrayLike) -> FloatArray:
-    """A 4x4 affine from its (3, 3) linear part and (3,) offset."""
+    """A 4x4 affine from its (3, 3) linear part and (3,) offset.
+
+    >>> affine_from(np.eye(3), [1, 2, 3])[:3, 3].tolist()
+    [1.0, 2.0, 3.0]
+    """
     affine = np.eye(4)
     affine[:3, :3] = matrix
     affine[:3, 3] = offset
@@ -38,19 +48,40 @@ def affine_from(matrix: ArrayLike, offset: ArrayLike) -> FloatArray:
 
 
 def unit(vector: ArrayLike) -> FloatArray:
-    """The vector divided by its length."""
+    """The vector divided by its length.
+
+    >>> unit([0, 3, 4]).tolist()
+    [0.0, 0.6, 0.8]
+    """
     array = np.asarray(vector, dtype=float)
     return array / np.linalg.norm(array)
 
 
+def distance_mm(first_mm: ArrayLike, second_mm: ArrayLike) -> float:
+    """Distance between two points.
+
+    >>> distance_mm([0, 0, 0], [3, 4, 0])
+    5.0
+    """
+    return float(np.linalg.norm(np.asarray(first_mm) - np.asarray(second_mm)))
+
+
 def rotation_angle_deg(rotation: ArrayLike) -> float:
-    """Angle of a (3, 3) proper rotation, degrees, 0 to 180."""
+    """Angle of a (3, 3) proper rotation, degrees, 0 to 180.
+
+    >>> rotation_angle_deg([[0, -1, 0], [1, 0, 0], [0, 0, 1]])
+    90.0
+    """
     cosine = (np.trace(np.asarray(rotation, dtype=float)) - 1.0) / 2.0
     return float(np.degrees(np.arccos(np.clip(cosine, -1.0, 1.0))))
 
 
 def rotation_from_vector(vector_rad: ArrayLike) -> FloatArray:
-    """Rotation matrix of a rotation vector (axis times angle, radians), by Rodrigues' formula."""
+    """Rotation matrix of a rotation vector (axis times angle, radians), by Rodrigues' formula.
+
+    >>> rotation_from_vector([0, 0, np.pi / 2]).round(6).tolist()
+    [[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]
+    """
     vector = np.asarray(vector_rad, dtype=float)
     angle = float(np.linalg.norm(vector))
     if angle < 1e-12:
@@ -71,6 +102,9 @@ def cube_turns(name: Literal["none", "paper", "full"]) -> tuple[NDArray[np.int_]
         (3, 3) rotation matrices of 0 and +-1.
 
     Source: Stebani et al. 2023 (S9); that the identity is the tenth is inferred.
+
+    >>> len(cube_turns("none")), len(cube_turns("paper")), len(cube_turns("full"))
+    (1, 10, 24)
     """
     turns = [
         np.eye(3, dtype=int)[list(order)] * np.array(signs)[:, None]
@@ -92,7 +126,7 @@ def random_rotation(rng: np.random.Generator) -> FloatArray:
 
 @dataclass(frozen=True)
 class Pose:
-    """Where an ear lies: the map from canonical right-ear coordinates to LPS mm.
+    """Position and orientation of an ear: the map from canonical right-ear coordinates to LPS mm.
 
     Attributes:
         side: the ear's side; a left ear's map contains a mirror.
@@ -131,23 +165,23 @@ def mean_pose(side: Side, origin_mm: ArrayLike = (0.0, 0.0, 0.0)) -> Pose:
 
 
 def fit_pose(names: tuple[str, ...], points_mm: ArrayLike, side: Side) -> Pose:
-    """Fit the canonical landmarks to found ones, rigidly, for a given side.
+    """Fit the canonical landmarks to given ones, rigidly, for a given side.
 
     Args:
         names: n names out of `anatomy.CANONICAL_MM`.
-        points_mm: (n, 3) LPS; rows with nan are left out; at least 3 must remain, and 4 to tell
-            the sides apart.
-        side: which side to assume; the residuals of both sides tell the true one.
+        points_mm: (n, 3) LPS; rows with nan are left out; at least 3 must remain, and 4 to
+            distinguish the sides.
+        side: which side to assume; the true one has the smaller residual.
 
     Returns:
         The pose with the least squared distance (Kabsch 1976), with its residual.
     """
     points = np.asarray(points_mm, dtype=float)
-    known = np.isfinite(points).all(axis=1)
-    if known.sum() < 3:
-        raise ValueError(f"{int(known.sum())} landmarks are too few to fit a pose")
-    model = np.asarray([CANONICAL_MM[name] for name in names])[known]
-    points = points[known]
+    present = np.isfinite(points).all(axis=1)
+    if present.sum() < 3:
+        raise ValueError(f"{int(present.sum())} landmarks are too few to fit a pose")
+    model = np.asarray([CANONICAL_MM[name] for name in names])[present]
+    points = points[present]
     model_mean, points_mean = model.mean(axis=0), points.mean(axis=0)
     u, _, vt = np.linalg.svd((points - points_mean).T @ (model - model_mean))
     handedness = 1.0 if side is Side.RIGHT else -1.0

@@ -33,6 +33,11 @@ class Grid:
         object.__setattr__(self, "shape", tuple(int(n) for n in self.shape))
         object.__setattr__(self, "affine", affine)
 
+    def __str__(self) -> str:
+        shape = " x ".join(map(str, self.shape))
+        edges = " x ".join(f"{edge:.3g}" for edge in self.spacing_mm)
+        return f"{shape} voxels of {edges} mm"
+
     @classmethod
     def centred(
         cls,
@@ -129,6 +134,9 @@ class Scan:
         if self.values.shape != self.grid.shape:
             raise ValueError(f"values {self.values.shape} do not fit the grid {self.grid.shape}")
 
+    def __repr__(self) -> str:
+        return f"<Scan {self.name!r}: {self.grid}>"
+
 
 @dataclass(frozen=True, eq=False)
 class Probability:
@@ -146,6 +154,9 @@ class Probability:
         if self.values.shape != self.grid.shape:
             raise ValueError(f"values {self.values.shape} do not fit the grid {self.grid.shape}")
 
+    def __repr__(self) -> str:
+        return f"<Probability: {self.grid}>"
+
 
 @dataclass(frozen=True, eq=False)
 class LabelMap:
@@ -162,6 +173,9 @@ class LabelMap:
     def __post_init__(self) -> None:
         if self.values.shape != self.grid.shape:
             raise ValueError(f"values {self.values.shape} do not fit the grid {self.grid.shape}")
+
+    def __repr__(self) -> str:
+        return f"<LabelMap: {self.grid}>"
 
     def volume_mm3(self, label: int) -> float:
         """Volume of one label."""

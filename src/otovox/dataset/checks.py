@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from otovox.core.anatomy import LANDMARK_NAMES, Side
+from otovox.core.anatomy import LANDMARK_NAMES, VOLUME_RANGE_MM3, Side
 from otovox.core.case import Case
 from otovox.core.geometry import fit_pose
 from otovox.core.landmarks import Landmarks
@@ -23,8 +23,6 @@ from otovox.imaging.metrics import components
 NEAR_MM = 1.5
 #: Coarsest voxel edge that resolves a canal, mm: chosen.
 COARSE_MM = 0.7
-#: Labyrinth volumes outside this range get a note, mm3. Source: 140-265 in 71 ears, widened.
-USUAL_MM3 = (95.0, 355.0)
 #: Plausible distance between a head's two labyrinths, mm: chosen; 55 to 95 is usual.
 APART_MM = (30.0, 130.0)
 #: Largest plausible volume ratio of a head's two labyrinths: chosen, above healthy pairs.
@@ -132,7 +130,8 @@ def _truth(entry: Entry, case: Case) -> Iterator[Finding]:
     yield from _positions(entry, case.labels, masks)
     for side, mask in masks.items():
         volume = float(np.count_nonzero(mask)) * case.labels.grid.voxel_mm3
-        if not USUAL_MM3[0] < volume < USUAL_MM3[1]:
+        low, high = VOLUME_RANGE_MM3
+        if not low < volume < high:
             yield Finding(entry.case, f"has a {side} labyrinth of {volume:.0f} mm3", serious=False)
         if components(mask) > 1:
             text = f"has a {side} labyrinth in {components(mask)} pieces"

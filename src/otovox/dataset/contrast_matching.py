@@ -16,11 +16,11 @@ from otovox.imaging.intensity import (
     Scaling,
     find_clusters,
     histogram,
+    intensity_statistics,
     match,
     profile,
     sampled,
     standardise,
-    statistics,
     tissue_sample,
 )
 
@@ -63,7 +63,7 @@ def own_scaling(dataset: Path, entries: Sequence[Entry]) -> Scaling:
 
     Source: Stebani et al. 2023, S5: "computed on the whole datasets respectively".
     """
-    return Scaling(statistics(_samples(dataset / entry.image).whole for entry in entries))
+    return Scaling(intensity_statistics(_samples(dataset / entry.image).whole for entry in entries))
 
 
 def bring_into_range(
@@ -87,7 +87,7 @@ def bring_into_range(
     brought = Brought({}, groups, {}, {})
     for group in sorted(set(groups.values())):
         members = [case for case in samples if groups[case] == group]
-        given = statistics(samples[case].whole for case in members)
+        given = intensity_statistics(samples[case].whole for case in members)
         tissues = [standardise(samples[case].tissue, given) for case in members]
         matching = match(histogram(tissues), target)
         brought.scalings.update(dict.fromkeys(members, Scaling(given, matching)))

@@ -204,10 +204,10 @@ def load_case(folder: Path, entry: Entry) -> Case:
         labels = LabelMap(np.zeros(scan.grid.shape, np.uint8), scan.grid)
     points = read_markups(folder / entry.landmarks) if entry.landmarks else {}
     facts = {key: getattr(entry, key) for key in ("patient", "scanner", "diagnosis", "split")}
-    return Case(scan, labels, by_side(points), facts)
+    return Case(scan, labels, points_by_side(points), facts)
 
 
-def by_side(points_mm: dict[str, np.ndarray]) -> dict[Side, Landmarks]:
+def points_by_side(points_mm: dict[str, np.ndarray]) -> dict[Side, Landmarks]:
     """Points labelled `right/helicotrema` and so on, per side; other labels are ignored."""
     sides: dict[Side, dict[str, np.ndarray]] = {}
     for label, point in points_mm.items():

@@ -65,8 +65,12 @@ def prepare(
     Raises:
         OtovoxError: if a case cannot be read, or the cache cannot be written.
     """
-    facts = {"version": VERSION, "spacing_mm": spacing_mm, "shape": list(shape)}
-    facts["landmarks"] = list(landmarks)
+    facts = {
+        "version": VERSION,
+        "spacing_mm": spacing_mm,
+        "shape": list(shape),
+        "landmarks": list(landmarks),
+    }
     return [_prepare_one(folder, entry, cache / entry.case, facts) for entry in entries]
 
 

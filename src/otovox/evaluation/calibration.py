@@ -1,4 +1,4 @@
-"""Whether probabilities are what they say, and how well a score tells unusual ears from usual ones.
+"""Calibration of probabilities, and how well a score separates unusual ears from usual ones.
 
 Nothing here knows a network: arrays in, figures out.
 """
@@ -150,12 +150,12 @@ def ear_reliability(claimed: Probability, truth: LabelMap, side: Side) -> Reliab
 
 @dataclass(frozen=True, eq=False)
 class Roc:
-    """How well a score tells unusual from usual: every threshold at which an answer changes.
+    """How well a score separates unusual from usual: every threshold at which a decision changes.
 
     Attributes:
         threshold: (n,) falling, from infinity; a score at or above it counts as unusual.
-        sensitivity: (n,) share of the unusual that is told, rising from 0 to 1.
-        false_alarms: (n,) share of the usual that is told as unusual, rising from 0 to 1.
+        sensitivity: (n,) share of the unusual that is flagged, rising from 0 to 1.
+        false_alarms: (n,) share of the usual that is flagged, rising from 0 to 1.
         auc: area under the curve: chance that an unusual one scores above a usual one.
     """
 
@@ -178,7 +178,7 @@ def roc(usual: ArrayLike, unusual: ArrayLike) -> Roc:
     """
     low, high = (_known(scores) for scores in (usual, unusual))
     if not (len(low) and len(high)):
-        raise ValueError("a ROC needs scores of usual and of unusual ones")
+        raise ValueError("a ROC curve needs scores of usual and of unusual ears")
     threshold = np.unique(np.concatenate([low, high]))[::-1]
     above = [
         1 - np.searchsorted(np.sort(scores), threshold, side="left") / len(scores)
@@ -196,7 +196,7 @@ def roc(usual: ArrayLike, unusual: ArrayLike) -> Roc:
 def alarm_threshold(usual: ArrayLike, *, false_alarms: float = 0.05) -> float:
     """The threshold above which a new score is unusual, from usual ones alone.
 
-    A new ear of the same kind exceeds it with at most the chance asked for, whatever the scores'
+    A new ear of the same kind exceeds it with at most the given probability, whatever the scores'
     distribution; that needs at least 1 / `false_alarms` - 1 of them.
 
     Args:

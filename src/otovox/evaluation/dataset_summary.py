@@ -16,7 +16,7 @@ from otovox.formats.writing import replacing
 
 #: Widths of the bone looked at around the labyrinth, mm: chosen, within the otic capsule.
 NEAR_MM, FAR_MM = 0.3, 1.2
-#: Quantiles told of each region.
+#: Quantiles reported for each region.
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
@@ -79,7 +79,7 @@ def summarise(folder: Path, output: Path) -> list[Contrast]:
     return rows
 
 
-def normalisation(rows: Sequence[Contrast]) -> dict[str, float]:
+def training_intensity(rows: Sequence[Contrast]) -> dict[str, float]:
     """Clipping limits, mean and SD over the training cases alone (S5); all cases if none is marked.
 
     Source: Stebani et al. 2023, S5. Means over cases, so that large scans do not outweigh others.

@@ -15,7 +15,7 @@ from otovox.core.landmarks import Landmarks
 from otovox.core.volume import Grid
 from otovox.formats.writing import replacing
 from otovox.imaging.metrics import VOXEL_MM, Mask
-from otovox.imaging.rendering import Ball, Image, fitted_view, render, view_axes
+from otovox.imaging.rendering import Ball, Image, fitted_view, render_surfaces, view_axes
 
 # Colours of the paper's figure, as Okabe and Ito have them.
 RIGHT, WRONG, MISSED = (0.0, 0.62, 0.45), (0.84, 0.37, 0.0), (0.94, 0.89, 0.26)
@@ -127,7 +127,7 @@ def rendered(panel: Panel) -> Image:
         for name in LANDMARK_NAMES
         if panel.landmarks.has(name)
     ]
-    return render(found | truth, grid, view, rgb=paint, balls=balls)
+    return render_surfaces(found | truth, grid, view, rgb=paint, balls=balls)
 
 
 def on_white(picture: Image) -> NDArray[np.float32]:

@@ -1,13 +1,13 @@
 """Figures 1, 3, 5 and S.3 of Stebani et al. 2023 for our runs: white ground, Okabe and Ito colours.
 
-Every function writes one picture; its ending tells the format (PNG, PDF, SVG). What is told apart
-by colour is told apart by mark, line or hatch, too.
+Every function writes one picture; its file name extension sets the format (PNG, PDF, SVG). What is
+distinguished by colour is also distinguished by mark, line or hatch.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -98,7 +98,7 @@ def uncertainty_scatter(table: pd.DataFrame, path: Path, *, threshold: float | N
     Args:
         table: `uncertainty`, `dice` and `diagnosis` per ear; an empty diagnosis counts as healthy.
         path: of the picture.
-        threshold: uncertainty above which an ear is told as unusual, if there is one.
+        threshold: uncertainty above which an ear is flagged as unusual, if there is one.
     """
     rows = table.to_dict("records")
     found = {row["diagnosis"] or "healthy" for row in rows}
@@ -120,7 +120,7 @@ def uncertainty_scatter(table: pd.DataFrame, path: Path, *, threshold: float | N
 
 
 def roc_curves(curves: Mapping[str, Roc], path: Path) -> None:
-    """How well scores tell unusual ears: false alarms against sensitivity.
+    """How well scores detect unusual ears: false alarms against sensitivity.
 
     Args:
         curves: by the score's name.
@@ -149,7 +149,7 @@ def reliability_diagram(curves: Mapping[str, Reliability], path: Path) -> None:
     with _panels(path, 2) as (axes, counts):
         axes.plot([0, 1], [0, 1], color="0.7", linewidth=0.8)
         for number, (name, curve) in enumerate(curves.items()):
-            style = {
+            style: dict[str, Any] = {
                 "color": COLOURS[number % 8], "linestyle": _LINES[number % 4], "linewidth": 1.5,
                 "marker": _MARKS[number % 8], "markersize": 4,
             }  # fmt: skip
@@ -164,7 +164,7 @@ def reliability_diagram(curves: Mapping[str, Reliability], path: Path) -> None:
 
 
 def learning_curves(runs: Mapping[str, Path], path: Path) -> None:
-    """Figure S.3: what validation told as training went on, a thin line per fold, their mean bold.
+    """Figure S.3: validation in the course of training, a thin line per fold, their mean bold.
 
     Args:
         runs: fold name to its `validation.csv`.

@@ -1,6 +1,6 @@
 """Tables 3 and 5 of Lim et al. 2024: DSC by subgroup and by Likert score, beside the published."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -82,7 +82,7 @@ class LikertLevels:
     p: float
 
 
-#: Source: Lim et al. 2024, Table 5 and Results (L10); p is told as < 0.001.
+#: Source: Lim et al. 2024, Table 5 and Results (L10); p is given as < 0.001.
 LIKERT_PUBLISHED = {
     EXTERNAL: LikertLevels((29, 17, 5, 19), (0.90, 0.90, 0.83, 0.69), -0.70, 0.001),
     TRAINING: LikertLevels((125, 97, 39, 10), (0.81, 0.73, 0.70, 0.63), -0.47, 0.001),
@@ -133,7 +133,7 @@ def subgroup_table(table: pd.DataFrame) -> pd.DataFrame:
         found = _subgroup(table["dice"].to_numpy(dtype=float)[inside])
         published = {where: sets[name] for where, sets in SUBGROUPS_PUBLISHED.items()}
         for where, figures in {OURS: found, **published}.items():
-            rows.append({"subgroup": name, "from": where, **figures.__dict__})
+            rows.append({"subgroup": name, "from": where, **asdict(figures)})
     return pd.DataFrame(rows)
 
 

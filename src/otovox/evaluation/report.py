@@ -46,7 +46,7 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
-class Source:
+class ResultSource:
     """A data set, and by fold the folder that holds its results."""
 
     dataset: Path
@@ -82,7 +82,7 @@ def evaluate(
         OutputError: if something cannot be written.
     """
     others = {other: read_scores(path) for other, path in (beside or {}).items()}
-    sources = [Source(folder, folds_of(results, folder)) for folder in datasets]
+    sources = [ResultSource(folder, folds_of(results, folder)) for folder in datasets]
     tables, missing = [], []
     for source in sources:
         scored, without = score_runs(source.folds, source.dataset, split=split)
@@ -139,7 +139,7 @@ def _by_ear(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(table.groupby(["case", "side"])[list(COMPARED)].mean())
 
 
-def _draw(table: pd.DataFrame, sources: Sequence[Source], output: Path) -> Iterable[Path]:
+def _draw(table: pd.DataFrame, sources: Sequence[ResultSource], output: Path) -> Iterable[Path]:
     """Figures 4 and 5c, and S.3 where the folds hold their training's curves."""
     errors, uncertainty, curves = (
         output / f"{name}.png" for name in ("errors", "uncertainty", "learning-curves")
@@ -163,7 +163,7 @@ def _draw(table: pd.DataFrame, sources: Sequence[Source], output: Path) -> Itera
         yield curves
 
 
-def _panels(table: pd.DataFrame, sources: Sequence[Source]) -> list[Panel]:
+def _panels(table: pd.DataFrame, sources: Sequence[ResultSource]) -> list[Panel]:
     """Of every set the ear nearest its mean DSC."""
     by_name = {source.name: source for source in sources}
     panels = []
@@ -178,7 +178,7 @@ def _panels(table: pd.DataFrame, sources: Sequence[Source]) -> list[Panel]:
         panels.append(
             Panel(
                 title=f"{name}: DSC {row['dice']:.2f} (mean {row['mean_dice']:.2f})",
-                # A wrong side is not a wrong voxel: the scores tell it apart.
+                # A wrong side is not a wrong voxel: the scores count it separately.
                 found=_near(prediction.labels.values > 0, truth, case.labels.values > 0),
                 truth=truth,
                 grid=case.labels.grid,

@@ -10,7 +10,7 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from otovox.core.anatomy import LANDMARK_NAMES
-from otovox.core.case import Case, EarPrediction, Prediction
+from otovox.core.case import Case, EarPrediction, Prediction, PredictionSettings, Provenance
 from otovox.core.geometry import Pose
 from otovox.core.landmarks import Landmarks
 from otovox.core.volume import Scan
@@ -20,7 +20,7 @@ from otovox.evaluation.scores import EarScore, extra_ears, score_case
 from otovox.formats.images import load_label_map
 from otovox.imaging.metrics import in_voxels
 from otovox.results.folder import read_result
-from otovox.results.schema import FILES, RESULT, EarResult
+from otovox.results.schema import FILES, RESULT, EarResult, ResultFile
 
 #: What a row says of its case, before the measures.
 FACTS = ("set", "fold", "case", "patient", "side", "scanner", "diagnosis", "split")
@@ -34,7 +34,7 @@ IN_VOXELS = {
     **{f"{name}_mm": f"{name}_voxels" for name in LANDMARK_NAMES},
 }
 
-#: What a model of one task does not tell (S21), by its heads: no score, rather than a bad one.
+#: What a single-task model does not predict (S21), by its heads: no score, rather than a bad one.
 LACKING = {
     "segmentation": [
         "landmark_mean_mm",
@@ -53,7 +53,7 @@ LACKING = {
 
 
 def load_prediction(folder: Path, scan: Scan) -> Prediction:
-    """A prediction as its result folder tells it.
+    """Read a prediction from its result folder.
 
     Args:
         folder: of one scan, from `otovox analyze`.
@@ -68,17 +68,16 @@ def load_prediction(folder: Path, scan: Scan) -> Prediction:
     result = read_result(folder / RESULT)
     labels = load_label_map(folder / FILES["segmentation"])
     if not labels.grid.same_as(scan.grid, tolerance_mm=0.01):
-        raise InputError(f"{folder}: the results lie on another grid than the scan {scan.name}")
+        raise InputError(
+            f"{folder}: the grid of the results differs from that of the scan {scan.name}"
+        )
     return Prediction(
         scan=scan,
         ears=tuple(_ear(ear) for ear in result.ears),
         labels=labels,
         uncertainty=_uncertainty(folder / FILES["uncertainty"], scan),
         warnings=tuple(result.warnings),
-        provenance={
-            "models": dict(result.provenance.models),
-            "settings": dict(result.provenance.settings),
-        },
+        provenance=_provenance(result),
     )
 
 
@@ -99,13 +98,13 @@ def folds_of(results: Sequence[Path], dataset: Path | None = None) -> dict[str, 
     folds: dict[str, Path] = {}
     for folder in results:
         if not folder.is_dir():
-            raise InputError(f"{folder}: is no folder of results")
+            raise InputError(f"{folder}: is not a results folder")
         if dataset is not None and (tests := folder / "tests" / dataset.resolve().name).is_dir():
             folder = tests
         inner = sorted(path for path in folder.glob("fold-*") if path.is_dir())
         for fold in inner or [folder]:
             if fold.name in folds:
-                raise InputError(f"{folds[fold.name]} and {fold}: two folds of the same name")
+                raise InputError(f"{folds[fold.name]} and {fold}: two folds with the same name")
             folds[fold.name] = fold / "results" if (fold / "results").is_dir() else fold
     return folds
 
@@ -147,11 +146,11 @@ def score_runs(
 
 def _likert(folder: Path) -> dict[str, float]:
     """How whole the found labyrinths are, 1 to 4 (Lim et al. 2024, L9); by side, where measured."""
-    told = {
+    measured = {
         ear.side.value: ear.measurements.get("completeness_likert")
         for ear in read_result(folder / RESULT).ears
     }
-    known = {side: found.value for side, found in told.items() if found is not None}
+    known = {side: found.value for side, found in measured.items() if found is not None}
     return {side: value for side, value in known.items() if value is not None}
 
 
@@ -165,8 +164,7 @@ def score_entry(prediction: Prediction, case: Case, entry: Entry, *, fold: str) 
         fold: name of the fold that predicted it.
     """
     table = scores_table(score_case(prediction, case))
-    heads = prediction.provenance.get("settings", {}).get("heads", "both")
-    lacking = LACKING.get(str(heads), ())
+    lacking = LACKING.get(prediction.provenance.settings.heads or "both", ())
     table[[name for name in lacking if name in table]] = np.nan
     facts = asdict(entry) | {"set": set_name(entry), "fold": fold}
     for place, name in enumerate(FACTS):
@@ -201,6 +199,15 @@ def set_name(entry: Entry) -> str:
     return ", ".join(parts)
 
 
+def _provenance(result: ResultFile) -> Provenance:
+    models = {
+        name: str(facts["sha256"])
+        for name, facts in result.provenance.models.items()
+        if isinstance(facts, dict) and "sha256" in facts
+    }
+    return Provenance(models, PredictionSettings.from_json(result.provenance.settings))
+
+
 def _uncertainty(path: Path, scan: Scan) -> NDArray[np.float32]:
     """Its voxels, (i, j, k); nan if it was not written."""
     if not path.is_file():
@@ -210,7 +217,7 @@ def _uncertainty(path: Path, scan: Scan) -> NDArray[np.float32]:
     except RuntimeError as error:
         raise InputError(f"{path}: cannot be read") from error
     if values.shape != scan.grid.shape:
-        raise InputError(f"{path}: lies on another grid than the scan {scan.name}")
+        raise InputError(f"{path}: its grid differs from that of the scan {scan.name}")
     return values
 
 

@@ -1,4 +1,4 @@
-"""Predictions against truth: one row per true ear, and their summary."""
+"""Predictions against ground truth: one row per true ear, and their summary."""
 
 import csv
 from collections.abc import Mapping, Sequence
@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from otovox.core.anatomy import LANDMARK_NAMES, Side
+from otovox.core.anatomy import LANDMARK_NAMES, SAME_EAR_MM, Side
 from otovox.core.case import Case, EarPrediction, Prediction
-from otovox.core.geometry import FloatArray
+from otovox.core.geometry import distance_mm
 from otovox.core.landmarks import Landmarks
 from otovox.evaluation.statistics import Spread, spread
 from otovox.formats.writing import replacing
@@ -25,16 +25,13 @@ from otovox.imaging.metrics import (
     volumetric_similarity,
 )
 
-#: A found ear belongs to a true one if their centres are nearer than this, mm: chosen, a little
-#: less than the length of a labyrinth, far less than the distance between two.
-MATCH_MM = 15.0
 #: Surfaces nearer than this agree, mm: chosen, two of the paper's voxels.
 SURFACE_TOLERANCE_MM = 0.2
 
 
 @dataclass(frozen=True)
 class EarScore:
-    """How well one true ear was found.
+    """Scores of one true ear.
 
     Attributes:
         case: name of the scan.
@@ -125,7 +122,7 @@ def score_case(prediction: Prediction, case: Case) -> list[EarScore]:
         ValueError: if the grids differ.
     """
     if not prediction.labels.grid.same_as(case.labels.grid):
-        raise ValueError("prediction and truth lie on different grids")
+        raise ValueError("prediction and ground truth have different grids")
     masks = _true_masks(case)
     matches = _matches(prediction, case)
     return [_score(prediction, case, side, matches.get(side)) for side in masks]
@@ -136,7 +133,7 @@ def extra_ears(prediction: Prediction, case: Case) -> int:
     return len(prediction.ears) - len(_matches(prediction, case))
 
 
-def summary(scores: Sequence[EarScore]) -> dict[str, Spread]:
+def summarise_scores(scores: Sequence[EarScore]) -> dict[str, Spread]:
     """The spread of each measure, and of each landmark's error, over ears.
 
     Args:
@@ -188,20 +185,23 @@ def _matches(prediction: Prediction, case: Case) -> dict[Side, EarPrediction]:
     masks = _true_masks(case)
     if not masks or not prediction.ears:
         return {}
-    # A model that was told that there is one ear is scored on it, however far off it is (S20).
-    told = prediction.provenance.get("settings", {}).get("single_ear")
-    if told and len(masks) == len(prediction.ears) == 1:
+    # A model that assumes a single ear is scored on it, however far off it is (S20).
+    if prediction.provenance.settings.single_ear and len(masks) == len(prediction.ears) == 1:
         return dict(zip(masks, prediction.ears, strict=True))
+    ears = prediction.ears
     truth = {
         side: case.labels.grid.to_mm(np.argwhere(mask).mean(axis=0)) for side, mask in masks.items()
     }
     gaps = np.array(
-        [[_distance(center, ear.center_mm) for ear in prediction.ears] for center in truth.values()]
+        [
+            [distance_mm(center, ear.center_mm) for ear in prediction.ears]
+            for center in truth.values()
+        ]
     )
     sides = list(truth)
     # Pairs that are too far apart cost the same however far, so they displace no good one.
-    pairs = zip(*linear_sum_assignment(np.minimum(gaps, MATCH_MM)), strict=True)
-    return {sides[i]: prediction.ears[j] for i, j in pairs if gaps[i, j] < MATCH_MM}
+    pairs = zip(*linear_sum_assignment(np.minimum(gaps, SAME_EAR_MM)), strict=True)
+    return {sides[i]: ears[j] for i, j in pairs if gaps[i, j] < SAME_EAR_MM}
 
 
 def _score(prediction: Prediction, case: Case, side: Side, ear: EarPrediction | None) -> EarScore:
@@ -214,7 +214,7 @@ def _score(prediction: Prediction, case: Case, side: Side, ear: EarPrediction | 
     errors = landmark_errors_mm(nothing if ear is None else ear.landmarks, truth)
     finite = [error for error in errors.values() if np.isfinite(error)]
     gaps = distances(mask, true, grid.spacing_mm)
-    told = rates(mask, true)
+    rate = rates(mask, true)
     return EarScore(
         case=case.scan.name,
         side=side,
@@ -223,10 +223,10 @@ def _score(prediction: Prediction, case: Case, side: Side, ear: EarPrediction | 
         dice=dice(mask, true),
         iou=iou(mask, true),
         vs=volumetric_similarity(mask, true),
-        precision=told.precision,
-        recall=told.recall,
-        specificity=told.specificity,
-        accuracy=told.accuracy,
+        precision=rate.precision,
+        recall=rate.recall,
+        specificity=rate.specificity,
+        accuracy=rate.accuracy,
         surface_dice=gaps.surface_dice(SURFACE_TOLERANCE_MM),
         hd_mm=gaps.hausdorff_mm,
         hd95_mm=gaps.hausdorff_95_mm,
@@ -245,7 +245,7 @@ def _score(prediction: Prediction, case: Case, side: Side, ear: EarPrediction | 
 
 
 def _found_mask(prediction: Prediction, ear: EarPrediction) -> Mask:
-    """Voxels of one found ear; two ears of the same side share a label and are told by distance."""
+    """Voxels of one ear; two ears of the same side share a label and are separated by distance."""
     mask = prediction.labels.values == ear.side.label
     others = [other for other in prediction.ears if other.side is ear.side and other is not ear]
     if others:
@@ -256,10 +256,6 @@ def _found_mask(prediction: Prediction, ear: EarPrediction) -> Mask:
             far = ijk[own > np.linalg.norm(points - other.center_mm, axis=1)]
             mask[tuple(far.T)] = False
     return mask
-
-
-def _distance(first: FloatArray, second: FloatArray) -> float:
-    return float(np.linalg.norm(first - second))
 
 
 def _write_csv(path: Path, header: list[str], rows: Sequence[Sequence[object]]) -> None:

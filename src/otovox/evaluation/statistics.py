@@ -15,7 +15,7 @@ RESAMPLES = 5000
 
 @dataclass(frozen=True)
 class Spread:
-    """One measure over many instances; infinite and missing values are left out, `n` tells so.
+    """One measure over many instances; `n` counts those that are neither infinite nor missing.
 
     Attributes:
         mean, sd, median, min, max: over instances; the SD with n - 1, nan for a single one.

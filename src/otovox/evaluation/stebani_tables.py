@@ -1,6 +1,7 @@
 """Tables 3 and 4 of Stebani et al. 2023: our figures beside the published ones."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -84,7 +85,7 @@ def statistics_table(table: pd.DataFrame) -> pd.DataFrame:
         for measure in measures:
             found = _spread(part, measure)
             if found.n:
-                rows.append({"set": name, "measure": measure} | found.__dict__)
+                rows.append({"set": name, "measure": measure} | asdict(found))
     return pd.DataFrame(rows, columns=["set", "measure", *Spread.__dataclass_fields__])
 
 
@@ -123,7 +124,7 @@ def figure_3_table(systems: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     Returns:
         Columns `system`, `set`, `measure`, `mean`, `sd` (over folds; nan with one), `published`.
         Validation is set A; the test average is the mean over the means of B, W, O and G, each
-        fold for itself. If some of these were not scored, its name tells which were, and nothing
+        fold for itself. If some of these were not scored, its name says which were, and nothing
         published stands beside it.
     """
     known = {
@@ -146,8 +147,8 @@ def figure_3_table(systems: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
                 sd = float(folds.std(ddof=1)) if len(folds) > 1 else np.nan
                 there = [name for name in members if name in inside.index.get_level_values("set")]
                 shown = group if len(there) == len(members) else f"{group} ({', '.join(there)})"
-                told = known.get((system, shown, measure), np.nan)
-                rows.append((system, shown, measure, float(folds.mean()), sd, told))
+                published = known.get((system, shown, measure), np.nan)
+                rows.append((system, shown, measure, float(folds.mean()), sd, published))
     return pd.DataFrame(rows, columns=["system", "set", "measure", "mean", "sd", "published"])
 
 
@@ -187,7 +188,7 @@ def read_scores(path: Path) -> pd.DataFrame:
         raise InputError(f"{path}: cannot be read as a table of scores") from error
     lacking = {"set", "fold", "case", "patient", "found", "dice"} - set(table)
     if lacking:
-        raise InputError(f"{path}: is no table of scores, it lacks {', '.join(sorted(lacking))}")
+        raise InputError(f"{path}: is not a table of scores: it lacks {', '.join(sorted(lacking))}")
     return table
 
 
@@ -217,8 +218,8 @@ def _published_row(name: str, number: int) -> dict[str, object]:
     by_measure = {row["measure"]: row for row in known}
     row: dict[str, object] = {"set": name, "from": THEIRS, "ears": np.nan, "found": np.nan}
     for measure, title, _ in COLUMNS[number]:
-        told = by_measure[measure]
-        row |= _cells(title, (told["mean"], told["sd"], np.nan, told["median"]))
+        spread = by_measure[measure]
+        row |= _cells(title, (spread["mean"], spread["sd"], np.nan, spread["median"]))
     return row
 
 

@@ -1,8 +1,8 @@
-"""Training on a data set on disk, fold by fold (S19): splits by patient, written down and kept."""
+"""Training on a data set on disk, fold by fold (S19); the splits are by patient and stored."""
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,29 +13,45 @@ from otovox.dataset.layout import Entry, read_index, read_info
 from otovox.dataset.prepared import Prepared, prepare
 from otovox.errors import ConfigError, InputError
 from otovox.formats.writing import make_folder, replacing
-from otovox.imaging.intensity import Statistics, histogram, standardise, statistics, tissue_sample
+from otovox.imaging.intensity import (
+    Statistics,
+    histogram,
+    intensity_statistics,
+    standardise,
+    tissue_sample,
+)
 from otovox.learning.bundle import Bundle, load_bundle
-from otovox.learning.training import Hardware
-from otovox.systems.interface import Course
+from otovox.learning.hardware import Hardware
+from otovox.systems.interface import TrainingInput
 from otovox.systems.registry import system_of
 
-#: Folds, and patients that validate in each: 38 train and 5 validate. Source: Stebani et al. 2023.
-FOLDS, VALIDATION = 3, 5
-SPLITS = "splits.json"
+#: In the folder of all folds: the folds; in that of one: present once it is finished.
+SPLITS, FINISHED = "splits.json", "finished"
 
 Fold = dict[str, list[str]]
 
 
-def draw_folds(
-    entries: Sequence[Entry], *, folds: int = FOLDS, validation: int = VALIDATION, seed: int = 0
-) -> list[Fold]:
-    """Draw patients that validate, others in every fold; all others train (S19).
+@dataclass(frozen=True)
+class FoldPlan:
+    """How folds are drawn. Source of the defaults: Stebani et al. 2023, 38 train and 5 validate.
+
+    Attributes:
+        folds: number of folds.
+        validation: validation patients per fold.
+        seed: the same seed draws the same folds.
+    """
+
+    folds: int = 3
+    validation: int = 5
+    seed: int = 0
+
+
+def draw_folds(entries: Sequence[Entry], plan: FoldPlan = FoldPlan()) -> list[Fold]:
+    """Draw validation patients, different ones in every fold; all others train (S19).
 
     Args:
         entries: of a data set; those of its split "test" are left out.
-        folds: how many.
-        validation: patients that validate in each fold.
-        seed: the same seed draws the same folds.
+        plan: how.
 
     Returns:
         Per fold the names of the cases under "train" and "validation".
@@ -48,29 +64,30 @@ def draw_folds(
     """
     entries = [entry for entry in entries if entry.split != "test"]
     patients = sorted({entry.patient for entry in entries})
-    if folds * validation > len(patients) or validation >= len(patients):
+    size = plan.validation
+    if plan.folds * size > len(patients) or size >= len(patients):
         raise InputError(
-            f"{len(patients)} patients are too few for {folds} folds with {validation} others in "
-            "validation each"
+            f"{len(patients)} patients are too few for {plan.folds} folds with {size} different "
+            "validation patients each"
         )
-    drawn = np.random.default_rng(seed).permutation(patients).tolist()
-    found: list[Fold] = []
-    for fold in range(folds):
-        held = set(drawn[fold * validation : (fold + 1) * validation])
-        found.append(
+    drawn = np.random.default_rng(plan.seed).permutation(patients).tolist()
+    folds: list[Fold] = []
+    for fold in range(plan.folds):
+        held = set(drawn[fold * size : (fold + 1) * size])
+        folds.append(
             {
                 "train": sorted(e.case for e in entries if e.patient not in held),
                 "validation": sorted(e.case for e in entries if e.patient in held),
             }
         )
-    return found
+    return folds
 
 
 def keep_folds(folder: Path, output: Path, folds: list[Fold]) -> None:
-    """Write the folds to `output`/splits.json; those that are there already must be the same.
+    """Write the folds to `output`/splits.json; an existing file must hold the same ones.
 
     Raises:
-        ConfigError: if others are there.
+        ConfigError: if it holds others.
         OutputError: if it cannot be written.
     """
     path = output / SPLITS
@@ -93,35 +110,30 @@ def train_fold(
     resume: bool = True,
     hardware: Hardware | None = None,
 ) -> Bundle:
-    """Train on one fold of `output`/splits.json; go on with it, or take it as it is if finished.
+    """Train on one fold of `output`/splits.json; resume it, or load its model if it is finished.
 
     Args:
         folder: of the data set.
         config: everything that is set.
         output: of all folds; this one goes to `fold-N`, resampled volumes to `volumes`.
         number: of the fold, from 0.
-        resume: False to begin anew.
+        resume: False to start again.
         hardware: where to train.
 
     Returns:
         Its best model.
 
     Raises:
-        ConfigError: if there is no such fold, or it was begun with other settings.
+        ConfigError: if there is no such fold, or it was started with other settings.
         OtovoxError: if a case cannot be read.
     """
     splits = json.loads((output / SPLITS).read_text("utf-8"))
     if not 0 <= number < len(splits["folds"]):
         raise ConfigError(f"there is no fold {number}; there are 0 to {len(splits['folds']) - 1}")
     place = output / f"fold-{number}"
-    settings = place / "config.json"
-    if resume and settings.is_file():
-        begun = config_from(json.loads(settings.read_text("utf-8")), origin=str(settings))
-        if begun != config:
-            raise ConfigError(f"{place}: was begun with other settings; choose another --output")
-        if (place / "finished").is_file():
-            return load_bundle(place / "model")
-    (place / "finished").unlink(missing_ok=True)
+    if resume and _is_finished(place, config):
+        return load_bundle(place / "model")
+    (place / FINISHED).unlink(missing_ok=True)
     entries = {entry.case: entry for entry in read_index(folder)}
     training, validation = (
         prepare(
@@ -134,32 +146,43 @@ def train_fold(
         )
         for part in ("train", "validation")
     )
-    given = None
+    scaling = None
     origin: dict[str, Any] = {
         "training_data": f"{splits['dataset']}: {len(training)} cases, fold {number}",
         "validation_data": f"{splits['dataset']}: {len(validation)} whole volumes",
         "fold": splits["folds"][number],
     }
     if config.data.normalisation == "dataset":
-        given = statistics(case.image for case in training)
-        origin["intensity"] = asdict(given)
-        origin["contrast"] = _contrast(training, given)
-    course = Course(training, validation, given, origin, resume, hardware)
+        scaling = intensity_statistics(case.image for case in training)
+        origin["intensity"] = asdict(scaling)
+        origin["contrast"] = _contrast(training, scaling)
+    course = TrainingInput(training, validation, scaling, origin, resume, hardware)
     bundle = system_of(config).train(config, place, course)
-    (place / "finished").touch()
+    (place / FINISHED).touch()
     return bundle
 
 
-def _contrast(cases: Sequence[Prepared], given: Statistics) -> dict[str, Any]:
-    """What other sets are matched to (S6): tissue of the training set, and its labyrinths."""
+def _is_finished(place: Path, config: TrainConfig) -> bool:
+    """Whether a fold is finished; one that was started with other settings is refused."""
+    settings = place / "config.json"
+    if not settings.is_file():
+        return False
+    earlier = config_from(json.loads(settings.read_text("utf-8")), origin=str(settings))
+    if earlier != config:
+        raise ConfigError(f"{place}: was started with other settings; choose another --output")
+    return (place / FINISHED).is_file()
+
+
+def _contrast(cases: Sequence[Prepared], scaling: Statistics) -> dict[str, Any]:
+    """The contrast of the training set, to which test sets are matched (S6)."""
     tissues, inside = [], []
     for case in cases:
-        scaled = standardise(case.image, given)
+        scaled = standardise(case.image, scaling)
         tissues.append(tissue_sample(scaled, case.grid.spacing_mm))
         inside.append(scaled[case.labels > 0])
-    found, labyrinths = histogram(tissues), np.concatenate(inside)
+    tissue, labyrinths = histogram(tissues), np.concatenate(inside)
     return {
-        "quantiles": found.quantiles.tolist(),
-        "modes": list(found.modes),
+        "quantiles": tissue.quantiles.tolist(),
+        "modes": list(tissue.modes),
         "labyrinth": [float(labyrinths.mean()), float(labyrinths.std())],
     }

@@ -7,7 +7,7 @@ from otovox.config.training import TrainConfig
 from otovox.dataset.layout import Entry
 from otovox.errors import ConfigError
 from otovox.learning.bundle import Bundle
-from otovox.learning.training import Run
+from otovox.learning.training import TrainingOptions
 from otovox.learning.training_data import MixedSamples, canonical_ears, phantom_datasets
 from otovox.phantom.cache import VERSION
 from otovox.systems.dual_head.training import train_on
@@ -20,19 +20,20 @@ class RealEars:
     Attributes:
         folder: of the data set.
         entries: its cases that train.
-        title: of the data set, for the model's card.
+        title, source: of the data set, for the model's card: whom to credit, under which licence.
     """
 
     folder: Path
     entries: tuple[Entry, ...]
     title: str
+    source: str
 
 
 def train_on_phantoms(
     config: TrainConfig,
     output: Path,
     *,
-    run: Run,
+    run: TrainingOptions,
     ears: RealEars | None = None,
     anatomies: Path | None = None,
 ) -> Bundle:
@@ -51,7 +52,9 @@ def train_on_phantoms(
         ConfigError: if the system is not the dual-headed U-Net, which alone learns from these.
     """
     if config.system.kind != "dual-head":
-        raise ConfigError(f"{config.name}: a {config.system.kind} system learns from --data alone")
+        raise ConfigError(
+            f"{config.name}: a {config.system.kind} system can only be trained with --data"
+        )
     origin = {
         "validation_data": f"{config.data.validation_cases} unseen phantom samples",
         "training_data": f"phantoms of version {VERSION}, seeds from {config.data.seed}",
@@ -64,5 +67,6 @@ def train_on_phantoms(
         f"; {len(ears.entries)} real ears in {config.data.ears_share:.0%} of the samples: "
         f"{ears.title} ({cases})"
     )
+    origin["credit"] = f"{ears.title}, {ears.source}"
     mixed = MixedSamples(training, canonical_ears(ears.folder, ears.entries))
     return train_on((mixed, validation), config, output, origin=origin, run=run)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from otovox.core.anatomy import Side
-from otovox.core.case import Prediction
+from otovox.core.case import Heads, Prediction, PredictionSettings, Provenance
 from otovox.core.geometry import mean_pose
 from otovox.dataset.contrast_matching import bring_into_range, own_scaling
 from otovox.dataset.layout import Entry, read_index
@@ -22,8 +22,10 @@ from otovox.formats.writing import make_folder, replacing_folder
 from otovox.imaging.intensity import Histogram, Scaling, Statistics
 from otovox.inference.single_ear import one_ear
 from otovox.learning.bundle import Bundle, load_bundle
-from otovox.results.folder import stepped
-from otovox.results.schema import FILES, RESULT, describe
+from otovox.measure.measured_scan import measure_scan
+from otovox.results.description import describe
+from otovox.results.folder import landmarks_by_side, stepped
+from otovox.results.schema import FILES, RESULT
 from otovox.systems.registry import system_of
 from otovox.systems.whole_volume import Sweep, Turns, VolumePrediction, postprocessed
 
@@ -34,7 +36,7 @@ KEPT = ("segmentation", "uncertainty", "landmarks")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class PredictionPlan:
     """How test sets are predicted.
 
     Attributes:
@@ -62,10 +64,10 @@ def predict_cases(
     sweep: Sweep | None = None,
     device: str = "auto",
 ) -> None:
-    """Predict cases of a data set with one model, a folder each; those that are there are kept.
+    """Predict cases of a data set with one model, a folder each; existing ones are kept.
 
-    The side is the data set's: the paper's networks do not tell it. Cases of both ears are left
-    out, with a word in the log.
+    The side is the data set's: the paper's networks do not predict it. Cases of both ears are left
+    out, with a warning in the log.
 
     Args:
         bundle: the model.
@@ -83,7 +85,7 @@ def predict_cases(
         if entry.side not in set(Side):
             logger.warning("%s: its side is %r, left out", entry.case, entry.side or "unknown")
             continue
-        look = look or system_of(bundle.config).opened(bundle, device=device)
+        look = look or system_of(bundle.config).open_model(bundle, device=device)
         scan = replace(load_scan(dataset / entry.image), name=entry.case)
         pose = mean_pose(Side(entry.side), scan.grid.center_mm)
         make_folder(output)
@@ -92,23 +94,23 @@ def predict_cases(
             found = postprocessed(look(scan, Path(folder), sweep=how), how)
             prediction = replace(
                 one_ear(found, scan, pose),
-                provenance={
-                    "models": {bundle.config.name: {"sha256": bundle.sha256}},
-                    "settings": {
-                        "single_ear": True,
-                        "heads": _heads(found),
-                        "tta": sweep.tta,
-                        "smooth": sweep.smooth,
+                provenance=Provenance(
+                    {bundle.config.name: bundle.sha256},
+                    PredictionSettings(
+                        single_ear=True,
+                        heads=_heads(found),
+                        tta=sweep.tta,
+                        smooth=sweep.smooth,
                         # S24: over the whole volume; an ear's is that of its labyrinth.
-                        "volume_mean_sd": found.mean_uncertainty,
-                    },
-                },
+                        volume_mean_sd=found.mean_uncertainty,
+                    ),
+                ),
             )
             write_case_results(prediction, output / entry.case)
         logger.info("%s: predicted", entry.case)
 
 
-def predict_fold(dataset: Path, output: Path, number: int, *, how: Plan) -> None:
+def predict_fold(dataset: Path, output: Path, number: int, *, how: PredictionPlan) -> None:
     """Predict what one fold's model has not seen: its validation cases, and the test sets.
 
     Args:
@@ -127,8 +129,8 @@ def predict_fold(dataset: Path, output: Path, number: int, *, how: Plan) -> None
     for test in how.tests:
         place = output / "tests" / test.resolve().name
         results = place / f"fold-{number}" / "results"
-        told = [entry.case for entry in read_index(test) if entry.side in set(Side)]
-        if all((results / case / RESULT).is_file() for case in told):
+        cases = [entry.case for entry in read_index(test) if entry.side in set(Side)]
+        if all((results / case / RESULT).is_file() for case in cases):
             continue
         make_folder(place)
         picture = place / f"contrast-fold-{number}.png"
@@ -144,7 +146,7 @@ def scalings_of(
     """The cases of a test set, each with what is done to its grey values (S5, S6).
 
     Args:
-        bundle: the model that will see them; its card tells its training set's contrast.
+        bundle: the model that will see them; its card holds the contrast of its training set.
         dataset: folder of the test set.
         by: clusters that are matched to the training set, see `contrast_matching.bring_into_range`;
             empty to standardise the set as a whole and match nothing. A model that scales every
@@ -152,7 +154,7 @@ def scalings_of(
         picture: contrast before and after matching.
 
     Raises:
-        ConfigError: if the model's card does not tell what to match to.
+        ConfigError: if the model's card lacks the contrast to match to.
     """
     entries = [entry for entry in read_index(dataset) if entry.image]
     if bundle.config.data.normalisation == "chunk":
@@ -163,7 +165,7 @@ def scalings_of(
         return dict.fromkeys(entries, own_scaling(dataset, entries))
     known = bundle.facts.get("contrast")
     if known is None:
-        raise ConfigError("the model's card does not tell the contrast it was trained on")
+        raise ConfigError("the model's card lacks the training set's contrast, which --match needs")
     wanted = Histogram(np.array(known["quantiles"]), tuple(known["modes"]))
     brought = bring_into_range(dataset, entries, wanted, by=by)
     mean, sd = known["labyrinth"]
@@ -171,8 +173,8 @@ def scalings_of(
     return {entry: brought.scalings[entry.case] for entry in entries}
 
 
-def _heads(found: VolumePrediction) -> str:
-    """What a model tells, in the words of `config.NetworkConfig.heads`."""
+def _heads(found: VolumePrediction) -> Heads:
+    """What a model predicts."""
     if found.probability is None:
         return "landmarks"
     return "segmentation" if found.landmarks is None else "both"
@@ -191,12 +193,11 @@ def write_case_results(prediction: Prediction, folder: Path) -> None:
         prediction: of one case.
         folder: where it goes; what was there is replaced.
     """
-    result = describe(prediction)
+    result = describe(measure_scan(prediction))
     result = result.model_copy(update={"files": {name: FILES[name] for name in KEPT}})
     with replacing_folder(folder) as beside:
         save_label_map(prediction.labels, beside / FILES["segmentation"])
         grid = prediction.labels.grid
         save_volume(stepped(prediction.uncertainty), grid, beside / FILES["uncertainty"])
-        points = {ear.side: ear.landmarks for ear in prediction.ears}
-        write_markups(beside / FILES["landmarks"], points)
+        write_markups(beside / FILES["landmarks"], landmarks_by_side(prediction))
         (beside / RESULT).write_text(result.model_dump_json(indent=2) + "\n", "utf-8")

@@ -327,7 +327,7 @@ def _stack(place: Path, slices: list[Slice], normal: FloatArray) -> tuple[FloatA
 
 def _fill(values: NDArray[np.float32], slices: list[Slice]) -> None:
     """Read the Hounsfield units of all slices into (i, j, k)."""
-    stored: tuple[Path, NDArray] | None = None
+    stored: tuple[Path, NDArray[Any]] | None = None
     for number, one in enumerate(slices):
         path = one.header.path
         if one.header.frames == 1:
@@ -355,7 +355,7 @@ def _pixels(one: Slice) -> NDArray[np.float32]:
     return (stored.astype(np.float32) * np.float32(one.slope) + np.float32(one.intercept)).T
 
 
-def _decoded(path: Path) -> NDArray:
+def _decoded(path: Path) -> NDArray[Any]:
     """Stored values of a file, (rows, columns) or (frames, rows, columns)."""
     try:
         with warnings.catch_warnings():
@@ -381,7 +381,7 @@ def _decodes(syntax: UID) -> bool:
         return False
 
 
-def _by_gdcm(path: Path, data: Dataset) -> NDArray:
+def _by_gdcm(path: Path, data: Dataset) -> NDArray[Any]:
     """Decode through SimpleITK, which supports every JPEG variant but applies the rescaling."""
     try:
         with alone():

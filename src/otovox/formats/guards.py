@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
@@ -109,7 +110,7 @@ def check_memory(path: Path, voxels: Iterable[int]) -> None:
         )
 
 
-def check_values(path: Path, values: NDArray) -> None:
+def check_values(path: Path, values: NDArray[Any]) -> None:
     """Refuse volumes whose values cannot be those of a CT.
 
     Raises:
@@ -139,7 +140,7 @@ def check_finite(path: Path, bad: int) -> None:
         )
 
 
-def _list(values: NDArray) -> str:
+def _list(values: NDArray[Any]) -> str:
     return " x ".join(f"{v:.3g}" for v in values)
 
 

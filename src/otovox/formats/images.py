@@ -6,7 +6,7 @@ import re
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import SimpleITK as sitk
@@ -184,7 +184,7 @@ def opened(path: Path) -> sitk.ImageFileReader:
     return reader
 
 
-def pixels_of(reader: sitk.ImageFileReader, path: Path) -> NDArray:
+def pixels_of(reader: sitk.ImageFileReader, path: Path) -> NDArray[Any]:
     """All values of an opened image, (i, j, k); multiple components come first.
 
     Raises:
@@ -256,7 +256,7 @@ def _unpacked_size(path: Path, need: int) -> int:
 
 
 def save_image(
-    values: NDArray, grid: Grid, path: Path, *, facts: Mapping[str, str] | None = None
+    values: NDArray[Any], grid: Grid, path: Path, *, facts: Mapping[str, str] | None = None
 ) -> None:
     """Write a volume, compressed, with key-value pairs in its header if the format supports them.
 

@@ -5,20 +5,37 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 #: Standard error and the locale belong to the whole process.
 _ALONE = threading.RLock()
+#: Whether what C libraries print on standard error is discarded.
+_SILENCED: ContextVar[bool] = ContextVar("silenced", default=False)
 
 
 @contextmanager
 def alone() -> Iterator[None]:
     """Silence C code and fix the decimal point, one thread at a time.
 
-    C readers and writers print to standard error before our own message. Those of text headers use
-    the process's locale for numbers: under a German one, 0.5 would be read as 0.
+    C readers and writers of text headers use the process's locale for numbers: under a German one,
+    0.5 would be read as 0. Standard error is discarded only within `silenced_libraries`.
     """
     with _ALONE, _points(), _quiet():
         yield
+
+
+@contextmanager
+def silenced_libraries() -> Iterator[None]:
+    """Discard what C libraries print on standard error within this block, in this context.
+
+    Only for a process that otovox has for itself, such as the command line: standard error belongs
+    to the whole process, and is redirected while an image is read or written.
+    """
+    token = _SILENCED.set(True)
+    try:
+        yield
+    finally:
+        _SILENCED.reset(token)
 
 
 @contextmanager
@@ -37,7 +54,10 @@ def _points() -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Discard standard error."""
+    """Discard standard error within `silenced_libraries`, so that only our message appears."""
+    if not _SILENCED.get():
+        yield
+        return
     try:
         kept = os.dup(2)
     except OSError:  # no standard error at all

@@ -161,7 +161,7 @@ def _edges(path: Path, header_edges: FloatArray | None, stated: Stated, lacking:
         return np.array(stated.spacing_mm)
     if stated.spacing_mm is not None and not _same_sizes(header_edges, np.array(stated.spacing_mm)):
         raise InputError(
-            f"{path}: its header states voxels of {_text(header_edges)} mm, but --spacing "
+            f"{path}: its header states voxels of {_text(header_edges)} mm, but --spacing is "
             f"{_text(stated.spacing_mm)} mm; omit --spacing, or correct the header"
         )
     return header_edges

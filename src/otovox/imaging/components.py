@@ -1,5 +1,7 @@
 """Pieces of masks, and distances within them."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -12,7 +14,9 @@ ALL_NEIGHBOURS = np.ones((3, 3, 3), dtype=bool)
 Box = tuple[slice, slice, slice]
 
 
-def pieces(mask: NDArray, neighbours: NDArray = ALL_NEIGHBOURS) -> tuple[NDArray[np.int64], int]:
+def pieces(
+    mask: NDArray[Any], neighbours: NDArray[Any] = ALL_NEIGHBOURS
+) -> tuple[NDArray[np.int64], int]:
     """Number the connected pieces of a mask.
 
     Args:
@@ -21,6 +25,9 @@ def pieces(mask: NDArray, neighbours: NDArray = ALL_NEIGHBOURS) -> tuple[NDArray
 
     Returns:
         (i, j, k) numbers from 1 on, 0 outside, and how many pieces there are.
+
+    >>> pieces(np.eye(3)[None])[1]
+    1
     """
     numbers = np.zeros(mask.shape, dtype=np.int64)
     count = ndimage.label(mask, structure=neighbours, output=numbers)
@@ -28,8 +35,12 @@ def pieces(mask: NDArray, neighbours: NDArray = ALL_NEIGHBOURS) -> tuple[NDArray
     return numbers, count
 
 
-def main_piece(mask: NDArray) -> NDArray[np.bool_]:
-    """The largest piece of a mask; nothing of one that is empty."""
+def main_piece(mask: NDArray[Any]) -> NDArray[np.bool_]:
+    """The largest piece of a mask; nothing of one that is empty.
+
+    >>> main_piece(np.array([[[1, 0, 1, 1]]])).tolist()
+    [[[False, False, True, True]]]
+    """
     numbers, count = pieces(mask)
     if count < 2:
         return np.asarray(mask, dtype=bool)
@@ -38,17 +49,17 @@ def main_piece(mask: NDArray) -> NDArray[np.bool_]:
     return numbers == int(sizes.argmax())
 
 
-def largest(mask: NDArray) -> NDArray[np.bool_]:
+def largest(mask: NDArray[Any]) -> NDArray[np.bool_]:
     """The largest piece of a mask, its cavities filled."""
     return np.asarray(ndimage.binary_fill_holes(main_piece(mask)), dtype=bool)
 
 
-def depth_mm(mask: NDArray, spacing_mm: FloatArray) -> FloatArray:
+def depth_mm(mask: NDArray[Any], spacing_mm: FloatArray) -> FloatArray:
     """Distance of every voxel to the nearest one outside the mask, 0 outside."""
     return np.asarray(ndimage.distance_transform_edt(mask, sampling=spacing_mm))
 
 
-def nearest(known: NDArray, spacing_mm: FloatArray) -> tuple[NDArray, ...]:
+def nearest(known: NDArray[Any], spacing_mm: FloatArray) -> tuple[NDArray[Any], ...]:
     """Index, one array per axis, of the nearest voxel that is known."""
     found = ndimage.distance_transform_edt(
         ~np.asarray(known, dtype=bool),
@@ -59,8 +70,12 @@ def nearest(known: NDArray, spacing_mm: FloatArray) -> tuple[NDArray, ...]:
     return tuple(np.asarray(found))
 
 
-def box_around(ijk: NDArray, margin: int) -> Box:
-    """Slices around some voxels, (n, 3), n > 0, with a margin that ends at the volume's start."""
+def box_around(ijk: NDArray[Any], margin: int) -> Box:
+    """Slices around some voxels, (n, 3), n > 0, with a margin that ends at the volume's start.
+
+    >>> box_around(np.array([[0, 3, 4]]), margin=1)
+    (slice(0, 2, None), slice(2, 5, None), slice(3, 6, None))
+    """
     low = np.maximum(ijk.min(axis=0) - margin, 0)
     high = ijk.max(axis=0) + margin + 1
     i, j, k = (slice(int(a), int(b)) for a, b in zip(low, high, strict=True))

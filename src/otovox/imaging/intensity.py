@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -54,7 +55,7 @@ class Histogram:
     modes: tuple[float, float]
 
 
-def statistics(volumes: Iterable[NDArray]) -> Statistics:
+def intensity_statistics(volumes: Iterable[NDArray[Any]]) -> Statistics:
     """Clipping limits, mean and SD over all voxels of a data set (S5).
 
     Args:
@@ -71,19 +72,19 @@ def statistics(volumes: Iterable[NDArray]) -> Statistics:
     return Statistics(float(low), float(high), float(clipped.mean()), float(clipped.std()))
 
 
-def standardise(values: NDArray, given: Statistics) -> NDArray[np.float32]:
+def standardise(values: NDArray[Any], given: Statistics) -> NDArray[np.float32]:
     """Clip and scale by statistics of a data set (S5); (i, j, k) float32."""
     clipped = np.clip(values, given.low, given.high).astype(np.float32)
     return (clipped - np.float32(given.mean)) / np.float32(max(given.sd, 1e-6))
 
 
-def profile(values: NDArray) -> NDArray[np.float64]:
+def profile(values: NDArray[Any]) -> NDArray[np.float64]:
     """The quantiles of one volume at `LEVELS`: its histogram, in the unit of its voxels."""
     return np.quantile(sampled(values), LEVELS)
 
 
 def find_clusters(
-    profiles: Sequence[NDArray], *, count: int = CLUSTERS, seed: int = 0
+    profiles: Sequence[NDArray[Any]], *, count: int = CLUSTERS, seed: int = 0
 ) -> NDArray[np.intp]:
     """Which volumes have a like contrast (S6).
 
@@ -102,15 +103,15 @@ def find_clusters(
     """
     points = np.stack([np.asarray(one, dtype=float) for one in profiles])
     if len(points) < count:
-        raise InputError(f"{len(points)} volumes cannot make {count} clusters of contrast")
+        raise InputError(f"{len(points)} volumes are too few for {count} clusters of contrast")
     points = points / max(float(points.std()), 1e-9)
     middles, _ = vq.kmeans(points, count, iter=50, rng=np.random.default_rng(seed))
     order = np.argsort(middles.mean(axis=1))
     return vq.vq(points, middles[order])[0].astype(np.intp)
 
 
-def tissue(values: NDArray, spacing_mm: ArrayLike) -> NDArray[np.bool_]:
-    """What is no air outside: brighter than Otsu's threshold, cavities within closed.
+def tissue(values: NDArray[Any], spacing_mm: ArrayLike) -> NDArray[np.bool_]:
+    """Everything but the air outside: brighter than Otsu's threshold, cavities within closed.
 
     In dried bone the fluid spaces hold air: they count, the air around the specimen does not.
 
@@ -132,7 +133,7 @@ def tissue(values: NDArray, spacing_mm: ArrayLike) -> NDArray[np.bool_]:
     return bright | closed[tuple(slice(before, -after) for before, after in room)]
 
 
-def tissue_sample(values: NDArray, spacing_mm: ArrayLike) -> NDArray[np.float32]:
+def tissue_sample(values: NDArray[Any], spacing_mm: ArrayLike) -> NDArray[np.float32]:
     """Evenly spread voxels of a volume's tissue, (n,).
 
     Args:
@@ -144,7 +145,7 @@ def tissue_sample(values: NDArray, spacing_mm: ArrayLike) -> NDArray[np.float32]
     return coarse[tissue(coarse, np.asarray(spacing_mm) * step)]
 
 
-def histogram(samples: Sequence[NDArray]) -> Histogram:
+def histogram(samples: Sequence[NDArray[Any]]) -> Histogram:
     """The histogram of tissue over volumes of one kind, and its two modes; all count alike.
 
     Args:
@@ -154,7 +155,7 @@ def histogram(samples: Sequence[NDArray]) -> Histogram:
         InputError: if there is none.
     """
     if not samples:
-        raise InputError("there is no volume to take a histogram of")
+        raise InputError("a histogram needs at least one volume")
     quantiles = np.mean([np.quantile(sample, LEVELS) for sample in samples], axis=0)
     return Histogram(quantiles, _modes(quantiles))
 
@@ -164,7 +165,7 @@ class Matching:
     """A rising map of grey values: straight pieces, then a line.
 
     Attributes:
-        source, target: (n,) ends of the pieces; what lies beyond goes on with the mean slope.
+        source, target: (n,) ends of the pieces; beyond them the map continues with the mean slope.
         slope, offset: of the line that follows.
     """
 
@@ -173,7 +174,7 @@ class Matching:
     slope: float = 1.0
     offset: float = 0.0
 
-    def apply(self, values: NDArray) -> NDArray[np.float32]:
+    def apply(self, values: NDArray[Any]) -> NDArray[np.float32]:
         """Map values; float32 of the same shape."""
         mapped = np.interp(values, self.source, self.target)
         steep = np.ptp(self.target) / max(float(np.ptp(self.source)), 1e-6)
@@ -216,13 +217,13 @@ class Scaling:
     statistics: Statistics
     matching: Matching | None = None
 
-    def apply(self, values: NDArray) -> NDArray[np.float32]:
+    def apply(self, values: NDArray[Any]) -> NDArray[np.float32]:
         """Scale values; float32 of the same shape."""
         scaled = standardise(values, self.statistics)
         return scaled if self.matching is None else self.matching.apply(scaled)
 
 
-def _modes(quantiles: NDArray) -> tuple[float, float]:
+def _modes(quantiles: NDArray[Any]) -> tuple[float, float]:
     threshold = filters.threshold_otsu(quantiles) if np.ptp(quantiles) > 0 else np.inf
     bright = quantiles > threshold
     if bright.all() or not bright.any():
@@ -230,7 +231,7 @@ def _modes(quantiles: NDArray) -> tuple[float, float]:
     return float(np.median(quantiles[~bright])), float(np.median(quantiles[bright]))
 
 
-def sampled(values: NDArray) -> NDArray:
+def sampled(values: NDArray[Any]) -> NDArray[Any]:
     """At most `SAMPLE` voxels, drawn with a fixed seed."""
     flat = np.asarray(values).reshape(-1)
     if len(flat) <= SAMPLE:
@@ -238,10 +239,10 @@ def sampled(values: NDArray) -> NDArray:
     return flat[np.random.default_rng(0).integers(len(flat), size=SAMPLE)]
 
 
-def _pooled(volumes: Iterable[NDArray]) -> NDArray:
+def _pooled(volumes: Iterable[NDArray[Any]]) -> NDArray[Any]:
     parts = [sampled(one) for one in volumes]
     if not parts:
-        raise InputError("there is no volume to take statistics from")
+        raise InputError("statistics need at least one volume")
     return np.concatenate(parts)
 
 

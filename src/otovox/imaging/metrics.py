@@ -22,21 +22,46 @@ VOXEL_MM = 0.099
 
 
 def dice(first: Mask, second: Mask) -> float:
-    """Dice coefficient, 2TP / (2TP + FP + FN)."""
+    """Dice coefficient, 2TP / (2TP + FP + FN).
+
+    >>> dice(np.array([True, True, False]), np.array([True, False, False]))
+    0.6666666666666666
+    """
     both, one, other = _counts(first, second)
     return 2 * both / (one + other) if one + other else 1.0
 
 
 def iou(first: Mask, second: Mask) -> float:
-    """Intersection over union, TP / (TP + FP + FN)."""
+    """Intersection over union, TP / (TP + FP + FN).
+
+    >>> iou(np.array([True, True, False]), np.array([True, False, False]))
+    0.5
+    """
     both, one, other = _counts(first, second)
     return both / (one + other - both) if one + other else 1.0
+
+
+def expected_dice(probability: NDArray[np.floating]) -> float:
+    """The Dice that a probability map itself expects of its mask.
+
+    Args:
+        probability: (i, j, k) in 0 to 1; the mask is where it exceeds 0.5.
+
+    >>> expected_dice(np.array([1.0, 0.75, 0.25, 0.0]))
+    0.875
+    """
+    mask = probability > 0.5
+    both = float(probability[mask].sum())
+    return 2 * both / max(float(probability.sum() + mask.sum()), 1.0)
 
 
 def volumetric_similarity(first: Mask, second: Mask) -> float:
     """1 - |FN - FP| / (2TP + FP + FN): whether the volumes agree, wherever they lie.
 
     Source: Taha and Hanbury 2015, equation 17.
+
+    >>> volumetric_similarity(np.array([True, True, False]), np.array([False, True, True]))
+    1.0
     """
     _, one, other = _counts(first, second)
     return 1.0 - abs(one - other) / (one + other) if one + other else 1.0
@@ -44,7 +69,7 @@ def volumetric_similarity(first: Mask, second: Mask) -> float:
 
 @dataclass(frozen=True)
 class Rates:
-    """Shares of voxels that were told rightly.
+    """Voxel classification rates.
 
     Attributes:
         precision: TP / (TP + FP), of the voxels found.
@@ -75,7 +100,7 @@ def rates(found: Mask, truth: Mask) -> Rates:
         found, truth: (i, j, k); unlike the overlaps, the order matters.
 
     Returns:
-        1 where there is nothing that could be told wrongly; precision and recall are 0 if only
+        1 where no voxel could be classified wrongly; precision and recall are 0 if only
         one mask is empty, as the overlaps are.
 
     Source: Taha and Hanbury 2015, equations 10-13.
@@ -148,12 +173,20 @@ def distances(first: Mask, second: Mask, spacing_mm: ArrayLike = 1.0) -> Distanc
 
 
 def in_voxels(distance_mm: ArrayLike) -> FloatArray:
-    """Distances in the paper's voxel units of `VOXEL_MM`, whatever grid they were measured on."""
+    """Distances in the paper's voxel units of `VOXEL_MM`, whatever grid they were measured on.
+
+    >>> float(in_voxels(0.198))
+    2.0
+    """
     return np.asarray(distance_mm, dtype=float) / VOXEL_MM
 
 
 def components(mask: Mask) -> int:
-    """Number of connected parts; voxels that share a corner are connected (26 neighbours)."""
+    """Number of connected parts; voxels that share a corner are connected (26 neighbours).
+
+    >>> components(np.eye(3, dtype=bool)[None])
+    1
+    """
     if not mask.any():
         return 0
     part, _ = _union_box(mask, mask)

@@ -1,6 +1,7 @@
 """Planes through a scan, in the patient's axes or the ear's own, whatever the scan's grid."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -25,7 +26,7 @@ _LETTERS = ("RL", "AP", "IS")
 
 
 @dataclass(frozen=True, eq=False)
-class Plane:
+class ImagePlane:
     """A square plane in the world.
 
     Attributes:
@@ -47,7 +48,7 @@ class Plane:
         return (np.asarray(points_mm, dtype=float) - self.center_mm) @ axes
 
 
-def ear_planes(ear: EarPrediction) -> tuple[Plane, ...]:
+def ear_planes(ear: EarPrediction) -> tuple[ImagePlane, ...]:
     """Axial, coronal and sagittal planes through a labyrinth, and the cochlear view.
 
     The first three follow the patient's axes in radiological convention (the patient's right on
@@ -62,22 +63,24 @@ def ear_planes(ear: EarPrediction) -> tuple[Plane, ...]:
     basal = apex + axis * (float((base - apex) @ axis) + _BASAL_MM)
     seen = view_axes(axis, ear.pose.matrix @ np.array([0.0, 0.0, 1.0]))
     return (
-        Plane(f"Axial   {at[2]} mm", middle, x, -y, FIELD_MM),
-        Plane(f"Coronal   {at[1]} mm", middle, x, z, FIELD_MM),
-        Plane(f"Sagittal   {at[0]} mm", middle, y, z, FIELD_MM),
-        Plane("Cochlear view", basal, seen[:, 0], seen[:, 1], COCHLEA_MM),
+        ImagePlane(f"Axial   {at[2]} mm", middle, x, -y, FIELD_MM),
+        ImagePlane(f"Coronal   {at[1]} mm", middle, x, z, FIELD_MM),
+        ImagePlane(f"Sagittal   {at[0]} mm", middle, y, z, FIELD_MM),
+        ImagePlane("Cochlear view", basal, seen[:, 0], seen[:, 1], COCHLEA_MM),
     )
 
 
-def middle_planes(grid: Grid) -> tuple[Plane, ...]:
+def middle_planes(grid: Grid) -> tuple[ImagePlane, ...]:
     """Axial, coronal and sagittal planes through the middle of a whole field."""
     x, y, z = np.eye(3)
     center, width = grid.center_mm, float(np.ptp(corners(grid), axis=0).max())
     named = (("Axial", x, -y), ("Coronal", x, z), ("Sagittal", y, z))
-    return tuple(Plane(name, center, right, up, width) for name, right, up in named)
+    return tuple(ImagePlane(name, center, right, up, width) for name, right, up in named)
 
 
-def sample(values: NDArray, grid: Grid, plane: Plane, *, outside: float = np.nan) -> Picture:
+def sample(
+    values: NDArray[Any], grid: Grid, plane: ImagePlane, *, outside: float = np.nan
+) -> Picture:
     """A volume's values on a plane.
 
     Args:
@@ -96,7 +99,11 @@ def sample(values: NDArray, grid: Grid, plane: Plane, *, outside: float = np.nan
 
 
 def letters(direction: ArrayLike) -> str:
-    """The patient's side that an LPS direction points to: R, L, A, P, I, S, or two or three."""
+    """The patient's side that an LPS direction points to: R, L, A, P, I, S, or two or three.
+
+    >>> letters([1, 0, 0]), letters([0, 1, 1])
+    ('L', 'PS')
+    """
     parts = unit(direction)
     order = np.argsort(-np.abs(parts), kind="stable")
     # 0.38, the sine of 22.5 degrees: half-way from an axis to the diagonal.

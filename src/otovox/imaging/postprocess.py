@@ -1,5 +1,7 @@
 """What may be done to a probability before it is a mask: a step that any system can take."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -11,7 +13,7 @@ SD_VOXELS, BINS = 2.5, 256
 
 
 def smooth_otsu(
-    probability: NDArray, *, sd_voxels: float = SD_VOXELS, bins: int = BINS
+    probability: NDArray[Any], *, sd_voxels: float = SD_VOXELS, bins: int = BINS
 ) -> NDArray[np.bool_]:
     """Smooth a probability and part it by Otsu's threshold (L8).
 

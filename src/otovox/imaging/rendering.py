@@ -75,7 +75,7 @@ def fitted_view(mask: NDArray[np.bool_], grid: Grid, axes: FloatArray, margin_mm
     return View(axes, axes @ ((low + high) / 2), width)
 
 
-def render(
+def render_surfaces(
     mask: NDArray[np.bool_] | NDArray[np.float32],
     grid: Grid,
     view: View,
@@ -94,7 +94,7 @@ def render(
         balls: landmarks.
 
     Returns:
-        (rows, columns, 4) RGBA, 0 to 1, rows from the top; transparent where nothing is.
+        (rows, columns, 4) RGBA, 0 to 1, rows from the top; transparent background.
     """
     field, space = _field(mask, grid, view)
     depth, cover = _first_hits(field)

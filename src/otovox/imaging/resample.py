@@ -1,6 +1,6 @@
 """A volume onto another grid."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import SimpleITK as sitk
@@ -23,7 +23,7 @@ _BLOCK_FROM = 2.5
 
 
 def resample(
-    values: NDArray,
+    values: NDArray[Any],
     source: Grid,
     target: Grid,
     *,
@@ -84,7 +84,7 @@ def corners(grid: Grid) -> FloatArray:
     return grid.to_mm(ends)
 
 
-def _cut(values: NDArray, source: Grid, target: Grid) -> tuple[NDArray, Grid]:
+def _cut(values: NDArray[Any], source: Grid, target: Grid) -> tuple[NDArray[Any], Grid]:
     """The part of the source that the target can see, at least one voxel."""
     ijk = source.to_ijk(corners(target))
     step = np.linalg.norm(np.linalg.inv(source.affine)[:3, :3] @ target.affine[:3, :3], axis=1)
@@ -99,7 +99,7 @@ def _cut(values: NDArray, source: Grid, target: Grid) -> tuple[NDArray, Grid]:
     return part, source.crop(start, (i, j, k))
 
 
-def _blocks(values: NDArray, source: Grid, step: FloatArray) -> tuple[NDArray, Grid]:
+def _blocks(values: NDArray[Any], source: Grid, step: FloatArray) -> tuple[NDArray[Any], Grid]:
     """Average whole blocks along axes on which the target is much coarser."""
     sizes = np.where(step >= _BLOCK_FROM, np.floor(step / 1.25), 1).astype(int)
     sizes = np.minimum(sizes, values.shape)

@@ -1,5 +1,7 @@
 """Closed surfaces of masks and probabilities, in LPS mm, wound outward."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -20,7 +22,7 @@ _HALVINGS = 12
 
 
 def cropped(
-    values: NDArray, grid: Grid, *, level: float = 0.5, margin: int = 2
+    values: NDArray[Any], grid: Grid, *, level: float = 0.5, margin: int = 2
 ) -> tuple[NDArray[np.float32], Grid]:
     """The part of a volume above a level, with a margin; beyond the field it is filled with zeros.
 
@@ -72,7 +74,7 @@ def smoothed(mask: NDArray[np.bool_], grid: Grid) -> tuple[NDArray[np.float32], 
     return (field + np.float32(0.5 - level)).astype(np.float32), grid
 
 
-def mesh(values: NDArray, grid: Grid, level: float = 0.5) -> tuple[FloatArray, FaceArray]:
+def mesh(values: NDArray[Any], grid: Grid, level: float = 0.5) -> tuple[FloatArray, FaceArray]:
     """The surface at a level, by marching cubes; closed where the field ends.
 
     Args:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from itertools import product
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,7 +17,11 @@ OVERLAP_VOXELS, OVERLAP_SHARE = 25, 0.25
 
 
 def usual_stride(chunk: Shape) -> Shape:
-    """Voxels between neighbouring chunks, where nothing else is asked for."""
+    """Voxels between neighbouring chunks, by default.
+
+    >>> usual_stride((128, 128, 64))
+    (103, 103, 48)
+    """
     i, j, k = (side - min(OVERLAP_VOXELS, int(OVERLAP_SHARE * side)) for side in chunk)
     return i, j, k
 
@@ -28,22 +33,33 @@ def starts(size: int, chunk: int, stride: int) -> list[int]:
         size: voxels of the volume; at least `chunk`.
         chunk: voxels of a window.
         stride: voxels between windows.
+
+    >>> starts(10, 4, 3)
+    [0, 3, 6]
     """
     if size < chunk:
-        raise ValueError(f"an axis of {size} voxels holds no window of {chunk}")
+        raise ValueError(f"an axis of {size} voxels is too short for a window of {chunk}")
     regular = list(range(0, size - chunk, stride))
     return [*regular, size - chunk]
 
 
 def windows(shape: Shape, chunk: Shape, stride: Shape) -> Iterator[Window]:
-    """Windows that cover a volume, in order of i, j, k."""
+    """Windows that cover a volume, in order of i, j, k.
+
+    >>> len(list(windows((10, 4, 4), (4, 4, 4), (3, 3, 3))))
+    3
+    """
     per_axis = [starts(n, c, s) for n, c, s in zip(shape, chunk, stride, strict=True)]
     for i, j, k in product(*per_axis):
         yield slice(i, i + chunk[0]), slice(j, j + chunk[1]), slice(k, k + chunk[2])
 
 
 def blend_weights(chunk: Shape) -> NDArray[np.float32]:
-    """Weights that fall from 1 in a window's middle to about 0.1 at its borders (a Gaussian)."""
+    """Weights that fall from 1 in a window's middle to about 0.1 at its borders (a Gaussian).
+
+    >>> [round(float(weight), 2) for weight in blend_weights((5, 5, 5))[2, 2]]
+    [0.22, 0.69, 1.0, 0.69, 0.22]
+    """
     weights = np.ones(chunk, dtype=np.float32)
     for axis, size in enumerate(chunk):
         position = (np.arange(size) - (size - 1) / 2) / (size / 2)
@@ -53,14 +69,18 @@ def blend_weights(chunk: Shape) -> NDArray[np.float32]:
 
 
 def padded(values: NDArray[np.float32], chunk: Shape) -> tuple[NDArray[np.float32], Shape]:
-    """The volume extended by its border values to hold a window; the voxels added in front."""
+    """The volume extended by its border values to hold a window; the voxels added in front.
+
+    >>> padded(np.zeros((2, 4, 4), np.float32), (4, 4, 4))[1]
+    (1, 0, 0)
+    """
     missing = [max(c - n, 0) for n, c in zip(values.shape, chunk, strict=True)]
     front = (missing[0] // 2, missing[1] // 2, missing[2] // 2)
     width = [(f, m - f) for f, m in zip(front, missing, strict=True)]
     return np.pad(values, width, mode="edge"), front
 
 
-def turned(values: NDArray, turn: ArrayLike) -> NDArray:
+def turned(values: NDArray[Any], turn: ArrayLike) -> NDArray[Any]:
     """A chunk turned by a rotation of the cube; its inverse is `turn` transposed.
 
     Args:
@@ -78,7 +98,7 @@ def turned(values: NDArray, turn: ArrayLike) -> NDArray:
     return np.flip(np.transpose(values, order), tuple(flipped))
 
 
-def holding(labels: NDArray, chunk: Shape, stride: Shape) -> NDArray[np.bool_]:
+def holding(labels: NDArray[Any], chunk: Shape, stride: Shape) -> NDArray[np.bool_]:
     """Which of the `windows` of a volume hold anything, in the same order.
 
     Args:
@@ -104,16 +124,16 @@ class Blend:
         chunk: voxels of a window.
     """
 
-    def __init__(self, total: NDArray, weight: NDArray, chunk: Shape) -> None:
+    def __init__(self, total: NDArray[Any], weight: NDArray[Any], chunk: Shape) -> None:
         self.total, self.weight = total, weight
         self._weights = blend_weights(chunk)
 
-    def add(self, window: Window, values: NDArray) -> None:
+    def add(self, window: Window, values: NDArray[Any]) -> None:
         """Add the (c, i, j, k) prediction of one window."""
         self.total[(slice(None), *window)] += values * self._weights
         self.weight[window] += self._weights
 
-    def finish(self) -> NDArray:
+    def finish(self) -> NDArray[Any]:
         """Divide by the weights, slab by slab; the total, now the blended prediction."""
         for i in range(self.total.shape[1]):
             self.total[:, i] /= self.weight[i]

@@ -1,107 +1,135 @@
-"""How far a found ear is to be trusted, and what its user must be told."""
+"""How plausible an ear is, and the warnings that its user needs."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
-from otovox.core.anatomy import CANONICAL_MM, LANDMARK_NAMES
+from otovox.core.anatomy import CANONICAL_MM, LANDMARK_NAMES, VOLUME_RANGE_MM3
 from otovox.core.case import EarPrediction
-from otovox.core.geometry import FloatArray, Pose
+from otovox.core.geometry import FloatArray, Pose, distance_mm
 from otovox.core.volume import Grid, Scan
 from otovox.measure.norms import windows_problem
 
 #: Residual of a good pose fit, mm: chosen; unseen phantoms fit within about 0.6.
 GOOD_FIT_MM = 1.6
-#: Below this confidence a candidate is no ear: chosen.
+#: Landmark peaks are clear above this share of a full heatmap, and test-time samples agree above
+#: this Dice: chosen.
+CLEAR_PEAK, GOOD_AGREEMENT = 0.6, 0.85
+#: A candidate with a lower confidence is not an ear: chosen.
 LOWEST_CONFIDENCE = 0.35
-#: Below this confidence the ear is reported with a warning: chosen.
+#: An ear with a lower confidence is reported with a warning: chosen.
 REVIEW_CONFIDENCE = 0.6
-#: Below this expected DSC the ear is reported with a warning: chosen, about three SDs below what
+#: An ear with a lower expected DSC is reported with a warning: chosen, about three SDs below what
 #: the model reaches on good scans.
 REVIEW_DICE = 0.88
-#: Confidence in an ear whose pose and side were assumed: chosen, between the two above.
+#: Confidence in an ear whose pose and side were assumed: chosen, between the lowest and that of
+#: review.
 ASSUMED_CONFIDENCE = 0.4
-#: Volume of a human labyrinth, mm3. Source: 140-265 in 71 ears, widened by a third.
-VOLUME_RANGE_MM3 = (95.0, 355.0)
-#: Tilt against a mean head that is worth a word, degrees. Source: at most 41 in 72 ears.
+#: Rotation relative to a mean head that is worth a warning, degrees. Source: at most 41 in 72 ears.
 USUAL_TILT_DEG = 50.0
+#: The side is uncertain if the other one fits with less than this times the residual: chosen.
+CLEAR_SIDE = 1.3
+#: SD of a landmark over the test-time samples that is worth a warning, mm: chosen.
+LANDMARK_SD_MM = 1.0
+#: Distances of the two ears of a head, mm: those usually seen, as given in the warning, and those
+#: beyond which it is given. Chosen.
+USUAL_GAP_MM, GAP_RANGE_MM = (55, 95), (40, 110)
+#: Voxels with a longer edge are too coarse for a canal, mm: chosen.
+COARSE_MM = 0.7
 
 
 def confidence(peaks: FloatArray, residual_mm: float, volume_mm3: float, agreement: float) -> float:
-    """How much an ear is to be trusted, 0 to 1: the product of four parts, each 1 when all is well.
+    """How plausible an ear is, 0 to 1: the product of four factors, each 1 when all is well.
 
     Args:
-        peaks: (n,) landmark peaks over a full heatmap's; clear above 0.6.
+        peaks: (n,) landmark peaks over a full heatmap's; clear above `CLEAR_PEAK`.
         residual_mm: of the pose fit; good below `GOOD_FIT_MM`.
-        volume_mm3: within `VOLUME_RANGE_MM3`, or falling outside it.
-        agreement: least Dice between a test-time sample and their mean; good above 0.85.
+        volume_mm3: usually within `VOLUME_RANGE_MM3`; the factor falls outside it.
+        agreement: least Dice between a test-time sample and their mean; good above
+            `GOOD_AGREEMENT`.
 
     Source: chosen, not measured.
+
+    >>> confidence(np.full(7, 0.9), residual_mm=0.5, volume_mm3=200.0, agreement=0.9)
+    1.0
     """
-    clear = float(np.clip(np.clip(peaks, 0, 1).mean() / 0.6, 0, 1))
+    clear = float(np.clip(np.clip(peaks, 0, 1).mean() / CLEAR_PEAK, 0, 1))
     low, high = VOLUME_RANGE_MM3
     usual = float(np.clip(min(volume_mm3 / low, high / max(volume_mm3, 1.0)), 0, 1))
-    agreed = float(np.clip(agreement / 0.85, 0, 1))
+    agreed = float(np.clip(agreement / GOOD_AGREEMENT, 0, 1))
     return clear * fit_quality(residual_mm) * usual * agreed
 
 
 def fit_quality(residual_mm: float) -> float:
-    """1 up to `GOOD_FIT_MM`, then falling; 0.37 at twice that."""
+    """1 up to `GOOD_FIT_MM`, then falling.
+
+    >>> fit_quality(1.0), round(fit_quality(2 * GOOD_FIT_MM), 2)
+    (1.0, 0.37)
+    """
     return float(np.exp(-(max(residual_mm / GOOD_FIT_MM - 1, 0) ** 2)))
 
 
 def ear_warnings(
     ear: EarPrediction, field: Grid, other: Pose | None, sd_mm: FloatArray
 ) -> tuple[str, ...]:
-    """Sentences about one ear; `other` is the other side's best pose, None if none was fitted."""
+    """Sentences for the user about one ear.
+
+    Args:
+        ear: before its warnings are known.
+        field: grid of the scan.
+        other: best pose of the other side; None if no pose was fitted.
+        sd_mm: (n,) spread of the landmarks over the test-time samples.
+    """
+    side = ear.side
     warnings = []
     if other is None:
         warnings.append(
-            f"too few landmarks for a usual ear, as in a common cavity: that it is the {ear.side} "
-            "one is only what the directions stored in the file suggest"
+            "too few landmarks for a normal ear, as in a common cavity: the side "
+            f"({side}) is assumed from the orientation stored in the file"
         )
-    expected = ear.pose.to_lps(np.asarray(list(CANONICAL_MM.values())))
-    cut = [
-        name.replace("_", " ")
-        for name, inside in zip(CANONICAL_MM, field.contains(expected), strict=True)
-        if not inside
-    ]
+    cut = _beyond(ear, field)
     if cut:
-        warnings.append(f"the field of view cuts the {ear.side} ear: {', '.join(cut)} lie outside")
-    missing = [
-        name.replace("_", " ")
-        for name in LANDMARK_NAMES
-        if not ear.landmarks.has(name) and name.replace("_", " ") not in cut
-    ]
-    if missing:
-        warnings.append(f"not found in the {ear.side} ear: {', '.join(missing)}")
+        warnings.append(f"the {side} ear is cut off by the field of view: {', '.join(cut)} outside")
+    absent = [_title(name) for name in LANDMARK_NAMES if not ear.landmarks.has(name)]
+    if missing := [title for title in absent if title not in cut]:
+        warnings.append(f"not found in the {side} ear: {', '.join(missing)}")
     warnings += low_confidence(ear)
-    if other is not None and other.residual_mm < 1.3 * ear.pose.residual_mm:
-        warnings.append(
-            f"the side ({ear.side}) is not certain: the anatomy fits the other nearly as well"
-        )
+    if other is not None and other.residual_mm < CLEAR_SIDE * ear.pose.residual_mm:
+        warnings.append(f"uncertain side ({side}): the anatomy fits the other nearly as well")
     if ear.pose.tilt_deg > USUAL_TILT_DEG:
         warnings.append(
-            f"the {ear.side} ear is turned by {ear.pose.tilt_deg:.0f} degrees against a usual "
+            f"the {side} ear is rotated by {ear.pose.tilt_deg:.0f} degrees relative to an average "
             "head: check the orientation stored in the file"
         )
     if problem := windows_problem(ear.landmarks):
-        warnings.append(f"{ear.side} ear: {problem}")
-    if np.nanmax(np.append(sd_mm, 0.0)) > 1.0:
+        warnings.append(f"{side} ear: {problem}")
+    if np.nanmax(np.append(sd_mm, 0.0)) > LANDMARK_SD_MM:
         warnings.append(
-            f"a landmark of the {ear.side} ear varies by more than 1 mm between samples"
+            f"a landmark of the {side} ear varies by more than {LANDMARK_SD_MM:.0f} mm "
+            "between test-time samples"
         )
     return tuple(warnings)
 
 
+def _beyond(ear: EarPrediction, field: Grid) -> list[str]:
+    """Landmarks that an average ear in this pose has outside the field of view."""
+    expected = ear.pose.to_lps(np.asarray(list(CANONICAL_MM.values())))
+    pairs = zip(CANONICAL_MM, field.contains(expected), strict=True)
+    return [_title(name) for name, inside in pairs if not inside]
+
+
+def _title(name: str) -> str:
+    return name.replace("_", " ")
+
+
 def low_confidence(ear: EarPrediction) -> tuple[str, ...]:
-    """A sentence if an ear needs a second look."""
+    """A sentence if an ear needs review."""
     if ear.quality is not None:
         expected = ear.quality.dice
         if expected.value >= REVIEW_DICE:
             return ()
         return (
-            f"the {ear.side} ear's mask is expected to reach a DSC of only {expected.value:.2f} "
+            f"the expected DSC of the {ear.side} ear's mask is only {expected.value:.2f} "
             f"({expected.low:.2f} to {expected.high:.2f}): please review",
         )
     if ear.confidence >= REVIEW_CONFIDENCE:
@@ -110,22 +138,22 @@ def low_confidence(ear: EarPrediction) -> tuple[str, ...]:
 
 
 def scan_warnings(scan: Scan, ears: Sequence[EarPrediction]) -> list[str]:
-    """Sentences about the scan as a whole, those of its reader first."""
+    """Sentences for the user about the scan as a whole, those of its reader first."""
     warnings = [*scan.warnings]
     if not ears:
         return [*warnings, "no inner ear found"]
     if len(ears) == 2:
         first, second = ears
-        gap = first.center_mm - second.center_mm
+        gap_mm = distance_mm(first.center_mm, second.center_mm)
         if first.side is second.side:
             warnings.append(f"two {first.side} ears found: please review")
-        elif not 40 < float(np.linalg.norm(gap)) < 110:
-            warnings.append(
-                f"the two ears are {np.linalg.norm(gap):.0f} mm apart, usual is 55 to 95"
-            )
+        elif not GAP_RANGE_MM[0] < gap_mm < GAP_RANGE_MM[1]:
+            low, high = USUAL_GAP_MM
+            warnings.append(f"the ears are {gap_mm:.0f} mm apart (usually {low} to {high} mm)")
     coarse = float(scan.grid.spacing_mm.max())
-    if coarse > 0.7:
+    if coarse > COARSE_MM:
         warnings.append(
-            f"voxels of {coarse:.1f} mm are coarser than the canals: all figures are rough"
+            f"voxels of {coarse:.1f} mm are larger than the semicircular canals: all measurements "
+            "are approximate"
         )
     return warnings

@@ -1,6 +1,6 @@
-"""How good an ear's mask and landmarks probably are, estimated without truth, with an interval.
+"""Expected quality of an ear's mask and landmarks, with an interval, without ground truth.
 
-A linear model of the logarithm of what is wrong (1 - DSC, and the landmarks' mean error), fitted to
+A linear model of the logarithm of the error (1 - DSC, and the landmarks' mean error), fitted to
 phantoms over the whole range of quality: fine and coarse voxels, noise, metal, cut fields, disease
 (`benchmarks/quality.py`). Its interval is split-conformal (Vovk et al. 2005): the quantiles of the
 residuals of ears that it was not fitted to. It belongs to one model and one kind of test-time
@@ -18,11 +18,12 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, model_
 from otovox.core.case import EarPrediction, Estimate, Quality
 from otovox.errors import ModelError
 from otovox.formats.writing import replacing
+from otovox.imaging.metrics import expected_dice
 from otovox.inference.unusual import folder_of
 
 #: The estimators' file in a model's folder.
 FILE = "quality.json"
-#: What an ear tells about itself. All grow with trouble; see `features`.
+#: Properties of an ear from which its quality is estimated. All grow with trouble; see `features`.
 FEATURES = (
     "expected_overlap_error",
     "voxel_spread",
@@ -32,12 +33,12 @@ FEATURES = (
     "pose_misfit",
     "coarsest_voxel",
 )
-#: Added before logarithms are taken, so that a perfect ear is no pole: chosen, the error of a very
-#: good mask and, in mm, of very good landmarks.
+#: Added before logarithms are taken, to keep that of a perfect ear finite: chosen, the error of a
+#: very good mask and, in mm, of very good landmarks.
 DICE_FLOOR, LANDMARK_FLOOR_MM = 0.01, 0.05
 
 
-class Line(BaseModel):
+class LogLinearModel(BaseModel):
     """A linear model of a logarithm.
 
     Attributes:
@@ -55,7 +56,7 @@ class Line(BaseModel):
 
 
 class Estimator(BaseModel):
-    """Both models, and how they came about.
+    """Both models, and how they were fitted.
 
     Attributes:
         model_sha256, tta: what they belong to.
@@ -64,7 +65,7 @@ class Estimator(BaseModel):
         dice, landmark_mm: the models.
         coverage: of the intervals.
         fitted, held_out: ears fitted to, and ears that the intervals come from.
-        data, software: what the ears were, and what analysed them.
+        data, software: where the ears come from, and what analysed them.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -76,8 +77,8 @@ class Estimator(BaseModel):
     sds: tuple[float, ...]
     lows: tuple[float, ...]
     highs: tuple[float, ...]
-    dice: Line
-    landmark_mm: Line
+    dice: LogLinearModel
+    landmark_mm: LogLinearModel
     coverage: float
     fitted: int
     held_out: int
@@ -89,11 +90,11 @@ class Estimator(BaseModel):
         columns = (self.means, self.sds, self.lows, self.highs, self.dice.weights)
         columns += (self.landmark_mm.weights,)
         if self.features != FEATURES or any(len(one) != len(FEATURES) for one in columns):
-            raise ValueError("features: are not those of this version")
+            raise ValueError("features: do not match this version")
         return self
 
     def estimate(self, features: NDArray[np.floating]) -> Quality:
-        """What may be expected of an ear with these features, see `features`."""
+        """The expected quality of an ear with these features, see `features`."""
         inside = np.clip(features, self.lows, self.highs)
         standard = (inside - self.means) / self.sds
         dice, points = (
@@ -111,7 +112,11 @@ def log_of_dice(dice: NDArray[np.floating] | float) -> NDArray[np.floating]:
 
 
 def dice_of(log: float) -> float:
-    """The inverse of `log_of_dice`."""
+    """The inverse of `log_of_dice`.
+
+    >>> round(dice_of(float(log_of_dice(0.9))), 6)
+    0.9
+    """
     return 1 + DICE_FLOOR - float(np.exp(log))
 
 
@@ -126,7 +131,7 @@ def landmark_mm_of(log: float) -> float:
 
 
 def features(ear: EarPrediction, spacing_mm: NDArray[np.floating]) -> NDArray[np.float64]:
-    """What an ear tells about its own quality.
+    """Properties of an ear from which its quality is estimated.
 
     Args:
         ear: with its probability and peaks.
@@ -135,21 +140,19 @@ def features(ear: EarPrediction, spacing_mm: NDArray[np.floating]) -> NDArray[np
     Returns:
         Values in the order of `FEATURES`, logarithms where the scale is relative:
         1 - the DSC that the probabilities themselves expect of their mask; mean voxel SD;
-        1 - least Dice of a sample with the mean; mean SD of the landmarks (1 mm where absent);
+        1 - lowest Dice of a sample with the mean; mean SD of the landmarks (1 mm where absent);
         how far the landmarks' heatmaps stay below their full height; misfit of the pose, mm; the
         coarsest voxel edge, mm.
     """
     assert ear.probability is not None
     assert ear.landmark_peaks is not None
     probability = ear.probability.values
-    mask = probability > 0.5
-    overlap = 2 * float(probability[mask].sum()) / max(float(probability.sum() + mask.sum()), 1.0)
     spreads = np.where(np.isfinite(ear.landmark_sd_mm), ear.landmark_sd_mm, 1.0)
     faint = 1 - float(np.clip(np.nan_to_num(ear.landmark_peaks), 0, 1).mean())
     agreement = ear.agreement if np.isfinite(ear.agreement) else 1.0
     return np.array(
         [
-            np.log(1 - overlap + 0.01),
+            np.log(1 - expected_dice(probability) + 0.01),
             np.log(ear.uncertainty + 1e-3),
             np.log(1 - agreement + 0.01),
             np.log(float(spreads.mean()) + 0.02),
@@ -161,19 +164,19 @@ def features(ear: EarPrediction, spacing_mm: NDArray[np.floating]) -> NDArray[np
 
 
 def load_estimator(model: str | Path, *, sha256: str, tta: str) -> Estimator | None:
-    """The estimator of a model, or None where there is none for these samples.
+    """The estimator of a model; None if there is none for this test-time augmentation.
 
     Raises:
-        ModelError: if the file is there and not readable.
+        ModelError: if the file exists and cannot be read.
     """
     path = folder_of(model) / FILE
     if not path.is_file():
         return None
     try:
-        known = TypeAdapter(list[Estimator]).validate_json(path.read_text("utf-8"))
+        estimators = TypeAdapter(list[Estimator]).validate_json(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, ValidationError) as error:
         raise ModelError(f"{path}: is not a list of quality estimators ({error})") from error
-    return next((one for one in known if (one.model_sha256, one.tta) == (sha256, tta)), None)
+    return next((one for one in estimators if (one.model_sha256, one.tta) == (sha256, tta)), None)
 
 
 def save_estimators(estimators: Sequence[Estimator], model: str | Path) -> Path:

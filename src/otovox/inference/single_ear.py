@@ -1,7 +1,7 @@
-"""Models that know no pose, such as the paper's: a whole scan of one ear, onto the scan's own grid.
+"""Models without a pose, such as the paper's: a whole scan of one ear, on the scan's own grid.
 
-Their three landmarks tell neither how the ear is turned nor which side it is. A data set knows the
-side; in any other scan the embedded models tell it, and where in a head each ear lies.
+Their three landmarks give neither the ear's orientation nor its side. A data set lists the side; in
+any other scan the embedded models determine it, and where in a head each ear lies.
 """
 
 import tempfile
@@ -12,14 +12,15 @@ from typing import cast
 import numpy as np
 
 from otovox.core.anatomy import LANDMARK_NAMES
-from otovox.core.case import EarPrediction, Prediction
-from otovox.core.geometry import Pose
+from otovox.core.case import EarPrediction, Prediction, PredictionSettings, Provenance
+from otovox.core.geometry import MIDDLE_MM, Pose
 from otovox.core.landmarks import Landmarks
 from otovox.core.volume import Grid, LabelMap, Probability, Scan
 from otovox.imaging.resample import resample
 from otovox.imaging.windows import Window
 from otovox.inference.confidence import low_confidence, scan_warnings
-from otovox.inference.ears import MIDDLE_MM, POSE_LANDMARKS, Analyzer, open_analyzer
+from otovox.inference.ears import Analyzer, open_analyzer
+from otovox.inference.poses import POSE_LANDMARKS
 from otovox.learning.bundle import Bundle, load_bundle
 from otovox.systems.interface import Predict
 from otovox.systems.registry import system_of
@@ -37,12 +38,12 @@ FIELD_MM = 40.0
 
 @dataclass(frozen=True, eq=False)
 class SingleEarAnalyzer:
-    """A model that knows no pose, beside the embedded ones that do.
+    """A model without a pose, with the embedded ones, which have one.
 
     Attributes:
-        bundle, look: the model, and the same ready to look at scans.
-        guide: finds the ears and tells their sides and poses; nothing else of it is used.
-        sweep: how a scan is gone through.
+        bundle, look: the model, and the same ready to predict scans.
+        guide: finds the ears with their sides and poses; nothing else of it is used.
+        sweep: how a scan is swept.
     """
 
     bundle: Bundle
@@ -64,24 +65,23 @@ class SingleEarAnalyzer:
         for ear in guided.ears:
             window = _whole(scan.grid) if len(guided.ears) == 1 else _around(scan.grid, ear)
             parts.append((window, self._predict(_cropped(scan, window), ear.pose)))
-        found = joined(scan, parts)
-        own = {self.bundle.config.name: {"sha256": self.bundle.sha256}}
-        settings = {"tta": self.sweep.tta, "sides": "told by the embedded models"}
-        models = {"models": own | guided.provenance["models"], "settings": settings}
-        return replace(found, provenance=models)
+        prediction = joined(scan, parts)
+        models = {self.bundle.config.name: self.bundle.sha256, **guided.provenance.models}
+        settings = PredictionSettings(tta=self.sweep.tta, sides="from the embedded models")
+        return replace(prediction, provenance=Provenance(models, settings))
 
     def _predict(self, scan: Scan, pose: Pose) -> Prediction:
         with tempfile.TemporaryDirectory(prefix="otovox-") as folder:
-            found = self.look(scan, Path(folder), sweep=self.sweep)
-            shown = one_ear(found, scan, pose)
-            if found.probability is None or not shown.ears:
+            predicted = self.look(scan, Path(folder), sweep=self.sweep)
+            shown = one_ear(predicted, scan, pose)
+            if predicted.probability is None or not shown.ears:
                 return shown
             data = self.guide.labyrinth.config.data
             middle = pose.to_lps(MIDDLE_MM[None])[0]
             grid = Grid.centred(
                 middle, data.shape, spacing_mm=data.spacing_mm, directions=pose.matrix
             )
-            values = resample(found.probability, found.grid, grid, outside=0.0)
+            values = resample(predicted.probability, predicted.grid, grid, outside=0.0)
             ear = replace(shown.ears[0], probability=Probability(values, grid))
             return replace(shown, ears=(ear,))
 
@@ -89,7 +89,7 @@ class SingleEarAnalyzer:
 def open_any(
     *, device: str, threads: int | None, tta: str, model: str | Path
 ) -> Analyzer | SingleEarAnalyzer:
-    """A model ready to analyse scans, whatever it knows; arguments as of `inference.open_analyzer`.
+    """Any model, ready to analyse scans; for the arguments see `ears.open_analyzer`.
 
     Raises:
         ConfigError, ModelError: if a name or a model does not fit.
@@ -98,41 +98,41 @@ def open_any(
     system, heads = system_of(bundle.config), bundle.config.network
     if system.posed and heads.heads == "both" and len(heads.landmarks) >= POSE_LANDMARKS:
         return open_analyzer(device=device, threads=threads, tta=tta, model=str(model))
-    look = system.opened(bundle, device=device, threads=threads)
+    look = system.open_model(bundle, device=device, threads=threads)
     guide = open_analyzer(device=device, threads=threads, tta="none")
-    # The small turns of "fast" are taken in the ear's own frame, which this model does not know.
+    # The small turns of "fast" are taken in the ear's own frame, which this model does not use.
     turns = cast("Turns", "none" if tta == "fast" else tta)
     return SingleEarAnalyzer(bundle, look, guide, Sweep(tta=turns))
 
 
-def one_ear(found: VolumePrediction, scan: Scan, pose: Pose) -> Prediction:
-    """What a model says of a scan of one ear.
+def one_ear(predicted: VolumePrediction, scan: Scan, pose: Pose) -> Prediction:
+    """A model's prediction for a scan of one ear, as that of its scan.
 
     Args:
-        found: without a segmentation there are no labels, without heatmaps no landmarks.
+        predicted: without a segmentation there are no labels, without heatmaps no landmarks.
         scan: of one ear.
-        pose: of this ear, as far as it is known; its side names the labels.
+        pose: of this ear, as far as it is known; its side gives the label.
 
     Returns:
-        One ear on the scan's own grid, without post-processing (S20); none where nothing was found.
+        One ear on the scan's own grid, without post-processing (S20); none if nothing was found.
     """
     labels = LabelMap(np.zeros(scan.grid.shape, dtype=np.uint8), scan.grid)
     uncertainty = np.zeros(scan.grid.shape, dtype=np.float32)
     points, sd_mm = np.full((len(LANDMARK_NAMES), 3), np.nan), np.full(len(LANDMARK_NAMES), np.nan)
     middle, spread, sure = scan.grid.center_mm, np.nan, 0.0
-    if found.landmarks is not None:
-        names = found.landmarks.names
-        points = found.landmarks.only(LANDMARK_NAMES).points_mm
-        sd_mm = found.landmark_sd_mm[[names.index(name) for name in LANDMARK_NAMES]]
-        middle, sure = points.mean(axis=0), float(np.clip(found.peaks, 0, 1).mean())
-    if found.probability is not None and found.uncertainty is not None:
-        labels = on_grid(found, scan.grid, pose.side.label)
-        uncertainty = sd_on_grid(found, scan.grid)
+    if predicted.landmarks is not None:
+        names = predicted.landmarks.names
+        points = predicted.landmarks.only(LANDMARK_NAMES).points_mm
+        sd_mm = predicted.landmark_sd_mm[[names.index(name) for name in LANDMARK_NAMES]]
+        middle, sure = points.mean(axis=0), float(np.clip(predicted.peaks, 0, 1).mean())
+    if predicted.probability is not None and predicted.uncertainty is not None:
+        labels = on_grid(predicted, scan.grid, pose.side.label)
+        uncertainty = sd_on_grid(predicted, scan.grid)
         inside = labels.values > 0
         if inside.any():
             middle = scan.grid.to_mm(np.argwhere(inside).mean(axis=0))
             spread = float(uncertainty[inside].mean())
-            sure = sure or float(found.probability[found.probability > 0.5].mean())
+            sure = sure or float(predicted.probability[predicted.probability > 0.5].mean())
     volume_mm3 = labels.volume_mm3(pose.side.label)
     if not volume_mm3 and not np.isfinite(points).any():
         return Prediction(scan, (), labels, uncertainty, tuple(scan_warnings(scan, ())))
@@ -155,7 +155,7 @@ def joined(scan: Scan, parts: list[tuple[Window, Prediction]]) -> Prediction:
 
     Args:
         scan: the whole.
-        parts: windows of its voxels, and what was found there.
+        parts: windows of its voxels, each with the prediction there.
     """
     labels = np.zeros(scan.grid.shape, dtype=np.uint8)
     uncertainty = np.zeros(scan.grid.shape, dtype=np.float32)

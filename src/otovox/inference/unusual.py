@@ -1,7 +1,7 @@
-"""Whether an ear is unlike the healthy ones, told without any truth by a score of the prediction.
+"""Unusual ears, flagged without ground truth by a score of the prediction.
 
-The threshold belongs to one model and one kind of test-time augmentation; it is found on healthy
-phantoms (`benchmarks/calibration.py`) and lies beside the model's weights.
+The threshold belongs to one model and one kind of test-time augmentation; it is determined on
+healthy phantoms (`benchmarks/calibration.py`) and stored beside the model's weights.
 """
 
 from collections.abc import Sequence
@@ -19,27 +19,27 @@ from otovox.learning.bundle import embedded_names
 #: The thresholds' file in a model's folder.
 FILE = "unusual.json"
 
-#: What each score is, for users. All are higher in what is unusual.
+#: Each score in words, for users. All are higher in unusual ears.
 TITLES = {
     "uncertainty": "mean voxel SD in and near the labyrinth",
     "landmark_spread_mm": "mean spread of the landmarks, mm",
-    "pose_residual_mm": "misfit of the landmarks to a usual ear, mm",
-    "disagreement": "1 - least Dice of a test-time sample with their mean",
+    "pose_residual_mm": "misfit of the landmarks to an average ear, mm",
+    "disagreement": "1 - lowest Dice of a test-time sample with the mean",
     "doubt": "1 - confidence",
 }
 
 
 class Flag(BaseModel):
-    """A threshold, and how it came about.
+    """A threshold, and how it was determined.
 
     Attributes:
-        model_sha256, tta: what it belongs to.
+        model_sha256, tta: model and test-time augmentation that it belongs to.
         score: a name of `TITLES`.
         threshold: above it an ear is unusual.
-        false_alarms: chance that was asked for that a healthy ear exceeds it.
-        usual, unusual: ears that it was found on, and that were to be told from them.
-        auc: area under the ROC on these.
-        data, software: what the ears were, and what analysed them.
+        false_alarms: intended share of healthy ears that exceed it.
+        usual, unusual: numbers of healthy and of unusual ears that it was determined on.
+        auc: area under the ROC curve on these.
+        data, software: where the ears come from, and what analysed them.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -56,8 +56,8 @@ class Flag(BaseModel):
     software: str
 
 
-def scores(ear: EarPrediction) -> dict[str, float]:
-    """All scores of an ear, by the names of `TITLES`; nan where one cannot be told."""
+def unusual_scores(ear: EarPrediction) -> dict[str, float]:
+    """All scores of an ear, by the names of `TITLES`; nan where one is not defined."""
     spreads = ear.landmark_sd_mm[np.isfinite(ear.landmark_sd_mm)]
     return {
         "uncertainty": float(ear.uncertainty),
@@ -69,22 +69,22 @@ def scores(ear: EarPrediction) -> dict[str, float]:
 
 
 def is_unusual(ear: EarPrediction, flag: Flag) -> bool:
-    """Whether an ear exceeds the threshold; one whose score cannot be told does not."""
-    return scores(ear)[flag.score] > flag.threshold
+    """Whether an ear exceeds the threshold; one without that score does not."""
+    return unusual_scores(ear)[flag.score] > flag.threshold
 
 
 def sentence(ear: EarPrediction, flag: Flag) -> str:
-    """What the user is told of an unusual ear."""
-    found = scores(ear)[flag.score]
+    """The warning about an unusual ear."""
+    score = unusual_scores(ear)[flag.score]
     return (
-        f"the {ear.side} ear is unlike healthy ones ({TITLES[flag.score]}: {found:.3g}, "
-        f"{1 - flag.false_alarms:.0%} of healthy phantoms stay below {flag.threshold:.3g}): "
+        f"the {ear.side} ear is unusual ({TITLES[flag.score]}: {score:.3g}; "
+        f"{1 - flag.false_alarms:.0%} of healthy phantoms are below {flag.threshold:.3g}): "
         "please review"
     )
 
 
 def load_flag(model: str | Path, *, sha256: str, tta: str) -> Flag | None:
-    """The threshold of a model, if one was found for these weights and this augmentation.
+    """The threshold of a model, if there is one for these weights and this augmentation.
 
     Args:
         model: name of an embedded model, or a bundle's folder.
@@ -92,7 +92,7 @@ def load_flag(model: str | Path, *, sha256: str, tta: str) -> Flag | None:
         tta: name of the test-time augmentation.
 
     Raises:
-        ModelError: if there is a file and it is damaged.
+        ModelError: if the file exists and is damaged.
     """
     path = folder_of(model) / FILE
     if not path.is_file():
@@ -100,13 +100,13 @@ def load_flag(model: str | Path, *, sha256: str, tta: str) -> Flag | None:
     try:
         flags = TypeAdapter(list[Flag]).validate_json(path.read_bytes())
     except (OSError, ValidationError) as error:
-        raise ModelError(f"{path}: cannot be read as thresholds of a model") from error
-    fitting = [f for f in flags if f.score in TITLES and (f.model_sha256, f.tta) == (sha256, tta)]
-    return fitting[0] if fitting else None
+        raise ModelError(f"{path}: is not a list of thresholds for unusual ears") from error
+    matching = [f for f in flags if f.score in TITLES and (f.model_sha256, f.tta) == (sha256, tta)]
+    return matching[0] if matching else None
 
 
 def save_flags(flags: Sequence[Flag], model: str | Path) -> Path:
-    """Write the thresholds beside a model's weights; what was there is replaced.
+    """Write the thresholds beside a model's weights, replacing those there.
 
     Raises:
         OutputError: if it cannot be written.
@@ -118,7 +118,7 @@ def save_flags(flags: Sequence[Flag], model: str | Path) -> Path:
 
 
 def folder_of(model: str | Path) -> Path:
-    """Where a model lies on disk."""
+    """Folder of a model on disk."""
     if str(model) in embedded_names():
         return Path(str(resources.files("otovox"))) / "models" / str(model)
     return Path(model)

@@ -2,6 +2,7 @@
 
 import sys
 import warnings
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
@@ -86,9 +87,9 @@ def on_device(network: "nn.Module", device: str, threads: int | None = None) -> 
     if device == "auto":
         device = "cuda" if _has_cuda() else "cpu"
     if device.startswith("cuda") and not torch.cuda.is_available():
-        raise ConfigError(f"device {device!r} was asked for, but torch sees no CUDA device")
+        raise ConfigError(f"device {device!r} was requested, but torch finds no CUDA device")
     if device == "mps" and not torch.backends.mps.is_available():
-        raise ConfigError("device 'mps' was asked for, but torch sees none")
+        raise ConfigError("device 'mps' was requested, but torch finds none")
     if threads is not None:
         torch.set_num_threads(threads)
     try:
@@ -141,10 +142,13 @@ class OpenVinoEngine:
         if threads is not None:
             settings["INFERENCE_NUM_THREADS"] = threads
         self._model = openvino.Core().compile_model(model, "CPU", settings)
+        # A compiled model has one request, which threads must not share at the same time.
+        self._alone = Lock()
 
     def run(self, images: Batch) -> tuple[Batch, Batch]:
         """See `Engine.run`; one case at a time, of the shape the model was trained on."""
-        parts = [self._model(image[None]) for image in images]
+        with self._alone:
+            parts = [self._model(image[None]) for image in images]
         count = self._heads.has_segmentation + self._heads.has_landmarks
         answers = [np.concatenate([part[n] for part in parts]) for n in range(count)]
         return _both(self._heads, answers, images)

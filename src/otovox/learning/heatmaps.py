@@ -8,7 +8,7 @@ from torch import Tensor
 from otovox.core.geometry import FloatArray
 
 
-def render(
+def draw_heatmaps(
     points_ijk: Tensor,
     shape: tuple[int, int, int],
     *,
@@ -28,7 +28,7 @@ def render(
     Returns:
         (b, n, i, j, k) float32, `shape` divided by `factor`; zeros for absent landmarks.
 
-    Source: Stebani et al. 2023; the coarser levels are drawn anew, not averaged (chosen).
+    Source: Stebani et al. 2023; the coarser levels are drawn separately, not averaged (chosen).
     """
     points = (points_ijk.float() + 0.5) / factor - 0.5
     spread = spread_voxels / factor

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from otovox.config.training import HeatmapStep, LossConfig
-from otovox.learning.heatmaps import render
+from otovox.learning.heatmaps import draw_heatmaps
 from otovox.learning.networks import Output
 
 
@@ -40,6 +40,23 @@ def soft_dice_loss(
     return (1.0 - (2.0 * both + smoothing) / (sizes + smoothing)).mean()
 
 
+def mask_overlap(found: Tensor, truth: Tensor) -> dict[str, float]:
+    """Dice ("dsc") and intersection over union ("iou") of two masks; 1 if both are empty.
+
+    Args:
+        found, truth: boolean, of the same shape; all cases of a batch are counted together.
+
+    >>> mask_overlap(torch.tensor([True, True, False]), torch.tensor([True, False, False]))
+    {'dsc': 0.6666666666666666, 'iou': 0.5}
+    """
+    both = float((found & truth).sum())
+    total = float(found.sum() + truth.sum())
+    return {
+        "dsc": 2 * both / total if total else 1.0,
+        "iou": both / (total - both) if total else 1.0,
+    }
+
+
 def segmentation_loss(logits: Tensor, truth: Tensor, *, config: LossConfig) -> Tensor:
     """The configured segmentation loss.
 
@@ -69,7 +86,7 @@ def heatmap_loss(heatmaps: Tensor, truth: Tensor, points_ijk: Tensor) -> Tensor:
 
     Args:
         heatmaps, truth: (b, n, i, j, k).
-        points_ijk: (b, n, 3); inf marks a landmark that nobody has looked for.
+        points_ijk: (b, n, 3); inf marks a landmark whose presence is unknown.
     """
     known = (~torch.isinf(points_ijk).any(dim=2)).float()
     error = (heatmaps - truth).square().mean(dim=(2, 3, 4))
@@ -85,7 +102,7 @@ def total_loss(
     step: HeatmapStep,
     auxiliary_factors: tuple[int, ...] = (),
 ) -> Loss:
-    """Weighted sum over the levels; labels are averaged, heatmaps drawn anew per level.
+    """Weighted sum over the levels; labels are averaged, heatmaps drawn per level.
 
     Args:
         output: of the network; auxiliary outputs count where present.
@@ -113,7 +130,7 @@ def total_loss(
             truth = labels if factor == 1 else functional.avg_pool3d(labels, factor)
             segmentation = segmentation + share * segmentation_loss(logits, truth, config=config)
         if heatmaps is not None:
-            drawn = render(
+            drawn = draw_heatmaps(
                 points_ijk,
                 shape,
                 spread_voxels=step.spread_voxels,

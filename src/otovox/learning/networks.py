@@ -19,7 +19,7 @@ class Output(NamedTuple):
     Attributes:
         segmentation_logits: (b, 1, i, j, k); None without a segmentation head.
         heatmaps: (b, n, i, j, k); None without a heatmap head.
-        auxiliary: the same two at the coarser levels t1 to t3; empty unless asked for.
+        auxiliary: the same two at the coarser levels t1 to t3; empty unless requested.
     """
 
     segmentation_logits: Tensor | None
@@ -47,7 +47,7 @@ class InstanceNorm(nn.Module):
         return functional.instance_norm(x)
 
 
-def normalisation(name: str, channels: int) -> nn.Module:
+def norm_layer(name: str, channels: int) -> nn.Module:
     """Instance or batch normalisation."""
     return nn.BatchNorm3d(channels) if name == "batch" else InstanceNorm()
 
@@ -74,7 +74,7 @@ def double_block(config: NetworkConfig, incoming: int, outgoing: int) -> nn.Modu
     layers: list[nn.Module] = []
     for channels in (incoming, outgoing):
         layers += [
-            normalisation(config.norm, channels),
+            norm_layer(config.norm, channels),
             nn.Conv3d(channels, outgoing, 3, padding=1),
             activation(config.activation),
         ]

@@ -1,18 +1,15 @@
 """Training (S17, S18): Lightning runs the loop; the protocol is written down here.
 
 An interval is `validate_every` iterations and one Lightning epoch: validation and checkpoints come
-at its end, and a killed run goes on from there.
+at its end, and an interrupted run resumes from there.
 """
 
 import csv
-import ctypes
 import json
 import logging
-import re
 import shutil
-import sys
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -28,18 +25,15 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from otovox.config.training import TrainConfig
 from otovox.errors import ConfigError
 from otovox.learning.bundle import Bundle, load_bundle, save_bundle
+from otovox.learning.hardware import Hardware, keep_freed_memory
 
 logger = logging.getLogger(__name__)
 
 Samples = Dataset[dict[str, Tensor]]
 
-#: Options of glibc's mallopt: M_MMAP_MAX, M_TRIM_THRESHOLD and M_TOP_PAD, in bytes. Source of the
-#: numbers: malloc.h; no array is mapped by itself, 2 GiB may lie free. Chosen.
-MALLOC_OPTIONS = ((-4, 0), (-1, 2**31 - 1), (-2, 2**26))
-
 
 class Task(Protocol):
-    """What is learnt: a network, its losses and its figures.
+    """What is trained: a network, its losses and its figures.
 
     Attributes:
         network: all that is trained; what is frozen requires no gradient.
@@ -138,38 +132,6 @@ class Training(pl.LightningModule):
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
-@dataclass(frozen=True)
-class Hardware:
-    """Where to train, in Lightning's words.
-
-    Attributes:
-        accelerator: "auto", "cpu" or "gpu".
-        devices: per node; "auto" for all, a number, or a list such as "0,1".
-        nodes: how many machines.
-        strategy: how several devices share the work, such as "ddp".
-    """
-
-    accelerator: str = "auto"
-    devices: str = "auto"
-    nodes: int = 1
-    strategy: str = "auto"
-
-    @property
-    def device(self) -> str:
-        """Where a network runs between two trainings, in the words of `engine.on_device`."""
-        return "cpu" if self.accelerator == "cpu" else "auto"
-
-    def alone(self) -> "Hardware":
-        """One device of these, for systems that do more than train one network.
-
-        Raises:
-            ConfigError: if several are asked for by number or name.
-        """
-        if self.nodes > 1 or not re.fullmatch(r"auto|1|\d+,", self.devices):
-            raise ConfigError("this system trains on one device: leave out --devices and --nodes")
-        return replace(self, devices="1" if self.devices == "auto" else self.devices)
-
-
 class Intervals(Sampler[int]):
     """The sample numbers of one interval after the other, the same whether resumed or not.
 
@@ -196,32 +158,32 @@ class Intervals(Sampler[int]):
 
 
 @dataclass(frozen=True)
-class Run:
-    """How a training is run.
+class TrainingOptions:
+    """How a training run proceeds.
 
     Attributes:
-        resume: go on from the last checkpoint, if there is one.
+        resume: continue from the last checkpoint, if there is one.
         hardware: where.
-        iterations: stop earlier than the settings say, after a whole interval.
+        iterations: stop after this many, if the settings have more; a whole number of intervals.
         start: model whose weights training begins with; None for random ones.
     """
 
     resume: bool = True
-    hardware: Hardware = Hardware()
+    hardware: Hardware = field(default_factory=Hardware)
     iterations: int | None = None
     start: Bundle | None = None
 
 
 @rank_zero_only
 def clear(folders: Iterable[Path]) -> None:
-    """Remove what an earlier run left, once however many processes train."""
+    """Remove the files of an earlier run, once, however many processes train."""
     for folder in folders:
         if folder.exists():
             shutil.rmtree(folder)
 
 
 def begin(config: TrainConfig, output: Path, origin: Mapping[str, Any]) -> None:
-    """Write down what is trained and on what data, and seed everything that draws weights.
+    """Record what is trained and on what data, and seed everything that draws weights.
 
     Args:
         config: everything that is set; to `output`/config.json.
@@ -235,9 +197,14 @@ def begin(config: TrainConfig, output: Path, origin: Mapping[str, Any]) -> None:
 
 
 def fit(
-    task: Task, output: Path, datasets: tuple[Samples, Samples], *, config: TrainConfig, run: Run
+    task: Task,
+    output: Path,
+    datasets: tuple[Samples, Samples],
+    *,
+    config: TrainConfig,
+    run: TrainingOptions,
 ) -> dict[str, Any]:
-    """Train a task's network, or go on with it; a finished one is only read.
+    """Train a task's network, or resume its training; a finished one is only loaded.
 
     Args:
         task: its network ends with the best weights.
@@ -257,6 +224,17 @@ def fit(
         (output / "validation.csv").unlink(missing_ok=True)
     training = Training(config, task)
     training.to(memory_format=task.memory_format)
+    trainer = _trainer(output, config, run)
+    trainer.fit(
+        training,
+        *_loaders(config, datasets),
+        ckpt_path=str(last) if resumed else None,
+        weights_only=True,
+    )
+    return _best(task, output, config)
+
+
+def _trainer(output: Path, config: TrainConfig, run: TrainingOptions) -> pl.Trainer:
     best = ModelCheckpoint(
         output, "best", monitor="choice", mode="max", save_last=True, save_on_train_epoch_end=True,
         enable_version_counter=False,
@@ -265,7 +243,7 @@ def fit(
     if config.optimiser.average_decay:
         callbacks.append(WeightAveraging(avg_fn=_Average(config.optimiser.average_decay)))
     hardware = run.hardware
-    trainer = pl.Trainer(
+    return pl.Trainer(
         default_root_dir=output,
         accelerator=hardware.accelerator,
         devices=hardware.devices,
@@ -284,13 +262,6 @@ def fit(
         use_distributed_sampler=False,
         deterministic="warn" if hardware.accelerator == "gpu" else None,
     )
-    trainer.fit(
-        training,
-        *_loaders(config, datasets),
-        ckpt_path=str(last) if resumed else None,
-        weights_only=True,
-    )
-    return _best(task, output, config)
 
 
 def finish(
@@ -308,21 +279,6 @@ def finish(
     save_bundle(output / "model", network, config, facts=known)
     logger.info("best at iteration %d: %s", known["iteration"], json.dumps(known["validation"]))
     return load_bundle(output / "model")
-
-
-def keep_freed_memory() -> None:
-    """Let this process keep memory that torch frees, for the next step asks for as much again.
-
-    glibc gives large arrays back to the system one by one and gets them anew page by page: a tenth
-    to a third of a training step on the CPU, more in workers of dask, which has it keep even less
-    (`benchmarks/speed.py`). Other systems are left alone.
-    """
-    if sys.platform != "linux":
-        return
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        for option, value in MALLOC_OPTIONS:
-            mallopt(option, value)
 
 
 def _best(task: Task, output: Path, config: TrainConfig) -> dict[str, Any]:
@@ -348,7 +304,8 @@ def _intervals(config: TrainConfig, iterations: int | None) -> int:
         total = min(total, iterations)
     if total % config.validate_every:
         raise ConfigError(
-            f"{total} iterations are no whole number of intervals of {config.validate_every}"
+            f"{total} iterations are not a multiple of {config.validate_every}, the interval "
+            "between validations"
         )
     return total // config.validate_every
 

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 from otovox.config.training import DataConfig, TrainConfig
 from otovox.core.anatomy import LANDMARK_NAMES, POSE_NAMES
 from otovox.core.case import Case
-from otovox.core.geometry import fit_pose
+from otovox.core.geometry import MIDDLE_MM, fit_pose
 from otovox.core.volume import Grid
 from otovox.dataset.layout import Entry, load_case
 from otovox.dataset.prepared import Prepared
@@ -21,8 +21,8 @@ from otovox.imaging.intensity import Statistics, normalise, standardise
 from otovox.imaging.resample import resample
 from otovox.imaging.windows import holding, windows
 from otovox.learning.augment import apply, draw
-from otovox.phantom.cache import MIDDLE_MM, Anatomy
-from otovox.phantom.samples import Sample, ear_sample, head_sample, lone_ear_sample, view_of
+from otovox.phantom.cache import Anatomy
+from otovox.phantom.samples import PhantomSample, ear_sample, head_sample, lone_ear_sample, view_of
 
 #: First anatomy of the validation samples: far from any that training draws.
 VALIDATION_SEED = 900_000
@@ -69,24 +69,24 @@ class PhantomSamples(Dataset[dict[str, Tensor]]):
         return _sample_tensors(sample)
 
 
-def _sample_tensors(sample: Sample) -> dict[str, Tensor]:
+def _sample_tensors(sample: PhantomSample) -> dict[str, Tensor]:
     return _tensors(sample.image, sample.labels, sample.points_ijk)
 
 
 class MixedSamples(Dataset[dict[str, Tensor]]):
-    """Phantoms with a share of real ears among them, each drawn anew from another angle.
+    """Phantoms with a share of real ears among them, each drawn at a new angle.
 
     Args:
         phantoms: the training samples.
         ears: of a data set, see `canonical_ears`.
 
     Raises:
-        InputError: if there is no ear.
+        InputError: if there are no ears.
     """
 
     def __init__(self, phantoms: PhantomSamples, ears: Sequence[Anatomy]) -> None:
         if not ears:
-            raise InputError("the data set holds no ear with a mask and three landmarks")
+            raise InputError("no ear of the data set has a mask and all three landmarks")
         self.phantoms = phantoms
         self.ears = tuple(ears)
         self.grid = Grid.centred(MIDDLE_MM, EAR_SHAPE, spacing_mm=EAR_SPACING_MM)
@@ -172,14 +172,14 @@ class VolumeChunks(Dataset[dict[str, Tensor]]):
         statistics: of the training set, by which chunks are normalised; None for each chunk's own.
 
     Raises:
-        InputError: if there is no case.
+        InputError: if there are no cases.
     """
 
     def __init__(
         self, cases: Sequence[Prepared], config: TrainConfig, statistics: Statistics | None
     ) -> None:
         if not cases:
-            raise InputError("there is no case to train on")
+            raise InputError("there are no cases to train on")
         self.cases = tuple(cases)
         self.config = config
         self.statistics = statistics
@@ -201,7 +201,7 @@ class VolumeChunks(Dataset[dict[str, Tensor]]):
         return _tensors(*apply(warp, image, labels, points))
 
     def _window(self, number: int, rng: np.random.Generator) -> tuple[slice, slice, slice]:
-        """One of the sliding windows; with the share asked for, one that holds labyrinth."""
+        """One of the sliding windows; with the configured probability one that holds labyrinth."""
         data = self.config.data
         case = self.cases[number]
         stride = (data.stride_voxels, data.stride_voxels, data.stride_voxels)

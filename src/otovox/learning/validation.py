@@ -1,4 +1,4 @@
-"""What validation tells (S18): IoU, DSC, MSE, MAE and loss, of chunks or of whole volumes."""
+"""Validation figures (S18): IoU, DSC, MSE, MAE and loss, of chunks or of whole volumes."""
 
 import numpy as np
 import torch
@@ -8,12 +8,12 @@ from torch.nn import functional
 from otovox.config.training import HeatmapStep, TrainConfig
 from otovox.imaging.intensity import normalise
 from otovox.imaging.windows import Blend, Shape, usual_stride, windows
-from otovox.learning.heatmaps import decode, render
-from otovox.learning.losses import heatmap_loss, total_loss
+from otovox.learning.heatmaps import decode, draw_heatmaps
+from otovox.learning.losses import heatmap_loss, mask_overlap, total_loss
 from otovox.learning.networks import Output
 
 
-def scores(
+def validation_scores(
     network: nn.Module, batch: dict[str, Tensor], *, config: TrainConfig, step: HeatmapStep
 ) -> dict[str, float]:
     """Validate on one batch.
@@ -76,34 +76,24 @@ def _swept(
 def _scores(
     output: Output, batch: dict[str, Tensor], config: TrainConfig, step: HeatmapStep
 ) -> dict[str, float]:
-    found: dict[str, float] = {}
+    figures: dict[str, float] = {}
     if output.segmentation_logits is not None:
-        found |= _overlap(output.segmentation_logits > 0, batch["labels"] > 0.5)
+        figures |= mask_overlap(output.segmentation_logits > 0, batch["labels"] > 0.5)
     if output.heatmaps is not None:
-        truth = render(
+        truth = draw_heatmaps(
             batch["points"],
             _shape(batch["image"]),
             spread_voxels=step.spread_voxels,
             amplitude=step.amplitude,
         )
-        found["mse"] = float(heatmap_loss(output.heatmaps, truth, batch["points"]))
-        found["mae"] = float(functional.l1_loss(output.heatmaps, truth))
-        found["landmark_mm"] = _landmark_error_mm(output.heatmaps, batch["points"], config)
-    return found
+        figures["mse"] = float(heatmap_loss(output.heatmaps, truth, batch["points"]))
+        figures["mae"] = float(functional.l1_loss(output.heatmaps, truth))
+        figures["landmark_mm"] = _landmark_error_mm(output.heatmaps, batch["points"], config)
+    return figures
 
 
 def _landmark_error_mm(heatmaps: Tensor, points: Tensor, config: TrainConfig) -> float:
-    found = np.stack([decode(maps)[0] for maps in heatmaps])
-    gap = np.linalg.norm(found - points.cpu().numpy(), axis=2)
-    known = np.isfinite(gap)
-    return float(gap[known].mean() * config.data.spacing_mm) if known.any() else np.nan
-
-
-def _overlap(found: Tensor, truth: Tensor) -> dict[str, float]:
-    both = float((found & truth).sum())
-    either = float((found | truth).sum())
-    total = float(found.sum() + truth.sum())
-    return {
-        "dsc": 2 * both / total if total else 1.0,
-        "iou": both / either if either else 1.0,
-    }
+    decoded = np.stack([decode(maps)[0] for maps in heatmaps])
+    gaps = np.linalg.norm(decoded - points.cpu().numpy(), axis=2)
+    present = np.isfinite(gaps)
+    return float(gaps[present].mean() * config.data.spacing_mm) if present.any() else np.nan

@@ -1,7 +1,7 @@
 """Canals from end to end: the lumen's middle and its sections between the places where canals end.
 
-The torus found what is a tube of its own; near its ends a canal merges with vestibule and crus,
-and no section tells where it ends. There the mean ear, put onto the canals that were found, does.
+The torus finds what is a separate tube; near its ends a canal merges with vestibule and crus, and
+no section shows where it ends. There the mean ear does, fitted to the canals that were found.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from otovox.core.geometry import FloatArray
 from otovox.imaging.components import pieces
 from otovox.measure.mean_ear import (
     STEP_MM,
-    Line,
+    Centreline,
     Similarity,
     along_mm,
     mean_canal,
@@ -23,7 +23,7 @@ from otovox.measure.mean_ear import (
     resampled,
     tangents,
 )
-from otovox.measure.tori import Sampler, Trace
+from otovox.measure.tori import CanalTrace, Sampler
 
 #: Radii of the discs within which a line is drawn to the lumen's middle, mm: chosen, an ampulla's
 #: radius is 1.0.
@@ -38,7 +38,7 @@ REACH_MM = 1.5
 OFF_MM = 0.5
 #: Least and largest section of a canal, mm2: chosen, radii of 0.2 and 1.35 mm; ampullae have 1.0.
 AREA_MM2 = (0.13, 5.7)
-#: Sections of a crus that tell of it alone, mm2: chosen, its mean is 1.55.
+#: Sections of a crus that show it alone, mm2: chosen, its mean is 1.55.
 CRUS_MM2 = (0.3, 4.0)
 #: A line this much longer than the mean ear's has strayed: chosen, 5 SD of 72 labyrinths.
 STRAYED = 1.35
@@ -69,7 +69,7 @@ class Course:
         return np.sqrt(self.area_mm2 / np.pi)
 
 
-def follow_canal(read: Sampler, name: str, trace: Trace, place: Similarity) -> Course:
+def follow_canal(read: Sampler, name: str, trace: CanalTrace, place: Similarity) -> Course:
     """Follow a canal's lumen from end to end.
 
     Args:
@@ -91,7 +91,9 @@ def follow_canal(read: Sampler, name: str, trace: Trace, place: Similarity) -> C
     return Course(points, np.minimum(_sections(read, points)[1], AREA_MM2[1]))
 
 
-def follow_crus(read: Sampler, courses: dict[str, Course | None], place: Similarity) -> Line | None:
+def follow_crus(
+    read: Sampler, courses: dict[str, Course | None], place: Similarity
+) -> Centreline | None:
     """The common crus, its top moved with the ends of the canals that it parts into.
 
     Args:
@@ -113,9 +115,9 @@ def follow_crus(read: Sampler, courses: dict[str, Course | None], place: Similar
     rise = np.linspace(0, 1, len(line.points_mm))[:, None]
     points, _ = _drawn_in(read, line.points_mm + rise * np.mean(ends, axis=0), CRUS_CENTRE_MM)
     area = _sections(read, points)[1]
-    # Where crus and vestibule or canals run together the section tells nothing of the crus.
+    # Where the crus merges with vestibule or canals, its section is not its own.
     usual = (area > CRUS_MM2[0]) & (area < CRUS_MM2[1])
-    return Line(points, np.where(usual, np.sqrt(area / np.pi), line.radius_mm))
+    return Centreline(points, np.where(usual, np.sqrt(area / np.pi), line.radius_mm))
 
 
 def _across(directions: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -169,11 +171,11 @@ def _sections(read: Sampler, line: FloatArray) -> tuple[FloatArray, FloatArray]:
 def _bent(guess: FloatArray, found: FloatArray) -> FloatArray:
     """A guessed line moved by what was found of it; beyond that the last shifts hold."""
     shift = nearest_on(guess, found) - guess
-    told = np.isfinite(shift).all(axis=1)
-    if np.count_nonzero(told) < 4:
+    finite = np.isfinite(shift).all(axis=1)
+    if np.count_nonzero(finite) < 4:
         return guess
     at = along_mm(guess)
-    return guess + np.stack([np.interp(at, at[told], axis[told]) for axis in shift.T], axis=1)
+    return guess + np.stack([np.interp(at, at[finite], axis[finite]) for axis in shift.T], axis=1)
 
 
 def _smoothed(points: FloatArray, known: NDArray[np.bool_]) -> FloatArray:

@@ -6,7 +6,7 @@ septa between the turns are lost as well.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,7 +65,7 @@ END_MM = 0.75
 
 
 @dataclass(frozen=True, eq=False)
-class Trace:
+class CochleaTrace:
     """The duct as followed, in the coordinates of its `CochlearFrame`; rows every `STEP_DEG`.
 
     Attributes:
@@ -109,8 +109,8 @@ class _Planes(NamedTuple):
 
 
 def trace_cochlea(
-    values: NDArray, grid: Grid, pose: Pose, frame: CochlearFrame
-) -> tuple[Trace | None, str]:
+    values: NDArray[Any], grid: Grid, pose: Pose, frame: CochlearFrame
+) -> tuple[CochleaTrace | None, str]:
     """Follow the lateral wall and the lumen from the round window to the apex.
 
     Args:
@@ -146,7 +146,7 @@ def trace_cochlea(
     theta, seen, wall, height = (array[:count] for array in (theta, seen, wall, height))
     wall = _smooth_wall(theta, seen, wall, _STIFF_WALL)
     centre, lumen = _lumen(planes, theta, wall, height)
-    return Trace(
+    return CochleaTrace(
         theta_deg=theta,
         wall_mm=wall,
         height_mm=height,
@@ -159,7 +159,7 @@ def trace_cochlea(
     ), ""
 
 
-def _half_planes(values: NDArray, grid: Grid, pose: Pose, frame: CochlearFrame) -> _Planes:
+def _half_planes(values: NDArray[Any], grid: Grid, pose: Pose, frame: CochlearFrame) -> _Planes:
     azimuth = STEP_DEG * np.arange(_TURN, dtype=float)
     radii = np.arange(*_RADII_MM, SAMPLE_MM)
     heights = np.arange(*_HEIGHTS_MM, SAMPLE_MM)

@@ -6,6 +6,7 @@ right lateral down; left ears mirrored.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,8 +27,8 @@ SYNERGISTIC = {
     "LARP": ("posterior", "anterior"),
     "horizontal": ("lateral", "lateral"),
 }
-#: Least share of a canal's way with lumen from which its plane can be told: chosen; from 70 % of
-#: an arc, which is no plane curve, a normal was off by 11 degrees.
+#: Least share of a canal's course with lumen that determines its plane: chosen; from 70 % of an
+#: arc, which is not a plane curve, a normal was off by 11 degrees.
 LEAST_SEEN = 0.8
 #: Largest residual of a canal from its circle, root mean square, mm: chosen; in 72 ears the
 #: residuals out of plane are at most 0.57 mm and those in plane 0.2 +- 0.05.
@@ -78,7 +79,7 @@ class Canals:
         canals: the three, by name.
         angles_deg: between signed normals, by "anterior_posterior", "anterior_lateral" and
             "lateral_posterior"; nan where a plane is not known.
-        volumes_mm3: of every part, nan where it cannot be told.
+        volumes_mm3: of every part, nan if it cannot be determined.
         parts: the label map and what it was made from.
         problems: why something is withheld.
     """
@@ -116,7 +117,12 @@ class HeadPlanes:
 
 
 def measure_canals(
-    values: NDArray, grid: Grid, landmarks: Landmarks, pose: Pose, *, parts: Parts | None = None
+    values: NDArray[Any],
+    grid: Grid,
+    landmarks: Landmarks,
+    pose: Pose,
+    *,
+    parts: Parts | None = None,
 ) -> Canals:
     """Measure vestibule and canals of one ear.
 
@@ -141,7 +147,7 @@ def measure_canals(
     problems = [canal.problem for canal in canals.values() if canal.problem]
     volumes = dict(parts.volumes_mm3)
     if not np.any(parts.labels):
-        problems.insert(0, "there is no labyrinth in the field")
+        problems.insert(0, "no labyrinth in the field of view")
         volumes = dict.fromkeys(volumes, float("nan"))
     for name in CANALS:
         if parts.traces[name] is None:

@@ -1,6 +1,7 @@
 """One cochlea measured: axis, basal turn, turns, duct, formulas, electrode arrays."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +10,7 @@ from otovox.core.geometry import FloatArray, Pose
 from otovox.core.landmarks import Landmarks
 from otovox.core.volume import Grid
 from otovox.imaging.surfaces import mesh, smoothed
-from otovox.measure._spiral import Trace, trace_cochlea
+from otovox.measure._spiral import CochleaTrace, trace_cochlea
 from otovox.measure.duct import FORMULAS, Duct, duct_along
 from otovox.measure.electrodes import (
     INSIDE_WALL_MM,
@@ -39,7 +40,7 @@ NAN = float("nan")
 
 @dataclass(frozen=True, eq=False)
 class Cochlea:
-    """What was measured of a cochlea; nan, None or empty where it cannot be told.
+    """Measurements of a cochlea; nan, None or empty if one cannot be determined.
 
     Attributes:
         problems: why something was withheld; empty when all was measured.
@@ -65,7 +66,7 @@ class Cochlea:
     problems: tuple[str, ...] = ()
     modiolus: Modiolus | None = None
     frame: CochlearFrame | None = None
-    trace: Trace | None = None
+    trace: CochleaTrace | None = None
     axis: FloatArray | None = None
     apex_mm: FloatArray | None = None
     wall_mm: FloatArray | None = None
@@ -89,7 +90,7 @@ class Cochlea:
 
 
 def measure_cochlea(
-    values: NDArray,
+    values: NDArray[Any],
     grid: Grid,
     landmarks: Landmarks,
     pose: Pose,
@@ -128,7 +129,7 @@ def measure_cochlea(
         )
     window = pose.to_canonical(landmarks["round_window"][None])[0]
     frame = cochlear_frame(modiolus.axis, modiolus.point_mm, apex, window)
-    known = Cochlea(
+    cochlea = Cochlea(
         modiolus=modiolus,
         frame=frame,
         axis=pose.matrix @ modiolus.axis,
@@ -136,30 +137,30 @@ def measure_cochlea(
     )
     trace, why = trace_cochlea(values, grid, pose, frame)
     if trace is None:
-        return _with(known, problems=(why,))
+        return replace(cochlea, problems=(why,))
     arrays = read_electrodes() if electrodes is None else electrodes
-    return _measured(known, trace, window, pose, (grid, field or grid), arrays)
+    return _measured(cochlea, trace, window, pose, (grid, field or grid), arrays)
 
 
 def _measured(
-    known: Cochlea,
-    trace: Trace,
+    cochlea: Cochlea,
+    trace: CochleaTrace,
     window: FloatArray,
     pose: Pose,
     fields: tuple[Grid, ...],
     electrodes: tuple[Electrode, ...],
 ) -> Cochlea:
-    frame = known.frame
+    frame = cochlea.frame
     assert frame is not None
     theta, wall, height = trace.theta_deg, trace.wall_mm, trace.height_mm
     wall_mm = pose.to_lps(frame.to_canonical(theta, wall, height))
     centre_mm = pose.to_lps(frame.to_canonical(theta, trace.centre_mm, height))
-    known = _with(known, trace=trace, wall_mm=wall_mm, centre_mm=centre_mm)
+    cochlea = replace(cochlea, trace=trace, wall_mm=wall_mm, centre_mm=centre_mm)
     if not all(_holds(grid, wall_mm) for grid in fields):
-        return _with(known, problems=("the field of view cuts the cochlea",))
+        return replace(cochlea, problems=("the field of view cuts the cochlea",))
     first = theta <= 360
     if trace.end_deg < 360 or trace.found[first].mean() < _SEEN_SHARE:
-        return _with(known, problems=("the lateral wall of the basal turn is not whole",))
+        return replace(cochlea, problems=("the lateral wall of the basal turn is not whole",))
 
     def radius(angle_deg: float) -> float:
         return float(np.interp(angle_deg, theta, wall))
@@ -168,8 +169,8 @@ def _measured(
     b = radius(90) + radius(270)
     turns = trace.end_deg / 360
     if not _A_RANGE_MM[0] <= a <= _A_RANGE_MM[1] or turns < _LEAST_TURNS:
-        return _with(
-            known,
+        return replace(
+            cochlea,
             problems=(
                 f"a basal turn {a:.1f} mm wide and {turns:.1f} turns: a malformed cochlea or a "
                 "broken segmentation, for which A and what follows from it mean nothing",
@@ -177,10 +178,10 @@ def _measured(
         )
     if not _B_TO_A_RANGE[0] <= b / a <= _B_TO_A_RANGE[1]:
         reason = f"a basal turn {a:.1f} by {b:.1f} mm: no cochlea's shape, cut or badly segmented"
-        return _with(known, problems=(reason,))
+        return replace(cochlea, problems=(reason,))
     basal = (theta >= _BASAL_DEG[0]) & (theta <= _BASAL_DEG[1])
-    known = _with(
-        known,
+    cochlea = replace(
+        cochlea,
         a_mm=a,
         a_wall_mm=radius(0) + radius(180),
         b_mm=b,
@@ -188,30 +189,26 @@ def _measured(
         lumen_diameter_mm=2 * float(trace.lumen_mm[basal].mean()),
         formulas={formula.name: formula.length_mm(a, b) for formula in FORMULAS},
     )
-    return _with_duct(known, trace, electrodes)
+    return _with_duct(cochlea, trace, electrodes)
 
 
-def _with_duct(known: Cochlea, trace: Trace, electrodes: tuple[Electrode, ...]) -> Cochlea:
+def _with_duct(cochlea: Cochlea, trace: CochleaTrace, electrodes: tuple[Electrode, ...]) -> Cochlea:
     """What follows from the whole length of the duct, if its end was seen."""
     theta, height = trace.theta_deg, trace.height_mm
     if not trace.end_found:
-        return _with(known, problems=("the end of the duct was not found",))
+        return replace(cochlea, problems=("the end of the duct was not found",))
     if trace.found[theta > 360].mean() < _SEEN_SHARE:
-        return _with(known, problems=("the lateral wall past the basal turn is not whole",))
+        return replace(cochlea, problems=("the lateral wall past the basal turn is not whole",))
     wall = duct_along(theta, trace.wall_mm, height)
     path = duct_along(theta, np.maximum(trace.wall_mm - INSIDE_WALL_MM, 0), height)
-    return _with(
-        known,
+    return replace(
+        cochlea,
         turns=trace.end_deg / 360,
         wall=wall,
         centre=duct_along(theta, trace.centre_mm, height),
         electrode_path=path,
         insertions=predict_insertions(electrodes, path, wall),
     )
-
-
-def _with(known: Cochlea, **more: object) -> Cochlea:
-    return Cochlea(**{**known.__dict__, **more})
 
 
 def _holds(grid: Grid, points_mm: FloatArray) -> bool:

@@ -7,6 +7,7 @@ probability levels. "Missing" says what the mask lacks, be it by malformation or
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,13 +18,15 @@ from otovox.core.landmarks import Landmarks
 from otovox.core.volume import Grid
 from otovox.imaging.components import Box, box_around, depth_mm, largest, nearest, pieces
 from otovox.measure.parts import PART_OF, STRUCTURES, Part, Parts, split
-from otovox.measure.tori import CANALS, STEP_DEG, USUAL, Torus, usual_range
+from otovox.measure.tori import CANALS, STEP_DEG, USUAL, CanalTrace, Torus, usual_range
 
 #: Neighbours across faces.
 FACE_NEIGHBOURS = np.abs(np.indices((3, 3, 3)) - 1).sum(axis=0) <= 1
 #: Probability levels at which loops are counted; a canal counts as closed if it is so at most of
 #: them. Chosen.
 LEVELS = (0.3, 0.4, 0.5, 0.6, 0.7)
+#: Level of the mask, one of these.
+MASK_LEVEL = 0.5
 #: Least volume of a cochlea and a vestibule that are there, mm3: chosen, a third of the mean less
 #: two SD of 72 ears (73 +- 10.5 and 59 +- 9).
 LEAST_MM3 = {Part.COCHLEA: 17.0, Part.VESTIBULE: 14.0}
@@ -66,7 +69,7 @@ class Betti:
 
 @dataclass(frozen=True, eq=False)
 class Completeness:
-    """How complete an inner ear is.
+    """Completeness of an inner ear.
 
     Attributes:
         likert: 1 complete; 2, 3, 4 for one, two, three or more of the five structures missing or
@@ -119,7 +122,7 @@ def betti_numbers(mask: NDArray[np.bool_]) -> Betti:
 
 
 def score_completeness(
-    values: NDArray,
+    values: NDArray[Any],
     grid: Grid,
     landmarks: Landmarks,
     pose: Pose,
@@ -144,34 +147,22 @@ def score_completeness(
     near, box = _nearest_parts(parts, grid.spacing_mm)
     local = values[box]
     ijk = np.argwhere(np.ones(local.shape, dtype=bool)) + [axis.start for axis in box]
-    angles = {
-        name: trace.torus.angles_deg(pose.to_canonical(grid.to_mm(ijk))).reshape(local.shape)
-        for name, trace in parts.traces.items()
-        if trace is not None
+    canonical_mm = pose.to_canonical(grid.to_mm(ijk))
+    betti = {
+        level: betti_numbers(largest((local > level) & (near != Part.COCHLEA))) for level in LEVELS
     }
-    loops: dict[float, int] = {}
-    closed: dict[str, int] = dict.fromkeys(CANALS, 0)
-    betti = Betti(0, 0, 0)
-    for level in LEVELS:
-        inside = local > level
-        vestibular = inside & (near != Part.COCHLEA)
-        numbers = betti_numbers(largest(vestibular))
-        loops[level] = numbers.loops
-        betti = numbers if level == 0.5 else betti
-        for name, angle in angles.items():
-            trace = parts.traces[name]
-            if trace is not None:
-                lumen = inside & (near == PART_OF[name])
-                middle = float(np.mean(usual_range(trace.torus, name)))
-                closed[name] += _is_loop(vestibular, lumen, angle - middle)
-
+    loops = {level: numbers.loops for level, numbers in betti.items()}
+    closed = {
+        name: _closed_levels(name, trace, local, near, canonical_mm)
+        for name, trace in parts.traces.items()
+    }
     see = _Sight(grid, pose, field)
     judged = {
         Part.COCHLEA: _cochlea(parts, landmarks, see),
         Part.VESTIBULE: _vestibule(parts, see),
     }
     for name in CANALS:
-        judged[PART_OF[name]] = _canal(name, parts, see, closed[name])
+        judged[PART_OF[name]] = _canal(name, parts, see, closed.get(name, 0))
     states = {part: state for part, (state, _) in judged.items()}
     reasons = {part: reason for part, (_, reason) in judged.items() if reason}
     bad = sum(state in (State.MISSING, State.DISORGANISED) for state in states.values())
@@ -180,10 +171,32 @@ def score_completeness(
         likert=min(bad, 3) + 1,
         states=states,
         reasons=reasons,
-        betti=betti,
+        betti=betti[MASK_LEVEL],
         loops_by_level=loops,
-        bridges=betti.loops > 3,
-        problems=_problems(betti, loops, present),
+        bridges=betti[MASK_LEVEL].loops > len(CANALS),
+        problems=_problems(betti[MASK_LEVEL], loops, present),
+    )
+
+
+def _closed_levels(
+    name: str,
+    trace: CanalTrace | None,
+    local: NDArray[Any],
+    near: NDArray[Any],
+    canonical_mm: FloatArray,
+) -> int:
+    """At how many of `LEVELS` a canal's lumen closes a loop."""
+    if trace is None:
+        return 0
+    angle_deg = trace.torus.angles_deg(canonical_mm).reshape(local.shape)
+    middle_deg = float(np.mean(usual_range(trace.torus, name)))
+    return sum(
+        _is_loop(
+            (local > level) & (near != Part.COCHLEA),
+            (local > level) & (near == PART_OF[name]),
+            angle_deg - middle_deg,
+        )
+        for level in LEVELS
     )
 
 
@@ -203,7 +216,7 @@ class _Sight:
         return float(inside.mean())
 
 
-def _nearest_parts(parts: Parts, spacing_mm: FloatArray) -> tuple[NDArray, Box]:
+def _nearest_parts(parts: Parts, spacing_mm: FloatArray) -> tuple[NDArray[Any], Box]:
     """Part of the nearest labelled voxel, in a box around the labyrinth, and the box."""
     ijk = np.argwhere(parts.labels)
     if not len(ijk):
@@ -213,7 +226,7 @@ def _nearest_parts(parts: Parts, spacing_mm: FloatArray) -> tuple[NDArray, Box]:
     return labels[nearest(labels > 0, spacing_mm)], box
 
 
-def _is_loop(mask: NDArray, lumen: NDArray, angle_deg: FloatArray) -> bool:
+def _is_loop(mask: NDArray[Any], lumen: NDArray[Any], angle_deg: FloatArray) -> bool:
     """Whether a canal, cut through in its middle, still hangs together by its two openings."""
     cut = lumen & (np.abs(angle_deg) < SLAB_DEG)
     if not cut.any():
@@ -305,7 +318,7 @@ def _depths_mm(parts: Parts, pose: Pose) -> tuple[float, float]:
     return float(depth.max(initial=0.0)), float(core.max(initial=0.0))
 
 
-def _depth_mm(parts: Parts, part: Part) -> tuple[NDArray, FloatArray]:
+def _depth_mm(parts: Parts, part: Part) -> tuple[NDArray[Any], FloatArray]:
     """Voxels of a part, and how far each lies from the labyrinth's wall."""
     ijk = np.argwhere(parts.labels == part)
     if not len(ijk):
@@ -334,6 +347,6 @@ def _problems(betti: Betti, loops: dict[float, int], closed: int) -> tuple[str, 
             f"have {betti.loops} loops"
         )
     if len(set(loops.values())) > 1:
-        told = ", ".join(f"{count} at {level:g}" for level, count in loops.items())
-        problems.append(f"the number of loops depends on the probability level: {told}")
+        counts = ", ".join(f"{count} at {level:g}" for level, count in loops.items())
+        problems.append(f"the number of loops depends on the probability level: {counts}")
     return tuple(problems)

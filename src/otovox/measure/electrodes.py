@@ -43,7 +43,7 @@ class Electrode:
 
 @dataclass(frozen=True)
 class Insertion:
-    """An array in a cochlea; nan where it cannot be told.
+    """An array in a cochlea; nan if it cannot be determined.
 
     Attributes:
         array: its name.

@@ -24,13 +24,20 @@ def greenwood_hz(share: ArrayLike) -> FloatArray:
         share: of its length, 0 at the apex, 1 at the base; nan outside.
 
     Source: Greenwood 1990, human.
+
+    >>> greenwood_hz([0, 0.5, 1]).round().tolist()
+    [20.0, 1710.0, 20677.0]
     """
     x = np.asarray(share, dtype=float)
     return np.where((x >= 0) & (x <= 1), 165.4 * (10 ** (2.1 * np.clip(x, 0, 1)) - 0.88), np.nan)
 
 
 def greenwood_share(frequency_hz: ArrayLike) -> FloatArray:
-    """Where on the organ of Corti a frequency is heard: the inverse of `greenwood_hz`."""
+    """Where on the organ of Corti a frequency is heard: the inverse of `greenwood_hz`.
+
+    >>> round(float(greenwood_share(1000)), 2)
+    0.4
+    """
     ratio = np.asarray(frequency_hz, dtype=float) / 165.4 + 0.88
     share = np.log10(np.maximum(ratio, 1e-12)) / 2.1
     return np.where((share >= -1e-12) & (share <= 1 + 1e-12), share, np.nan)
@@ -43,6 +50,9 @@ def ganglion_hz(angle_deg: ArrayLike) -> FloatArray:
         angle_deg: 0 to 720; nan outside, where the ganglion ends.
 
     Source: Stakhovskaya et al. 2007, interpolated monotonically.
+
+    >>> ganglion_hz([90, 360]).round().tolist()
+    [6193.0, 785.0]
     """
     return PchipInterpolator(_GANGLION[:, 0], _GANGLION[:, 1], extrapolate=False)(angle_deg)
 
@@ -55,6 +65,9 @@ def ganglion_percent(corti_percent: ArrayLike) -> FloatArray:
 
     Source: Stakhovskaya et al. 2007, coefficients not yet checked against the paper; 0 and
     100 map to themselves.
+
+    >>> ganglion_percent([0, 50]).round(1).tolist()
+    [0.0, 67.9]
     """
     x = np.asarray(corti_percent, dtype=float)
     return -5.7e-5 * x**3 + 0.0014 * x**2 + 1.43 * x

@@ -1,20 +1,21 @@
 """The mean ear's canals, crus and vestibule, and their place in an ear: where each of them ends.
 
-The mean ear only guides: it tells where along a canal its ends lie. The lines themselves follow
-each ear's own lumen (`courses`).
+The mean ear only guides: it gives the places along a canal where its ends lie. The lines themselves
+follow each ear's own lumen (`courses`).
 """
 
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from otovox.core.anatomy import CANONICAL_MM
-from otovox.core.ear_statistics import statistics
+from otovox.core.ear_statistics import ear_statistics
 from otovox.core.geometry import FloatArray
 from otovox.core.landmarks import Landmarks
-from otovox.measure.tori import CANALS, Trace
+from otovox.measure.tori import CANALS, CanalTrace
 
 #: Distance between neighbouring points of a line, mm: chosen, below a lumen's radius.
 STEP_MM = 0.25
@@ -32,7 +33,7 @@ ROUNDS = 12
 
 
 @dataclass(frozen=True, eq=False)
-class Line:
+class Centreline:
     """A tube: points about `STEP_MM` apart, and the lumen's radius at each.
 
     Attributes:
@@ -55,13 +56,13 @@ class Similarity:
     def __call__(self, points: FloatArray) -> FloatArray:
         return self.scale * points @ self.rotation.T + self.shift
 
-    def moved(self, line: Line) -> Line:
+    def moved(self, line: Centreline) -> Centreline:
         """The line where the similarity puts it."""
-        return Line(self(line.points_mm), line.radius_mm * self.scale)
+        return Centreline(self(line.points_mm), line.radius_mm * self.scale)
 
 
 @cache
-def mean_canal(name: str) -> Line:
+def mean_canal(name: str) -> Centreline:
     """The mean line of a canal, canonical mm, from its ampulla on.
 
     Args:
@@ -69,20 +70,20 @@ def mean_canal(name: str) -> Line:
 
     Source: `core/ear_statistics.json`, mean centreline of 21 points of 72 labyrinths.
     """
-    canal = statistics()["canals"][name]
+    canal = ear_statistics()["canals"][name]
     line = np.asarray(canal["centreline_mm"], dtype=float)
     points = resampled(line, count=_count(line))
     at = np.linspace(0, 1, len(points)), np.linspace(0, 1, len(line))
-    return Line(points, np.interp(*at, canal["radius_mm"]))
+    return Centreline(points, np.interp(*at, canal["radius_mm"]))
 
 
 @cache
-def mean_crus() -> Line:
+def mean_crus() -> Centreline:
     """The mean line of the common crus, canonical mm, from the vestibule up; same source."""
-    data = statistics()["common_crus"]
+    data = ear_statistics()["common_crus"]
     ends = np.array([data["start_mm"], data["end_mm"]])
     points = resampled(ends, count=_count(ends))
-    return Line(points, np.full(len(points), data["radius_mm"]))
+    return Centreline(points, np.full(len(points), data["radius_mm"]))
 
 
 def resampled(line: FloatArray, *, count: int) -> FloatArray:
@@ -112,11 +113,11 @@ def nearest_on(points: FloatArray, curve: FloatArray) -> FloatArray:
     return found
 
 
-def place_mean_ear(traces: dict[str, Trace | None], landmarks_mm: Landmarks) -> Similarity:
+def place_mean_ear(traces: dict[str, CanalTrace | None], landmarks_mm: Landmarks) -> Similarity:
     """The similarity that puts the mean ear's canals onto those found.
 
     Args:
-        traces: per canal what was found of it; None where nothing was.
+        traces: per canal; None if it was not found.
         landmarks_mm: in the canonical frame; nan where absent.
 
     Returns:
@@ -148,7 +149,7 @@ def place_mean_ear(traces: dict[str, Trace | None], landmarks_mm: Landmarks) -> 
     return place
 
 
-def fit_similarity(source: FloatArray, target: FloatArray, weights: NDArray) -> Similarity:
+def fit_similarity(source: FloatArray, target: FloatArray, weights: NDArray[Any]) -> Similarity:
     """The similarity that puts (n, 3) points onto others with the least weighted squares.
 
     Source: Umeyama 1991.

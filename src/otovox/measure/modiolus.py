@@ -22,18 +22,18 @@ _FREEDOM = 3.0
 _POINT_WEIGHT = 0.1
 #: Faces used at most; more take longer and change the axis by hundredths of a degree. Chosen.
 _MOST_FACES = 16000
-#: Fewer faces than these are no cochlea: chosen, a ball of 1 mm has some 400 at 0.2 mm.
+#: A cochlea has more faces than this: chosen, a ball of 1 mm has some 400 at 0.2 mm.
 _LEAST_FACES = 200
-#: Farther from the axis a wall is no cochlea's, mm: chosen, a wide basal turn reaches 6.5.
+#: A cochlea's wall is no farther from the axis, mm: chosen, a wide basal turn reaches 6.5.
 _REACH_MM = 6.5
 #: Nearer walls weigh as if they were this far from the axis, mm: chosen, the helicotrema's radius.
 _LEAST_RADIUS_MM = 0.5
 #: The cochlea's extent along the axis, below and above its apex, mm; chosen around H 2.8-6.9.
 _BELOW_MM, _ABOVE_MM = 6.5, 2.0
-#: The hook and what leads into it are no spiral: from the vestibule to this angle after the round
-#: window, walls farther than this from the axis are left out. Source: the statistics of the
-#: canonical cochlea were made beyond 5 mm of wall from the vestibule's border; the second turn
-#: reaches 2.3 mm there.
+#: The hook and what leads into it are not part of the spiral: from the vestibule to this angle
+#: after the round window, walls farther than this from the axis are left out. Source: the
+#: statistics of the canonical cochlea were made beyond 5 mm of wall from the vestibule's border;
+#: the second turn reaches 2.3 mm there.
 _HOOK_DEG, _HOOK_MM = (-110.0, 85.0), 2.6
 #: An axis turned farther than this from where the pose expects it is not believed, degrees:
 #: chosen; its SD over ears is 4.3.
@@ -117,7 +117,7 @@ def fit_modiolus(
         The axis in the canonical frame, and an empty reason; or None and why.
     """
     if not landmarks.has("helicotrema"):
-        return None, "no helicotrema: the modiolar axis cannot be told from base to apex"
+        return None, "no helicotrema: the direction of the modiolar axis is unknown"
     vertices, faces = surface
     if len(faces) < _LEAST_FACES:
         return None, "no surface: the segmentation is empty"
@@ -207,7 +207,7 @@ def _cross_matrices(vectors: FloatArray) -> FloatArray:
 
 
 def _robust_square(squared: FloatArray) -> float:
-    """Variance that the median of squared normal errors tells: the median is 0.455 of it."""
+    """Variance of normal errors from the median of their squares, which is 0.455 of it."""
     return max(float(np.median(squared)) / 0.4549, 1e-16)
 
 

@@ -8,20 +8,21 @@ begins at a half-plane through the modiolar axis, a few degrees vestibular of th
 
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
 from otovox.core.anatomy import CANONICAL_MM, MODIOLAR_AXIS, Structure
-from otovox.core.ear_statistics import statistics
+from otovox.core.ear_statistics import ear_statistics
 from otovox.core.geometry import FloatArray, Pose, unit
 from otovox.core.landmarks import Landmarks
 from otovox.core.volume import Grid
 from otovox.imaging.components import box_around, nearest, pieces
 from otovox.measure._courses import Course, follow_canal, follow_crus
-from otovox.measure.mean_ear import Line, Similarity, place_mean_ear, tangents
-from otovox.measure.tori import CANALS, Trace, sampler, trace_canal
+from otovox.measure.mean_ear import Centreline, Similarity, place_mean_ear, tangents
+from otovox.measure.tori import CANALS, CanalTrace, sampler, trace_canal
 
 
 class Part(IntEnum):
@@ -83,13 +84,13 @@ class Parts:
 
     labels: NDArray[np.uint8]
     grid: Grid
-    traces: dict[str, Trace | None]
+    traces: dict[str, CanalTrace | None]
     courses: dict[str, Course | None]
-    crus: Line | None
+    crus: Centreline | None
     volumes_mm3: dict[Part, float]
 
 
-def split(values: NDArray, grid: Grid, landmarks: Landmarks, pose: Pose) -> Parts:
+def split(values: NDArray[Any], grid: Grid, landmarks: Landmarks, pose: Pose) -> Parts:
     """Give each voxel of a labyrinth to one of its parts.
 
     Args:
@@ -163,14 +164,14 @@ def _near_usual(name: str, landmarks: Landmarks, pose: Pose) -> FloatArray:
 def _deepest(
     points_mm: FloatArray,
     courses: dict[str, Course | None],
-    crus: Line | None,
+    crus: Centreline | None,
     place: Similarity,
 ) -> NDArray[np.uint8]:
     """Part of (n, 3) canonical points as if there were no cochlea."""
     owners, depths = [Part.VESTIBULE], [_from_vestibule(points_mm, place)]
     for name, course in courses.items():
         if course is not None:
-            line = Line(course.points_mm, course.radius_mm)
+            line = Centreline(course.points_mm, course.radius_mm)
             owners.append(PART_OF[name])
             depths.append(_from_tube(points_mm, line, both_open=name == "lateral"))
     if crus is not None:
@@ -179,7 +180,7 @@ def _deepest(
     return np.array(owners, dtype=np.uint8)[np.argmin(depths, axis=0)]
 
 
-def _from_tube(points_mm: FloatArray, line: Line, *, both_open: bool) -> FloatArray:
+def _from_tube(points_mm: FloatArray, line: Centreline, *, both_open: bool) -> FloatArray:
     """Distance of (n, 3) points from a tube's wall, negative inside; far beyond its open ends."""
     distance, found_at = KDTree(line.points_mm).query(points_mm)
     index = np.asarray(found_at)
@@ -193,7 +194,7 @@ def _from_tube(points_mm: FloatArray, line: Line, *, both_open: bool) -> FloatAr
 
 def _from_vestibule(points_mm: FloatArray, place: Similarity) -> FloatArray:
     """Distance of (n, 3) points from the mean vestibule's ellipsoid, to first order."""
-    data = statistics()["vestibule"]
+    data = ear_statistics()["vestibule"]
     axes = np.asarray(data["axes"]) @ place.rotation.T
     radii = np.asarray(data["half_axes_mm"]) * place.scale
     local = (points_mm - place.shift) @ axes.T

@@ -23,7 +23,7 @@ DISTANCES = (
     ("helicotrema_to_round_window", "helicotrema", "round_window"),
     ("oval_to_round_window", "oval_window", "round_window"),
 )
-#: Angles to which the traced lateral wall's length is told, degrees: one and two turns.
+#: Angles up to which the length of the traced lateral wall is reported, degrees: one and two turns.
 WALL_ANGLES_DEG = (360, 720)
 
 
@@ -49,7 +49,11 @@ class Quantity:
 
 
 def key_of(array: str) -> str:
-    """An electrode array's name as part of a quantity's."""
+    """An electrode array's name as part of a quantity's.
+
+    >>> key_of("Flex28/Pro-1")
+    'flex28_pro_1'
+    """
     return array.replace("/", "_").replace("-", "_").lower()
 
 

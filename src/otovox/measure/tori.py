@@ -1,12 +1,13 @@
-"""Semicircular canals as bent tori: found near their usual place, traced section by section.
+"""Semicircular canals as bent tori: located near their average place, traced section by section.
 
 A canal is unrolled about its axis: half-planes every few degrees, each cut into the sections of
 what lies there. Sections that are tubes (small, and whole within the window) are chained along
-the angle; the torus is fitted to their middles, and the canal unrolled anew about the better torus.
+the angle; the torus is fitted to their middles, and the canal is unrolled about the better torus.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -37,6 +38,13 @@ LEAST_PIECE_DEG = 24.0
 SHORT_DEG = 16.0
 #: How far beyond its usual ends a canal is looked for, degrees: chosen, three SD of its arc.
 BEYOND_DEG = 20.0
+#: Pieces are taken by their span, less this per mm of their median distance from the circle, until
+#: one shares more of its angles with those before it or lies farther from the circle: chosen.
+OFF_COST_DEG, MOST_SHARED, MOST_OFF_MM = 30.0, 0.25, 1.4
+#: Fewest sections of a canal: chosen, one more than a circle in space needs.
+LEAST_SECTIONS = 6
+#: Samples around a chain's end in which the next half-plane is searched: chosen, 0.45 mm.
+NEAR = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,8 +85,8 @@ class Torus:
 
 
 @dataclass(frozen=True, eq=False)
-class Trace:
-    """What was found of one canal, canonical mm; sections in the order of the angle.
+class CanalTrace:
+    """One canal as traced, canonical mm; sections in the order of the angle.
 
     Attributes:
         torus: fitted circle.
@@ -118,7 +126,7 @@ ENDS_MM = {
 }
 
 
-def sampler(values: NDArray, grid: Grid, pose: Pose) -> Sampler:
+def sampler(values: NDArray[Any], grid: Grid, pose: Pose) -> Sampler:
     """Reads a field at canonical points, trilinearly; 0 outside its grid."""
     linear = np.linalg.inv(grid.affine[:3, :3])
     step = linear @ pose.matrix
@@ -132,7 +140,7 @@ def sampler(values: NDArray, grid: Grid, pose: Pose) -> Sampler:
     return read
 
 
-def trace_canal(read: Sampler, name: str) -> Trace | None:
+def trace_canal(read: Sampler, name: str) -> CanalTrace | None:
     """Trace one canal.
 
     Args:
@@ -190,7 +198,7 @@ def fit_torus(points_mm: FloatArray, like: Torus) -> Torus:
     return Torus(center, axis, float(best[5]), reference)
 
 
-def _chain(read: Sampler, torus: Torus, name: str) -> Trace | None:
+def _chain(read: Sampler, torus: Torus, name: str) -> CanalTrace | None:
     angles = np.arange(-180.0, 180.0, STEP_DEG)
     steps = np.arange(-WINDOW_MM, WINDOW_MM + SAMPLE_MM / 2, SAMPLE_MM)
     angle, out, up = np.meshgrid(angles, steps, steps, indexing="ij")
@@ -217,7 +225,8 @@ def _chain(read: Sampler, torus: Torus, name: str) -> Trace | None:
     at = np.zeros(count, dtype=int)
     at[flat_ids[flat_ids > 0] - 1] = np.repeat(np.arange(len(angles)), steps.size**2)[flat_ids > 0]
     low, high = usual_range(torus, name)
-    chosen = _chosen(piece_of * tube, at, np.hypot(out_mm, up_mm), (angles, low, high))
+    within = (angles[at] > low - BEYOND_DEG) & (angles[at] < high + BEYOND_DEG)
+    chosen = _chosen(piece_of * tube, at, np.hypot(out_mm, up_mm), within)
     if chosen is None:
         return None
     order = chosen[np.argsort(at[chosen])]
@@ -227,11 +236,11 @@ def _chain(read: Sampler, torus: Torus, name: str) -> Trace | None:
     gaps = np.diff(where) - 1
     reached = [angles[where[0]] - low < SHORT_DEG, high - angles[where[-1]] < SHORT_DEG]
     ends = [
-        _beyond(sections, tube, int(index) + shift, (float(out_mm[i]), float(up_mm[i])))
+        _beyond(sections, tube, int(index) + shift, out_mm=float(out_mm[i]), up_mm=float(up_mm[i]))
         for index, shift, i in ((where[0], -1, order[0]), (where[-1], 1, order[-1]))
     ]
     gap_deg = float(gaps.sum() * STEP_DEG)
-    return Trace(
+    return CanalTrace(
         torus=fit_torus(points, torus),
         angle_deg=angles[where],
         points_mm=points,
@@ -253,11 +262,16 @@ def usual_range(torus: Torus, name: str) -> tuple[float, float]:
 
 
 def _chosen(
-    piece: NDArray, at: NDArray, off_mm: FloatArray, spans: tuple[FloatArray, float, float]
-) -> NDArray | None:
-    """Sections of the canal: those of its pieces, one per angle, the nearest to the circle."""
-    angles, low, high = spans
-    within = (angles[at] > low - BEYOND_DEG) & (angles[at] < high + BEYOND_DEG)
+    piece: NDArray[Any], at: NDArray[Any], off_mm: FloatArray, within: NDArray[np.bool_]
+) -> NDArray[Any] | None:
+    """Sections of the canal: those of its pieces, one per angle, the nearest to the circle.
+
+    Args:
+        piece: (n,) number of the piece that each section belongs to; 0 for none.
+        at: (n,) index of its angle.
+        off_mm: (n,) distance of its middle from the circle.
+        within: (n,) whether the canal may run at its angle.
+    """
     kept: list[int] = []
     taken: set[int] = set()
     numbers = [int(n) for n in np.unique(piece[piece > 0])]
@@ -267,24 +281,28 @@ def _chosen(
         span = len(np.unique(at[members])) * STEP_DEG
         if span < LEAST_PIECE_DEG:
             continue
-        scored.append((span - 30 * float(np.median(off_mm[members])), number, members))
+        scored.append((span - OFF_COST_DEG * float(np.median(off_mm[members])), number, members))
     for _, _, members in sorted(scored, key=lambda item: -item[0]):
         here = set(at[members].tolist())
-        if len(here & taken) > 0.25 * len(here) or float(np.median(off_mm[members])) > 1.4:
+        if len(here & taken) > MOST_SHARED * len(here):
+            continue
+        if float(np.median(off_mm[members])) > MOST_OFF_MM:
             continue
         for index in here - taken:
             same = members[at[members] == index]
             kept.append(int(same[np.argmin(off_mm[same])]))
         taken |= here
-    return np.array(kept, dtype=int) if len(kept) >= 6 else None
+    return np.array(kept, dtype=int) if len(kept) >= LEAST_SECTIONS else None
 
 
-def _beyond(sections: NDArray, tube: NDArray, index: int, near: tuple[float, float]) -> bool:
+def _beyond(
+    sections: NDArray[Any], tube: NDArray[Any], index: int, *, out_mm: float, up_mm: float
+) -> bool:
     """Whether the next half-plane shows a wider space where the chain ends."""
     if not 0 <= index < len(sections):
         return True
     plane = sections[index]
-    i, j = (round((float(v) + WINDOW_MM) / SAMPLE_MM) for v in near)
-    spot = plane[max(i - 3, 0) : i + 4, max(j - 3, 0) : j + 4]
-    found = np.unique(spot[spot > 0])
-    return bool(len(found)) and not tube[found - 1].all()
+    i, j = (round((float(v) + WINDOW_MM) / SAMPLE_MM) for v in (out_mm, up_mm))
+    spot = plane[max(i - NEAR, 0) : i + NEAR + 1, max(j - NEAR, 0) : j + NEAR + 1]
+    seen = np.unique(spot[spot > 0])
+    return bool(len(seen)) and not tube[seen - 1].all()

@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from otovox.core.anatomy import LANDMARK_NAMES, POSE_NAMES, Side
-from otovox.core.geometry import FloatArray, Pose
+from otovox.core.geometry import MIDDLE_MM, FloatArray, Pose
 from otovox.core.volume import Grid
-from otovox.phantom.bone import render
+from otovox.phantom.bone import paint_temporal_bone
 from otovox.phantom.canvas import Canvas
 from otovox.phantom.disease import draw_diagnosis, malformed
 from otovox.phantom.labyrinth import draw_labyrinth
@@ -19,8 +19,6 @@ from otovox.phantom.tissues import draw_tissues
 #: at any angle but for its corners, at a voxel finer than the working grid.
 SHAPE = (184, 184, 184)
 SPACING_MM = 0.16
-#: Middle of the labyrinth's box in the canonical frame. Source: box limits of 72 labyrinths.
-MIDDLE_MM = np.array([-0.1, 0.5, 1.1])
 #: Raised whenever the phantom changes, so that old files are not taken for new ones.
 VERSION = 4
 
@@ -40,7 +38,7 @@ class Anatomy:
     points_mm: FloatArray
 
 
-def canonical_grid() -> Grid:
+def anatomy_grid() -> Grid:
     """The grid of every kept anatomy; its world is the canonical frame."""
     return Grid.centred(MIDDLE_MM, SHAPE, spacing_mm=SPACING_MM)
 
@@ -52,8 +50,8 @@ def load_anatomy(folder: Path, seed: int) -> Anatomy:
         rng = np.random.default_rng([VERSION, seed])
         diagnosis = draw_diagnosis(rng)
         shape = malformed(draw_labyrinth(rng), diagnosis, rng)
-        canvas = Canvas(canonical_grid(), Pose(Side.RIGHT, np.eye(3), np.zeros(3)))
-        hu, share = render(shape, canvas, draw_tissues(rng), rng, diagnosis=diagnosis)
+        canvas = Canvas(anatomy_grid(), Pose(Side.RIGHT, np.eye(3), np.zeros(3)))
+        hu, share = paint_temporal_bone(shape, canvas, draw_tissues(rng), rng, diagnosis=diagnosis)
         points = shape.landmarks.only(LANDMARK_NAMES + POSE_NAMES).points_mm
         folder.mkdir(parents=True, exist_ok=True)
         beside = path.with_name(f"{path.stem}-{rng.integers(1 << 62)}.tmp.npz")

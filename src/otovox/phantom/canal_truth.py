@@ -9,10 +9,11 @@ modiolar axis at its first section.
 import numpy as np
 from numpy.typing import NDArray
 
-from otovox.core.ear_statistics import statistics
+from otovox.core.ear_statistics import ear_statistics
 from otovox.core.geometry import FloatArray, unit
 from otovox.phantom.canvas import FAR_MM, Canvas, Field
-from otovox.phantom.labyrinth import Labyrinth, Tube, paint
+from otovox.phantom.labyrinth import Labyrinth, paint
+from otovox.phantom.tubes import Tube
 
 #: Parts in the order of their values from 1 on, as in `measure.parts.Part`.
 PARTS = ("cochlea", "vestibule", "anterior", "posterior", "lateral", "crus")
@@ -82,7 +83,7 @@ def _cut(field: Field, canvas: Canvas, end_mm: FloatArray, outward: FloatArray) 
 
 def _from_border(crus: Tube) -> Tube:
     """The crus from its measured border with the vestibule on; it is drawn from deeper within."""
-    data = statistics()["common_crus"]
+    data = ear_statistics()["common_crus"]
     start, end = np.asarray(data["start_mm"]), np.asarray(data["end_mm"])
     drawn = float(np.linalg.norm(0.75 * start - start))
     share = drawn / (drawn + float(np.linalg.norm(end - start)))

@@ -10,11 +10,13 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from otovox.core.geometry import FloatArray, Pose
+from otovox.core.geometry import FloatArray, Pose, unit
 from otovox.core.volume import Grid
 
 Field = NDArray[np.floating]
 
+#: Upward in the canonical frame of a mean head.
+UP = unit((0.12, 0.08, 0.99))
 #: Value of a distance field where nothing was painted, mm.
 FAR_MM = 50.0
 
@@ -162,6 +164,19 @@ class Canvas:
         coarse = self.coarse(grain_mm)
         field = self.refine(rng.standard_normal(coarse.grid.shape))
         return field / np.float32(max(float(field.std()), 1e-6))
+
+
+@dataclass(frozen=True, eq=False)
+class Region:
+    """A region painted over what is there.
+
+    Attributes:
+        distance: (i, j, k) signed distance of its surface, mm; negative inside.
+        density: HU.
+    """
+
+    distance: Field
+    density: float
 
 
 def _interpolation(coarse: int, fine: int) -> NDArray[np.float32]:

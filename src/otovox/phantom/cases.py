@@ -1,4 +1,4 @@
-"""Whole synthetic scans with their truth, for tests, benchmarks and the demonstration."""
+"""Whole synthetic scans with their ground truth, for tests, benchmarks and the demonstration."""
 
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -7,13 +7,13 @@ import numpy as np
 
 from otovox.core.anatomy import Side
 from otovox.core.case import Case
-from otovox.core.geometry import FloatArray, Pose, rotation_from_vector
+from otovox.core.geometry import MIDDLE_MM, FloatArray, Pose, rotation_from_vector
 from otovox.core.landmarks import Landmarks
 from otovox.core.volume import Grid, LabelMap, Scan
 from otovox.errors import ConfigError
 from otovox.imaging.resample import resample
-from otovox.phantom.bone import render
-from otovox.phantom.cache import MIDDLE_MM, VERSION
+from otovox.phantom.bone import paint_temporal_bone
+from otovox.phantom.cache import VERSION
 from otovox.phantom.canvas import Canvas, Field
 from otovox.phantom.disease import DIAGNOSES, malformed
 from otovox.phantom.head import draw_pose, render_head
@@ -25,6 +25,8 @@ Kind = Literal["ear", "head"]
 
 #: Field of a bilateral temporal bone scan, mm: chosen, the head from side to side.
 HEAD_FIELD_MM = (164.0, 200.0, 64.0)
+#: Edge of the field of "any" scanner, mm: chosen.
+ANY_FIELD_MM = 30.0
 #: Finest voxels of a head: chosen; a whole head at 0.1 mm has two billion.
 HEAD_VOXEL_MM = 0.2
 #: Most voxels of a case, some 5 GiB while it is made: chosen.
@@ -78,62 +80,81 @@ def make_case(
         x, y, z = (max(edge, HEAD_VOXEL_MM) for edge in protocol.voxel_mm)
         protocol = replace(protocol, voxel_mm=(x, y, z))
     if field_mm is None:
-        edge = float(rng.choice(SCANNERS[scanner].field_mm)) if scanner in SCANNERS else 30.0
-        field_mm = (edge, edge, edge) if kind == "ear" else HEAD_FIELD_MM
+        field_mm = _usual_field_mm(rng, kind, scanner)
+    _check_size(field_mm, protocol, scanner)
+    if kind == "ear":
+        scene = _ear(rng, np.asarray(field_mm), protocol, scanner, diagnosis)
+    else:
+        scene = _head(seed, np.asarray(field_mm), protocol)
+    name = case_name(seed, kind=kind, scanner=scanner, diagnosis=diagnosis)
+    image, labels = _scanned(scene, protocol, rng, name)
+    landmarks = {side: _in_field(points, image.grid) for side, points in scene.landmarks.items()}
+    facts = {
+        "seed": seed,
+        "scanner": scanner,
+        "kind": kind,
+        "diagnosis": diagnosis,
+        "sides": [str(side) for side in scene.landmarks],
+        "missing": {str(side): _absent(points) for side, points in scene.landmarks.items()},
+        "missing_or_outside": {str(side): _absent(points) for side, points in landmarks.items()},
+    }
+    return Case(image, labels, landmarks, facts)
+
+
+def _usual_field_mm(
+    rng: np.random.Generator, kind: Kind, scanner: str
+) -> tuple[float, float, float]:
+    """Size of the field if none is given."""
+    edge = ANY_FIELD_MM
+    if scanner in SCANNERS:
+        edge = float(rng.choice(SCANNERS[scanner].field_mm))
+    return (edge, edge, edge) if kind == "ear" else HEAD_FIELD_MM
+
+
+def _check_size(field_mm: tuple[float, ...], protocol: Protocol, scanner: str) -> None:
+    """Refuse what would not fit into memory."""
     voxels = float(np.prod(np.asarray(field_mm) / protocol.voxel_mm))
     if voxels > MOST_VOXELS:
         raise ConfigError(
             f"a field of {field_mm} mm scanned by {scanner} has {voxels / 1e9:.1f} billion voxels; "
             "choose a smaller field or a coarser scanner"
         )
-    if kind == "ear":
-        scene = _ear(rng, np.asarray(field_mm), protocol, scanner, diagnosis)
-    else:
-        scene = _head(seed, np.asarray(field_mm), protocol)
+
+
+def _scanned(
+    scene: _Scene, protocol: Protocol, rng: np.random.Generator, name: str
+) -> tuple[Scan, LabelMap]:
+    """The scanner's image of a scene, and the labyrinths' labels on its grid."""
     values = scan(scene.hu, scene.grid.spacing_mm, protocol, rng)
     i, j, k = scanned_shape(scene.hu.shape, scene.grid.spacing_mm, protocol)
-    target = Grid.centred(
+    grid = Grid.centred(
         scene.grid.center_mm,
         (i, j, k),
         spacing_mm=protocol.voxel_mm,
         directions=scene.grid.directions,
     )
-    inside = resample(scene.share, scene.grid, target, outside=0.0) > 0.5
-    labels = np.zeros(target.shape, dtype=np.uint8)
+    inside = resample(scene.share, scene.grid, grid, outside=0.0) > 0.5
+    labels = np.zeros(grid.shape, dtype=np.uint8)
     sides = list(scene.landmarks)
-    labels[inside] = (
-        sides[0].label if len(sides) == 1 else _nearer(target, scene.middles_mm)[inside]
-    )
-    landmarks = {side: _in_field(points, target) for side, points in scene.landmarks.items()}
-    facts = {
-        "seed": seed,
-        "scanner": scanner,
-        "kind": kind,
-        "diagnosis": diagnosis,
-        "sides": [str(side) for side in sides],
-        "missing": {str(side): _absent(points) for side, points in scene.landmarks.items()},
-        "missing_or_outside": {str(side): _absent(points) for side, points in landmarks.items()},
-    }
-    name = case_name(seed, kind=kind, scanner=scanner, diagnosis=diagnosis)
-    return Case(
-        Scan(values, target, name),
-        LabelMap(labels, target),
-        landmarks,
-        facts,
-    )
+    labels[inside] = sides[0].label if len(sides) == 1 else _nearer(grid, scene.middles_mm)[inside]
+    return Scan(values, grid, name), LabelMap(labels, grid)
 
 
 def case_name(seed: int, *, kind: str, scanner: str, diagnosis: str) -> str:
-    """What the case of a seed is called."""
+    """Name of the case of a seed.
+
+    >>> case_name(7, kind="ear", scanner="cbct", diagnosis="otosclerosis")
+    'cbct-otosclerosis-ear-0007'
+    """
     state = "" if diagnosis == "healthy" else f"{diagnosis}-"
     return f"{scanner}-{state}{kind}-{seed:04d}"
 
 
 def check_case(*, kind: str, scanner: str, diagnosis: str) -> None:
-    """See that there is such a scanner and such a diagnosis.
+    """Check that the scanner and the diagnosis exist.
 
     Raises:
-        ConfigError: if not.
+        ConfigError: if one does not.
     """
     for what, name, names in (
         ("scanner", scanner, (*SCANNERS, "any")),
@@ -164,7 +185,7 @@ def _ear(
         center[2] = top - field_mm[2] / 2
     grid = Grid.centred(center, (i, j, k), spacing_mm=step)
     tissues = draw_tissues(rng, kind.specimen if kind else "any")
-    hu, share = render(shape, Canvas(grid, pose), tissues, rng, diagnosis=diagnosis)
+    hu, share = paint_temporal_bone(shape, Canvas(grid, pose), tissues, rng, diagnosis=diagnosis)
     points = Landmarks(shape.landmarks.names, pose.to_lps(shape.landmarks.points_mm))
     return _Scene(hu, share, grid, {side: points}, center[None])
 

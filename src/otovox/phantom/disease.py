@@ -5,15 +5,16 @@ not measured. A structure that a variant lacks has no landmark: its point is nan
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
-from otovox.core.geometry import FloatArray, random_rotation, unit
+from otovox.core.geometry import FloatArray, random_rotation
 from otovox.core.landmarks import Landmarks
-from otovox.phantom.canvas import Canvas, Field, occupancy, smooth_union
-from otovox.phantom.labyrinth import Labyrinth, Tube
+from otovox.phantom.canvas import UP, Canvas, Field, Region, occupancy, smooth_union
+from otovox.phantom.labyrinth import Labyrinth
 from otovox.phantom.tissues import Tissues
+from otovox.phantom.tubes import Tube
 
 #: Names a case may bear; the first is the usual one.
 DIAGNOSES = (
@@ -32,25 +33,11 @@ DIAGNOSES = (
     "cut_field",
 )
 #: Share of healthy ears among training anatomies; the others share the rest alike. Chosen.
-HEALTHY = 0.7
+HEALTHY = 0.5
 #: Density of platinum contacts as a scan shows them at most, HU. Chosen: above any bone.
 METAL_HU = 20_000.0
 #: Way of an implant's lead through the mastoid.
 _LEAD_MM = ((6.0, -12.0, 4.0), (9.0, -24.0, 6.0))
-UP = unit((0.12, 0.08, 0.99))
-
-
-@dataclass(frozen=True, eq=False)
-class Lesion:
-    """A region painted after the bone: its signed distance and what fills it.
-
-    Attributes:
-        distance: (i, j, k) mm, negative inside.
-        density: HU.
-    """
-
-    distance: Field
-    density: float
 
 
 def draw_diagnosis(rng: np.random.Generator) -> str:
@@ -210,7 +197,7 @@ def ossified(
 
 def lesions(
     shape: Labyrinth, canvas: Canvas, diagnosis: str, tissues: Tissues, rng: np.random.Generator
-) -> list[Lesion]:
+) -> list[Region]:
     """Regions that replace bone, in painting order, before the lumen is painted."""
     if diagnosis == "canal_dehiscence" and "anterior" in shape.canals:
         line = shape.canals["anterior"].points_mm
@@ -218,7 +205,7 @@ def lesions(
         hole = canvas.blank()
         way = top + np.linspace(0.1, 7, 40)[:, None] * UP
         canvas.paint_tube(hole, way, np.linspace(rng.uniform(0.6, 1.6), 3.0, 40))
-        return [Lesion(hole, tissues.brain)]
+        return [Region(hole, tissues.brain)]
     if diagnosis in ("enlarged_aqueduct", "incomplete_partition"):
         way = np.array([(-1.6, -0.6, 1.6), (-4.2, -1.2, 2.0), (-6.6, -3.7, 0.3), (-8.6, -5.5, -1)])
         at = np.linspace(0, 3, 60)
@@ -226,18 +213,18 @@ def lesions(
         duct = canvas.blank()
         wide = rng.uniform(0.75, 1.7)
         canvas.paint_tube(duct, line, np.interp(at, [0, 1, 3], [0.35, wide, 1.6 * wide]))
-        return [Lesion(duct, tissues.fluid)]
+        return [Region(duct, tissues.fluid)]
     if diagnosis == "mastoidectomy":
         site = np.array([6.5, -14.0, 3.0]) + rng.normal(0, 1.0, 3)
         bowl = _blob(canvas, site, rng.uniform(5.0, 8.0, 3), rng)
         bowl = smooth_union(bowl, _blob(canvas, site + np.array([4, -8, 0]), 8.0, rng), 1.0)
-        return [Lesion(bowl, tissues.soft if rng.random() < 0.3 else tissues.air)]
+        return [Region(bowl, tissues.soft if rng.random() < 0.3 else tissues.air)]
     return []
 
 
 def implant(
     shape: Labyrinth, canvas: Canvas, diagnosis: str, rng: np.random.Generator
-) -> list[Lesion]:
+) -> list[Region]:
     """A cochlear implant's electrode array along the outer wall, and its lead."""
     if diagnosis != "implant":
         return []
@@ -255,7 +242,7 @@ def implant(
     at = np.linspace(0, 4, 160)
     way = np.stack([np.interp(at, np.arange(5), axis) for axis in lead.T], axis=1)
     canvas.paint_tube(wire, way, 0.25)
-    return [Lesion(wire, METAL_HU * rng.uniform(0.15, 0.4)), Lesion(metal, METAL_HU)]
+    return [Region(wire, METAL_HU * rng.uniform(0.15, 0.4)), Region(metal, METAL_HU)]
 
 
 def _blob(

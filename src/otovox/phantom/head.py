@@ -7,12 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from otovox.core.anatomy import Side
-from otovox.core.geometry import FloatArray, Pose, mean_pose, rotation_from_vector
+from otovox.core.geometry import MIDDLE_MM, FloatArray, Pose, mean_pose, rotation_from_vector
 from otovox.core.landmarks import Landmarks
 from otovox.core.volume import Grid
 from otovox.imaging.resample import corners, resample
-from otovox.phantom.bone import render
-from otovox.phantom.cache import MIDDLE_MM, VERSION
+from otovox.phantom.bone import paint_temporal_bone
+from otovox.phantom.cache import VERSION
 from otovox.phantom.canvas import Canvas, Field, occupancy
 from otovox.phantom.labyrinth import draw_labyrinth
 from otovox.phantom.tissues import Tissues, draw_tissues
@@ -78,7 +78,7 @@ def render_head(
             (size, size, size),
             spacing_mm=bone_spacing_mm,
         )
-        bone, lumen = render(shape, Canvas(box, pose), tissues, rng)
+        bone, lumen = paint_temporal_bone(shape, Canvas(box, pose), tissues, rng)
         _insert(hu, share, grid, box, bone, lumen)
         middles.append(pose.to_lps(MIDDLE_MM[None])[0])
         landmarks[side] = Landmarks(shape.landmarks.names, pose.to_lps(shape.landmarks.points_mm))

@@ -6,11 +6,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from otovox.core.geometry import MIRROR, FloatArray, random_rotation, rotation_from_vector
+from otovox.core.geometry import (
+    MIDDLE_MM,
+    MIRROR,
+    FloatArray,
+    random_rotation,
+    rotation_from_vector,
+)
 from otovox.core.volume import Grid
 from otovox.imaging.intensity import normalise
 from otovox.imaging.resample import resample
-from otovox.phantom.cache import MIDDLE_MM, Anatomy, canonical_grid, load_anatomy
+from otovox.phantom.cache import Anatomy, anatomy_grid, load_anatomy
 from otovox.phantom.head import load_head
 from otovox.phantom.scanner import Protocol, along, draw_protocol, sampling, scan
 
@@ -19,13 +25,13 @@ OVERSAMPLING = 0.8
 
 
 @dataclass(frozen=True, eq=False)
-class Sample:
+class PhantomSample:
     """What the network learns from.
 
     Attributes:
         image: (i, j, k) float32, normalised.
         labels: (i, j, k) float32, labyrinth's share of each voxel.
-        points_ijk: (n, 3) voxel coordinates, nan outside the chunk, inf where nobody knows.
+        points_ijk: (n, 3) voxel coordinates, nan outside the chunk, inf where unknown.
     """
 
     image: NDArray[np.float32]
@@ -39,8 +45,8 @@ def ear_sample(
     rng: np.random.Generator,
     shape: tuple[int, int, int],
     spacing_mm: float,
-) -> Sample:
-    """One ear: mostly near its canonical pose, as the second look sees it, else anyhow turned.
+) -> PhantomSample:
+    """One ear: mostly near its canonical pose, as in the second look, else arbitrarily rotated.
 
     Args:
         folder: of kept anatomies.
@@ -49,7 +55,7 @@ def ear_sample(
         shape: voxels of the working grid.
         spacing_mm: its voxel edge.
     """
-    return view_of(load_anatomy(folder, seed), canonical_grid(), rng, shape, spacing_mm)
+    return view_of(load_anatomy(folder, seed), anatomy_grid(), rng, shape, spacing_mm)
 
 
 def view_of(
@@ -60,7 +66,7 @@ def view_of(
     spacing_mm: float,
     *,
     scanned: bool = True,
-) -> Sample:
+) -> PhantomSample:
     """One ear from a drawn angle, by a drawn scanner or as it is.
 
     Args:
@@ -95,7 +101,7 @@ def head_sample(
     rng: np.random.Generator,
     shape: tuple[int, int, int],
     spacing_mm: float,
-) -> Sample:
+) -> PhantomSample:
     """A piece of a head, around an ear or elsewhere; its one point is the labyrinth's middle.
 
     Args:
@@ -120,14 +126,14 @@ def lone_ear_sample(
     rng: np.random.Generator,
     shape: tuple[int, int, int],
     spacing_mm: float,
-) -> Sample:
-    """A temporal bone without its head, anyhow turned; its one point is its middle.
+) -> PhantomSample:
+    """A temporal bone without its head, arbitrarily rotated; its one point is its middle.
 
     Args:
         folder, seed, rng, shape, spacing_mm: see `ear_sample`.
     """
     anatomy = load_anatomy(folder, seed)
-    source = canonical_grid()
+    source = anatomy_grid()
     room = np.asarray(shape) * spacing_mm / 2 - 10
     target = Grid.centred(
         MIDDLE_MM + rng.uniform(-1, 1, 3) * np.maximum(room, 1.0),
@@ -171,7 +177,7 @@ def _seen(
     points: FloatArray,
     rng: np.random.Generator,
     small: bool = False,
-) -> Sample:
+) -> PhantomSample:
     """Scan, and bring onto the chunk's grid."""
     protocol = _no_finer(draw_protocol(rng), 0.45 * float(fine.spacing_mm.min()))
     image = scanned_onto(specimen, fine.spacing_mm, labels.shape, protocol, rng)
@@ -184,13 +190,13 @@ def _framed(
     points: FloatArray,
     rng: np.random.Generator,
     small: bool = False,
-) -> Sample:
+) -> PhantomSample:
     """Forget points outside, cut the field here and there, normalise."""
     outside = ~_inside(points, labels.shape) & ~np.isinf(points).any(axis=1)
     points = np.where(outside[:, None], np.nan, points)
     if small or rng.random() < 0.12:
         image, labels, points = _cut(image, labels, points, rng)
-    return Sample(normalise(image), labels.astype(np.float32), points)
+    return PhantomSample(normalise(image), labels.astype(np.float32), points)
 
 
 def _no_finer(protocol: Protocol, edge_mm: float) -> Protocol:

@@ -91,7 +91,7 @@ class Scanner:
 #: Generic scanners, then the five data sets of Stebani et al. 2023 (S1, S2; letters in brackets),
 #: with their published voxels. FWHM ranges: from memory, medium to low confidence. Noise is drawn
 #: wider than is usual, so that worse scans than the usual ones are in the world. What specimens,
-#: fields and tilts the sets have is told in words only; the numbers are chosen, not measured.
+#: fields and tilts the sets have is given in words only; the numbers are chosen, not measured.
 SCANNERS: dict[str, Scanner] = {
     "fpvct": Scanner((0.10, 0.10), None, (0.15, 0.30), (80, 220)),
     "msct": Scanner((0.20, 0.30), (0.40, 0.60), (0.40, 0.60), (60, 180)),

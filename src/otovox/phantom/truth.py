@@ -73,7 +73,8 @@ def cochlea_truth(shape: Labyrinth) -> CochleaTruth:
     outward = tube.axes[:, 0] @ turn.T
     window = shape.landmarks["round_window"]
     # The window's angle as the drawn spiral counts, told from the outward direction at 0.5 degrees.
-    theta = theta - theta[3] - _ahead_deg(window - origin, outward[3], axis)
+    if np.isfinite(window).all():  # a common cavity has none: its spiral counts as drawn
+        theta = theta - theta[3] - _ahead_deg(window - origin, outward[3], axis)
     wall = points + tube.radii_mm[:, :1] * outward
     from_axis = np.linalg.norm(_across(wall - origin, axis), axis=1)
     along = (points - origin) @ axis

@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
-from otovox.core.anatomy import LANDMARK_NAMES, Side
+from otovox.core.anatomy import LANDMARK_NAMES, VOLUME_RANGE_MM3, Side
 from otovox.core.case import Case
 from otovox.core.landmarks import Landmarks
 from otovox.core.volume import LabelMap, Scan
-from otovox.dataset.checks import USUAL_MM3, side_told_mm
+from otovox.dataset.checks import side_told_mm
 from otovox.dataset.layout import Entry, add_case, read_index, start_dataset
 from otovox.errors import InputError
 from otovox.formats.images import load_label_map
@@ -274,7 +274,7 @@ def _check_handedness(
 
 
 def _worth_a_look(side: Side, volume_mm3: float) -> tuple[str, ...]:
-    low, high = USUAL_MM3
+    low, high = VOLUME_RANGE_MM3
     if low < volume_mm3 < high:
         return ()
     return (f"the {side} labyrinth of {volume_mm3:.0f} mm3 is outside {low:g} to {high:g} mm3",)

@@ -1,11 +1,11 @@
-"""The overview of one scan: planes through each labyrinth and a rendering, to be looked at."""
+"""The overview picture of a scan: planes through each labyrinth, and a rendering."""
 
 import io
 import textwrap
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,14 +17,14 @@ from otovox.core.volume import Grid, Scan
 from otovox.imaging.planes import (
     FIELD_MM,
     PIXELS,
+    ImagePlane,
     Picture,
-    Plane,
     ear_planes,
     letters,
     middle_planes,
     sample,
 )
-from otovox.imaging.rendering import Ball, fitted_view, render, view_axes
+from otovox.imaging.rendering import Ball, fitted_view, render_surfaces, view_axes
 from otovox.imaging.resample import corners
 from otovox.imaging.surfaces import smoothed
 
@@ -48,12 +48,12 @@ _LETTERS_PER_PANEL = 42
 _BACKGROUND, _TEXT, _MUTED, _WARNING = "#0c0f13", "#edf0f3", "#8f99a5", "#f5c04a"
 
 
-def overview(prediction: Prediction, path: Path) -> None:
+def overview(prediction: Prediction, file: Path | BinaryIO) -> None:
     """Draw the overview of a scan: a row per ear, or the scan's middle planes without one.
 
     Args:
         prediction: of one scan.
-        path: PNG file.
+        file: PNG file, or a binary file object to write it to.
 
     Raises:
         OSError: if it cannot be written.
@@ -61,14 +61,14 @@ def overview(prediction: Prediction, path: Path) -> None:
     from matplotlib.figure import Figure
 
     columns = 5 if prediction.ears else 3
-    told = _wrapped(prediction.warnings, columns)
+    sentences = _wrapped(prediction.warnings, columns)
     rows = [_wrapped(ear.warnings, columns) for ear in prediction.ears]
     width = columns * (_PANEL + _GAP) + _GAP
     panel = _TITLE + _PANEL + _GAP
     heights = [_HEADER + len(row) * _LINE + panel for row in rows] or [panel]
-    top = _GAP + _HEADER + len(told) * _LINE + (0 if prediction.ears else _GAP)
+    top = _GAP + _HEADER + len(sentences) * _LINE + (0 if prediction.ears else _GAP)
     figure = Figure((width, top + sum(heights) + _HEADER), dpi=_DPI, facecolor=_BACKGROUND)
-    _draw_top(figure, prediction.scan.name, told)
+    _draw_top(figure, prediction.scan.name, sentences)
     if prediction.ears:
         for ear, warned in zip(prediction.ears, rows, strict=True):
             _draw_ear(figure, top, prediction, ear, warned)
@@ -80,18 +80,18 @@ def overview(prediction: Prediction, path: Path) -> None:
             image = sample(prediction.scan.values, prediction.scan.grid, plane)
             _show(axes, image, plane, _window([image]))
     with warnings.catch_warnings():
-        # A scan's name may hold letters that the font lacks; boxes in their place are no harm.
+        # A scan's name may contain letters that the font lacks; boxes in their place are harmless.
         warnings.filterwarnings("ignore", message=".*[Gg]lyph.*")
-        figure.savefig(path, facecolor=_BACKGROUND)
+        figure.savefig(file, format="png", facecolor=_BACKGROUND)
 
 
-def _draw_top(figure: "Figure", name: str, told: Sequence[str]) -> None:
+def _draw_top(figure: "Figure", name: str, sentences: Sequence[str]) -> None:
     shown = textwrap.shorten(name, 80, placeholder="…") if " " in name else name[:80]
     _write(figure, _GAP, 0.16, shown, size=13, weight="bold")
     right = float(figure.get_figwidth()) - _GAP
     note = "Research use only. Not a medical device."
     _write(figure, right, 0.18, note, size=9, color=_MUTED, ha="right")
-    for number, line in enumerate(told):
+    for number, line in enumerate(sentences):
         _write(figure, _GAP, _GAP + _HEADER + number * _LINE, line, size=9, color=_WARNING)
 
 
@@ -160,7 +160,7 @@ def _draw_planes(
     return scan, mask
 
 
-def _overlay(axes: "Axes", spread: Picture, plane: Plane) -> None:
+def _overlay(axes: "Axes", spread: Picture, plane: ImagePlane) -> None:
     """The voxels' spread, clear where there is none."""
     half = plane.width_mm / 2
     seen = np.nan_to_num(spread)
@@ -182,7 +182,15 @@ def _facts(ear: EarPrediction) -> str:
             gap = ear.landmarks.distance_mm(first, second)
             names = f"{first.replace('_', ' ')} to {second.replace('_', ' ')}"
             parts.append(f"{names} {gap:.1f} mm")
-    return "   ·   ".join([*parts, f"confidence {ear.confidence:.2f}"])
+    return "   ·   ".join([*parts, _quality(ear)])
+
+
+def _quality(ear: EarPrediction) -> str:
+    """The quality that may be expected; the confidence if the model estimates none."""
+    if ear.quality is None:
+        return f"confidence {ear.confidence:.2f}"
+    dsc = ear.quality.dice
+    return f"expected DSC {dsc.value:.2f} ({dsc.low:.2f} to {dsc.high:.2f})"
 
 
 def _around(prediction: Prediction, ear: EarPrediction) -> tuple[Scan, NDArray[np.bool_]]:
@@ -202,7 +210,7 @@ def _around(prediction: Prediction, ear: EarPrediction) -> tuple[Scan, NDArray[n
 
 
 def _window(images: Sequence[Picture]) -> tuple[float, float]:
-    """Grey values shown as black and white, from the scan itself, for not all scans are in HU."""
+    """Grey values shown as black and white, from the scan itself, since not all scans are in HU."""
     values = np.concatenate([image[np.isfinite(image)] for image in images])
     if not len(values):
         return 0.0, 1.0
@@ -226,7 +234,7 @@ def _panel(figure: "Figure", column: int, top: float, title: str) -> "Axes":
     return axes
 
 
-def _show(axes: "Axes", image: Picture, plane: Plane, window: tuple[float, float]) -> None:
+def _show(axes: "Axes", image: Picture, plane: ImagePlane, window: tuple[float, float]) -> None:
     """The grey image with its letters and scale; what lies beyond the field stays black."""
     half = plane.width_mm / 2
     seen = np.where(np.isfinite(image), image, window[0])
@@ -247,7 +255,7 @@ def _show(axes: "Axes", image: Picture, plane: Plane, window: tuple[float, float
     _label(axes, x, y - 0.065 * half, f"{bar:g} mm", size=7, color=_TEXT)
 
 
-def _outline(axes: "Axes", field: Picture, plane: Plane, rgb: Any) -> None:
+def _outline(axes: "Axes", field: Picture, plane: ImagePlane, rgb: Any) -> None:
     half = plane.width_mm / 2
     across = ((np.arange(PIXELS) + 0.5) / PIXELS - 0.5) * plane.width_mm
     if field.min() < 0.5 < field.max():
@@ -255,7 +263,7 @@ def _outline(axes: "Axes", field: Picture, plane: Plane, rgb: Any) -> None:
     axes.set(xlim=(-half, half), ylim=(-half, half))
 
 
-def _mark(axes: "Axes", ear: EarPrediction, plane: Plane) -> None:
+def _mark(axes: "Axes", ear: EarPrediction, plane: ImagePlane) -> None:
     """Landmarks: filled and named near the plane, a faint ring where they are only projected."""
     half = plane.width_mm / 2
     named: list[tuple[float, float, str]] = []
@@ -293,7 +301,7 @@ def _draw_rendering(
         for structure in LANDMARKS
         if ear.landmarks.has(structure.name)
     ]
-    picture = render(mask, grid, view, rgb=_rgb(LABYRINTH[ear.side]), balls=balls)
+    picture = render_surfaces(mask, grid, view, rgb=_rgb(LABYRINTH[ear.side]), balls=balls)
     half = view.width_mm / 2
     axes.set_facecolor(_BACKGROUND)
     axes.imshow(picture, extent=(-half, half, -half, half), interpolation="antialiased")

@@ -1,10 +1,11 @@
-"""Measurements of any number of scans as pandas tables, long and wide, and what is unusual."""
+"""Results of any number of scans as tables: a row per ear, a row per measurement, outliers."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import pandas as pd
 
+from otovox.core.anatomy import LANDMARK_NAMES
 from otovox.results.schema import EarResult, ResultFile
 
 LONG = (
@@ -22,43 +23,99 @@ LONG = (
     "withheld",
     "definition",
 )
+#: Fields of an ear's uncertainty, and how they are listed among its measurements: name, unit,
+#: definition.
+EXPECTED = {
+    "expected_dsc": (
+        "expected_dsc", "", "Dice coefficient that the segmentation is expected to reach",
+    ),
+    "expected_landmark_error_mm": (
+        "expected_landmark_error", "mm", "mean error that the landmarks are expected to have",
+    ),
+}  # fmt: skip
+#: First columns of an ear's row; those of its measurements follow.
+EAR_COLUMNS = (
+    "side",
+    "volume_mm3",
+    "confidence",
+    "uncertainty",
+    "touches_border",
+    *(f"{name}_{axis}_mm" for name in ("center", *LANDMARK_NAMES) for axis in "xyz"),
+    *(f"{name}_sd_mm" for name in LANDMARK_NAMES),
+    *(f"{name}{end}" for name in EXPECTED for end in ("", "_low", "_high")),
+    "warnings",
+)
 #: Robust z beyond which a value stands out in its own cohort. Source: Iglewicz and Hoaglin 1993.
 OUTLYING_Z = 3.5
-#: Fewer ears tell nothing about the usual spread: chosen, not measured.
+#: Fewer ears do not show how much the values usually vary: chosen, not measured.
 LEAST_EARS = 8
 
 
 def long_table(results: Mapping[str, ResultFile]) -> pd.DataFrame:
-    """One row per measurement of every ear.
+    """One row per measurement of every ear, its expected quality among them.
 
     Args:
         results: by the scans' names.
 
     Returns:
-        Columns `LONG`; `low` and `high` bound the 95 % interval.
+        Columns `LONG`; `low` and `high` bound the interval.
     """
     rows = [
         (scan, ear.side.value, *row)
         for scan, result in results.items()
         for ear in result.ears
-        for row in _rows(ear)
+        for row in (*_quality_rows(ear), *_measurement_rows(ear))
     ]
     return pd.DataFrame(rows, columns=list(LONG))
 
 
-def wide_table(results: Mapping[str, ResultFile]) -> pd.DataFrame:
-    """One row per ear: landmarks, confidence, and every measurement's value, units in the names.
+def ear_table(results: Mapping[str, ResultFile]) -> pd.DataFrame:
+    """One row per ear, the columns of `ear_row`, the scan's name first.
 
     Args:
         results: by the scans' names.
     """
-    return pd.DataFrame([
-        _ear_row(scan, ear) for scan, result in results.items() for ear in result.ears
-    ])  # fmt: skip
+    rows = [
+        {"scan": scan} | ear_row(ear) for scan, result in results.items() for ear in result.ears
+    ]
+    return pd.DataFrame(rows) if rows else pd.DataFrame(columns=["scan", *EAR_COLUMNS])
+
+
+def ear_row(ear: EarResult) -> dict[str, object]:
+    """An ear as one row of a table, with units in the columns' names.
+
+    Args:
+        ear: as `result.json` describes it.
+
+    Returns:
+        `EAR_COLUMNS`, then every measurement; None where there is no value.
+    """
+    measured = dict(ear.measurements)
+    row: dict[str, object] = {
+        "side": ear.side.value,
+        "volume_mm3": measured.pop("labyrinth_volume").value,
+        "confidence": ear.confidence,
+        "uncertainty": ear.uncertainty.mean_voxel_sd,
+        "touches_border": "yes" if ear.touches_border else "no",
+    }
+    points = {"center": ear.center_mm} | {n: ear.landmarks[n].mm for n in LANDMARK_NAMES}
+    for name, point in points.items():
+        for axis, x in zip("xyz", point or (None,) * 3, strict=True):
+            row[f"{name}_{axis}_mm"] = x
+    for name in LANDMARK_NAMES:
+        row[f"{name}_sd_mm"] = ear.landmarks[name].sd_mm
+    for name in EXPECTED:
+        expected = getattr(ear.uncertainty, name)
+        row[name] = expected and expected.value
+        row[f"{name}_low"], row[f"{name}_high"] = (
+            (expected.low, expected.high) if expected else (None, None)
+        )
+    row["warnings"] = "; ".join(ear.warnings)
+    return row | {f"{n}_{m.unit}" if m.unit else n: m.value for n, m in measured.items()}
 
 
 def outliers(table: pd.DataFrame) -> pd.DataFrame:
-    """Rows of a long table that lie outside the norm, or far from their own cohort.
+    """Rows of a long table outside their reference range, or far from the rest of the cohort.
 
     Args:
         table: from `long_table`.
@@ -66,44 +123,41 @@ def outliers(table: pd.DataFrame) -> pd.DataFrame:
     Returns:
         Those rows with a column `why`.
     """
-    known = table.dropna(subset=["value"])
-    parts = [_outstanding(part) for _, part in known.groupby("quantity", sort=False)]
-    return pd.concat(parts) if parts else known.assign(why="")
+    measured = table.dropna(subset=["value"])
+    outlying = [_outlying(rows) for _, rows in measured.groupby("quantity", sort=False)]
+    return pd.concat(outlying) if outlying else measured.assign(why="")
 
 
-def _outstanding(part: pd.DataFrame) -> pd.DataFrame:
-    """Of the rows of one quantity those that stand out."""
-    values = part["value"].to_numpy(dtype=float)
-    away = np.abs(values - np.median(values))
+def _outlying(rows: pd.DataFrame) -> pd.DataFrame:
+    """The outliers among the rows of one quantity."""
+    values = rows["value"].to_numpy(dtype=float)
+    deviation = np.abs(values - np.median(values))
     # The median absolute deviation of a normal distribution is 0.6745 of its SD.
-    spread = float(np.median(away)) / 0.6745
+    spread = float(np.median(deviation)) / 0.6745
     enough = len(values) >= LEAST_EARS and spread > 0
-    far = away > OUTLYING_Z * spread if enough else np.zeros(len(values), dtype=bool)
-    outside = (part["unusual"] != "").to_numpy()
-    why = np.where(outside, part["unusual"] + " against the norm", "far from this cohort")
-    return part.assign(why=why).loc[far | outside]
+    far = deviation > OUTLYING_Z * spread if enough else np.zeros(len(values), dtype=bool)
+    outside = (rows["unusual"] != "").to_numpy()
+    why = np.where(
+        outside, rows["unusual"] + " compared with the reference range", "far from this cohort"
+    )
+    return rows.assign(why=why).loc[far | outside]
 
 
-def _rows(ear: EarResult) -> list[tuple[object, ...]]:
-    rows = []
-    for name, found in ear.measurements.items():
-        low, high = found.interval or (None, None)
-        norm = (found.norm.low, found.norm.high) if found.norm else (None, None)
-        told = (found.unusual, found.withheld, found.definition)
-        rows.append((found.group, name, found.value, found.unit, low, high, *norm, *told))
-    return rows
+def _measurement_rows(ear: EarResult) -> Iterator[tuple[object, ...]]:
+    for name, cell in ear.measurements.items():
+        low, high = cell.interval or (None, None)
+        norm = (cell.norm.low, cell.norm.high) if cell.norm else (None, None)
+        yield (
+            cell.group, name, cell.value, cell.unit, low, high, *norm,
+            cell.unusual, cell.withheld, cell.definition,
+        )  # fmt: skip
 
 
-def _ear_row(scan: str, ear: EarResult) -> dict[str, object]:
-    row: dict[str, object] = {
-        "scan": scan,
-        "side": ear.side.value,
-        "confidence": ear.confidence,
-        "warnings": "; ".join(ear.warnings),
-    }
-    for name, landmark in ear.landmarks.items():
-        for axis, x in zip("xyz", landmark.mm or (None,) * 3, strict=True):
-            row[f"{name}_{axis}_mm"] = x
-    for name, found in ear.measurements.items():
-        row[f"{name}_{found.unit}" if found.unit else name] = found.value
-    return row
+def _quality_rows(ear: EarResult) -> Iterator[tuple[object, ...]]:
+    """The expected quality in the columns of a measurement; nothing if it was not estimated."""
+    for field, (name, unit, definition) in EXPECTED.items():
+        expected = getattr(ear.uncertainty, field)
+        if expected is not None:
+            value, low, high = expected.value, expected.low, expected.high
+            norm = (None, None)
+            yield "expected quality", name, value, unit, low, high, *norm, "", "", definition

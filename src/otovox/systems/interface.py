@@ -1,4 +1,4 @@
-"""The seam: what every system can do."""
+"""The interface: what every system can do."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,19 +15,20 @@ from otovox.systems.whole_volume import Sweep, VolumePrediction
 if TYPE_CHECKING:
     from torch import nn
 
-    from otovox.learning.training import Hardware, Run, Task
+    from otovox.learning.hardware import Hardware
+    from otovox.learning.training import Task, TrainingOptions
 
 
 @dataclass(frozen=True)
-class Course:
-    """What a system is trained on, and how.
+class TrainingInput:
+    """The data that a system is trained on, and how to train it.
 
     Attributes:
         training, validation: cases at the working spacing.
         statistics: of the training cases; None where every chunk is normalised by itself.
         origin: what the model's card says of the data, JSON values.
-        resume: go on from where the last run stopped; False to begin anew.
-        hardware: where to train; None for what there is.
+        resume: continue where the last run stopped; False to start again.
+        hardware: where to train; None for whatever is available.
     """
 
     training: list[Prepared]
@@ -38,29 +39,30 @@ class Course:
     hardware: "Hardware | None" = None
 
     @property
-    def run(self) -> "Run":
+    def run(self) -> "TrainingOptions":
         """How to train, in the words of `training.fit`."""
-        from otovox.learning.training import Hardware, Run
+        from otovox.learning.hardware import Hardware
+        from otovox.learning.training import TrainingOptions
 
-        return Run(self.resume, self.hardware or Hardware())
+        return TrainingOptions(self.resume, self.hardware or Hardware())
 
 
 #: Makes the network of some settings.
 Network = Callable[[TrainConfig], "nn.Module"]
 #: Trains a system: its settings, the folder for checkpoints, curves and the finished model
 #: (`model/`), and the course; the best model.
-Train = Callable[[TrainConfig, Path, Course], Bundle]
+Train = Callable[[TrainConfig, Path, TrainingInput], Bundle]
 #: What is trained with settings, one after the other, each with weights of its own.
 Tasks = Callable[[TrainConfig], "list[Task]"]
 
 
 class Predict(Protocol):
-    """Looks at scans with one model."""
+    """Predicts scans with one model."""
 
     def __call__(
         self, scan: Scan, workspace: Path, *, sweep: Sweep | None = None
     ) -> VolumePrediction:
-        """What the model says of a whole scan.
+        """Predict a whole scan.
 
         Args:
             scan: of one ear.
@@ -74,13 +76,13 @@ class Predict(Protocol):
         ...
 
 
-class Opened(Protocol):
-    """Makes a model ready to look at scans."""
+class OpenModel(Protocol):
+    """Prepares a model for predicting scans."""
 
     def __call__(
         self, bundle: Bundle, *, device: str = "auto", threads: int | None = None
     ) -> Predict:
-        """Ready a model on a device, in the words of `engine.open_engine`.
+        """Prepare a model on a device, see `engine.open_engine`.
 
         Raises:
             ConfigError: if there is no such device.
@@ -96,7 +98,7 @@ class System:
         network: untrained, all its stages in one.
         tasks: of its training.
         train: on cases.
-        opened: a trained one, ready for scans.
+        open_model: readies a trained model for scans.
         turns: whether it has test-time augmentation by turns of the cube.
         posed: whether it may look at an ear in the ear's own frame, where its landmarks give one.
     """
@@ -104,7 +106,7 @@ class System:
     network: Network
     tasks: Tasks
     train: Train
-    opened: Opened
+    open_model: OpenModel
     turns: bool = True
     posed: bool = False
 
@@ -117,5 +119,5 @@ class System:
         sweep: Sweep | None = None,
         device: str = "auto",
     ) -> VolumePrediction:
-        """One scan by one model; of many scans, ready the model once by `opened`."""
-        return self.opened(bundle, device=device)(scan, workspace, sweep=sweep)
+        """One scan by one model; for many scans, call `open_model` once."""
+        return self.open_model(bundle, device=device)(scan, workspace, sweep=sweep)

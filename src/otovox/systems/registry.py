@@ -1,7 +1,7 @@
 """What can be trained: otovox's own network, and the systems that it is compared with.
 
 A system is a folder that holds all of it, and a line in `SYSTEMS`; `config.registry.register` says
-what the folder must hold. None of them is imported before it is asked for.
+what the folder must hold. None of them is imported before it is needed.
 """
 
 from typing import TYPE_CHECKING

@@ -22,7 +22,7 @@ from otovox.core.volume import Grid, LabelMap, Scan
 from otovox.dataset.prepared import working_grid
 from otovox.errors import ConfigError, InputError
 from otovox.formats.writing import make_folder
-from otovox.imaging.intensity import Scaling, normalise, statistics
+from otovox.imaging.intensity import Scaling, intensity_statistics, normalise
 from otovox.imaging.postprocess import smooth_otsu
 from otovox.imaging.resample import resample
 from otovox.imaging.windows import Blend, Shape, Window, batches, turned, usual_stride, windows
@@ -40,7 +40,7 @@ SLAB = 32
 
 @dataclass(frozen=True, eq=False)
 class VolumePrediction:
-    """What a model says of a whole scan, at its working spacing.
+    """A model's prediction for a whole scan, at its working spacing.
 
     Attributes:
         probability: (i, j, k) labyrinth, mean over the test-time samples; None without that head.
@@ -104,16 +104,13 @@ def predict_volume(
 
     Raises:
         InputError: if the scan has too many voxels at the model's spacing.
-        ConfigError: if the chunks are no cubes, or smaller than their overlap.
+        ConfigError: if the chunks are not cubic, or not larger than their overlap.
     """
     sweep = sweep or Sweep()
     config = bundle.config
     chunk = config.data.shape
     grid = field_grid(scan, config, sweep.largest_voxels)
-    if sweep.tta != "none" and len(set(chunk)) > 1:
-        raise ConfigError(f"chunks of {chunk} voxels are no cubes and cannot be turned as such")
-    if not 0 <= (sweep.overlap_voxels or 0) < min(chunk):
-        raise ConfigError(f"chunks of {chunk} voxels cannot overlap by {sweep.overlap_voxels}")
+    _check(sweep, chunk)
     make_folder(workspace)
     heads = config.network
     count = heads.has_segmentation + heads.has_landmarks * len(heads.landmarks)
@@ -123,20 +120,26 @@ def predict_volume(
         given = _scaling(image, bundle, sweep)
         mean = _array(scratch / "mean.npy", (count, *grid.shape))
         path = workspace / "uncertainty.npy" if heads.has_segmentation else scratch / "sd.npy"
-        squares = _array(path, grid.shape)
+        samples = _Samples(mean, _array(path, grid.shape), segmented=heads.has_segmentation)
         points: list[FloatArray] = []
-        for number, turn in enumerate(cube_turns(sweep.tta), start=1):
+        for turn in cube_turns(sweep.tta):
             total = _array(scratch / "total.npy", (count, *grid.shape))
             weight = _array(scratch / "weight.npy", grid.shape)
             blend = Blend(total, weight, chunk)
-            for window, values in _windows(image, engine, sweep, turn, (chunk, given)):
+            for window, values in _windows(image, engine, sweep, turn, chunk=chunk, scaling=given):
                 blend.add(window, values)
-            found = blend.finish()
-            _welford(mean, squares, found, number, segmented=heads.has_segmentation)
+            sample = blend.finish()
+            samples.add(sample)
             if heads.has_landmarks:
-                points.append(decode(found[-len(heads.landmarks) :])[0])
-        samples = len(cube_turns(sweep.tta))
-        return _answer(bundle, grid, (mean, squares, samples), points, workspace)
+                points.append(decode(sample[-len(heads.landmarks) :])[0])
+        return _prediction(bundle, grid, samples, points, workspace)
+
+
+def _check(sweep: Sweep, chunk: Shape) -> None:
+    if sweep.tta != "none" and len(set(chunk)) > 1:
+        raise ConfigError(f"chunks of {chunk} voxels: they must be cubic to be rotated")
+    if not 0 <= (sweep.overlap_voxels or 0) < min(chunk):
+        raise ConfigError(f"chunks of {chunk} voxels cannot overlap by {sweep.overlap_voxels}")
 
 
 def postprocessed(prediction: VolumePrediction, sweep: Sweep) -> VolumePrediction:
@@ -235,7 +238,7 @@ def _scaling(image: NDArray, bundle: Bundle, sweep: Sweep) -> Scaling | None:
     """None where every chunk is normalised by itself, as in the model's training."""
     if bundle.config.data.normalisation == "chunk":
         return None
-    return sweep.scaling or Scaling(statistics([image]))
+    return sweep.scaling or Scaling(intensity_statistics([image]))
 
 
 def _windows(
@@ -243,10 +246,11 @@ def _windows(
     engine: Engine,
     sweep: Sweep,
     turn: NDArray,
-    how: tuple[Shape, Scaling | None],
+    *,
+    chunk: Shape,
+    scaling: Scaling | None,
 ) -> Iterator[tuple[Window, NDArray]]:
-    """Windows and what the network says of them, turned there and back."""
-    chunk, given = how
+    """Windows with the network's output for them, rotated for the network and back again."""
     stride = usual_stride(chunk)
     if sweep.overlap_voxels is not None:
         i, j, k = (size - sweep.overlap_voxels for size in chunk)
@@ -254,36 +258,50 @@ def _windows(
     shape: Shape = image.shape  # pyright: ignore[reportAssignmentType]
     for group in batches(windows(shape, chunk, stride), sweep.batch_size or engine.batch):
         parts = [image[window] for window in group]
-        parts = [normalise(p) if given is None else given.apply(p) for p in parts]
+        parts = [normalise(p) if scaling is None else scaling.apply(p) for p in parts]
         images = np.stack([np.ascontiguousarray(turned(part, turn))[None] for part in parts])
         both = np.concatenate(engine.run(images), axis=1)
         yield from zip(group, turned(both, turn.T), strict=True)
 
 
-def _welford(
-    mean: NDArray, squares: NDArray, found: NDArray, number: int, *, segmented: bool
-) -> None:
-    """Take one more sample into the running mean and, of the first channel, squared deviations.
+@dataclass(eq=False)
+class _Samples:
+    """Test-time samples, summed up one by one.
 
     Source: Welford 1962, Technometrics 4(3):419-420.
+
+    Attributes:
+        mean: (channels, i, j, k) running mean.
+        squares: (i, j, k) squared deviations of the first channel.
+        segmented: whether the first channel is a segmentation; if not, `squares` stays 0.
+        count: samples so far.
     """
-    for start in range(0, mean.shape[1], SLAB):
-        part = slice(start, start + SLAB)
-        away = found[:, part] - mean[:, part]
-        mean[:, part] += away / number
-        if segmented:
-            squares[part] += away[0] * (found[0, part] - mean[0, part])
+
+    mean: NDArray
+    squares: NDArray
+    segmented: bool
+    count: int = 0
+
+    def add(self, sample: NDArray) -> None:
+        """Take one more sample into the sums."""
+        self.count += 1
+        for start in range(0, self.mean.shape[1], SLAB):
+            part = slice(start, start + SLAB)
+            away = sample[:, part] - self.mean[:, part]
+            self.mean[:, part] += away / self.count
+            if self.segmented:
+                self.squares[part] += away[0] * (sample[0, part] - self.mean[0, part])
 
 
-def _answer(
+def _prediction(
     bundle: Bundle,
     grid: Grid,
-    sums: tuple[NDArray, NDArray, int],
+    samples: _Samples,
     points: Sequence[FloatArray],
     workspace: Path,
 ) -> VolumePrediction:
-    """Means, and SDs from the sums of squares, over so many samples."""
-    mean, squares, samples = sums
+    """Means over the samples, and SDs from their squared deviations."""
+    mean, squares = samples.mean, samples.squares
     heads = bundle.config.network
     probability = uncertainty = landmarks = None
     sd_mm = peaks = np.zeros(0)
@@ -293,7 +311,7 @@ def _answer(
         for start in range(0, grid.shape[0], SLAB):
             part = slice(start, start + SLAB)
             probability[part] = mean[0, part]
-            squares[part] = np.sqrt(squares[part] / samples)
+            squares[part] = np.sqrt(squares[part] / samples.count)
     if heads.has_landmarks:
         ijk, heights = decode(mean[-len(heads.landmarks) :])
         landmarks = Landmarks(heads.landmarks, grid.to_mm(ijk))

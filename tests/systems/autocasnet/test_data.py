@@ -4,13 +4,19 @@ import numpy as np
 import pytest
 
 from otovox.core.volume import Grid
-from otovox.systems.autocasnet.data import canonical_grid, grey_statistics, stack, stacked, unstack
+from otovox.systems.autocasnet.data import (
+    grey_statistics,
+    resized_grid,
+    slice_stack,
+    stacked,
+    unstack,
+)
 from systems.ball import TURNED, a_ball
 
 
 def test_canonical_axes_are_those_of_lps_over_the_whole_field():
     field = Grid.centred((4, -7, 2), (10, 20, 40), spacing_mm=0.5, directions=TURNED)
-    grid = canonical_grid(field, (16, 24, 8))
+    grid = resized_grid(field, (16, 24, 8))
     np.testing.assert_allclose(grid.directions, np.eye(3), atol=1e-12)
     np.testing.assert_allclose(grid.center_mm, field.center_mm)
     # The field's axes run along S, L and A.
@@ -20,7 +26,7 @@ def test_canonical_axes_are_those_of_lps_over_the_whole_field():
 @pytest.mark.parametrize(("view", "axis"), [("sagittal", 0), ("coronal", 1), ("axial", 2)])
 def test_slices_are_normal_to_their_views_axis(view, axis):
     image = np.random.default_rng(0).random((4, 5, 6), dtype=np.float32)
-    cut = stack(image, [], view)
+    cut = slice_stack(image, [], view)
     assert cut.shape[0] == image.shape[axis]
     np.testing.assert_array_equal(cut[2, 0], image.take(2, axis=axis))
     np.testing.assert_array_equal(unstack(cut[:, 0], view), image)

@@ -12,6 +12,7 @@ from systems.ball import AUTOCASNET, GRID, a_ball, overlap, predicted, settings,
 pytestmark = pytest.mark.filterwarnings("ignore::Warning:lightning", "ignore::UserWarning:torch")
 
 
+@pytest.mark.slow
 def test_a_cascade_learns_a_ball_and_looks_at_a_scan(tmp_path):
     config = settings(AUTOCASNET, 40)
     bundle = trained(config, tmp_path / "run", [a_ball("one"), a_ball("two", 1)])
@@ -32,6 +33,7 @@ def test_a_cascade_learns_a_ball_and_looks_at_a_scan(tmp_path):
     assert "last.ckpt" in {path.name for path in (tmp_path / "run" / "stage-1").iterdir()}
 
 
+@pytest.mark.slow
 def test_a_cascade_goes_on_where_it_stopped(tmp_path, monkeypatch):
     config = settings(AUTOCASNET, 4)
     cases = [a_ball("one"), a_ball("two", 1)]
@@ -54,6 +56,7 @@ def test_a_cascade_goes_on_where_it_stopped(tmp_path, monkeypatch):
         np.testing.assert_allclose(resumed.weights[name], values, rtol=0, atol=2e-3)
 
 
+@pytest.mark.slow
 def test_masks_out_of_fold_come_from_models_that_did_not_see_the_case(tmp_path, monkeypatch):
     seen: dict[str, list[str]] = {}
     fits = training._fit

@@ -47,6 +47,7 @@ def test_displacements_turn_with_their_chunk(turns):
         np.testing.assert_allclose(after[:, *new], warp.rotation @ before[:, *voxel], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_jsdnet_learns_a_ball_and_looks_at_a_scan(tmp_path):
     config = settings(JSDNET, 60)
     bundle = trained(config, tmp_path / "run", [a_ball()])

@@ -71,7 +71,7 @@ def test_a_case_without_labyrinth_is_seen_as_a_whole():
 
 
 def test_nothing_to_train_on_and_oblong_planes_are_refused():
-    with pytest.raises(InputError, match="no case"):
+    with pytest.raises(InputError, match="no cases"):
         TrainingPlanes([], settings(), VIEWS)
     with pytest.raises(ConfigError, match="square"):
         TrainingPlanes([a_blob()], smaller(shape=(32, 16, 16)), VIEWS)

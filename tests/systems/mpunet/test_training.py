@@ -11,8 +11,8 @@ from otovox.core.volume import Scan
 from otovox.errors import ConfigError, InputError
 from otovox.imaging.metrics import dice
 from otovox.learning.bundle import Bundle, load_bundle
-from otovox.learning.training import Hardware
-from otovox.systems.interface import Course
+from otovox.learning.hardware import Hardware
+from otovox.systems.interface import TrainingInput
 from otovox.systems.mpunet.inference import view_probabilities
 from otovox.systems.mpunet.network import MPUNet
 from otovox.systems.mpunet.settings import settings_of
@@ -28,7 +28,7 @@ ORIGIN = {"training_data": "a blob", "validation_data": "the same blob"}
 
 def train(config, output: Path, **keys) -> Bundle:
     hardware = Hardware(accelerator="cpu", devices="1")
-    course = Course([a_blob()], [a_blob()], None, ORIGIN, hardware=hardware, **keys)
+    course = TrainingInput([a_blob()], [a_blob()], None, ORIGIN, hardware=hardware, **keys)
     return system_of(config).train(config, output, course)
 
 
@@ -50,6 +50,7 @@ def test_the_preset_builds_the_published_network():
     assert network.views.shape == (6, 3)
 
 
+@pytest.mark.slow
 def test_it_overfits_a_blob_and_finds_it_in_a_scan(trained, tmp_path):
     bundle = load_bundle(trained / "model")
     case = a_blob()
@@ -68,6 +69,7 @@ def test_it_overfits_a_blob_and_finds_it_in_a_scan(trained, tmp_path):
     ]
 
 
+@pytest.mark.slow
 def test_the_views_and_the_fusion_lie_in_the_bundle(trained):
     network = trained_network(load_bundle(trained / "model"))
     assert isinstance(network, MPUNet)
@@ -75,6 +77,7 @@ def test_the_views_and_the_fusion_lie_in_the_bundle(trained):
     assert not torch.equal(network.fusion.weights, torch.ones(3, 2))
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_only_read(trained):
     first = load_bundle(trained / "model")
     kept = (trained / "best.ckpt").stat().st_mtime_ns
@@ -83,6 +86,7 @@ def test_a_finished_run_is_only_read(trained):
     assert all(np.array_equal(first.weights[name], again.weights[name]) for name in first.weights)
 
 
+@pytest.mark.slow
 def test_a_plain_sum_learns_no_fusion(tmp_path):
     config = settings(fusion="sum", elastic=False)
     short = config.optimiser.model_copy(update={"plateau_iterations": 2, "total_iterations": 2})
@@ -112,16 +116,17 @@ def test_each_view_gives_the_volume_back(tmp_path):
         assert dice(view > 0.5, labels > 0) > 0.9
 
 
+@pytest.mark.slow
 def test_what_it_cannot_do_is_refused(trained, tmp_path):
     bundle = load_bundle(trained / "model")
     scan = Scan(a_blob().image, GRID)
     system = system_of(bundle.config)
-    with pytest.raises(ConfigError, match="no turns"):
+    with pytest.raises(ConfigError, match="--tta none"):
         system.predict(scan, bundle, tmp_path, sweep=Sweep(tta="paper"), device="cpu")
     with pytest.raises(InputError, match="more than"):
         system.predict(scan, bundle, tmp_path, sweep=Sweep(largest_voxels=1000), device="cpu")
     with pytest.raises(ConfigError, match="no device"):
-        system.opened(bundle, device="abacus")
+        system.open_model(bundle, device="abacus")
 
 
 def test_a_deformed_plane_counts_less():

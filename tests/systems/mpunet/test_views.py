@@ -13,7 +13,7 @@ from otovox.systems.mpunet.views import (
     plane,
     sample_plane,
     sample_planes,
-    stack,
+    view_grid,
 )
 
 TURNED = np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, -1]])
@@ -82,7 +82,7 @@ def test_a_frame_is_a_rotation_with_the_view_last(view):
 
 @given(DIRECTIONS)
 def test_a_stack_holds_the_whole_volume(view):
-    planes = stack(GRID, np.array(view), spacing_mm=0.5)
+    planes = view_grid(GRID, np.array(view), spacing_mm=0.5)
     voxels = GRID.to_mm(np.argwhere(np.ones(GRID.shape)))
     assert planes.contains(voxels).all()
     assert planes.shape[0] % 16 == planes.shape[1] % 16 == 0
@@ -93,7 +93,7 @@ def test_a_stack_holds_the_whole_volume(view):
 @given(DIRECTIONS)
 def test_sampled_and_mapped_back_is_the_same_volume(view):
     volume = smooth(GRID)
-    planes = stack(GRID, np.array(view), spacing_mm=0.4)
+    planes = view_grid(GRID, np.array(view), spacing_mm=0.4)
     back = map_back(sample_planes(volume, GRID, planes, outside=0), planes, GRID)
     assert back.shape == GRID.shape
     # Linear twice, at 0.4 mm and an SD of 1 mm: at most 7.3 % of the peak over 60 views.
@@ -113,7 +113,7 @@ def test_along_the_grids_own_axis_nothing_changes():
 def test_a_plane_is_one_of_the_stack(number):
     view = np.array([0.3, 0.5, 0.8])
     volume = smooth(GRID)
-    planes = stack(GRID, view, spacing_mm=0.4)
+    planes = view_grid(GRID, view, spacing_mm=0.4)
     side = planes.shape[0]
     assert side == planes.shape[1] == 48
     middle = planes.to_mm([(side - 1) / 2, (side - 1) / 2, number])

@@ -16,7 +16,7 @@ from otovox.learning.bundle import Bundle
 from otovox.learning.engine import on_device
 from otovox.learning.training import Task, begin, finish, fit
 from otovox.learning.training_data import VolumeChunks, Volumes
-from otovox.systems.interface import Course, Predict, System
+from otovox.systems.interface import Predict, System, TrainingInput
 from otovox.systems.registry import trained_network
 from otovox.systems.whole_volume import Sweep, VolumePrediction, answer_arrays, field_grid
 from systems.toy.settings import ToyConfig
@@ -62,7 +62,7 @@ def tasks(config: TrainConfig) -> list[Task]:
     return [ToyTask(config)]
 
 
-def train(config: TrainConfig, output: Path, course: Course) -> Bundle:
+def train(config: TrainConfig, output: Path, course: TrainingInput) -> Bundle:
     begin(config, output, course.origin)
     datasets = (
         VolumeChunks(course.training, config, course.statistics),
@@ -73,7 +73,7 @@ def train(config: TrainConfig, output: Path, course: Course) -> Bundle:
     return finish(task.network, output, config, facts)
 
 
-def opened(bundle: Bundle, *, device: str = "auto", threads: int | None = None) -> Predict:
+def open_model(bundle: Bundle, *, device: str = "auto", threads: int | None = None) -> Predict:
     return partial(_predict, bundle, on_device(trained_network(bundle), device, threads))
 
 
@@ -95,4 +95,4 @@ def _predict(
     return VolumePrediction(probability, uncertainty, None, none, none, grid)
 
 
-SYSTEM = System(network=Threshold, tasks=tasks, train=train, opened=opened, turns=False)
+SYSTEM = System(network=Threshold, tasks=tasks, train=train, open_model=open_model, turns=False)

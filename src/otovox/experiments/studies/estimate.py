@@ -1,4 +1,4 @@
-"""What a study will take, before it starts: one training step of each system, timed."""
+"""The time and memory of a study before it starts: one training step of each system, timed."""
 
 import time
 from collections.abc import Iterable, Sequence
@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from otovox.config.training import TrainConfig
-from otovox.learning.training import Task, keep_freed_memory
+from otovox.learning.hardware import keep_freed_memory
+from otovox.learning.training import Task
 from otovox.systems.registry import system_of
 
 #: Sides of a chunk or slice that is timed on a CPU are halved until it has no more voxels than
@@ -74,7 +75,7 @@ def _smaller(shape: Sequence[int], stride: int) -> tuple[int, ...]:
     batch, channels, *sides = shape
     while np.prod(sides) > TIMED_VOXELS and all(side % (2 * stride) == 0 for side in sides):
         sides = [side // 2 for side in sides]
-    # Of a large batch two tell as much as all; not one, for networks that normalise over it.
+    # Two of a large batch are enough; not one, since some networks normalise over it.
     return (batch if batch * np.prod(sides) <= TIMED_VOXELS else min(batch, 2), channels, *sides)
 
 
@@ -96,7 +97,7 @@ def _step(
             return tensor
 
         network.zero_grad()
-        begun = time.perf_counter()
+        started = time.perf_counter()
         mixed = config.precision != "32-true"
         with (
             torch.autograd.graph.saved_tensors_hooks(keep, _same),
@@ -106,7 +107,7 @@ def _step(
         loss.backward()
         if device == "cuda":
             torch.cuda.synchronize()
-        taken = time.perf_counter() - begun
+        taken = time.perf_counter() - started
     _forget(network)
     return taken, float(sum(kept.values()))
 

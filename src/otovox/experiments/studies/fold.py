@@ -1,4 +1,4 @@
-"""One fold of one run: trained, predicted, and what was said of it kept in a log."""
+"""One fold of one run: trained, predicted, its output kept in a log."""
 
 import logging
 import multiprocessing
@@ -11,37 +11,38 @@ from pathlib import Path
 from otovox.config.training import TrainConfig
 from otovox.errors import ConfigError, OtovoxError
 from otovox.experiments.cross_validation import train_fold
-from otovox.experiments.predict import Plan, predict_fold
-from otovox.experiments.studies.plans import Run
+from otovox.experiments.predict import PredictionPlan, predict_fold
+from otovox.experiments.studies.plans import StudyRun
 from otovox.formats.writing import make_folder
+from otovox.workers import Outcome, Status
 
 logger = logging.getLogger(__name__)
 
 #: Below the study's folder: its runs, and their logs.
 RUNS, LOGS = "runs", "logs"
-#: Whose words go to a fold's log.
+#: Loggers whose messages go to a fold's log.
 LOGGERS = ("otovox", "lightning.pytorch", "lightning.fabric")
 
 
 @dataclass(frozen=True)
-class Job:
+class FoldJob:
     """One fold of one run.
 
     Attributes:
         run: of the study.
         fold: its number.
-        config: everything that is set; or why it cannot be set.
+        config: all settings, or why they are not valid.
         dataset: folder of the data set, absolute.
         output: of the study, absolute.
         how: test sets, absolute, and how they are predicted; its device is also trained on.
     """
 
-    run: Run
+    run: StudyRun
     fold: int
     config: TrainConfig | str
     dataset: Path
     output: Path
-    how: Plan
+    how: PredictionPlan
 
     @property
     def place(self) -> Path:
@@ -49,23 +50,12 @@ class Job:
         return self.output / RUNS / self.run.name
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """How it went with a job: nothing is said if it went well.
-
-    Attributes:
-        job: what was to be done.
-        reason: why it failed.
-        ours: whether that is a bug of ours.
-    """
-
-    job: Job
-    reason: str = ""
-    ours: bool = False
+#: The outcome of one fold; it has no answer, since its results are on disk.
+FoldOutcome = Outcome[FoldJob, None]
 
 
-def do(job: Job, *, gpu: int | None = None, share: int = 0) -> Outcome:
-    """Train one fold of a run, or go on with it, and predict what it has not seen.
+def do(job: FoldJob, *, gpu: int | None = None, share: int = 0) -> FoldOutcome:
+    """Train one fold of a run, or resume it, and predict what it has not seen.
 
     Args:
         job: with settings.
@@ -73,7 +63,7 @@ def do(job: Job, *, gpu: int | None = None, share: int = 0) -> Outcome:
         share: how many workers share the machine's cores; 0 to leave these as they are.
 
     Returns:
-        How it went; everything that is printed meanwhile goes to a log.
+        The outcome; everything that is printed meanwhile goes to a log.
     """
     place = job.output / LOGS / f"{job.run.name}-fold-{job.fold}.txt"
     try:
@@ -81,22 +71,23 @@ def do(job: Job, *, gpu: int | None = None, share: int = 0) -> Outcome:
         with _logged(place):
             _do(job, gpu, share)
     except OtovoxError as error:
-        return Outcome(job, str(error))
+        return Outcome(job, Status.REFUSED, str(error))
     except Exception as error:
-        return Outcome(job, f"{type(error).__name__}: {error} (see {place})", ours=True)
-    return Outcome(job)
+        reason = f"{type(error).__name__}: {error} (see {place})"
+        return Outcome(job, Status.BROKEN, reason)
+    return Outcome(job, Status.DONE)
 
 
-def _do(job: Job, gpu: int | None, share: int) -> None:
+def _do(job: FoldJob, gpu: int | None, share: int) -> None:
     import torch
 
-    from otovox.learning.training import Hardware
+    from otovox.learning.hardware import Hardware
 
     assert not isinstance(job.config, str)
     if multiprocessing.current_process().daemon and job.config.data.workers:
         raise ConfigError(
-            "the workers may start no processes, which prepare chunks: start them with --no-nanny, "
-            "or set data.workers = 0"
+            "the workers cannot start the processes that prepare chunks: start the workers with "
+            "--no-nanny, or set data.workers = 0"
         )
     if share:
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // share))

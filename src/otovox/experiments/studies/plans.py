@@ -27,7 +27,7 @@ ALL = "all"
 Tree = Mapping[str, Any]
 
 
-class Run(Settings):
+class StudyRun(Settings):
     """One run of a study.
 
     Attributes:
@@ -68,9 +68,9 @@ class Study(Settings):
     name: str
     description: str
     reference: str
-    runs: tuple[Run, ...] = Field(min_length=1)
+    runs: tuple[StudyRun, ...] = Field(min_length=1)
 
-    def chosen(self, only: Sequence[str]) -> tuple[Run, ...]:
+    def chosen(self, only: Sequence[str]) -> tuple[StudyRun, ...]:
         """The runs of some factors, and the reference; all of them if none is named.
 
         Raises:
@@ -79,7 +79,7 @@ class Study(Settings):
         factors = list(dict.fromkeys(run.factor for run in self.runs))
         if strange := [name for name in only if name not in factors]:
             known = ", ".join(factors)
-            raise ConfigError(f"{self.name} has no factor {strange[0]!r}; choose of {known}")
+            raise ConfigError(f"{self.name} has no factor {strange[0]!r}; choose one of {known}")
         return tuple(r for r in self.runs if not only or r.factor in only or not r.number)
 
 
@@ -90,7 +90,7 @@ def study_names() -> tuple[str, ...]:
 
 
 def load_study(name: str | Path) -> Study:
-    """A study that comes with the package, or one of one's own.
+    """Load a study that comes with the package, or a custom one.
 
     Args:
         name: of the study, or the path of a TOML file like those beside this module.
@@ -117,11 +117,11 @@ def load_study(name: str | Path) -> Study:
 
 
 def load_scale(path: Path) -> dict[str, Tree]:
-    """Settings that are laid over each run's, by system.
+    """Load settings that override those of each run, by system.
 
     Args:
-        path: of a TOML file with a section `all`, and one per kind of system; what stands in the
-            section of a kind is for this kind alone.
+        path: of a TOML file with a section `all`, and one per kind of system, which applies to this
+            kind alone.
 
     Raises:
         ConfigError: if it cannot be read, or has another section.
@@ -130,12 +130,16 @@ def load_scale(path: Path) -> dict[str, Tree]:
     for name, section in scale.items():
         if name not in sections or not isinstance(section, dict):
             known = ", ".join(sections)
-            raise ConfigError(f"{path}: {name}: is no section of a scale; choose of {known}")
+            raise ConfigError(f"{path}: {name}: is not a section of a scale; choose one of {known}")
     return scale
 
 
-def settings_of(
-    study: Study, run: Run, *, base: Path | None = None, scale: Mapping[str, Tree] | None = None
+def run_settings(
+    study: Study,
+    run: StudyRun,
+    *,
+    base: Path | None = None,
+    scale: Mapping[str, Tree] | None = None,
 ) -> TrainConfig:
     """Everything that is set in a run.
 
@@ -155,21 +159,21 @@ def settings_of(
         study: of the run.
         run: one of its runs.
         base: TOML file that stands in for the reference preset.
-        scale: from `load_scale`, laid over the preset before the run changes it.
+        scale: from `load_scale`, overrides the preset before the run changes it.
 
     Raises:
         ConfigError: if the settings do not fit together.
     """
     own = not run.preset or run.preset == study.reference
-    begun = load_config(base) if base and own else load_preset(run.preset or study.reference)
-    given = begun.model_dump()
-    for section in (ALL, begun.system.kind):
-        given = laid_over(given, (scale or {}).get(section, {}))
+    preset = load_config(base) if base and own else load_preset(run.preset or study.reference)
+    given = preset.model_dump()
+    for section in (ALL, preset.system.kind):
+        given = merged(given, (scale or {}).get(section, {}))
     origin = f"{study.name}, run {run.number} ({run.factor} {run.level})"
     stand_in = config_from(given, origin=origin)
     paper = load_preset(run.preset or study.reference)
     changes = _in_proportion(run.settings, paper, stand_in)
-    changed = laid_over(stand_in.model_dump(), changes)
+    changed = merged(stand_in.model_dump(), changes)
     changed["validate_every"] = _interval(changed, origin)
     facts = {"name": run.name, "description": f"{study.name}: {run.factor} {run.level}"}
     config = config_from(changed | facts, origin=origin)
@@ -180,33 +184,37 @@ def settings_of(
 
 def settled(
     study: Study,
-    runs: Sequence[Run],
+    runs: Sequence[StudyRun],
     *,
     base: Path | None = None,
     scale: Mapping[str, Tree] | None = None,
-) -> list[tuple[Run, TrainConfig | str]]:
+) -> list[tuple[StudyRun, TrainConfig | str]]:
     """The settings of runs, or why one has none at this scale; see `settings_of`.
 
     Raises:
         ConfigError: if the reference has none, which all others are compared with.
     """
-    settings_of(study, study.runs[0], base=base, scale=scale)
-    found: list[tuple[Run, TrainConfig | str]] = []
+    run_settings(study, study.runs[0], base=base, scale=scale)
+    found: list[tuple[StudyRun, TrainConfig | str]] = []
     for run in runs:
         try:
-            found.append((run, settings_of(study, run, base=base, scale=scale)))
+            found.append((run, run_settings(study, run, base=base, scale=scale)))
         except ConfigError as error:
             found.append((run, str(error)))
     return found
 
 
-def laid_over(under: Tree, over: Tree) -> dict[str, Any]:
-    """Nested settings with others laid over them; tables are merged, all else is replaced."""
+def merged(under: Tree, over: Tree) -> dict[str, Any]:
+    """Nested settings overridden by others; tables are merged, all else is replaced.
+
+    >>> merged({"data": {"seed": 1, "workers": 2}}, {"data": {"seed": 3}})
+    {'data': {'seed': 3, 'workers': 2}}
+    """
     both = dict(under)
     for key, value in over.items():
         below = both.get(key)
         if isinstance(below, Mapping) and isinstance(value, Mapping):
-            both[key] = laid_over(below, value)
+            both[key] = merged(below, value)
         else:
             both[key] = value
     return both
@@ -224,7 +232,7 @@ def _in_proportion(changes: Tree, paper: TrainConfig, stand_in: TrainConfig) -> 
         scaled["optimiser"] = {"accumulation": max(1, round(optimiser["accumulation"] * ratio))}
     if isinstance(changes.get("heatmaps"), str):
         scaled["heatmaps"] = _schedule(changes["heatmaps"], paper, stand_in)
-    return laid_over(changes, scaled)
+    return merged(changes, scaled)
 
 
 def _channels(level: Sequence[int], paper: Sequence[int], own: Sequence[int]) -> list[int]:
@@ -256,7 +264,7 @@ def _interval(settings: Tree, origin: str) -> int:
     total, accumulation = optimiser["total_iterations"], optimiser["accumulation"]
     fitting = [n for n in range(accumulation, total + 1, accumulation) if total % n == 0]
     if not fitting:
-        raise ConfigError(f"{origin}: {total} iterations are no multiple of {accumulation}")
+        raise ConfigError(f"{origin}: {total} iterations are not a multiple of {accumulation}")
     return min(fitting, key=lambda n: abs(n - wanted))
 
 

@@ -15,7 +15,7 @@ from otovox.evaluation.runs import folds_of, score_runs
 from otovox.evaluation.statistics import compare
 from otovox.evaluation.stebani_tables import BESIDE, markdown, published, read_scores
 from otovox.experiments.studies.fold import RUNS
-from otovox.experiments.studies.plans import Run, Study
+from otovox.experiments.studies.plans import Study, StudyRun
 from otovox.experiments.studies.running import read_study
 from otovox.formats.writing import replacing
 from otovox.results.schema import RESULT
@@ -75,7 +75,7 @@ def write_report(
             scores[run.number] = table
     if 0 not in scores:
         raise InputError(
-            f"{folder}: {study.runs[0].name}, which all is compared with, has no results"
+            f"{folder}: {study.runs[0].name}, with which all others are compared, has no results"
         )
     table = runs_table(study, scores)
     output = folder / REPORT
@@ -100,14 +100,14 @@ def runs_table(study: Study, scores: Mapping[int, pd.DataFrame]) -> pd.DataFrame
 
     Args:
         study: the runs are of.
-        scores: by a run's number, from `runs.score_runs`, with a column `test` that tells
+        scores: by a run's number, from `runs.score_runs`, with a column `test` that says
             the ears of test sets; 0 is the reference.
 
     Returns:
         Rows of `number`, `run`, `factor`, `level`, `status`, `measure`, `set`, `folds`, `ears`,
         `mean`, `sd` (over folds), `difference` to the reference over the folds that both have; of
         `pairs` of ears `median_difference`, `p` and `p_holm`; `published`, what the paper reports
-        of it, nan where it does not. What a run does not tell has no row.
+        of it, nan where it does not. What a run does not predict has no row.
 
     Source: Wilcoxon 1945; Holm 1979, over all runs, for each measure and set.
     """
@@ -150,7 +150,7 @@ def runs_table(study: Study, scores: Mapping[int, pd.DataFrame]) -> pd.DataFrame
     return pd.DataFrame(rows).sort_values("number", kind="stable", ignore_index=True)
 
 
-def _scored(folder: Path, run: Run, datasets: Sequence[Path], *, fresh: bool) -> pd.DataFrame:
+def _scored(folder: Path, run: StudyRun, datasets: Sequence[Path], *, fresh: bool) -> pd.DataFrame:
     """Scores of a run on all data sets, the first of them that of its folds; kept in `scores`."""
     place = folder / RUNS / run.name
     parts = []
@@ -186,7 +186,7 @@ def _where(table: pd.DataFrame, wanted: ArrayLike) -> pd.DataFrame:
     return pd.DataFrame(table.loc[np.asarray(wanted, dtype=bool)])
 
 
-def _published(run: Run, measure: str, group: str) -> float:
+def _published(run: StudyRun, measure: str, group: str) -> float:
     known = published()
     rows = (known["system"] == run.published) & (known["set"] == PUBLISHED[group])
     found = _of(_where(known, rows & (known["measure"] == measure)), "mean")

@@ -1,8 +1,8 @@
-"""Runs of a study, a fold each a job: one after the other, on local workers, or on a cluster.
+"""Runs of a study, one job per fold: one after the other, on local workers, or on a cluster.
 
 A fold is trained and predicted by `cross_validation.train_fold` and `predict.predict_fold`:
-what is finished is not done again, and what was begun goes on from its last checkpoint. Everything
-lies in `runs/RUN` below the study's folder, as after `otovox cross-validate`.
+finished work is not repeated, and interrupted work resumes from its last checkpoint. Everything is
+in `runs/RUN` below the study's folder, as after `otovox cross-validate`.
 """
 
 import json
@@ -15,12 +15,12 @@ from otovox.config.training import TrainConfig
 from otovox.dataset.layout import read_index
 from otovox.dataset.prepared import prepare
 from otovox.errors import ConfigError, InputError
-from otovox.experiments.cross_validation import Fold, draw_folds, keep_folds
-from otovox.experiments.predict import Plan
-from otovox.experiments.studies.fold import RUNS, Job, Outcome, do
-from otovox.experiments.studies.plans import Run, Study
+from otovox.experiments.cross_validation import Fold, FoldPlan, draw_folds, keep_folds
+from otovox.experiments.predict import PredictionPlan
+from otovox.experiments.studies.fold import RUNS, FoldJob, FoldOutcome, do
+from otovox.experiments.studies.plans import Study, StudyRun
 from otovox.formats.writing import make_folder, replacing
-from otovox.workers import DIED, Workers, client_of, shared_out
+from otovox.workers import DIED, Outcome, Status, Workers, client_of, shared_out
 
 logger = logging.getLogger(__name__)
 
@@ -30,45 +30,38 @@ DEVICES = ("auto", "cpu", "torch", "cuda")
 VOLUMES, STUDY = "volumes", "study.json"
 
 
-def exit_code(outcomes: Sequence[Outcome]) -> int:
-    """1 if we broke, else 2 if a run was refused, else 0."""
-    if any(outcome.ours for outcome in outcomes):
-        return 1
-    return 2 if any(outcome.reason for outcome in outcomes) else 0
-
-
 def plan_jobs(
     study: Study,
-    settings: Sequence[tuple[Run, TrainConfig | str]],
+    settings: Sequence[tuple[StudyRun, TrainConfig | str]],
     dataset: Path,
     output: Path,
     *,
-    folds: tuple[int, int, int],
-    how: Plan,
-) -> list[Job]:
-    """Draw the folds, the same for every run, and write down what is run.
+    folds: FoldPlan,
+    how: PredictionPlan,
+) -> list[FoldJob]:
+    """Draw the folds, the same for every run, and record what is run.
 
     Args:
         study: the runs are of.
         settings: of runs, from `plans.settled`.
         dataset: folder of the data set.
-        output: folder of the study; `study.json` tells what was run in it.
-        folds: how many, patients that validate in each, seed of the draw.
+        output: folder of the study; `study.json` records what was run in it.
+        folds: how they are drawn.
         how: test sets, and how they are predicted.
 
     Raises:
         InputError: if there are too few patients.
-        ConfigError: if other folds, or another study, are there; or there is no such device.
+        ConfigError: if it holds other folds or another study, or there is no such device.
     """
     if how.device not in DEVICES and not how.device.startswith("cuda:"):
-        raise ConfigError(f"there is no device {how.device!r}; choose of {', '.join(DEVICES)}")
+        raise ConfigError(f"there is no device {how.device!r}; choose one of {', '.join(DEVICES)}")
     dataset, output = dataset.resolve(), output.resolve()
     how = replace(how, tests=tuple(test.resolve() for test in how.tests))
-    drawn = draw_folds(read_index(dataset), folds=folds[0], validation=folds[1], seed=folds[2])
+    drawn = draw_folds(read_index(dataset), folds)
     keep_study(study, output)
-    jobs: list[Job] = []
-    for fold in range(folds[0]):
-        jobs += [Job(run, fold, config, dataset, output, how) for run, config in settings]
+    jobs: list[FoldJob] = []
+    for fold in range(folds.folds):
+        jobs += [FoldJob(run, fold, config, dataset, output, how) for run, config in settings]
     for run, config in settings:
         if not isinstance(config, str):
             keep_folds(dataset, output / RUNS / run.name, drawn)
@@ -77,15 +70,15 @@ def plan_jobs(
 
 
 def keep_study(study: Study, output: Path) -> None:
-    """Write down the study; the one that is there already must be of the same name.
+    """Record the study in its folder; an existing record must be of the same study.
 
     Raises:
-        ConfigError: if another one is there.
+        ConfigError: if it is of a different one.
     """
     path = output / STUDY
     make_folder(output)
     if path.is_file() and json.loads(path.read_text("utf-8"))["name"] != study.name:
-        raise ConfigError(f"{path}: tells of another study; choose another --output")
+        raise ConfigError(f"{path}: belongs to a different study; choose another --output")
     with replacing(path) as beside:
         beside.write_text(study.model_dump_json(indent=2) + "\n", "utf-8")
 
@@ -100,11 +93,13 @@ def read_study(output: Path) -> Study:
     try:
         return Study.model_validate_json(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
-        raise InputError(f"{output}: is no folder of a study, {STUDY} cannot be read") from error
+        raise InputError(
+            f"{output}: is not the folder of a study, {STUDY} is unreadable"
+        ) from error
 
 
-def run_jobs(jobs: Sequence[Job], workers: Workers) -> Iterator[Outcome]:
-    """Do all jobs; those that are finished cost nothing.
+def run_jobs(jobs: Sequence[FoldJob], workers: Workers) -> Iterator[FoldOutcome]:
+    """Process all jobs; finished ones cost nothing.
 
     Args:
         jobs: from `plan_jobs`.
@@ -119,8 +114,8 @@ def run_jobs(jobs: Sequence[Job], workers: Workers) -> Iterator[Outcome]:
     given = [job for job in jobs if not isinstance(job.config, str)]
     for job in jobs:
         if isinstance(job.config, str):
-            yield Outcome(job, job.config)
-    count = workers.count or local_workers()
+            yield Outcome(job, Status.REFUSED, job.config)
+    count = workers.count or gpu_workers()
     if not given:
         return
     if workers.scheduler is None and count == 1:
@@ -132,18 +127,18 @@ def run_jobs(jobs: Sequence[Job], workers: Workers) -> Iterator[Outcome]:
         for number, outcome in shared_out(client, _on_worker, given, share=share):
             job = given[number]
             if outcome is None:
-                outcome = Outcome(job, f"fold {job.fold}: {DIED}")
+                outcome = Outcome(job, Status.REFUSED, f"fold {job.fold}: {DIED}")
             yield replace(outcome, job=job)
 
 
-def local_workers() -> int:
+def gpu_workers() -> int:
     """One per GPU of this machine, or one."""
     import torch
 
     return max(1, torch.cuda.device_count())
 
 
-def _prepare(jobs: Sequence[Job], folds: Sequence[Fold]) -> None:
+def _prepare(jobs: Sequence[FoldJob], folds: Sequence[Fold]) -> None:
     """Resample the data set once per working spacing, for all runs together."""
     wanted = {case for fold in folds for part in fold.values() for case in part}
     ready: set[Path] = set()
@@ -170,8 +165,8 @@ def _prepare(jobs: Sequence[Job], folds: Sequence[Fold]) -> None:
             )  # fmt: skip
 
 
-def _on_worker(job: Job, share: int) -> Outcome:
-    """Do a job with the GPU of a worker: that of its number, if it is one of ours."""
+def _on_worker(job: FoldJob, share: int) -> FoldOutcome:
+    """Do a job with the GPU of a worker: that of its number, if it is local."""
     from distributed import get_worker
 
     name = get_worker().name

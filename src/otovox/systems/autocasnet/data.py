@@ -50,7 +50,7 @@ class Stacked:
         return replace(self, masks=(mask, *self.masks))
 
 
-def canonical_grid(grid: Grid, shape: tuple[int, int, int]) -> Grid:
+def resized_grid(grid: Grid, shape: tuple[int, int, int]) -> Grid:
     """The whole field of a grid in so many voxels, its axes in the order and sense of LPS.
 
     Args:
@@ -75,7 +75,7 @@ def stacked(case: Prepared, shape: tuple[int, int, int], folder: Path) -> Stacke
         shape: voxels from right to left, front to back, foot to head.
         folder: in which the arrays are kept.
     """
-    grid = canonical_grid(case.grid, shape)
+    grid = resized_grid(case.grid, shape)
     folder.mkdir(parents=True, exist_ok=True)
     name = case.entry.case
     image = resample(case.image, case.grid, grid, order="cubic", outside="edge")
@@ -99,10 +99,10 @@ def grey_statistics(cases: Sequence[Stacked]) -> Statistics:
     """Mean and SD over all voxels of the training cases (H2); limits that clip none of them.
 
     Raises:
-        InputError: if there is no case.
+        InputError: if there are no cases.
     """
     if not cases:
-        raise InputError("there is no case to train on")
+        raise InputError("there are no cases to train on")
     # All volumes have one size: the mean of their means is the mean over all voxels.
     means = [float(case.image.mean(dtype=float)) for case in cases]
     squares = [float(np.square(case.image, dtype=float).mean()) for case in cases]
@@ -115,7 +115,7 @@ def grey_statistics(cases: Sequence[Stacked]) -> Statistics:
     )
 
 
-def stack(image: Image, masks: Sequence[Mask], view: View) -> Image:
+def slice_stack(image: Image, masks: Sequence[Mask], view: View) -> Image:
     """All slices of one view with their channels (H3).
 
     Args:
@@ -156,7 +156,7 @@ class Stacks(Dataset[dict[str, Tensor]]):
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         case = self.cases[index]
-        image = stack(standardise(case.image, self.statistics), case.masks, self.view)
+        image = slice_stack(standardise(case.image, self.statistics), case.masks, self.view)
         labels = np.moveaxis(case.labels, NORMALS[self.view], 0)[:, None].astype(np.float32)
         return {"image": torch.from_numpy(image), "labels": torch.from_numpy(labels)}
 

@@ -15,7 +15,7 @@ from otovox.imaging.intensity import Scaling, Statistics
 from otovox.imaging.resample import resample
 from otovox.learning.bundle import Bundle
 from otovox.learning.engine import on_device
-from otovox.systems.autocasnet.data import Image, Mask, canonical_grid, stack, unstack
+from otovox.systems.autocasnet.data import Image, Mask, resized_grid, slice_stack, unstack
 from otovox.systems.autocasnet.network import AutoCasNet
 from otovox.systems.autocasnet.settings import View, settings_of
 from otovox.systems.interface import Predict
@@ -59,7 +59,7 @@ def cascade(
 
 def stage_probability(run: Stage, image: Image, masks: Sequence[Mask], view: View) -> Image:
     """(i, j, k) what one stage says of a volume and the masks of the stages before it."""
-    return np.ascontiguousarray(unstack(run(stack(image, masks, view)), view))
+    return np.ascontiguousarray(unstack(run(slice_stack(image, masks, view)), view))
 
 
 def stage_mask(probability: Image, *, largest: bool) -> Mask:
@@ -81,8 +81,8 @@ def running(network: nn.Module) -> Stage:
     return run
 
 
-def opened(bundle: Bundle, *, device: str = "auto", threads: int | None = None) -> Predict:
-    """See `interface.Opened`; on the CPU this is torch."""
+def open_model(bundle: Bundle, *, device: str = "auto", threads: int | None = None) -> Predict:
+    """See `interface.OpenModel`; on the CPU this is torch."""
     network = on_device(trained_network(bundle), device, threads)
     assert isinstance(network, AutoCasNet)
     return partial(_predict, bundle, [running(stage) for stage in network.stages])
@@ -99,10 +99,10 @@ def _predict(
     """See `interface.Predict`; the way of the grey values is that of the training cases."""
     sweep = sweep or Sweep()
     if sweep.tta != "none":
-        raise ConfigError("AutoCasNet has no test-time augmentation; choose none")
+        raise ConfigError("AutoCasNet has no test-time augmentation: it needs --tta none")
     config, system = bundle.config, settings_of(bundle.config)
     grid = field_grid(scan, config, sweep.largest_voxels)
-    canonical = canonical_grid(grid, config.data.shape)
+    canonical = resized_grid(grid, config.data.shape)
     image = resample(scan.values, scan.grid, grid, outside="edge")
     image = resample(image, grid, canonical, order="cubic", outside="edge")
     scaling = sweep.scaling or Scaling(Statistics(**bundle.facts["intensity"]))

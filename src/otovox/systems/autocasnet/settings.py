@@ -24,7 +24,7 @@ class AutoCasNetConfig(SystemConfig):
         largest_component: keep of every stage's mask its largest part in three dimensions (H4). T.
     """
 
-    kind: Literal["autocasnet"] = "autocasnet"
+    kind: Literal["autocasnet"] = "autocasnet"  # pyright: ignore[reportIncompatibleVariableOverride]
     order: tuple[View, ...] = Field(
         default=("coronal", "sagittal", "axial"), min_length=1, max_length=3
     )
@@ -38,7 +38,7 @@ class AutoCasNetConfig(SystemConfig):
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if len(set(self.order)) != len(self.order):
-            raise ValueError("order: a view is given twice")
+            raise ValueError("order: contains a view twice")
         return self
 
     @property

@@ -4,7 +4,7 @@ Every stage sees all slices of its view, the grey values and the masks of the st
 of its own mask the largest part in three dimensions is kept (H4). There are no landmarks.
 """
 
-from otovox.systems.autocasnet.inference import opened
+from otovox.systems.autocasnet.inference import open_model
 from otovox.systems.autocasnet.network import AutoCasNet
 from otovox.systems.autocasnet.settings import settings_of
 from otovox.systems.autocasnet.training import tasks, train
@@ -14,6 +14,6 @@ SYSTEM = System(
     network=lambda config: AutoCasNet(settings_of(config)),
     tasks=tasks,
     train=train,
-    opened=opened,
+    open_model=open_model,
     turns=False,
 )

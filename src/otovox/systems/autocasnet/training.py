@@ -15,6 +15,7 @@ from otovox.config.training import TrainConfig
 from otovox.errors import InputError
 from otovox.imaging.components import main_piece
 from otovox.imaging.intensity import Scaling, Statistics
+from otovox.imaging.metrics import dice, iou
 from otovox.learning.bundle import Bundle
 from otovox.learning.engine import on_device
 from otovox.learning.losses import segmentation_loss
@@ -22,10 +23,10 @@ from otovox.systems.autocasnet.data import Slices, Stacked, Stacks, grey_statist
 from otovox.systems.autocasnet.inference import BATCH, running, stage_mask, stage_probability
 from otovox.systems.autocasnet.network import AutoCasNet, SliceUNet
 from otovox.systems.autocasnet.settings import View, settings_of
-from otovox.systems.interface import Course
+from otovox.systems.interface import TrainingInput
 
 if TYPE_CHECKING:
-    from otovox.learning.training import Run, Task
+    from otovox.learning.training import Task, TrainingOptions
 
 
 class StageTask:
@@ -51,12 +52,8 @@ class StageTask:
         if settings_of(self.config).largest_component:
             found = main_piece(found)
         truth = labels[:, 0].cpu().numpy() > 0.5
-        both, total = float((found & truth).sum()), float(found.sum() + truth.sum())
-        return {
-            "val_loss": float(self._loss(logits, labels)),
-            "dsc": 2 * both / total if total else 1.0,
-            "iou": both / (total - both) if total else 1.0,
-        }
+        loss = float(self._loss(logits, labels))
+        return {"val_loss": loss, "dsc": dice(found, truth), "iou": iou(found, truth)}
 
     def choice(self, figures: Mapping[str, float]) -> float:
         """The lowest loss in training (H8)."""
@@ -75,8 +72,8 @@ def tasks(config: TrainConfig) -> "list[Task]":
     return [StageTask(config, stage) for stage in AutoCasNet(settings_of(config)).stages]
 
 
-def train(config: TrainConfig, output: Path, course: Course) -> Bundle:
-    """See `interface.Course`; stages before the last are trained in `output`/stage-1 and so on.
+def train(config: TrainConfig, output: Path, course: TrainingInput) -> Bundle:
+    """See `interface.Train`; stages before the last are trained in `output`/stage-1 and so on.
 
     Grey values are normalised by mean and SD of the training cases (H2), not by `statistics`, which
     clip; what is used stands in the bundle's facts under "intensity".
@@ -120,7 +117,7 @@ def _fit(
     parts: tuple[Stacks, Stacks],
     *,
     config: TrainConfig,
-    run: "Run",
+    run: "TrainingOptions",
 ) -> dict[str, Any]:
     from otovox.learning.training import fit
 
@@ -139,7 +136,7 @@ def _after(
     config: TrainConfig,
     statistics: Statistics,
     view: View,
-    run: "Run",
+    run: "TrainingOptions",
 ) -> Stacked:
     """A case with the mask of one stage more, which is kept in a folder."""
     stage = on_device(stage, run.hardware.device)
@@ -151,14 +148,14 @@ def _after(
 
 
 def _out_of_fold(
-    parts: tuple[Stacks, Stacks], place: Path, *, config: TrainConfig, run: "Run"
+    parts: tuple[Stacks, Stacks], place: Path, *, config: TrainConfig, run: "TrainingOptions"
 ) -> list[Stacked]:
     """The training cases, each with the mask of a model that has seen no case of its patient."""
     stacks, validation = parts
     patients = sorted({case.patient for case in stacks.cases})
     folds = settings_of(config).mask_folds
     if len(patients) < folds:
-        raise InputError(f"{len(patients)} patients cannot make {folds} folds for the masks")
+        raise InputError(f"{len(patients)} patients are too few for {folds} folds of masks")
     drawn = np.random.default_rng(config.seed).permutation(len(patients))
     fold_of = {patients[int(n)]: place_in % folds for place_in, n in enumerate(drawn)}
     seen: dict[str, Stacked] = {}

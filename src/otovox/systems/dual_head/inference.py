@@ -11,8 +11,8 @@ from otovox.systems.registry import trained_network
 from otovox.systems.whole_volume import Sweep, VolumePrediction, predict_volume
 
 
-def opened(bundle: Bundle, *, device: str = "auto", threads: int | None = None) -> Predict:
-    """See `interface.Opened`."""
+def open_model(bundle: Bundle, *, device: str = "auto", threads: int | None = None) -> Predict:
+    """See `interface.OpenModel`."""
     network = trained_network(bundle)
     return partial(
         _predict, bundle, open_engine(network, bundle.config, device=device, threads=threads)

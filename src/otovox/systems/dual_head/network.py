@@ -6,7 +6,7 @@ image -> [stem] -> encoder -> decoder(s) with skips, gated or not -> segmentatio
 from torch import Tensor, nn
 
 from otovox.config.training import NetworkConfig
-from otovox.learning.networks import Decoder, Encoder, Output, initialise, normalisation
+from otovox.learning.networks import Decoder, Encoder, Output, initialise, norm_layer
 
 
 class Heads(nn.Module):
@@ -41,7 +41,7 @@ class DualHeadUNet(nn.Module):
         if config.stem == 2:
             incoming = config.channels[0]
             self.stem = nn.Sequential(
-                normalisation(config.norm, config.in_channels),
+                norm_layer(config.norm, config.in_channels),
                 nn.Conv3d(config.in_channels, incoming, config.stem, stride=config.stem),
             )
         self.encoder = Encoder(config, incoming)

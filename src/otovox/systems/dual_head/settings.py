@@ -8,7 +8,7 @@ from otovox.config.systems import SystemConfig
 class DualHeadConfig(SystemConfig):
     """The dual-headed U-Net of Stebani et al. 2023; all that is set of it is in `NetworkConfig`."""
 
-    kind: Literal["dual-head"] = "dual-head"
+    kind: Literal["dual-head"] = "dual-head"  # pyright: ignore[reportIncompatibleVariableOverride]
 
 
 #: See `registry.register`.

@@ -12,12 +12,12 @@ from otovox.errors import ConfigError
 from otovox.learning.bundle import Bundle
 from otovox.learning.losses import total_loss
 from otovox.learning.training_data import VolumeChunks, Volumes
-from otovox.learning.validation import scores
+from otovox.learning.validation import validation_scores
 from otovox.systems.dual_head.network import DualHeadUNet
-from otovox.systems.interface import Course
+from otovox.systems.interface import TrainingInput
 
 if TYPE_CHECKING:
-    from otovox.learning.training import Run, Samples, Task
+    from otovox.learning.training import Samples, Task, TrainingOptions
 
 
 class DualHeadTask:
@@ -49,7 +49,7 @@ class DualHeadTask:
     def scores(self, batch: dict[str, Tensor], iteration: int) -> dict[str, float]:
         """See `training.Task.scores`."""
         step = heatmap_step(self.config.heatmaps, iteration)
-        return scores(self.network, batch, config=self.config, step=step)
+        return validation_scores(self.network, batch, config=self.config, step=step)
 
     def choice(self, figures: Mapping[str, float]) -> float:
         """Dice, and with equal Dice the heatmaps' error (S18).
@@ -82,8 +82,8 @@ def tasks(config: TrainConfig) -> "list[Task]":
     return [DualHeadTask(config)]
 
 
-def train(config: TrainConfig, output: Path, course: Course) -> Bundle:
-    """See `interface.Course`."""
+def train(config: TrainConfig, output: Path, course: TrainingInput) -> Bundle:
+    """See `interface.Train`."""
     datasets = (
         VolumeChunks(course.training, config, course.statistics),
         Volumes(course.validation, course.statistics),
@@ -97,7 +97,7 @@ def train_on(
     output: Path,
     *,
     origin: Mapping[str, Any],
-    run: "Run",
+    run: "TrainingOptions",
 ) -> Bundle:
     """Train on samples.
 
@@ -115,7 +115,7 @@ def train_on(
 
     if run.start is not None:
         if run.start.config.network != config.network:
-            raise ConfigError("the model to start from has another network than the settings")
+            raise ConfigError("the model to start from has a different network than the settings")
         origin = {**origin, "started_from": _lineage(run.start)}
     begin(config, output, origin)
     task = DualHeadTask(config)

@@ -16,7 +16,7 @@ class JSDNetConfig(SystemConfig):
         displacement_unit_voxels: one, in the maps of displacements. C.
     """
 
-    kind: Literal["jsdnet"] = "jsdnet"
+    kind: Literal["jsdnet"] = "jsdnet"  # pyright: ignore[reportIncompatibleVariableOverride]
     channels: tuple[Count, ...] = Field(default=(32, 64, 128, 256), min_length=2)
     displacement_unit_voxels: Positive = 64.0
 

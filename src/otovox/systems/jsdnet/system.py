@@ -1,8 +1,8 @@
 """JSDNet of Zhang et al. 2020; it answers as the dual-headed U-Net, and looks at scans like it."""
 
-from otovox.systems.dual_head.inference import opened
+from otovox.systems.dual_head.inference import open_model
 from otovox.systems.interface import System
 from otovox.systems.jsdnet.network import JSDNet
 from otovox.systems.jsdnet.training import tasks, train
 
-SYSTEM = System(network=JSDNet, tasks=tasks, train=train, opened=opened)
+SYSTEM = System(network=JSDNet, tasks=tasks, train=train, open_model=open_model)

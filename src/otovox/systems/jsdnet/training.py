@@ -17,7 +17,7 @@ from otovox.imaging.windows import Shape, windows
 from otovox.learning.bundle import Bundle
 from otovox.learning.training_data import VolumeChunks, Volumes
 from otovox.systems.dual_head.training import DualHeadTask, chunks_shape, example_chunks
-from otovox.systems.interface import Course
+from otovox.systems.interface import TrainingInput
 from otovox.systems.jsdnet.network import JSDNet
 from otovox.systems.jsdnet.settings import settings_of
 
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
 
 def displacements(points_ijk: Tensor, shape: Shape, *, unit_voxels: float) -> Tensor:
-    """The way from every voxel to every landmark.
+    """The vector from every voxel to every landmark.
 
-    They are made anew from the points of a chunk that was turned, so that they turn with it.
+    They are computed from the points of the rotated chunk, so that they rotate with it.
 
     Args:
         points_ijk: (b, n, 3) voxels; nan where absent.
@@ -105,8 +105,8 @@ def tasks(config: TrainConfig) -> "list[Task]":
     return [DisplacementTask(config, network.displacement), DualHeadTask(config, network)]
 
 
-def train(config: TrainConfig, output: Path, course: Course) -> Bundle:
-    """See `interface.Course`; the first network is trained in `output`/displacement.
+def train(config: TrainConfig, output: Path, course: TrainingInput) -> Bundle:
+    """See `interface.Train`; the first network is trained in `output`/displacement.
 
     Each of the two is trained for all the iterations of the settings.
     """

@@ -38,13 +38,13 @@ class TrainingPlanes(Dataset[dict[str, Tensor]]):
         views: (views, 3) LPS.
 
     Raises:
-        InputError: if there is no case.
+        InputError: if there are no cases.
         ConfigError: if the planes would not be square.
     """
 
     def __init__(self, cases: Sequence[Prepared], config: TrainConfig, views: FloatArray) -> None:
         if not cases:
-            raise InputError("there is no case to train on")
+            raise InputError("there are no cases to train on")
         self.cases = _Volumes(cases)
         self.config = config
         self.views = views
@@ -108,7 +108,7 @@ def plane_side(config: TrainConfig) -> int:
     """Pixels along either side of a plane.
 
     Raises:
-        ConfigError: if `data.shape` is no cube.
+        ConfigError: if `data.shape` is not cubic.
     """
     if len(set(config.data.shape)) > 1:
         raise ConfigError("data.shape: planes are square, so all three sides must be the same")

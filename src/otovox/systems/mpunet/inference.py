@@ -20,7 +20,7 @@ from otovox.systems.mpunet.elastic import robust_scale
 from otovox.systems.mpunet.fusion import fuse
 from otovox.systems.mpunet.network import MPUNet
 from otovox.systems.mpunet.settings import settings_of
-from otovox.systems.mpunet.views import map_back, sample_planes, stack
+from otovox.systems.mpunet.views import map_back, sample_planes, view_grid
 from otovox.systems.registry import trained_network
 from otovox.systems.whole_volume import (
     Sweep,
@@ -34,8 +34,8 @@ from otovox.systems.whole_volume import (
 PLANES = 8
 
 
-def opened(bundle: Bundle, *, device: str = "auto", threads: int | None = None) -> Predict:
-    """See `interface.Opened`; always torch."""
+def open_model(bundle: Bundle, *, device: str = "auto", threads: int | None = None) -> Predict:
+    """See `interface.OpenModel`; always torch."""
     network = on_device(trained_network(bundle), device, threads)
     assert isinstance(network, MPUNet)
     return partial(predict, bundle, network)
@@ -64,11 +64,11 @@ def predict(
 
     Raises:
         InputError: if the scan has too many voxels at the model's spacing.
-        ConfigError: if test-time turns are asked for: the views are these already.
+        ConfigError: if test-time augmentation is requested: the views serve that purpose.
     """
     sweep = sweep or Sweep()
     if sweep.tta != "none":
-        raise ConfigError("MPUNet looks from several views already: use no turns")
+        raise ConfigError("MPUNet combines several views already: it needs --tta none")
     system = settings_of(bundle.config)
     make_folder(workspace)
     grid = field_grid(scan, bundle.config, sweep.largest_voxels)
@@ -114,7 +114,7 @@ def view_probabilities(
     shape = (len(views), *grid.shape)
     seen = open_memmap(scratch / "views.npy", mode="w+", dtype=np.float32, shape=shape)
     for number, view in enumerate(views):
-        stacked = stack(
+        stacked = view_grid(
             grid, view, spacing_mm=float(grid.spacing_mm[0]), multiple=network.planar.shape.stride
         )
         x, y, count = stacked.shape

@@ -47,7 +47,7 @@ class PlanarShape:
         return int(2**self.depth)
 
 
-class Norm(nn.BatchNorm2d):
+class PlaneNorm(nn.BatchNorm2d):
     """Batch normalisation with the framework's constants."""
 
     def __init__(self, channels: int) -> None:
@@ -72,7 +72,7 @@ def planar_block(incoming: int, outgoing: int) -> nn.Sequential:
         nn.ReLU(inplace=True),
         nn.Conv2d(outgoing, outgoing, 3, padding=1),
         nn.ReLU(),
-        Norm(outgoing),
+        PlaneNorm(outgoing),
     )
 
 
@@ -96,7 +96,7 @@ class PlanarUNet(nn.Module):
         self.pool = nn.MaxPool2d(2)
         self.ups = nn.ModuleList(
             nn.Sequential(nn.Upsample(scale_factor=2), SameConvolution(low, high), nn.ReLU(),
-                          Norm(high))
+                          PlaneNorm(high))
             for high, low in pairs
         )  # fmt: skip
         self.decoder = nn.ModuleList(planar_block(2 * high, high) for high, _ in pairs)

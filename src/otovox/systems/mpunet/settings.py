@@ -21,7 +21,7 @@ class MPUNetConfig(SystemConfig):
         elastic: deform planes in training (L5). T.
     """
 
-    kind: Literal["mpunet"] = "mpunet"
+    kind: Literal["mpunet"] = "mpunet"  # pyright: ignore[reportIncompatibleVariableOverride]
     views: Count = 6
     min_angle_deg: Positive = 60.0
     depth: Count = 4

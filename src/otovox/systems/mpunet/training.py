@@ -21,7 +21,8 @@ from otovox.config.training import TrainConfig
 from otovox.dataset.prepared import Prepared
 from otovox.learning.bundle import Bundle
 from otovox.learning.engine import on_device
-from otovox.systems.interface import Course
+from otovox.learning.losses import mask_overlap
+from otovox.systems.interface import TrainingInput
 from otovox.systems.mpunet.data import TrainingPlanes, ValidationPlanes
 from otovox.systems.mpunet.fusion import contested, train_fusion
 from otovox.systems.mpunet.inference import PLANES, view_probabilities
@@ -60,12 +61,8 @@ class MPUNetTask:
         parts = [self.network(part).float() for part in image.split(PLANES)]
         logits = torch.cat(parts)
         found, truth = logits[:, 1] > logits[:, 0], labels > 0
-        both, either = float((found & truth).sum()), float((found | truth).sum())
-        return {
-            "val_loss": float(functional.cross_entropy(logits, labels)),
-            "dsc": 2 * both / (both + either) if either else 1.0,
-            "iou": both / either if either else 1.0,
-        }
+        loss = float(functional.cross_entropy(logits, labels))
+        return {"val_loss": loss} | mask_overlap(found, truth)
 
     def choice(self, figures: Mapping[str, float]) -> float:
         """Dice, as in the framework."""
@@ -82,8 +79,8 @@ def tasks(config: TrainConfig) -> "list[Task]":
     return [MPUNetTask(config, MPUNet.of(settings_of(config)))]
 
 
-def train(config: TrainConfig, output: Path, course: Course) -> Bundle:
-    """See `interface.Course`; every volume is scaled by itself, so it needs no statistics (L5)."""
+def train(config: TrainConfig, output: Path, course: TrainingInput) -> Bundle:
+    """See `interface.Train`; every volume is scaled by itself, so it needs no statistics (L5)."""
     from otovox.learning.training import begin, finish, fit
 
     system = settings_of(config)

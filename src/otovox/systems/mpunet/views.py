@@ -61,7 +61,7 @@ def frame(view: FloatArray) -> FloatArray:
     return np.column_stack((np.cross(second, normal), second, normal))
 
 
-def stack(grid: Grid, view: FloatArray, *, spacing_mm: float, multiple: int = 16) -> Grid:
+def view_grid(grid: Grid, view: FloatArray, *, spacing_mm: float, multiple: int = 16) -> Grid:
     """The planes across a view that hold a whole volume.
 
     Args:

@@ -1,0 +1,155 @@
+"""The way in for Python: a model, loaded once, that analyses scans of any kind."""
+
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import ArrayLike
+
+from otovox.analysis.result import Result
+from otovox.core.volume import Scan
+from otovox.errors import InputError
+from otovox.formats.in_memory import Space, scan_in_memory
+from otovox.formats.scans import load_scan
+from otovox.measure.measured_scan import measure_scan
+
+if TYPE_CHECKING:
+    from otovox.inference.ears import Analyzer
+    from otovox.inference.single_ear import SingleEarAnalyzer
+
+#: Held while a model is loaded, so that threads that ask for the same one share it.
+_LOADING = Lock()
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A trained model, ready to analyse scans, from any number of threads.
+
+    Attributes:
+        name: of an embedded model, or the folder of another.
+        device: where it runs.
+        tta: test-time augmentation.
+        analyzer: its networks.
+    """
+
+    name: str
+    device: str
+    tta: str
+    analyzer: "Analyzer | SingleEarAnalyzer" = field(repr=False)
+
+    def analyze(
+        self,
+        scan: Any,
+        *,
+        series: str | None = None,
+        affine: ArrayLike | None = None,
+        space: Space | None = None,
+    ) -> Result:
+        """Find, segment and measure the inner ears in a scan; nothing is written.
+
+        Args:
+            scan: an image file, a DICOM folder, a `Scan`, a SimpleITK or nibabel image, a MONAI
+                MetaTensor, or an array (i, j, k) with `affine` and `space`.
+            series: which DICOM series of a folder: UID, number or description.
+            affine: of an array: (4, 4), from (i, j, k) of a voxel's centre to mm.
+            space: of `affine`: "LPS" (left, posterior, superior, as in ITK and DICOM) or "RAS"
+                (right, anterior, superior, as in NIfTI).
+
+        Raises:
+            OtovoxError: if the scan cannot be used.
+        """
+        return self.analyze_scan(as_scan(scan, series=series, affine=affine, space=space))
+
+    def analyze_scan(self, scan: Scan, *, key: str | None = None) -> Result:
+        """Analyse a scan that has been read.
+
+        Args:
+            scan: of any field, orientation and grey scale.
+            key: changes with everything that the result depends on; kept in its provenance.
+        """
+        prediction = self.analyzer.predict(scan)
+        if key is not None:
+            prediction = replace(prediction, provenance=replace(prediction.provenance, key=key))
+        return Result(measure_scan(prediction))
+
+
+def load_model(
+    model: str | Path = "labyrinth",
+    *,
+    device: str = "auto",
+    threads: int | None = None,
+    tta: str = "fast",
+) -> Model:
+    """Load a trained model; the one that was loaded last is kept in memory.
+
+    Args:
+        model: name of an embedded model, or the folder of another.
+        device: "auto", "cpu" (OpenVINO), "torch" (PyTorch on the CPU), "cuda", "cuda:N" or "mps".
+        threads: CPU threads; None for all cores.
+        tta: test-time augmentation, from which the uncertainty is computed: "none", "fast" (5
+            samples), "paper" (10) or "full" (24).
+
+    Raises:
+        OtovoxError: if the model, the device or an option cannot be used.
+    """
+    with _LOADING:
+        return _loaded(str(model), device, threads, tta)
+
+
+def analyze(
+    scan: Any,
+    *,
+    model: str | Path = "labyrinth",
+    device: str = "auto",
+    threads: int | None = None,
+    tta: str = "fast",
+    series: str | None = None,
+    affine: ArrayLike | None = None,
+    space: Space | None = None,
+) -> Result:
+    """Find, segment and measure the inner ears in one scan; nothing is written.
+
+    Args:
+        scan: an image file, a DICOM folder, a `Scan`, a SimpleITK or nibabel image, a MONAI
+            MetaTensor, or an array (i, j, k) with `affine` and `space`.
+        model, device, threads, tta: see `load_model`.
+        series, affine, space: see `Model.analyze`.
+
+    Raises:
+        OtovoxError: if the scan or an option cannot be used.
+    """
+    volume = as_scan(scan, series=series, affine=affine, space=space)
+    return load_model(model, device=device, threads=threads, tta=tta).analyze_scan(volume)
+
+
+def as_scan(
+    scan: Any,
+    *,
+    series: str | None = None,
+    affine: ArrayLike | None = None,
+    space: Space | None = None,
+) -> Scan:
+    """Anything that `analyze` takes, as a `Scan`.
+
+    Raises:
+        InputError: if it cannot be used, or an argument does not apply to it.
+    """
+    is_path = isinstance(scan, str | Path)
+    if series is not None and not is_path:
+        raise InputError("series= selects a DICOM series of a folder: give the folder's path")
+    if (is_path or isinstance(scan, Scan)) and (affine is not None or space is not None):
+        raise InputError("affine= and space= are for arrays; a file or Scan has its own geometry")
+    if isinstance(scan, Scan):
+        return scan
+    if isinstance(scan, str | Path):
+        return load_scan(scan, series=series)
+    return scan_in_memory(scan, affine=affine, space=space)
+
+
+@lru_cache(maxsize=1)
+def _loaded(model: str, device: str, threads: int | None, tta: str) -> Model:
+    from otovox.inference.single_ear import open_any
+
+    return Model(model, device, tta, open_any(device=device, threads=threads, tta=tta, model=model))

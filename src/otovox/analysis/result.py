@@ -1,0 +1,227 @@
+"""What Python gets of one scan: ears, measurements, tables, files and a picture."""
+
+import base64
+import io
+from dataclasses import dataclass
+from functools import cached_property
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from otovox.core.anatomy import Side
+from otovox.core.case import EarPrediction, Prediction, Quality
+from otovox.core.geometry import FloatArray
+from otovox.core.landmarks import Landmarks
+from otovox.core.volume import LabelMap, Scan
+from otovox.measure.measured_scan import MeasuredScan
+from otovox.measure.measurements import EarMeasurements, Measurement
+from otovox.results.description import describe
+from otovox.results.schema import EarResult, ResultFile
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import SimpleITK as sitk
+
+#: Letters of a scan's name that a `repr` shows: chosen, so that all of it stays below 300.
+_NAME_LENGTH = 40
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class AnalyzedEar:
+    """One inner ear of a scan.
+
+    Attributes:
+        prediction: everything that the model says of it, its pose and probability map among them.
+        numbers: its measurements, with the geometry that they rest on.
+        described: the same as `result.json` has it.
+        labels: both labyrinths, on the scan's grid.
+    """
+
+    prediction: EarPrediction
+    numbers: EarMeasurements
+    described: EarResult
+    labels: LabelMap
+
+    @property
+    def side(self) -> Side:
+        """Side of the patient, recognised by the anatomy."""
+        return self.prediction.side
+
+    @property
+    def landmarks(self) -> Landmarks:
+        """Helicotrema, oval and round window, LPS mm; nan if absent."""
+        return self.prediction.landmarks
+
+    @property
+    def landmark_sd_mm(self) -> FloatArray:
+        """(3,) spread of each landmark over the test-time samples, root mean square."""
+        return self.prediction.landmark_sd_mm
+
+    @cached_property
+    def mask(self) -> NDArray[np.bool_]:
+        """(i, j, k) the labyrinth's voxels on the scan's grid."""
+        return self.labels.values == self.side.label
+
+    @property
+    def volume_mm3(self) -> float:
+        """Volume of the labyrinth's voxels."""
+        return self.prediction.volume_mm3
+
+    @property
+    def center_mm(self) -> FloatArray:
+        """(3,) centroid of the labyrinth, LPS."""
+        return self.prediction.center_mm
+
+    @property
+    def confidence(self) -> float:
+        """0 to 1: the Dice coefficient that the mask is expected to reach."""
+        return self.prediction.confidence
+
+    @property
+    def quality(self) -> Quality | None:
+        """Expected Dice coefficient and landmark error, with intervals; None if not estimated."""
+        return self.prediction.quality
+
+    @property
+    def uncertainty(self) -> float:
+        """Mean standard deviation of the voxels' probability within and near the labyrinth."""
+        return self.prediction.uncertainty
+
+    @property
+    def measurements(self) -> dict[str, Measurement]:
+        """By name: value (None if withheld), unit, interval, reference range, definition."""
+        return self.numbers.table
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Sentences about this ear."""
+        return tuple(self.described.warnings)
+
+    def __repr__(self) -> str:
+        count = len(self.warnings)
+        return (
+            f"<{self.side} ear: {self.volume_mm3:.0f} mm3, confidence {self.confidence:.2f}, "
+            f"{count} warning{'' if count == 1 else 's'}>"
+        )
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Result:
+    """The result of analysing one scan.
+
+    Attributes:
+        measured: the prediction, its measurements and surfaces.
+    """
+
+    measured: MeasuredScan
+
+    @property
+    def prediction(self) -> Prediction:
+        """Everything that the model says of the scan."""
+        return self.measured.prediction
+
+    @property
+    def scan(self) -> Scan:
+        """The scan that was analysed."""
+        return self.prediction.scan
+
+    @cached_property
+    def ears(self) -> tuple[AnalyzedEar, ...]:
+        """None, one or two ears, right first."""
+        labels = self.prediction.labels
+        parts = zip(self.prediction.ears, self.measured.ears, self._described.ears, strict=True)
+        return tuple(AnalyzedEar(*part, labels) for part in parts)
+
+    @property
+    def measurements(self) -> dict[Side, dict[str, Measurement]]:
+        """Per side ("right", "left") the measurements by name; see `AnalyzedEar.measurements`."""
+        by_confidence = sorted(self.ears, key=lambda ear: ear.confidence)
+        return {ear.side: ear.measurements for ear in by_confidence}
+
+    @property
+    def segmentation(self) -> "sitk.Image":
+        """Label map on the scan's own grid: 0 background, 1 right, 2 left labyrinth."""
+        from otovox.formats.in_memory import to_sitk
+
+        return to_sitk(self.prediction.labels.values, self.prediction.labels.grid)
+
+    @property
+    def uncertainty(self) -> NDArray[np.float32]:
+        """(i, j, k) standard deviation of each voxel's probability, on the scan's grid."""
+        return self.prediction.uncertainty
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Sentences about the scan and its ears."""
+        return tuple(warnings_of(self._described))
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """Software, models with their checksums, settings and time."""
+        return self._described.provenance.model_dump(mode="json")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The contents of `result.json`."""
+        return self._described.model_dump(mode="json")
+
+    def to_dataframe(self) -> "pd.DataFrame":
+        """One row per ear: side, volume, landmarks, expected quality and every measurement.
+
+        The columns are those of `summary.csv`, which docs/results.md lists.
+        """
+        from otovox.results.tables import ear_table
+
+        return ear_table({self.scan.name: self._described})
+
+    def save(self, folder: str | Path) -> ResultFile:
+        """Write the files that `otovox analyze` writes of a scan.
+
+        Args:
+            folder: gets them; an earlier result in it is replaced.
+
+        Returns:
+            The contents of `result.json`.
+
+        Raises:
+            OutputError: if it cannot be written, or holds files that otovox did not write.
+        """
+        from otovox.results.folder import write_results
+
+        return write_results(self.measured, Path(folder), described=self._described)
+
+    def picture(self) -> bytes:
+        """The overview as a PNG file: planes through each labyrinth, and a rendering."""
+        from otovox.results.overview import overview
+
+        file = io.BytesIO()
+        overview(self.prediction, file)
+        return file.getvalue()
+
+    @cached_property
+    def _described(self) -> ResultFile:
+        return describe(self.measured)
+
+    def __repr__(self) -> str:
+        name, count = self.scan.name, len(self.warnings)
+        name = name if len(name) <= _NAME_LENGTH else f"{name[: _NAME_LENGTH - 1]}…"
+        ears = ", ".join(repr(ear)[1:-1].rpartition(",")[0] for ear in self.ears)
+        warned = f"; {count} warning{'' if count == 1 else 's'}" if count else ""
+        return f"<Result of {name!r}: {ears or 'no inner ear found'}{warned}>"
+
+    def _repr_html_(self) -> str:
+        """The overview and the warnings, for notebooks."""
+        picture = base64.b64encode(self.picture()).decode("ascii")
+        warnings = "".join(f"<li>{escape(sentence)}</li>" for sentence in self.warnings)
+        return (
+            f"<p>{escape(repr(self)[1:-1])}</p><ul>{warnings}</ul>"
+            f'<img src="data:image/png;base64,{picture}" alt="overview" style="max-width: 100%">'
+        )
+
+
+def warnings_of(described: ResultFile) -> list[str]:
+    """All sentences of a result: those about the scan, then those about each ear."""
+    ears = [sentence for ear in described.ears for sentence in ear.warnings]
+    return [*described.warnings, *ears]

@@ -1,0 +1,55 @@
+"""Progress bars on stderr; each failure is printed as it happens."""
+
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from otovox.workers import Outcome
+
+Job = TypeVar("Job")
+Answer = TypeVar("Answer")
+
+
+def watched(
+    outcomes: "Iterable[Outcome[Job, Answer]]",
+    total: int,
+    *,
+    title: str,
+    line_of: "Callable[[Outcome[Job, Answer]], str]",
+    hidden: bool = False,
+) -> "list[Outcome[Job, Answer]]":
+    """All outcomes, with a progress bar.
+
+    Args:
+        outcomes: as they come.
+        total: how many.
+        title: of the bar.
+        line_of: what is printed of an outcome; nothing if empty.
+        hidden: whether to show no bar.
+    """
+    from rich.console import Console
+    from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
+
+    # This very stream: what a job prints may be redirected to a log meanwhile.
+    console = Console(file=sys.stderr)
+    done: list[Outcome[Job, Answer]] = []
+    columns = (*Progress.get_default_columns(), MofNCompleteColumn(), TimeElapsedColumn())
+    disable = hidden or not console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=disable) as progress:
+        task = progress.add_task(title, total=total)
+        for outcome in outcomes:
+            done.append(outcome)
+            progress.advance(task)
+            if line := line_of(outcome):
+                progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
+    return done
+
+
+def counted(numbers: Sequence[int], title: str) -> Iterable[int]:
+    """The numbers, with a progress bar."""
+    from rich.console import Console
+    from rich.progress import track
+
+    console = Console(stderr=True)
+    return track(numbers, title, console=console, disable=not console.is_terminal)

@@ -1,0 +1,77 @@
+"""Ears, each on its own grid, written onto the scan's grid as labels and uncertainty."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from otovox.core.case import EarPrediction
+from otovox.core.volume import Grid
+from otovox.imaging.components import main_piece
+from otovox.imaging.metrics import Mask
+from otovox.imaging.resample import corners, resample
+
+#: Probabilities are clipped to this range before their logits are taken, and beyond the ear's grid
+#: the logit is this: chosen.
+CLIPPED, LOGIT_BEYOND = (0.01, 0.99), -5.0
+
+
+@dataclass(frozen=True, eq=False)
+class Ear:
+    """One ear before it is written onto the scan's grid: means over the test-time samples."""
+
+    prediction: EarPrediction
+    probability: NDArray[np.float32]
+    spread: NDArray[np.float32]
+    grid: Grid
+
+
+def write_ear(
+    ear: Ear, grid: Grid, labels: NDArray[np.uint8], uncertainty: NDArray[np.float32]
+) -> EarPrediction:
+    """Label one ear on the scan's grid.
+
+    Args:
+        ear: on its own grid.
+        grid: the scan's.
+        labels, uncertainty: (i, j, k) on the scan's grid; changed in place.
+
+    Returns:
+        The ear with its volume on the scan's grid, and whether it reaches the field's border.
+    """
+    ijk = grid.to_ijk(corners(ear.grid))
+    start = np.clip(np.floor(ijk.min(axis=0)), 0, grid.shape).astype(int)
+    stop = np.clip(np.ceil(ijk.max(axis=0)) + 1, 0, grid.shape).astype(int)
+    if np.any(start >= stop):
+        return ear.prediction
+    i, j, k = (int(n) for n in stop - start)
+    window = tuple(slice(a, b) for a, b in zip(start, stop, strict=True))
+    box = grid.crop(start, (i, j, k))
+    # Logits are closer to linear across a wall than probabilities are.
+    p = np.clip(ear.probability, *CLIPPED)
+    logits = resample(np.log(p / (1 - p)), ear.grid, box, outside=LOGIT_BEYOND)
+    inside = main_piece(logits > 0)
+    labels[window][inside] = ear.prediction.side.label
+    spread = resample(ear.spread, ear.grid, box, outside=0.0)
+    np.maximum(uncertainty[window], spread, out=uncertainty[window])
+    prediction = replace(
+        ear.prediction,
+        volume_mm3=float(np.count_nonzero(inside)) * grid.voxel_mm3,
+        touches_border=_touches_border(inside, start, stop, grid),
+    )
+    known_cut = any("field of view" in text for text in prediction.warnings)
+    if prediction.touches_border and not known_cut:
+        text = f"the {prediction.side} labyrinth extends beyond the field of view"
+        prediction = replace(prediction, warnings=(text, *prediction.warnings))
+    return prediction
+
+
+def _touches_border(inside: Mask, start: NDArray, stop: NDArray, grid: Grid) -> bool:
+    """Whether a mask in the window from `start` to `stop` reaches the border of the grid."""
+    return any(
+        bool(
+            (start[axis] == 0 and inside.take(0, axis=axis).any())
+            or (stop[axis] == grid.shape[axis] and inside.take(-1, axis=axis).any())
+        )
+        for axis in range(3)
+    )

@@ -1,0 +1,68 @@
+"""An ear's pose and side from the landmarks of a look, or from a mean head if there are too few."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from otovox.core.anatomy import VOLUME_RANGE_MM3, Side
+from otovox.core.geometry import MIDDLE_MM, FloatArray, Pose, cube_turns, fit_pose, mean_pose
+from otovox.imaging.components import main_piece
+from otovox.inference.looks import Look
+
+#: Landmarks that a pose needs: three lie in a plane, and a plane has no handedness.
+POSE_LANDMARKS = 4
+#: A labyrinth whose pose must be assumed needs this many landmarks with peaks above this share of
+#: a full heatmap, and no more stray voxels than this share of its own: chosen, not measured.
+CLEAR_LANDMARKS, CLEAR_PEAK, MOST_STRAY = 2, 0.5, 0.05
+
+
+def fit_sides(names: tuple[str, ...], points_mm: FloatArray) -> tuple[Pose, Pose] | None:
+    """Poses of both sides, the one that fits better first; None if there are too few landmarks.
+
+    Args:
+        names: of the n landmarks.
+        points_mm: (n, 3) LPS; nan where absent.
+    """
+    if np.isfinite(points_mm[:, 0]).sum() < POSE_LANDMARKS:
+        return None
+    poses = (fit_pose(names, points_mm, side) for side in Side)
+    better, worse = sorted(poses, key=lambda pose: pose.residual_mm)
+    return better, worse
+
+
+def first_views() -> Iterator[FloatArray]:
+    """Frames of the first look: a mean right ear, a mean left ear, then all turns of a cube.
+
+    The later ones are needed only if the scan's header does not give the patient's orientation.
+    """
+    right, left = (mean_pose(side).matrix for side in (Side.RIGHT, Side.LEFT))
+    yield right
+    yield left
+    for turn in cube_turns("full")[1:]:
+        yield right @ turn
+
+
+def assumed_pose(looks: Sequence[Look]) -> Pose | None:
+    """The pose of a mean ear for a labyrinth without landmarks, such as a common cavity.
+
+    Args:
+        looks: in the frames of a mean right and of a mean left ear, so that the side is the one
+            that the file's own orientation suggests.
+
+    Returns:
+        The side whose landmarks stand out more; None if neither look shows a labyrinth.
+    """
+    look, side = max(zip(looks, Side, strict=True), key=lambda pair: pair[0].clarity)
+    inside = look.probability > 0.5
+    labyrinth = main_piece(inside)
+    voxels = np.count_nonzero(labyrinth)
+    low, high = VOLUME_RANGE_MM3
+    if not low <= float(voxels) * look.grid.voxel_mm3 <= high:
+        return None
+    if np.count_nonzero(inside) - voxels > MOST_STRAY * voxels:
+        return None
+    if np.count_nonzero(look.peaks > CLEAR_PEAK) < CLEAR_LANDMARKS:
+        return None
+    pose = mean_pose(side, look.grid.to_mm(np.argwhere(labyrinth).mean(axis=0)))
+    return replace(pose, origin_mm=pose.origin_mm - pose.matrix @ MIDDLE_MM)

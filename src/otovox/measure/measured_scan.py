@@ -1,0 +1,60 @@
+"""A prediction with everything measured of it: what results are written from."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from otovox.core.anatomy import Side
+from otovox.core.case import Prediction
+from otovox.core.geometry import FloatArray
+from otovox.imaging.surfaces import FaceArray, ear_surface
+from otovox.measure.canals import HeadPlanes, head_planes
+from otovox.measure.measurements import EarMeasurements, measure_ear
+
+Surface = tuple[FloatArray, FaceArray]
+
+
+@dataclass(frozen=True, eq=False)
+class MeasuredScan:
+    """A prediction, its measurements and its surfaces; each is computed once.
+
+    Attributes:
+        prediction: of one scan.
+        ears: what was measured of each of its ears, in their order.
+    """
+
+    prediction: Prediction
+    ears: tuple[EarMeasurements, ...]
+
+    @cached_property
+    def surfaces(self) -> tuple[Surface, ...]:
+        """Per ear vertices (n, 3) in LPS mm and faces (m, 3), wound outward."""
+        labels = self.prediction.labels
+        return tuple(ear_surface(ear, labels) for ear in self.prediction.ears)
+
+    @cached_property
+    def head(self) -> HeadPlanes | None:
+        """Both ears in one head frame; None unless both sides could be measured."""
+        canals = {ear.canals.side: ear.canals for ear in self.ears if ear.canals is not None}
+        if len(canals) < 2:
+            return None
+        return head_planes(canals[Side.RIGHT], canals[Side.LEFT])
+
+    @property
+    def sides(self) -> tuple[Side, ...]:
+        """Sides that have an ear with voxels of its own."""
+        labels = self.prediction.labels.values
+        named = dict.fromkeys(ear.side for ear in self.prediction.ears)
+        return tuple(side for side in named if (labels == side.label).any())
+
+
+def measure_scan(prediction: Prediction) -> MeasuredScan:
+    """Measure every ear of a prediction.
+
+    Args:
+        prediction: of one scan.
+
+    Returns:
+        The same prediction with its measurements.
+    """
+    field = prediction.labels.grid
+    return MeasuredScan(prediction, tuple(measure_ear(ear, field) for ear in prediction.ears))
