@@ -274,7 +274,7 @@ def test_what_the_user_states_does_not_override_a_header(tmp_path) -> None:
     scan = load_image(path, Stated("RAS", SPACING))
     np.testing.assert_allclose(scan.grid.affine, LPS)
     assert "--space RAS was not used" in scan.warnings[0]
-    with pytest.raises(InputError, match="--spacing 1 x 1 x 1"):
+    with pytest.raises(InputError, match="--spacing is 1 x 1 x 1"):
         load_image(path, Stated("", (1, 1, 1)))
 
 
