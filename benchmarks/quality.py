@@ -94,7 +94,7 @@ def phantoms(cases: int, looks: int) -> Iterator[tuple[str, Case, str]]:
             diagnosis = "healthy" if rng.random() < 0.6 else str(rng.choice(DIAGNOSES[1:]))
             scanner = str(rng.choice(SEEN_BY))
             case = make_case(seed, scanner=scanner, diagnosis=diagnosis, field_mm=FIELD_MM)
-            yield name, case, "as it is"
+            yield name, case, "original"
             for _ in range(looks):
                 yield name, degraded(case, rng), "degraded"
 

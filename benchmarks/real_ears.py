@@ -129,7 +129,7 @@ def cut(case: Case) -> Case:
 
 
 CONDITIONS: dict[str, Callable[[Case], Case]] = {
-    "as it is": lambda case: case,
+    "original": lambda case: case,
     "0.3 x 0.3 x 0.6 mm": lambda case: coarser(case, (0.3, 0.3, 0.6)),
     "0.5 mm": lambda case: coarser(case, (0.5, 0.5, 0.5)),
     "1 mm": lambda case: coarser(case, (1.0, 1.0, 1.0)),
@@ -256,7 +256,7 @@ def main() -> None:
 
     facts: dict[str, object] = {"data": "Wimmer et al. 2019, real ears with expert truth"}
     if options.results or options.masks:
-        conditions = {"as it is": CONDITIONS["as it is"]}
+        conditions = {"original": CONDITIONS["original"]}
         read = of_results if options.results else of_mask
         folder = options.results or options.masks
         say: Callable[[Case], Found] = lambda case: read(folder, case)  # noqa: E731
@@ -282,7 +282,7 @@ def main() -> None:
             found = say(worse)
             row = row_of(worse, found, name)
             rows.append(row)
-            if name == "as it is" and found.offsets_mm is not None:
+            if name == "original" and found.offsets_mm is not None:
                 offsets.append(found.offsets_mm)
             shown = {k: round(v, 3) for k, v in row.items() if isinstance(v, float)}
             print(case.scan.name, name, "seen" if found.seen else "unseen", shown, flush=True)

@@ -1,4 +1,4 @@
-"""otovox: from a CT scan to an analysed inner ear.
+"""otovox: automated inner ear analysis from CT scans.
 
     import otovox
 

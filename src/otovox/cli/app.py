@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from otovox.results.schema import EarResult
 
 app = typer.Typer(
-    help="From a CT scan to an analysed inner ear. Research use only, not a medical device.",
+    help="Automated inner ear analysis from CT scans. Research use only, not a medical device.",
     no_args_is_help=True,
     # Commands below take this from their parent.
     context_settings={"help_option_names": ["-h", "--help"]},
