@@ -128,7 +128,7 @@ def client_of(scheduler: str | None, count: int, *, children: bool = False) -> "
         try:
             client = Client(scheduler, timeout=10)
         except (OSError, ValueError) as error:
-            raise ConfigError(f"no scheduler answers at {scheduler} ({error})") from error
+            raise ConfigError(f"no scheduler is reachable at {scheduler} ({error})") from error
         with client:
             yield client
         return

@@ -75,7 +75,7 @@ def test_a_pose_needs_three_points_and_ignores_missing_ones():
     points[:4] = np.nan
     assert fit_pose(NAMES, points, Side.RIGHT).residual_mm < 1e-8
     points[:5] = np.nan
-    with pytest.raises(ValueError, match="2 landmarks are too few"):
+    with pytest.raises(ValueError, match="2 landmarks are not enough"):
         fit_pose(NAMES, points, Side.RIGHT)
 
 

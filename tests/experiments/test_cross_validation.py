@@ -64,7 +64,7 @@ def test_other_folds_are_never_written_over(folder, tmp_path):
     first = draw_folds(entries, FoldPlan(folds=2, validation=1, seed=0))
     keep_folds(folder, tmp_path / "out", first)
     keep_folds(folder, tmp_path / "out", first)
-    with pytest.raises(ConfigError, match="other folds"):
+    with pytest.raises(ConfigError, match="different folds"):
         keep_folds(folder, tmp_path / "out", first[:1])
 
 

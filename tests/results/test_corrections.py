@@ -218,7 +218,7 @@ def spoil_grid(result: Path) -> None:
 
 BAD: dict[str, Callable[[Path], None]] = {
     "in 3D are needed": spoil_4d,
-    "right helicotrema lies 8.0 mm off": spoil_landmark,
+    "right helicotrema lies 8.0 mm from": spoil_landmark,
     "swap the two labels": spoil_sides,
     "left ear has the anatomy of a right one": spoil_handedness,
     "left landmarks, but there is no left labyrinth": spoil_ear,
@@ -227,8 +227,8 @@ BAD: dict[str, Callable[[Path], None]] = {
     "lie outside the scan": spoil_place,
     "segmentation is empty": spoil_empty,
     "result.json: cannot be read": spoil_result,
-    "no scan called head": spoil_scan,
-    "another voxel grid": spoil_grid,
+    "no scan named head": spoil_scan,
+    "different voxel grid": spoil_grid,
 }
 
 
@@ -248,7 +248,7 @@ def test_a_case_is_replaced_only_when_asked(result: Path, tmp_path: Path) -> Non
     add_correction(tmp_path / "data", found, replaced=True)
     (entry,) = read_index(tmp_path / "data")
     write_index(tmp_path / "data", [replace(entry, split="test")])
-    with pytest.raises(InputError, match="belongs to test"):
+    with pytest.raises(InputError, match="belongs to the test split"):
         add_correction(tmp_path / "data", found, replaced=True)
 
 

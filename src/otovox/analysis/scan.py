@@ -209,6 +209,6 @@ def _refuse_collisions(jobs: Sequence[Job]) -> None:
         if count > 1:
             one, other = [job.path for job in jobs if job.name.casefold() == name][:2]
             raise InputError(
-                f"{one} and {other} would share the result folder {jobs[0].folder.parent / name}; "
+                f"{one} and {other} would share the results folder {jobs[0].folder.parent / name}; "
                 "analyse them with different --output folders, or rename one"
             )

@@ -179,7 +179,7 @@ def fit_pose(names: tuple[str, ...], points_mm: ArrayLike, side: Side) -> Pose:
     points = np.asarray(points_mm, dtype=float)
     present = np.isfinite(points).all(axis=1)
     if present.sum() < 3:
-        raise ValueError(f"{int(present.sum())} landmarks are too few to fit a pose")
+        raise ValueError(f"{int(present.sum())} landmarks are not enough to fit a pose")
     model = np.asarray([CANONICAL_MM[name] for name in names])[present]
     points = points[present]
     model_mean, points_mean = model.mean(axis=0), points.mean(axis=0)

@@ -23,9 +23,9 @@ class Landmarks:
     def __post_init__(self) -> None:
         points = np.array(self.points_mm, dtype=float)
         if points.shape != (len(self.names), 3):
-            raise ValueError(f"{len(self.names)} names do not fit points of shape {points.shape}")
+            raise ValueError(f"{len(self.names)} names do not match points of shape {points.shape}")
         if len(set(self.names)) != len(self.names):
-            raise ValueError("a landmark is named twice")
+            raise ValueError("a landmark name occurs twice")
         points.setflags(write=False)
         object.__setattr__(self, "points_mm", points)
 

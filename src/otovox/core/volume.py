@@ -132,7 +132,7 @@ class Scan:
 
     def __post_init__(self) -> None:
         if self.values.shape != self.grid.shape:
-            raise ValueError(f"values {self.values.shape} do not fit the grid {self.grid.shape}")
+            raise ValueError(f"values {self.values.shape} do not match the grid {self.grid.shape}")
 
     def __repr__(self) -> str:
         return f"<Scan {self.name!r}: {self.grid}>"
@@ -152,7 +152,7 @@ class Probability:
 
     def __post_init__(self) -> None:
         if self.values.shape != self.grid.shape:
-            raise ValueError(f"values {self.values.shape} do not fit the grid {self.grid.shape}")
+            raise ValueError(f"values {self.values.shape} do not match the grid {self.grid.shape}")
 
     def __repr__(self) -> str:
         return f"<Probability: {self.grid}>"
@@ -172,7 +172,7 @@ class LabelMap:
 
     def __post_init__(self) -> None:
         if self.values.shape != self.grid.shape:
-            raise ValueError(f"values {self.values.shape} do not fit the grid {self.grid.shape}")
+            raise ValueError(f"values {self.values.shape} do not match the grid {self.grid.shape}")
 
     def __repr__(self) -> str:
         return f"<LabelMap: {self.grid}>"

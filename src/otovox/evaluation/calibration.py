@@ -75,7 +75,7 @@ def reliability(probability: ArrayLike, truth: ArrayLike, *, bins: int = BINS) -
     claimed = np.asarray(probability, dtype=float).ravel()
     true = np.asarray(truth, dtype=bool).ravel()
     if claimed.shape != true.shape:
-        raise ValueError(f"{claimed.size} probabilities do not fit {true.size} truths")
+        raise ValueError(f"{claimed.size} probabilities do not match {true.size} true values")
     if claimed.size and not (claimed.min() >= 0 and claimed.max() <= 1):
         raise ValueError("probabilities must lie between 0 and 1")
     which = np.minimum((claimed * bins).astype(int), bins - 1)
@@ -92,7 +92,7 @@ def pooled(curves: Sequence[Reliability]) -> Reliability:
         ValueError: if there is none.
     """
     if not curves:
-        raise ValueError("no reliability curve to pool")
+        raise ValueError("there is no reliability curve to pool")
     count = np.sum([curve.count for curve in curves], axis=0)
     claimed = np.sum([np.nan_to_num(curve.probability) * curve.count for curve in curves], axis=0)
     true = np.sum([np.nan_to_num(curve.frequency) * curve.count for curve in curves], axis=0)

@@ -142,7 +142,7 @@ def _draw(rows: Sequence[Contrast], path: Path) -> None:
     for first in firsts[1:]:
         axes.axvline(first - 0.5, color="0.8", linewidth=0.8)
     axes.set_xticks(firsts, [scanners[n] for n in firsts], rotation=20, ha="left")
-    axes.set_ylabel("grey value (HU where the scan has them)")
-    axes.set_title("Labyrinth and the bone around it: median, quartiles, 5 to 95 %", fontsize=10)
+    axes.set_ylabel("grey value (HU if the scan is calibrated)")
+    axes.set_title("Labyrinth and surrounding bone: median, quartiles, 5 to 95 %", fontsize=10)
     axes.legend(frameon=False)
     figure.savefig(path, dpi=150)

@@ -134,7 +134,9 @@ def roc_curves(curves: Mapping[str, Roc], path: Path) -> None:
                 color=COLOURS[number % 8], linestyle=_LINES[number % 4],
                 label=f"{name.replace('_', ' ')}: AUC {curve.auc:.2f}",
             )  # fmt: skip
-        axes.set(xlabel="false alarms among usual ears", ylabel="sensitivity", aspect="equal")
+        axes.set(
+            xlabel="false-positive rate among usual ears", ylabel="sensitivity", aspect="equal"
+        )
         axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
         axes.legend(frameon=False, fontsize=8, loc="lower right")
 
@@ -157,9 +159,11 @@ def reliability_diagram(curves: Mapping[str, Reliability], path: Path) -> None:
             axes.plot(curve.probability, curve.frequency, label=label, **style)
             share = curve.count / max(curve.count.sum(), 1)
             counts.plot((np.arange(len(share)) + 0.5) / len(share), share, **style)
-        axes.set(xlabel="mean probability of a bin's voxels", ylabel="share that is labyrinth")
+        axes.set(
+            xlabel="mean predicted probability in the bin", ylabel="fraction of labyrinth voxels"
+        )
         axes.legend(frameon=False, fontsize=8, loc="upper left")
-        counts.set(xlabel="probability", ylabel="share of the voxels", yscale="log", xlim=(0, 1))
+        counts.set(xlabel="probability", ylabel="fraction of voxels", yscale="log", xlim=(0, 1))
         _plain_ticks(counts.yaxis)
 
 
@@ -176,7 +180,7 @@ def learning_curves(runs: Mapping[str, Path], path: Path) -> None:
     tables = {name: _validation(file) for name, file in runs.items()}
     titles = {key: text for key, text in CURVES.items() if any(key in t for t in tables.values())}
     if not titles:
-        raise InputError("no validation.csv with a curve to draw")
+        raise InputError("no validation.csv contains a curve to plot")
     with _panels(path, len(titles), columns=3) as panels:
         for axes, (key, title) in zip(panels, titles.items(), strict=True):
             known = {name: t[key] for name, t in tables.items() if key in t}
@@ -213,7 +217,7 @@ def contrast_matching(
             panels, (before, after), ("standardised", "matched"), strict=True
         ):
             axes.axvspan(mean - 5 * sd, mean + 5 * sd, color="#56B4E9", alpha=0.2, linewidth=0)
-            label = "labyrinths trained on"
+            label = "training labyrinths"
             axes.axvline(mean, color="0.3", linewidth=1, linestyle="--", label=label)
             for number, (name, values) in enumerate(groups.items()):
                 share, edges = np.histogram(values, bins=120, density=True)
@@ -279,7 +283,7 @@ def _validation(path: Path) -> pd.DataFrame:
     try:
         table = pd.read_csv(path).set_index("iteration")
     except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{path}: cannot be read as the table of a training run") from error
+        raise InputError(f"{path}: cannot be read as a table of a training run") from error
     return table.groupby(level=0).last()
 
 

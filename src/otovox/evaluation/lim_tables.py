@@ -87,11 +87,10 @@ LIKERT_PUBLISHED = {
     EXTERNAL: LikertLevels((29, 17, 5, 19), (0.90, 0.90, 0.83, 0.69), -0.70, 0.001),
     TRAINING: LikertLevels((125, 97, 39, 10), (0.81, 0.73, 0.70, 0.63), -0.47, 0.001),
 }
-#: Said below the tables.
+#: Note below the tables.
 NOTE = (
-    "Ears that were not found count as DSC 0 and have no Likert score. Published p: below 0.001. "
-    "Published figures are those of the paper's own scans: ours stand beside them, but are not of "
-    "the same scans."
+    "Ears that were not detected count as DSC 0 and have no Likert score. Published p: below "
+    "0.001. Published figures refer to the paper's own scans, which differ from ours."
 )
 
 

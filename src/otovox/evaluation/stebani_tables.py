@@ -45,12 +45,12 @@ COLUMNS: dict[int, tuple[tuple[str, str, int], ...]] = {
     ),
 }
 TITLES = {title: digits for columns in COLUMNS.values() for _, title, digits in columns}
-#: Said below every table.
+#: Note below every table.
 NOTE = (
-    "Distances in voxels of 0.099 mm. SD over ears; in brackets that over the means of the folds, "
-    "where there are several. MD: median. Ears that were not found count as DSC, IoU and VS 0; "
-    "having no distance, they are left out of the distances (n found). Published figures are "
-    "those of the paper's own scans: ours stand beside them, but are not of the same scans."
+    "Distances in voxels of 0.099 mm. SD over ears; in brackets the SD over the folds' means, if "
+    "there are several folds. MD: median. Ears that were not detected count as DSC, IoU and VS 0 "
+    "and have no distances (n found). Published figures refer to the paper's own scans, which "
+    "differ from ours."
 )
 
 

@@ -95,7 +95,7 @@ def keep_folds(folder: Path, output: Path, folds: list[Fold]) -> None:
     wanted = {"dataset": read_info(folder).get("name", ""), "folds": folds}
     if path.is_file():
         if json.loads(path.read_text("utf-8")) != wanted:
-            raise ConfigError(f"{path}: holds other folds; choose another --output")
+            raise ConfigError(f"{path}: contains different folds; choose another --output")
         return
     with replacing(path) as beside:
         beside.write_text(json.dumps(wanted, indent=2) + "\n", "utf-8")
@@ -169,7 +169,7 @@ def _is_finished(place: Path, config: TrainConfig) -> bool:
         return False
     earlier = config_from(json.loads(settings.read_text("utf-8")), origin=str(settings))
     if earlier != config:
-        raise ConfigError(f"{place}: was started with other settings; choose another --output")
+        raise ConfigError(f"{place}: was started with different settings; choose another --output")
     return (place / FINISHED).is_file()
 
 

@@ -83,7 +83,7 @@ def predict_cases(
         if (output / entry.case / RESULT).is_file():
             continue
         if entry.side not in set(Side):
-            logger.warning("%s: its side is %r, left out", entry.case, entry.side or "unknown")
+            logger.warning("%s: skipped, its side is %r", entry.case, entry.side or "unknown")
             continue
         look = look or system_of(bundle.config).open_model(bundle, device=device)
         scan = replace(load_scan(dataset / entry.image), name=entry.case)
@@ -159,13 +159,17 @@ def scalings_of(
     entries = [entry for entry in read_index(dataset) if entry.image]
     if bundle.config.data.normalisation == "chunk":
         if by:
-            logger.info("%s scales every volume by itself: nothing is matched", bundle.config.name)
+            logger.info(
+                "%s scales every volume individually: contrast is not matched", bundle.config.name
+            )
         return dict.fromkeys(entries)
     if not by:
         return dict.fromkeys(entries, own_scaling(dataset, entries))
     known = bundle.facts.get("contrast")
     if known is None:
-        raise ConfigError("the model's card lacks the training set's contrast, which --match needs")
+        raise ConfigError(
+            "the model card lacks the training set's contrast, which --match requires"
+        )
     wanted = Histogram(np.array(known["quantiles"]), tuple(known["modes"]))
     brought = bring_into_range(dataset, entries, wanted, by=by)
     mean, sd = known["labyrinth"]

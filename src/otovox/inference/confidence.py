@@ -95,7 +95,7 @@ def ear_warnings(
         warnings.append(f"not found in the {side} ear: {', '.join(missing)}")
     warnings += low_confidence(ear)
     if other is not None and other.residual_mm < CLEAR_SIDE * ear.pose.residual_mm:
-        warnings.append(f"uncertain side ({side}): the anatomy fits the other nearly as well")
+        warnings.append(f"uncertain side ({side}): the anatomy fits the other side almost as well")
     if ear.pose.tilt_deg > USUAL_TILT_DEG:
         warnings.append(
             f"the {side} ear is rotated by {ear.pose.tilt_deg:.0f} degrees relative to an average "

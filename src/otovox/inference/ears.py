@@ -186,7 +186,7 @@ class Analyzer:
         if poses is not None:
             score = confidence(mean.peaks, fitted.residual_mm, mean.volume_mm3, mean.agreement)
         if score < LOWEST_CONFIDENCE:
-            logger.info("candidate at %s left out: confidence %.2f", mean.center_mm.round(1), score)
+            logger.info("candidate at %s rejected: confidence %.2f", mean.center_mm.round(1), score)
             return None
         ear = _prediction(scan, mean, looks, names, pose=fitted, score=score)
         sd_mm = mean.sd_mm[[names.index(name) for name in LANDMARK_NAMES]]

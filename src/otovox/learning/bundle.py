@@ -53,7 +53,7 @@ class Bundle:
         try:
             network.load_state_dict(tensors)
         except RuntimeError as error:
-            raise ModelError(f"the weights do not fit the architecture in {CARD}") from error
+            raise ModelError(f"the weights do not match the architecture in {CARD}") from error
         return network.eval()
 
 
@@ -100,7 +100,7 @@ def load_bundle(model: str | Path) -> Bundle:
     folder = Path(model)
     if not folder.is_dir():
         names = ", ".join(embedded_names())
-        raise ModelError(f"{model}: neither a model's folder nor an embedded model ({names})")
+        raise ModelError(f"{model}: neither a model folder nor an embedded model ({names})")
     return _load(folder)
 
 
@@ -128,7 +128,9 @@ def _load(folder: Path) -> Bundle:
         raise ModelError(f"{folder / CARD}: is not a model card of format {FORMAT}")
     sha256 = hashlib.sha256(data).hexdigest()
     if sha256 != card.get("sha256"):
-        raise ModelError(f"{folder / WEIGHTS}: is damaged (its SHA-256 is not the card's)")
+        raise ModelError(
+            f"{folder / WEIGHTS}: is damaged (its SHA-256 differs from the model card's)"
+        )
     try:
         weights = {name: values.astype(np.float32) for name, values in load(data).items()}
     except SafetensorError as error:

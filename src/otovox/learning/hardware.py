@@ -40,7 +40,7 @@ class Hardware:
             ConfigError: if several are requested by number or name.
         """
         if self.nodes > 1 or not re.fullmatch(r"auto|1|\d+,", self.devices):
-            raise ConfigError("this system trains on one device: leave out --devices and --nodes")
+            raise ConfigError("this system trains on one device: omit --devices and --nodes")
         return replace(self, devices="1" if self.devices == "auto" else self.devices)
 
 

@@ -154,7 +154,7 @@ def measure_canals(
             volumes[Part[name.upper()]] = float("nan")
     if parts.crus is None:
         volumes[Part.CRUS] = float("nan")
-        problems.append("the common crus is not measured: no canal was found that leads to it")
+        problems.append("the common crus is not measured: no canal leading to it was found")
     return Canals(pose.side, canals, angles, volumes, parts, tuple(problems))
 
 
@@ -204,7 +204,7 @@ def head_planes(right: Canals, left: Canals) -> HeadPlanes:
     radii = {name: right.canals[name].radius_mm - left.canals[name].radius_mm for name in CANALS}
     for name, value in pairs.items():
         if not np.isfinite(value):
-            problems.append(f"the {name} angle is withheld: a plane of the pair is not known")
+            problems.append(f"the {name} angle is withheld: a plane of the pair is unknown")
     return HeadPlanes(axes, normals, pairs, sides, radii, tuple(problems))
 
 
@@ -218,7 +218,9 @@ def _canal(name: str, parts: Parts, pose: Pose) -> Canal:
     nothing = np.full(3, np.nan)
     trace, course = parts.traces[name], parts.courses[name]
     if trace is None or course is None:
-        reason = f"the {name} canal is not measured: no tube was found where it should run"
+        reason = (
+            f"the {name} canal is not measured: no canal lumen was found at its expected position"
+        )
         nan, none = float("nan"), np.empty((0, 3))
         return Canal(
             name, none, nothing, nothing, nan, nan, nan, nan, nan, closed=False, problem=reason
@@ -240,8 +242,11 @@ def _canal(name: str, parts: Parts, pose: Pose) -> Canal:
     normal = excitation_normal(name, torus.normal, pose)
     problem = ""
     if seen.mean() < LEAST_SEEN or residual > MOST_RESIDUAL_MM:
-        share = f"{seen.mean():.0%} of its way is a lumen, {residual:.2f} mm from a circle"
-        problem = f"plane and circle of the {name} canal are withheld: {share}"
+        share = f"{seen.mean():.0%} of its course has a lumen"
+        problem = (
+            f"plane and circle of the {name} canal are withheld: {share}, {residual:.2f} mm "
+            "deviation from a circle"
+        )
         center_mm, normal, radius, flatness = nothing, nothing, float("nan"), float("nan")
     if not trace.closed:
         problem = problem or f"the {name} canal's arc is withheld: its loop is not closed"

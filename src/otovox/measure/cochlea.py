@@ -123,7 +123,7 @@ def measure_cochlea(
     apex = pose.to_canonical(landmarks["helicotrema"][None])[0]
     if not landmarks.has("round_window"):
         return Cochlea(
-            problems=("no round window: the cochlea's angles have no zero",),
+            problems=("no round window: the zero of the cochlear angles is undefined",),
             modiolus=modiolus,
             axis=pose.matrix @ modiolus.axis,
         )
@@ -157,10 +157,10 @@ def _measured(
     centre_mm = pose.to_lps(frame.to_canonical(theta, trace.centre_mm, height))
     cochlea = replace(cochlea, trace=trace, wall_mm=wall_mm, centre_mm=centre_mm)
     if not all(_holds(grid, wall_mm) for grid in fields):
-        return replace(cochlea, problems=("the field of view cuts the cochlea",))
+        return replace(cochlea, problems=("the cochlea is cut off by the field of view",))
     first = theta <= 360
     if trace.end_deg < 360 or trace.found[first].mean() < _SEEN_SHARE:
-        return replace(cochlea, problems=("the lateral wall of the basal turn is not whole",))
+        return replace(cochlea, problems=("the lateral wall of the basal turn is incomplete",))
 
     def radius(angle_deg: float) -> float:
         return float(np.interp(angle_deg, theta, wall))
@@ -173,11 +173,11 @@ def _measured(
             cochlea,
             problems=(
                 f"a basal turn {a:.1f} mm wide and {turns:.1f} turns: a malformed cochlea or a "
-                "broken segmentation, for which A and what follows from it mean nothing",
+                "faulty segmentation, for which A and derived values are meaningless",
             ),
         )
     if not _B_TO_A_RANGE[0] <= b / a <= _B_TO_A_RANGE[1]:
-        reason = f"a basal turn {a:.1f} by {b:.1f} mm: no cochlea's shape, cut or badly segmented"
+        reason = f"a basal turn of {a:.1f} by {b:.1f} mm: implausible, cut off or badly segmented"
         return replace(cochlea, problems=(reason,))
     basal = (theta >= _BASAL_DEG[0]) & (theta <= _BASAL_DEG[1])
     cochlea = replace(
@@ -198,7 +198,7 @@ def _with_duct(cochlea: Cochlea, trace: CochleaTrace, electrodes: tuple[Electrod
     if not trace.end_found:
         return replace(cochlea, problems=("the end of the duct was not found",))
     if trace.found[theta > 360].mean() < _SEEN_SHARE:
-        return replace(cochlea, problems=("the lateral wall past the basal turn is not whole",))
+        return replace(cochlea, problems=("the lateral wall beyond the basal turn is incomplete",))
     wall = duct_along(theta, trace.wall_mm, height)
     path = duct_along(theta, np.maximum(trace.wall_mm - INSIDE_WALL_MM, 0), height)
     return replace(

@@ -253,9 +253,10 @@ def _canal(name: str, parts: Parts, see: _Sight, levels: int) -> tuple[State, st
     trace = parts.traces[name]
     seen = see.share(_arc(USUAL[name] if trace is None else trace.torus, name))
     if seen < LEAST_SEEN:
-        return State.CUT, f"{seen:.0%} of the {name} canal's usual course lies in the field"
+        course = f"{seen:.0%} of the {name} canal's expected course"
+        return State.CUT, f"{course} lies in the field of view"
     if trace is None:
-        return State.MISSING, f"no tube was found where the {name} canal should run"
+        return State.MISSING, f"no lumen was found where the {name} canal should run"
     if levels:
         return State.MISSING, (
             f"the loop of the {name} canal is closed only at {levels} of {len(LEVELS)} "
@@ -263,7 +264,7 @@ def _canal(name: str, parts: Parts, see: _Sight, levels: int) -> tuple[State, st
         )
     found = len(trace.angle_deg) * STEP_DEG
     return State.MISSING, (
-        f"the loop of the {name} canal is not closed: {found:.0f} degrees of it were found"
+        f"the loop of the {name} canal is not closed: only {found:.0f} degrees were found"
     )
 
 
@@ -275,7 +276,7 @@ def _cochlea(parts: Parts, landmarks: Landmarks, see: _Sight) -> tuple[State, st
     seen = see.share(ring)
     volume = parts.volumes_mm3[Part.COCHLEA]
     if seen < LEAST_SEEN:
-        return State.CUT, f"{seen:.0%} of the cochlea's usual outline lies in the field"
+        return State.CUT, f"{seen:.0%} of the cochlea's expected outline lies in the field of view"
     if volume < LEAST_MM3[Part.COCHLEA]:
         return State.MISSING, f"voxels of the cochlea: {volume:.0f} mm3"
     deepest, core = _depths_mm(parts, see.pose)
@@ -283,13 +284,13 @@ def _cochlea(parts: Parts, landmarks: Landmarks, see: _Sight) -> tuple[State, st
     if deepest > CYST_MM or (lost and core > CORE_MM):
         also = "the helicotrema was not found, and " if lost else ""
         width = deepest if deepest > CYST_MM else core
-        return State.DISORGANISED, f"{also}a ball of {width:.1f} mm radius fits into the cochlea"
+        return State.DISORGANISED, f"{also}a sphere of {width:.1f} mm radius fits into the cochlea"
     if volume < SMALL_MM3:
         return State.DISORGANISED, f"the cochlea is small: {volume:.0f} mm3"
     apart = _pieces_mm3(parts, (Part.COCHLEA, Part.VESTIBULE))
     if len(apart) > 1 and apart[1] > PIECE_MM3:
         return State.DISORGANISED, (
-            f"the cochlea is interrupted: {apart[1]:.0f} mm3 of it or of the vestibule lie apart"
+            f"the cochlea is interrupted: {apart[1]:.0f} mm3 of it or the vestibule are disconnected"
         )
     return State.PRESENT, ""
 
@@ -299,12 +300,13 @@ def _vestibule(parts: Parts, see: _Sight) -> tuple[State, str]:
     volume = parts.volumes_mm3[Part.VESTIBULE]
     seen = see.share(np.concatenate([2.0 * np.eye(3), -2.0 * np.eye(3)]))
     if seen < LEAST_SEEN:
-        return State.CUT, f"{seen:.0%} of the vestibule's usual outline lies in the field"
+        outline = f"{seen:.0%} of the vestibule's expected outline"
+        return State.CUT, f"{outline} lies in the field of view"
     if volume < LEAST_MM3[Part.VESTIBULE]:
         return State.MISSING, f"voxels of the vestibule: {volume:.0f} mm3"
     ijk, depth = _depth_mm(parts, Part.VESTIBULE)
     if len(ijk) and depth.max() > CAVITY_MM:
-        reason = f"a ball of {depth.max():.1f} mm radius fits into the vestibule"
+        reason = f"a sphere of {depth.max():.1f} mm radius fits into the vestibule"
         return State.DISORGANISED, reason
     return State.PRESENT, ""
 
@@ -339,11 +341,11 @@ def _problems(betti: Betti, loops: dict[float, int], closed: int) -> tuple[str, 
     problems = []
     if betti.loops > 3:
         problems.append(
-            f"vestibule and canals have {betti.loops} loops, not 3: parts touch that should not"
+            f"vestibule and canals have {betti.loops} loops, not 3: separate parts touch"
         )
     elif betti.loops != closed:
         problems.append(
-            f"{closed} canals were followed from opening to opening, but vestibule and canals "
+            f"{closed} canals were traced from end to end, but vestibule and canals "
             f"have {betti.loops} loops"
         )
     if len(set(loops.values())) > 1:

@@ -187,9 +187,9 @@ class Duct:
 
     def __post_init__(self) -> None:
         if len(self.angle_deg) < 2 or self.angle_deg.shape != self.length_mm.shape:
-            raise ValueError("a duct needs two angles or more, and a length for each")
+            raise ValueError("a duct needs at least two angles, and a length for each")
         if min(np.diff(self.angle_deg).min(), np.diff(self.length_mm).min()) <= 0:
-            raise ValueError("a duct's angles and lengths must rise")
+            raise ValueError("a duct's angles and lengths must increase")
 
     @property
     def total_mm(self) -> float:

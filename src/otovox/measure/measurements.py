@@ -153,7 +153,7 @@ def _reasons(cochlea: Cochlea, canals: Canals, completeness: Completeness) -> di
         for what in CANAL_MEASURES
     }
     if _malformed(completeness):
-        why = f"not to be used where parts are missing: {', '.join(completeness.missing)}"
+        why = f"not valid because parts are missing: {', '.join(completeness.missing)}"
         return reasons | dict.fromkeys(COCHLEAR_GROUPS, why)
     reasons |= dict.fromkeys(COCHLEAR_GROUPS, "; ".join(cochlea.problems))
     for insertion in cochlea.insertions:
@@ -230,7 +230,7 @@ def _measurement(
     known = known[np.isfinite(known)]
     interval = None
     if not np.isfinite(value):
-        reason = reason or "a landmark or a part of the ear that it needs was not found"
+        reason = reason or "a required landmark or part of the ear was not found"
     elif len(samples) >= LEAST_SAMPLES and 2 * len(known) <= len(samples):
         reason = f"only {len(known)} of {len(samples)} test-time samples could be measured"
     else:
@@ -239,7 +239,7 @@ def _measurement(
             half = float(stats.t.ppf((1 + LEVEL) / 2, len(known) - 1) * known.std(ddof=1))
             interval = [_rounded(value - half), _rounded(value + half)]
             if half > WIDEST * abs(value):
-                reason = f"it varies by ±{half:.2g} between the test-time samples"
+                reason = f"the value varies by ±{half:.2g} between test-time samples"
     return Measurement(
         value=None if reason else _rounded(value),
         unit=quantity.unit,

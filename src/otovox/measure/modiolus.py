@@ -130,24 +130,27 @@ def fit_modiolus(
     for _ in range(3):
         kept = _cochlear(centres, axis, point, apex, base)
         if kept.sum() < _LEAST_FACES:
-            return None, "no cochlea where the landmarks expect it"
+            return None, "no cochlea at the position expected from the landmarks"
         # The wall grows with its distance from the axis: so every turn counts alike.
         radii = np.linalg.norm(np.cross(centres[kept] - point, axis), axis=1)
         share = areas[kept] / np.maximum(radii, _LEAST_RADIUS_MM)
         found = fit_spiral_motion(centres[kept], normals[kept], share)
         if found.axis @ expected < 0:
-            return None, "the wall does not wind as a cochlea does: it may lack its turns"
+            return None, "the wall does not spiral like a cochlea: turns may be missing"
         astray = float(np.degrees(np.arccos(np.clip(found.axis @ expected, -1, 1))))
         if astray > MOST_ASTRAY_DEG:
             return None, (
-                f"the fitted modiolar axis lies {astray:.0f} degrees from where the ear's pose "
-                f"expects it; at most {MOST_ASTRAY_DEG:.0f} are believed"
+                f"the fitted modiolar axis deviates by {astray:.0f} degrees from the direction "
+                f"expected from the ear's pose; at most {MOST_ASTRAY_DEG:.0f} are accepted"
             )
         axis, point = found.axis, found.point_mm
     assert found is not None
     aside = float(np.linalg.norm(np.cross(apex - point, axis)))
     if aside > MOST_ASIDE_MM:
-        return None, f"the fitted modiolar axis passes {aside:.1f} mm beside the helicotrema"
+        return (
+            None,
+            f"the fitted modiolar axis passes the helicotrema at a distance of {aside:.1f} mm",
+        )
     return found, ""
 
 

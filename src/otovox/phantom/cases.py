@@ -163,7 +163,7 @@ def check_case(*, kind: str, scanner: str, diagnosis: str) -> None:
         if name not in names:
             raise ConfigError(f"there is no {what} {name!r}; choose one of {', '.join(names)}")
     if kind == "head" and diagnosis != "healthy":
-        raise ConfigError("phantom heads are healthy; give --kind ear for a diagnosis")
+        raise ConfigError("phantom heads are always healthy; use --kind ear for a diagnosis")
 
 
 def _ear(

@@ -322,7 +322,7 @@ def _draw_legend(figure: "Figure") -> None:
         _write(figure, x, height - 0.30, "●", size=11, color=_rgb(structure))
         _write(figure, x + 0.17, height - 0.28, structure.title, size=9)
         x += 1.25
-    note = f"rings: landmarks more than {NEAR_MM:g} mm off the plane, projected"
+    note = f"rings: landmarks more than {NEAR_MM:g} mm from the plane, projected"
     _write(figure, x, height - 0.28, note, size=9, color=_MUTED)
 
 

@@ -27,10 +27,10 @@ LONG = (
 #: definition.
 EXPECTED = {
     "expected_dsc": (
-        "expected_dsc", "", "Dice coefficient that the segmentation is expected to reach",
+        "expected_dsc", "", "expected Dice coefficient of the segmentation",
     ),
     "expected_landmark_error_mm": (
-        "expected_landmark_error", "mm", "mean error that the landmarks are expected to have",
+        "expected_landmark_error", "mm", "expected mean error of the landmarks",
     ),
 }  # fmt: skip
 #: First columns of an ear's row; those of its measurements follow.
@@ -138,7 +138,9 @@ def _outlying(rows: pd.DataFrame) -> pd.DataFrame:
     far = deviation > OUTLYING_Z * spread if enough else np.zeros(len(values), dtype=bool)
     outside = (rows["unusual"] != "").to_numpy()
     why = np.where(
-        outside, rows["unusual"] + " compared with the reference range", "far from this cohort"
+        outside,
+        rows["unusual"] + " compared with the reference range",
+        "outlier within this cohort",
     )
     return rows.assign(why=why).loc[far | outside]
 

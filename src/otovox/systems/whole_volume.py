@@ -202,7 +202,7 @@ def field_grid(scan: Scan, config: TrainConfig, largest: int = LARGEST_VOXELS) -
         sizes = " x ".join(f"{size:.0f}" for size in scan.grid.extent_mm)
         raise InputError(
             f"{scan.name}: its field of {sizes} mm has {voxels:.2g} voxels of {spacing_mm:g} mm, "
-            f"more than {largest:.2g}; cut it to the temporal bone"
+            f"more than {largest:.2g}; crop it to the temporal bone"
         )
     return working_grid(scan.grid, spacing_mm, chunk)
 

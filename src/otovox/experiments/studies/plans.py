@@ -178,7 +178,7 @@ def run_settings(
     facts = {"name": run.name, "description": f"{study.name}: {run.factor} {run.level}"}
     config = config_from(changed | facts, origin=origin)
     if run.settings and config == stand_in.model_copy(update=facts):
-        raise ConfigError(f"{origin}: at this scale it does not differ from its base")
+        raise ConfigError(f"{origin}: at this scale it is identical to its base")
     return config
 
 

@@ -24,22 +24,22 @@ from otovox.results.schema import RESULT
 MEASURES = {"dice": "DSC", "landmark_mean_voxels": "landmark error, voxels"}
 #: Groups of ears: what the data set's folds validate on, the paper's clinical set, all test sets.
 VALIDATION, CLINICAL, TESTS = "validation", "B", "mean of test sets"
-#: How `published.csv` calls them.
+#: Their names in `published.csv`.
 PUBLISHED = {VALIDATION: "validation", CLINICAL: "B", TESTS: "test average"}
 #: Below the study's folder: scores of every run, and the report.
 SCORES, REPORT = "scores", "report"
 NOTE = (
-    "Mean over folds of the fold's own means, SD over folds; the mean of the test sets weighs "
-    "every set alike, diseased ears are left out of it. p of Wilcoxon's signed-rank test against "
-    "the reference, over ears, folds averaged first; corrected after Holm over all runs of the "
-    "study, for each measure and set. Ears that were not found count as DSC 0 and have no "
-    "landmark error. In brackets: what was published of the system, on other scans."
+    "Mean and SD over the folds' means; the mean of the test sets weights all sets equally and "
+    "excludes diseased ears. p of Wilcoxon's signed-rank test against the reference, over ears, "
+    "averaged over folds; Holm's correction over all runs of the study, for each measure and set. "
+    "Ears that were not detected count as DSC 0 and have no landmark error. In brackets: published "
+    "figures of the system, on other scans."
 )
 
 
 @dataclass(frozen=True)
 class Report:
-    """What was written.
+    """The written report.
 
     Attributes:
         table: see `runs_table`.

@@ -115,7 +115,7 @@ def train_on(
 
     if run.start is not None:
         if run.start.config.network != config.network:
-            raise ConfigError("the model to start from has a different network than the settings")
+            raise ConfigError("the network of the --from model differs from that in the settings")
         origin = {**origin, "started_from": _lineage(run.start)}
     begin(config, output, origin)
     task = DualHeadTask(config)

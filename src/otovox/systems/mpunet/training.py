@@ -109,7 +109,7 @@ def _learn_fusion(
 ) -> None:
     """Give the network's fusion the weights that training cases teach it."""
     drawn = rng.permutation(len(cases))[:FUSION_CASES]
-    logger.info("what each view is worth is learned from %d cases", len(drawn))
+    logger.info("learning the weights of the views from %d cases", len(drawn))
     parts = []
     for number in drawn:
         case = cases[number]
