@@ -13,7 +13,7 @@ class Landmarks:
     """Named points.
 
     Attributes:
-        names: n names, each once.
+        names: n unique names.
         points_mm: (n, 3) LPS; a row of nan where the landmark is absent.
     """
 
@@ -37,11 +37,11 @@ class Landmarks:
         return name in self.names and bool(np.isfinite(self[name]).all())
 
     def only(self, names: tuple[str, ...]) -> "Landmarks":
-        """These landmarks alone, in this order."""
+        """Only these landmarks, in this order."""
         return Landmarks(names, np.stack([self[name] for name in names]))
 
     def moved(self, affine: ArrayLike) -> "Landmarks":
-        """All points mapped by a (4, 4) affine."""
+        """All points mapped with a (4, 4) affine."""
         return Landmarks(self.names, apply_affine(affine, self.points_mm))
 
     def distance_mm(self, first: str, second: str) -> float:

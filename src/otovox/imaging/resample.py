@@ -1,4 +1,4 @@
-"""A volume onto another grid."""
+"""Resampling of a volume onto another grid."""
 
 from typing import Any, Literal
 
@@ -16,9 +16,9 @@ _INTERPOLATORS = {
     "nearest": sitk.sitkNearestNeighbor,
     "cubic": sitk.sitkBSpline,
 }
-#: Source voxels kept around the target's field: enough for cubic splines and the blur's tails.
+#: Source voxels kept around the target: enough for cubic splines and the tails of the blur.
 _MARGIN = 6
-#: Blocks of this many voxels are averaged before anything else where the target is much coarser.
+#: Blocks of this many voxels are averaged first if the target is much coarser.
 _BLOCK_FROM = 2.5
 
 
@@ -31,20 +31,20 @@ def resample(
     outside: float | Literal["edge"] = 0.0,
     antialias: bool = True,
 ) -> NDArray[np.float32]:
-    """Resample a volume, in world coordinates, whatever the axes of either grid.
+    """Resample a volume, in world coordinates, for any axes of both grids.
 
-    The source is first cut to the target's field, so that a small target is cheap in a huge scan.
-    With `antialias`, where the target's voxels are coarser by a factor t, whole blocks are averaged
-    and the rest of the factor is smoothed by a Gaussian of SD sqrt(t^2 - 1) / 2 source voxels.
+    The source is first cropped to the target, so that a small target is cheap in a large scan. With
+    `antialias`, if the target's voxels are coarser by a factor t, whole blocks are averaged and the
+    remaining factor is smoothed with a Gaussian of SD sqrt(t^2 - 1) / 2 source voxels.
 
     Args:
         values: (i, j, k) on `source`.
         source: grid of the values.
-        target: grid wanted.
+        target: grid of the result.
         order: interpolation.
-        outside: value beyond the source's field, or "edge" for the nearest border value.
-        antialias: smooth before going to coarser voxels; never done with "nearest", which keeps
-            values as they are.
+        outside: value outside the source, or "edge" for the nearest border value.
+        antialias: smooth before downsampling; ignored with "nearest", which preserves the
+            values.
 
     Returns:
         (i, j, k) float32 on `target`.
@@ -61,10 +61,10 @@ def resample(
         sd = 0.5 * np.sqrt(np.maximum(step**2 - 1, 0))
         if (
             sd.max() > 0.1 and min(values.shape) >= 4
-        ):  # the filter's least; below 0.1 it does nothing
+        ):  # minimum of the filter; below 0.1 it has no effect
             image = sitk.SmoothingRecursiveGaussian(image, np.maximum(sd, 0.01)[::-1].tolist())
     transform = sitk.AffineTransform(3)
-    # SimpleITK's x runs along the last axis of an array: the map is the same, both ends reversed.
+    # SimpleITK's x is the last axis of an array: the map is the same with both ends reversed.
     transform.SetMatrix(to_source[:3, :3][::-1, ::-1].ravel().tolist())
     transform.SetTranslation(to_source[:3, 3][::-1].tolist())
     resampler = sitk.ResampleImageFilter()
@@ -85,7 +85,7 @@ def corners(grid: Grid) -> FloatArray:
 
 
 def _cut(values: NDArray[Any], source: Grid, target: Grid) -> tuple[NDArray[Any], Grid]:
-    """The part of the source that the target can see, at least one voxel."""
+    """The part of the source that the target covers, at least one voxel."""
     ijk = source.to_ijk(corners(target))
     step = np.linalg.norm(np.linalg.inv(source.affine)[:3, :3] @ target.affine[:3, :3], axis=1)
     margin = _MARGIN + np.ceil(2 * step)

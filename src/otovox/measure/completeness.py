@@ -290,7 +290,7 @@ def _cochlea(parts: Parts, landmarks: Landmarks, see: _Sight) -> tuple[State, st
     apart = _pieces_mm3(parts, (Part.COCHLEA, Part.VESTIBULE))
     if len(apart) > 1 and apart[1] > PIECE_MM3:
         return State.DISORGANISED, (
-            f"the cochlea is interrupted: {apart[1]:.0f} mm3 of it or the vestibule are disconnected"
+            f"the cochlea is interrupted: {apart[1]:.0f} mm3 of it or the vestibule are separate"
         )
     return State.PRESENT, ""
 
