@@ -1,8 +1,9 @@
-"""Scan -> Prediction: find the ears, look at each twice, determine its side, label the scan.
+"""Scan -> Prediction: find the ears, analyse each twice, determine its side, label the scan.
 
-The first look at a candidate is taken in the pose of a mean head. Its landmarks give the ear's
-orientation and, by their handedness, its side. The second look is taken in the ear's own frame,
-mirrored to a right ear, so that any orientation of file or patient gives the same answer.
+The first look at a candidate (a crop run through the fine network) is in the pose of a mean head.
+Its landmarks give the ear's orientation and, by their handedness, its side. The second look is in
+the ear's own frame, mirrored to a right ear, so that the result does not depend on the orientation
+of file or patient.
 """
 
 import logging
@@ -44,14 +45,14 @@ from otovox.systems.registry import trained_network
 
 logger = logging.getLogger(__name__)
 
-#: A scan whose field is shorter than this in all directions holds one ear at most, and the middle
-#: of its field is another candidate, mm: chosen; the ears of a head are some 75 mm apart.
+#: A scan smaller than this in all directions contains at most one ear, and the centre of its field
+#: of view is another candidate, mm: chosen; the ears of a head are about 75 mm apart.
 LONE_EAR_FIELD_MM = 60.0
-#: A first look that fits and is worth more than this ends the search for a better one: chosen.
+#: A first look with a higher score than this ends the search for a better one: chosen.
 GOOD_LOOK = 0.45
-#: How often the pose is refined in the ear's own frame: chosen.
+#: Number of pose refinements in the ear's own frame: chosen.
 REFINEMENTS = 2
-#: No head has more ears.
+#: Maximum number of ears.
 MOST_EARS = 2
 
 
@@ -63,9 +64,9 @@ class Analyzer:
         labyrinth, locator: the trained models.
         labyrinth_engine, locator_engine: ready to run.
         tta: name of the test-time samples.
-        flag: threshold beyond which an ear is flagged as unusual; None if there is none for this
+        flag: threshold above which an ear is flagged as unusual; None if there is none for this
             model and these samples.
-        estimator: of an ear's quality; None likewise.
+        estimator: estimator of an ear's quality; likewise.
     """
 
     labyrinth: Bundle
@@ -80,7 +81,7 @@ class Analyzer:
         """Analyse one scan.
 
         Args:
-            scan: of any field, orientation and grey scale.
+            scan: any field of view, orientation and grey scale.
 
         Returns:
             None, one or two ears, on the scan's own grid.
@@ -104,7 +105,7 @@ class Analyzer:
         return Provenance(models, PredictionSettings(tta=self.tta))
 
     def _ears(self, scan: Scan) -> list[Ear]:
-        """The ears of a scan, none near another, the most certain first."""
+        """The ears of a scan without duplicates, the most confident first."""
         ears: list[Ear] = []
         for candidate in self._candidates(scan):
             if _is_near(candidate.center_mm, ears):
@@ -129,7 +130,7 @@ class Analyzer:
         return candidates
 
     def _examine(self, scan: Scan, candidate: Candidate) -> Ear | None:
-        """Two looks at a candidate; None if it is not an ear."""
+        """Analyse a candidate with two looks; None if it is not an ear."""
         best: tuple[float, Pose] | None = None
         first: list[Look] = []
         for matrix in first_views():
@@ -149,7 +150,7 @@ class Analyzer:
         return ear
 
     def _look_again(self, scan: Scan, pose: Pose) -> Ear | None:
-        """The ear in its own frame, which is refined step by step; None if a step fails."""
+        """The ear in its own frame, which is refined iteratively; None if a step fails."""
         for _ in range(REFINEMENTS):
             refined = self._fit(self._look_in_frame(scan, pose, Turn()))
             if refined is None:
@@ -158,12 +159,12 @@ class Analyzer:
         return self._describe(scan, pose)
 
     def _fit(self, look: Look) -> Pose | None:
-        """The pose that fits the landmarks best, and with it the side; None with too few."""
+        """The pose, with its side, that fits the landmarks best; None with too few landmarks."""
         poses = fit_sides(self.labyrinth.config.network.landmarks, look.points_mm)
         return None if poses is None else poses[0]
 
     def _look_in_frame(self, scan: Scan, pose: Pose, turn: Turn) -> Look:
-        """A look in an ear's own frame, turned."""
+        """A rotated look in an ear's own frame."""
         return self._look(scan, pose.to_lps(MIDDLE_MM[None])[0], pose.matrix @ turn.matrix)
 
     def _look(self, scan: Scan, center_mm: FloatArray, directions: FloatArray) -> Look:
@@ -171,9 +172,9 @@ class Analyzer:
         return look_at(scan, center_mm, directions, engine=engine, config=config)
 
     def _describe(self, scan: Scan, pose: Pose, *, assumed: bool = False) -> Ear | None:
-        """Average the test-time samples in the ear's own frame; None if it is not an ear after all.
+        """Average the test-time samples in the ear's own frame; None if it is not an ear.
 
-        An assumed pose stays as it is: there are too few landmarks to fit one.
+        An assumed pose is kept: there are too few landmarks to fit one.
         """
         names = self.labyrinth.config.network.landmarks
         looks = [self._look_in_frame(scan, pose, turn) for turn in TTA[self.tta]]
@@ -196,7 +197,7 @@ class Analyzer:
     def _judged(
         self, ear: EarPrediction, scan: Scan, other: Pose | None, sd_mm: FloatArray
     ) -> EarPrediction:
-        """The ear with its expected quality, whether it is unusual, and its warnings."""
+        """The ear with its expected quality, the unusual flag, and its warnings."""
         if self.estimator is not None:
             quality = self.estimator.estimate(features(ear, scan.grid.spacing_mm))
             ear = replace(ear, quality=quality, confidence=quality.dice.value)
@@ -219,7 +220,7 @@ def open_analyzer(
 
     Args:
         device: see `engine.open_engine`.
-        threads: CPU threads, None for the engine's choice.
+        threads: CPU threads; None for the default of the engine.
         tta: "none"; "fast", with four small rotations; "paper", the 10 of Stebani et al. 2023 (S9);
             or "full", all 24 of a cube.
         model: name of an embedded model, or a bundle's folder.
@@ -243,7 +244,7 @@ def open_analyzer(
 
 
 def _is_near(center_mm: FloatArray, ears: Sequence[Ear]) -> bool:
-    """Whether a place belongs to an ear that was found before."""
+    """Whether a position belongs to an ear that was already found."""
     return any(distance_mm(center_mm, ear.prediction.center_mm) < SAME_EAR_MM for ear in ears)
 
 
@@ -256,7 +257,7 @@ def _prediction(
     pose: Pose,
     score: float,
 ) -> EarPrediction:
-    """An ear's prediction before it is judged; only what lies in the scan's field is reported."""
+    """An ear's prediction before quality and warnings are added, limited to the field of view."""
     order = [names.index(name) for name in LANDMARK_NAMES]
     points_mm = mean.points_mm[order]
     outside = ~scan.grid.contains(points_mm)

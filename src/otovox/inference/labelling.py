@@ -1,4 +1,4 @@
-"""Ears, each on its own grid, written onto the scan's grid as labels and uncertainty."""
+"""Writing of ears, each on its own grid, onto the scan's grid as labels and uncertainty."""
 
 from dataclasses import dataclass, replace
 
@@ -11,8 +11,8 @@ from otovox.imaging.components import main_piece
 from otovox.imaging.metrics import Mask
 from otovox.imaging.resample import corners, resample
 
-#: Probabilities are clipped to this range before their logits are taken, and beyond the ear's grid
-#: the logit is this: chosen.
+#: Probabilities are clipped to this range before logits are computed; this is also the logit
+#: outside the ear's grid: chosen.
 CLIPPED, LOGIT_BEYOND = (0.01, 0.99), -5.0
 
 
@@ -32,12 +32,13 @@ def write_ear(
     """Label one ear on the scan's grid.
 
     Args:
-        ear: on its own grid.
-        grid: the scan's.
+        ear: the ear on its own grid.
+        grid: grid of the scan.
         labels, uncertainty: (i, j, k) on the scan's grid; changed in place.
 
     Returns:
-        The ear with its volume on the scan's grid, and whether it reaches the field's border.
+        The ear with its volume on the scan's grid, and whether it reaches the border of the field
+        of view.
     """
     ijk = grid.to_ijk(corners(ear.grid))
     start = np.clip(np.floor(ijk.min(axis=0)), 0, grid.shape).astype(int)
@@ -47,7 +48,7 @@ def write_ear(
     i, j, k = (int(n) for n in stop - start)
     window = tuple(slice(a, b) for a, b in zip(start, stop, strict=True))
     box = grid.crop(start, (i, j, k))
-    # Logits are closer to linear across a wall than probabilities are.
+    # Across a wall, logits are closer to linear than probabilities.
     p = np.clip(ear.probability, *CLIPPED)
     logits = resample(np.log(p / (1 - p)), ear.grid, box, outside=LOGIT_BEYOND)
     inside = main_piece(logits > 0)

@@ -58,11 +58,12 @@ def read_correction(folder: Path, *, scans: Path) -> Correction:
     """Read a corrected results folder and check it against its scan.
 
     Args:
-        folder: with `result.json`, a segmentation, and landmarks if there are any.
-        scans: a folder that holds the scan, or the scan itself.
+        folder: results folder with `result.json`, a segmentation, and optionally landmarks.
+        scans: a folder that contains the scan, or the scan itself.
 
     Raises:
-        InputError: if something is missing, does not fit the scan, or cannot be anatomy.
+        InputError: if something is missing, does not match the scan, or is anatomically
+            implausible.
     """
     result = read_result(folder / RESULT)
     scan = _scan_of(result, folder, scans)
@@ -91,7 +92,7 @@ def read_correction(folder: Path, *, scans: Path) -> Correction:
 
 
 def add_correction(dataset: Path, correction: Correction, *, replaced: bool = False) -> Entry:
-    """Add a corrected case to a data set, for training; the data set is begun if there is none.
+    """Add a corrected case to a data set, for training; the data set is created if necessary.
 
     Args:
         dataset: folder of the data set.
@@ -100,11 +101,11 @@ def add_correction(dataset: Path, correction: Correction, *, replaced: bool = Fa
             diagnosis stay.
 
     Returns:
-        The row as written; a new case's patient has the case's name.
+        The row as written; a new case uses its name as patient.
 
     Raises:
-        InputError: if a case of the name is there, or one to be replaced is no training case.
-        OutputError: if it cannot be written; a half-written case is taken away again.
+        InputError: if the case exists, or the one to be replaced is not a training case.
+        OutputError: if it cannot be written; a partially written case is removed.
     """
     case = correction.case
     name = case.scan.name
@@ -136,7 +137,7 @@ def add_correction(dataset: Path, correction: Correction, *, replaced: bool = Fa
 
 
 def _scan_of(result: ResultFile, folder: Path, scans: Path) -> Scan:
-    """The scan that a result is about, found by its name."""
+    """The scan of a result, found by its name."""
     if not scans.exists():
         raise InputError(f"{scans}: no such file or folder")
     known = result.input
@@ -192,7 +193,7 @@ def _on_scan(path: Path, labels: LabelMap, scan: Scan) -> LabelMap:
         )
     step = np.linalg.inv(scan.grid.affine) @ labels.grid.affine
     if np.abs(step - np.rint(step)).max() < 1e-2 and abs(np.linalg.det(step[:3, :3])) < 1.5:
-        # The same voxels, cropped (or turned): no value is made up.
+        # The same voxels, cropped or reoriented: no value is interpolated.
         values = resample(labels.values, labels.grid, scan.grid, order="nearest")
         return LabelMap(np.rint(values).astype(np.uint8), scan.grid)
     values = np.zeros(scan.grid.shape, np.uint8)
@@ -203,7 +204,7 @@ def _on_scan(path: Path, labels: LabelMap, scan: Scan) -> LabelMap:
 
 
 def _unchanged(labels: LabelMap, result: ResultFile) -> bool:
-    """Whether the volumes are those of the result."""
+    """Whether the volumes equal those of the result."""
     volumes = {ear.side: _result_volume(ear) for ear in result.ears}
     return all(
         abs(labels.volume_mm3(side.label) - volumes.get(side, 0.0)) < labels.grid.voxel_mm3 / 2

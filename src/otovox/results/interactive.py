@@ -1,4 +1,4 @@
-"""The interactive 3D model of a page: each ear's surface and landmarks, drawn by plotly."""
+"""The interactive 3D model of a page: each ear's surface and landmarks, rendered by plotly."""
 
 from functools import cache
 from typing import Any
@@ -33,7 +33,7 @@ def model_html(measured: MeasuredScan) -> str:
         xaxis=hidden,
         yaxis=hidden,
         zaxis=hidden,
-        # From the front, a little from above; LPS y points to the back.
+        # From the front, slightly from above; LPS y points to the back.
         camera={"eye": {"x": 0.3, "y": -1.6, "z": 0.5}, "up": {"x": 0, "y": 0, "z": 1}},
     )
     figure.update_layout(

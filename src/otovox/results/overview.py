@@ -1,4 +1,4 @@
-"""The overview picture of a scan: planes through each labyrinth, and a rendering."""
+"""The overview image of a scan: planes through each labyrinth, and a rendering."""
 
 import io
 import textwrap
@@ -32,14 +32,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-#: Landmarks within this distance of a plane are shown as lying in it, mm: chosen.
+#: Landmarks within this distance of a plane are shown as being in it, mm: chosen.
 NEAR_MM = 1.0
-#: Where the rendering is seen from in a mean head, right ear, LPS: lateral, a little from the
+#: Viewing direction of the rendering in a mean head, right ear, LPS: lateral, slightly from the
 #: front and from above. Chosen.
 _VIEWER = (-0.80, -0.50, 0.33)
 #: Length of the scale bar, ten times that in wide fields, mm: chosen.
 _SCALE_BAR_MM = 5.0
-#: Voxel spread that has the brightest colour of the overlay: chosen; 0.5 is the largest there is.
+#: Voxel spread shown in the brightest colour of the overlay: chosen; 0.5 is the maximum.
 TOP_SPREAD = 0.2
 
 # Layout, in inches and pixels: chosen.
@@ -49,7 +49,7 @@ _BACKGROUND, _TEXT, _MUTED, _WARNING = "#0c0f13", "#edf0f3", "#8f99a5", "#f5c04a
 
 
 def overview(prediction: Prediction, file: Path | BinaryIO) -> None:
-    """Draw the overview of a scan: a row per ear, or the scan's middle planes without one.
+    """Draw the overview of a scan: a row per ear, or the central planes of a scan without ears.
 
     Args:
         prediction: of one scan.
@@ -80,7 +80,7 @@ def overview(prediction: Prediction, file: Path | BinaryIO) -> None:
             image = sample(prediction.scan.values, prediction.scan.grid, plane)
             _show(axes, image, plane, _window([image]))
     with warnings.catch_warnings():
-        # A scan's name may contain letters that the font lacks; boxes in their place are harmless.
+        # A scan's name may contain letters that the font lacks; placeholder boxes are harmless.
         warnings.filterwarnings("ignore", message=".*[Gg]lyph.*")
         figure.savefig(file, format="png", facecolor=_BACKGROUND)
 
@@ -115,12 +115,12 @@ def _draw_ear(
 
 
 def planes_picture(prediction: Prediction, ear: EarPrediction, *, uncertainty: bool) -> bytes:
-    """The planes through one labyrinth alone, with its outline and landmarks.
+    """The planes through one labyrinth, with its outline and landmarks.
 
     Args:
         prediction: of one scan.
         ear: one of its ears.
-        uncertainty: lay the voxels' spread over the planes, coloured up to `TOP_SPREAD`.
+        uncertainty: overlay the voxels' spread, coloured up to `TOP_SPREAD`.
 
     Returns:
         A JPEG file.
@@ -161,7 +161,7 @@ def _draw_planes(
 
 
 def _overlay(axes: "Axes", spread: Picture, plane: ImagePlane) -> None:
-    """The voxels' spread, clear where there is none."""
+    """The voxels' spread, transparent where it is 0."""
     half = plane.width_mm / 2
     seen = np.nan_to_num(spread)
     axes.imshow(
@@ -186,7 +186,7 @@ def _facts(ear: EarPrediction) -> str:
 
 
 def _quality(ear: EarPrediction) -> str:
-    """The quality that may be expected; the confidence if the model estimates none."""
+    """The expected quality; the confidence if the model has no estimate."""
     if ear.quality is None:
         return f"confidence {ear.confidence:.2f}"
     dsc = ear.quality.dice
@@ -194,9 +194,9 @@ def _quality(ear: EarPrediction) -> str:
 
 
 def _around(prediction: Prediction, ear: EarPrediction) -> tuple[Scan, NDArray[np.bool_]]:
-    """Scan and mask cut to what an ear's panels can show; another ear may have the same label."""
+    """Scan and mask cropped to an ear's panels; another ear may have the same label."""
     scan = prediction.scan
-    # Twice a panel's width holds a plane of any direction.
+    # Twice a panel's width contains a plane of any direction.
     box = Grid.centred(ear.center_mm, (2, 2, 2), spacing_mm=2 * FIELD_MM)
     ijk = scan.grid.to_ijk(corners(box))
     last = np.asarray(scan.grid.shape) - 1
@@ -214,12 +214,12 @@ def _window(images: Sequence[Picture]) -> tuple[float, float]:
     values = np.concatenate([image[np.isfinite(image)] for image in images])
     if not len(values):
         return 0.0, 1.0
-    low, high = np.percentile(values, (1.0, 99.7))  # chosen: a few streaks must not set the window
+    low, high = np.percentile(values, (1.0, 99.7))  # chosen: robust against a few streaks
     return float(low), float(max(high, low + 1e-6))
 
 
 def _panel(figure: "Figure", column: int, top: float, title: str) -> "Axes":
-    """A square panel without frame, its title above it."""
+    """A square panel without a frame, with its title above."""
     width, height = figure.get_size_inches()
     left = _GAP + column * (_PANEL + _GAP)
     _write(figure, left, top, title, size=8.5, color=_MUTED)
@@ -235,7 +235,7 @@ def _panel(figure: "Figure", column: int, top: float, title: str) -> "Axes":
 
 
 def _show(axes: "Axes", image: Picture, plane: ImagePlane, window: tuple[float, float]) -> None:
-    """The grey image with its letters and scale; what lies beyond the field stays black."""
+    """The grey image with its letters and scale; areas outside the field of view stay black."""
     half = plane.width_mm / 2
     seen = np.where(np.isfinite(image), image, window[0])
     axes.imshow(
@@ -250,7 +250,7 @@ def _show(axes: "Axes", image: Picture, plane: ImagePlane, window: tuple[float, 
         _label(axes, x, y, letters(direction), size=9, color=_TEXT, ha="center")
     bar = _SCALE_BAR_MM if plane.width_mm < 60 else 10 * _SCALE_BAR_MM
     x, y = -edge, -0.86 * half
-    for colour, width in (("black", 3.6), (_TEXT, 2.0)):  # a seam, for bright ground
+    for colour, width in (("black", 3.6), (_TEXT, 2.0)):  # an outline, for bright backgrounds
         axes.plot([x, x + bar], [y, y], color=colour, linewidth=width, solid_capstyle="butt")
     _label(axes, x, y - 0.065 * half, f"{bar:g} mm", size=7, color=_TEXT)
 
@@ -264,7 +264,7 @@ def _outline(axes: "Axes", field: Picture, plane: ImagePlane, rgb: Any) -> None:
 
 
 def _mark(axes: "Axes", ear: EarPrediction, plane: ImagePlane) -> None:
-    """Landmarks: filled and named near the plane, a faint ring where they are only projected."""
+    """Landmarks: filled and named near the plane, a faint ring if they are only projected."""
     half = plane.width_mm / 2
     named: list[tuple[float, float, str]] = []
     for structure in LANDMARKS:
@@ -281,7 +281,7 @@ def _mark(axes: "Axes", ear: EarPrediction, plane: ImagePlane) -> None:
             named.append((float(y), float(x), structure.title))
     above = np.inf
     for y, x, title in sorted(named, reverse=True):
-        # Lower names give way, so that the two windows' never lie on one another.
+        # Lower labels are shifted, so that the labels of the two windows never overlap.
         above = min(y, above - 0.12 * half)
         side = -1 if x > 0.4 * half else 1
         ha = "right" if side < 0 else "left"
@@ -291,7 +291,7 @@ def _mark(axes: "Axes", ear: EarPrediction, plane: ImagePlane) -> None:
 def _draw_rendering(
     axes: "Axes", mask: NDArray[np.bool_] | NDArray[np.float32], grid: Grid, ear: EarPrediction
 ) -> None:
-    """The labyrinth from lateral in its own frame, so that every ear is seen alike."""
+    """The labyrinth from lateral in its own frame, so that all ears are shown alike."""
     turn = ear.pose.matrix @ mean_pose(ear.side).matrix.T
     lateral = np.array(_VIEWER) * ((-1, 1, 1) if ear.side is ear.side.LEFT else (1, 1, 1))
     seen = view_axes(turn @ lateral, turn @ np.array([0.0, 0.0, 1.0]))
@@ -306,7 +306,7 @@ def _draw_rendering(
     axes.set_facecolor(_BACKGROUND)
     axes.imshow(picture, extent=(-half, half, -half, half), interpolation="antialiased")
     axes.set(xlim=(-half, half), ylim=(-half, half))
-    # The patient's axes, small, so that the turned view can be read.
+    # The patient's axes, small, for orientation in the rotated view.
     foot, length = np.array([-0.82, -0.80]) * half, 0.13 * half
     for name, direction in (("S", (0, 0, 1)), ("A", (0, -1, 0)), ("L", (1, 0, 0))):
         tip = (np.asarray(direction, dtype=float) @ seen)[:2] * length
@@ -327,14 +327,14 @@ def _draw_legend(figure: "Figure") -> None:
 
 
 def _write(figure: "Figure", x: float, y: float, text: str, **style: Any) -> None:
-    """Text by inches from the upper left; scan names may hold signs that mean mathematics."""
+    """Text at inches from the upper left; scan names may contain mathtext characters."""
     width, height = figure.get_size_inches()
     style = {"color": _TEXT, "va": "top", "parse_math": False} | style
     figure.text(x / width, 1 - y / height, text, **style)
 
 
 def _label(axes: "Axes", x: float, y: float, text: str, **style: Any) -> None:
-    """Text in a panel, with a dark seam that keeps it legible on bone."""
+    """Text in a panel, with a dark outline for legibility on bone."""
     from matplotlib.patheffects import withStroke
 
     axes.text(
