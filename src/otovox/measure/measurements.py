@@ -1,7 +1,7 @@
-"""The numbers told of an ear: value, unit, definition, interval, norm, or why there is no value.
+"""The reported measurements of an ear: value, unit, definition, interval, norm, or why withheld.
 
-`measure` and the landmarks give the values, `quantities` their names and norms, the test-time
-samples their intervals. What cannot be trusted is withheld, with its reason.
+Values come from `measure` and the landmarks, names and norms from `quantities`, intervals from the
+test-time samples. Unreliable values are withheld, with the reason.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,18 +32,18 @@ from otovox.measure.quantities import (
     key_of,
 )
 
-#: Share of an interval. The usual one.
+#: Coverage of an interval, the usual one.
 LEVEL = 0.95
-#: Half an interval over its value, beyond which a value tells nothing: chosen, not measured.
+#: Half-width of an interval relative to its value above which it is withheld: chosen, not measured.
 WIDEST = 0.3
-#: Fewer samples tell no spread: chosen.
+#: Minimum number of samples for a spread: chosen.
 LEAST_SAMPLES = 3
 
 
 class Measurement(BaseModel):
-    """A value with its unit and definition; null where it cannot be measured, with the reason.
+    """A value with its unit and definition; null if it cannot be measured, with the reason.
 
-    `interval` holds 95 of 100 values if the scan's test-time samples are what it varies by.
+    `interval` is the 95 % interval over the variation between the test-time samples.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -58,7 +58,7 @@ class Measurement(BaseModel):
 
     @property
     def unusual(self) -> Literal["", "low", "high"]:
-        """Whether the value lies outside the norm, and on which side."""
+        """Whether the value is below or above the norm."""
         if self.value is None or self.norm is None:
             return ""
         if self.value < self.norm.low:
@@ -68,11 +68,11 @@ class Measurement(BaseModel):
 
 @dataclass(frozen=True, eq=False)
 class EarMeasurements:
-    """Everything measured of one ear.
+    """All measurements of one ear.
 
     Attributes:
-        table: by name, in the order of the report.
-        cochlea, canals, completeness: geometry and judgement; None without a probability map.
+        table: measurements by name, in the order of the report.
+        cochlea, canals, completeness: geometry and completeness; None without a probability map.
     """
 
     table: dict[str, Measurement]
@@ -82,14 +82,14 @@ class EarMeasurements:
 
 
 def measure_ear(ear: EarPrediction, field: Grid) -> EarMeasurements:
-    """Measure one ear, and how much each number varies over the test-time samples.
+    """Measure one ear, and the variation of each value over the test-time samples.
 
     Args:
-        ear: as found.
-        field: the scan's grid; what it cuts is withheld.
+        ear: the predicted ear.
+        field: the scan's grid; measurements of structures that it cuts off are withheld.
 
     Returns:
-        Values, or reasons why there is none.
+        Values, or the reasons for withholding them.
     """
     plain = _plain(ear.volume_mm3, ear.landmarks)
     if ear.probability is None:
@@ -112,7 +112,7 @@ def measure_ear(ear: EarPrediction, field: Grid) -> EarMeasurements:
 
 
 def _plain(volume_mm3: float, landmarks: Landmarks) -> dict[str, float]:
-    """What needs no shape."""
+    """Measurements that do not need the shape."""
     distances = {name: landmarks.distance_mm(one, other) for name, one, other in DISTANCES}
     return {"labyrinth_volume": volume_mm3} | distances
 
@@ -120,7 +120,7 @@ def _plain(volume_mm3: float, landmarks: Landmarks) -> dict[str, float]:
 def _shape(
     probability: Probability, landmarks: Landmarks, pose: Pose, field: Grid
 ) -> tuple[Cochlea, Canals, dict[str, float]]:
-    """What a segmentation's shape tells."""
+    """Measurements of a segmentation's shape."""
     values, grid = probability.values, probability.grid
     cochlea = measure_cochlea(values, grid, landmarks, pose, field=field)
     canals = measure_canals(values, grid, landmarks, pose)
@@ -141,12 +141,12 @@ def _completeness(ear: EarPrediction, field: Grid, canals: Canals) -> Completene
 
 
 def _malformed(completeness: Completeness) -> bool:
-    """Whether the cochlea's numbers would mislead."""
+    """Whether the cochlear measurements would be misleading."""
     return "cochlea" in completeness.missing or completeness.likert > 2
 
 
 def _reasons(cochlea: Cochlea, canals: Canals, completeness: Completeness) -> dict[str, str]:
-    """Why something is withheld, by group or name."""
+    """Reasons for withholding values, by group or name."""
     reasons = {
         f"{name}_canal_{what}": canal.problem
         for name, canal in canals.canals.items()
@@ -225,7 +225,7 @@ def _table(
 def _measurement(
     quantity: Quantity, value: float, samples: Sequence[float], reason: str
 ) -> Measurement:
-    """One value with its interval; withheld if it varies too much or most samples lack it."""
+    """One value with its interval; withheld if it varies too much or is missing in most samples."""
     known = np.asarray(samples, dtype=float)
     known = known[np.isfinite(known)]
     interval = None

@@ -1,4 +1,4 @@
-"""What is measured of an ear: names, units, definitions, and what is usual, with sources."""
+"""The measured quantities of an ear: names, units, definitions, and norms with sources."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,9 +12,9 @@ from otovox.measure.norms import CUT_OFFS, NORMS, WINDOWS_MM
 from otovox.measure.tori import CANALS
 
 Unit = Literal["mm", "mm3", "deg", "Hz", ""]
-#: Groups that mean nothing where the cochlea is malformed. Source: D'Arco et al. 2017, of A.
+#: Groups that are meaningless if the cochlea is malformed. Source: D'Arco et al. 2017, of A.
 COCHLEAR_GROUPS = ("cochlea", "cochlear duct length", "electrode arrays")
-#: What is measured of each canal.
+#: Measurements of each canal.
 CANAL_MEASURES = ("radius", "arc", "coverage", "lumen_radius", "non_planarity")
 
 #: Distances between landmarks: name and ends.
@@ -28,7 +28,7 @@ WALL_ANGLES_DEG = (360, 720)
 
 
 class Norm(BaseModel):
-    """What is usual in healthy ears, and where that was published."""
+    """The usual range in healthy ears, and its publication."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -39,7 +39,7 @@ class Norm(BaseModel):
 
 @dataclass(frozen=True)
 class Quantity:
-    """What can be measured: its name in `result.json`, and what is known of it."""
+    """A measurable quantity: its name in `result.json`, unit, definition and norm."""
 
     name: str
     group: str
@@ -49,7 +49,7 @@ class Quantity:
 
 
 def key_of(array: str) -> str:
-    """An electrode array's name as part of a quantity's.
+    """The name of an electrode array as part of a quantity's name.
 
     >>> key_of("Flex28/Pro-1")
     'flex28_pro_1'
@@ -69,7 +69,7 @@ def _catalogue() -> Iterator[Quantity]:
     ranges = {
         "helicotrema_to_oval_window": (5.62, 7.97, "94 ears, data of Stebani et al. 2023"),
         "helicotrema_to_round_window": (5.76, 8.21, "94 ears, data of Stebani et al. 2023"),
-        # Labelled bones set the round window's middle higher than the paper's readers do.
+        # In labelled bones the round window's centre is higher than for the paper's readers.
         "oval_to_round_window": (*WINDOWS_MM, "94 ears of Stebani et al. 2023; labelled bones"),
     }
     for name, first, second in DISTANCES:
@@ -194,7 +194,7 @@ def _vestibular_catalogue() -> Iterator[Quantity]:
 
 
 def usual(name: str) -> Norm | None:
-    """The published range of a measurement, if there is one with two ends."""
+    """The published range of a measurement, if there is one with both limits."""
     known = NORMS.get(name)
     if known is None or known.low is None or known.high is None:
         return None

@@ -45,14 +45,14 @@ EAR_COLUMNS = (
     *(f"{name}{end}" for name in EXPECTED for end in ("", "_low", "_high")),
     "warnings",
 )
-#: Robust z beyond which a value stands out in its own cohort. Source: Iglewicz and Hoaglin 1993.
+#: Robust z above which a value is an outlier in its cohort. Source: Iglewicz and Hoaglin 1993.
 OUTLYING_Z = 3.5
-#: Fewer ears do not show how much the values usually vary: chosen, not measured.
+#: With fewer ears the usual variation is unknown: chosen, not measured.
 LEAST_EARS = 8
 
 
 def long_table(results: Mapping[str, ResultFile]) -> pd.DataFrame:
-    """One row per measurement of every ear, its expected quality among them.
+    """One row per measurement of every ear, including its expected quality.
 
     Args:
         results: by the scans' names.
@@ -85,7 +85,7 @@ def ear_row(ear: EarResult) -> dict[str, object]:
     """An ear as one row of a table, with units in the columns' names.
 
     Args:
-        ear: as `result.json` describes it.
+        ear: the ear in `result.json`.
 
     Returns:
         `EAR_COLUMNS`, then every measurement; None where there is no value.
@@ -115,7 +115,7 @@ def ear_row(ear: EarResult) -> dict[str, object]:
 
 
 def outliers(table: pd.DataFrame) -> pd.DataFrame:
-    """Rows of a long table outside their reference range, or far from the rest of the cohort.
+    """Rows of a long table outside their reference range, or outlying within the cohort.
 
     Args:
         table: from `long_table`.
