@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 WEIGHTS = "weights.safetensors"
 CARD = "model.json"
-#: Raised when a bundle's layout changes.
+#: Incremented when the layout of a bundle changes.
 FORMAT = 1
 
 
@@ -30,10 +30,10 @@ class Bundle:
     """A trained model.
 
     Attributes:
-        config: the settings it was trained with, among them architecture and grid.
-        weights: by parameter name, float32.
-        facts: figures, software versions, iteration.
-        sha256: of the weights' file.
+        config: its training settings, including architecture and grid.
+        weights: weights by parameter name, float32.
+        facts: validation metrics, software versions, iteration.
+        sha256: hash of the weights file.
     """
 
     config: TrainConfig
@@ -42,10 +42,10 @@ class Bundle:
     sha256: str
 
     def onto(self, network: "nn.Module") -> "nn.Module":
-        """A network of the settings' system, given these weights and ready to predict.
+        """Load these weights into a network of the settings' system, ready to predict.
 
         Raises:
-            ModelError: if they do not fit.
+            ModelError: if they do not match.
         """
         import torch
 
@@ -60,17 +60,17 @@ class Bundle:
 def save_bundle(
     folder: Path, network: "nn.Module", config: TrainConfig, *, facts: dict[str, Any]
 ) -> None:
-    """Write a model; the weights in half precision, whose rounding is far below the model's error.
+    """Write a model with weights in half precision, whose rounding is far below the model's error.
 
     Args:
-        folder: made if absent.
-        network: trained.
+        folder: created if necessary.
+        network: the trained network.
         config: its settings.
-        facts: figures and whatever else its reader should know; JSON values.
+        facts: metrics and other information for the model card; JSON values.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    # In C order: the file holds bytes as they lie, and a network may lie channels last.
-    # Only a normalisation's count of batches exceeds this range; no prediction depends on it.
+    # In C order: the file stores raw bytes, and a network may use the channels-last layout.
+    # Only the batch counter of a normalisation exceeds this range; predictions do not depend on it.
     most = float(np.finfo(np.float16).max)
     arrays = {
         name: tensor.detach().cpu().float().clamp(-most, most).numpy().astype(np.float16, "C")
@@ -90,10 +90,10 @@ def save_bundle(
 
 
 def load_bundle(model: str | Path) -> Bundle:
-    """A model by the name of an embedded one, or from a folder.
+    """Load an embedded model by name, or a model from a folder.
 
     Raises:
-        ModelError: if there is none, or it is damaged or does not fit this version.
+        ModelError: if there is none, or it is damaged or incompatible with this version.
     """
     if str(model) in embedded_names():
         return embedded(str(model))
@@ -105,12 +105,12 @@ def load_bundle(model: str | Path) -> Bundle:
 
 
 def embedded_names() -> tuple[str, ...]:
-    """Names of the models that come with the package, sorted."""
+    """Names of the included models, sorted."""
     return tuple(sorted(path.parent.name for path in _shipped().glob(f"*/{CARD}")))
 
 
 def embedded(name: str) -> Bundle:
-    """The embedded model of this name."""
+    """The embedded model with this name."""
     return _load(_shipped() / name)
 
 

@@ -1,4 +1,4 @@
-"""One forward pass: OpenVINO on the CPU, torch everywhere else; the same numbers either way."""
+"""Forward passes: OpenVINO on the CPU, torch elsewhere, with the same results."""
 
 import sys
 import warnings
@@ -19,8 +19,8 @@ Precision = Literal["f32", "bf16"]
 
 DEVICES = ("auto", "cpu", "torch", "cuda", "mps")
 
-#: Chunks per forward pass on an accelerator: chosen, 128^3 chunks of the paper's network then take
-#: some 10 GiB.
+#: Chunks per forward pass on an accelerator: chosen, 128^3 chunks of the paper's network then need
+#: about 10 GiB.
 ACCELERATED = 4
 
 
@@ -29,13 +29,13 @@ class Engine(Protocol):
 
     @property
     def batch(self) -> int:
-        """Chunks per forward pass that suit the hardware."""
+        """Number of chunks per forward pass for this hardware."""
         ...
 
     def run(self, images: Batch) -> tuple[Batch, Batch]:
         """(b, 1, i, j, k) images -> (b, 1, i, j, k) probabilities and (b, n, i, j, k) heatmaps.
 
-        A head that the network lacks gives an array of no channels, (b, 0, i, j, k).
+        A missing head gives an array without channels, (b, 0, i, j, k).
         """
         ...
 
@@ -48,16 +48,16 @@ def open_engine(
     threads: int | None = None,
     precision: Precision = "f32",
 ) -> Engine:
-    """Make a model ready to run.
+    """Prepare a model for inference.
 
     Args:
-        network: that answers as `networks.Output`, with its weights.
-        config: the settings it was trained with.
+        network: network with weights whose output is `networks.Output`.
+        config: its training settings.
         device: "cpu" is OpenVINO; "torch" is torch on the CPU; "cuda", "cuda:N", "mps" are torch on
-            an accelerator; "auto" takes CUDA where there is one, and otherwise OpenVINO.
+            an accelerator; "auto" uses CUDA if available, otherwise OpenVINO.
         threads: CPU threads; None for all cores.
-        precision: of OpenVINO's arithmetic. bf16 takes about 0.6 of the time on new CPUs, and
-            moves probabilities, most where they are near a half.
+        precision: arithmetic precision of OpenVINO. bf16 takes about 0.6 of the time on recent
+            CPUs, and changes probabilities, mostly near 0.5.
 
     Raises:
         ConfigError: if there is no such device.
@@ -68,12 +68,12 @@ def open_engine(
 
 
 def on_device(network: "nn.Module", device: str, threads: int | None = None) -> "nn.Module":
-    """A network in evaluation mode on a device of torch, for networks without another engine.
+    """Move a network to a torch device in evaluation mode, for networks without an engine.
 
     Args:
-        network: is moved.
-        device: in the words of `open_engine`; "cpu" and "torch" are the same here.
-        threads: CPU threads; None to leave them as they are.
+        network: modified in place.
+        device: as in `open_engine`; "cpu" and "torch" are equivalent here.
+        threads: CPU threads; None to leave the setting unchanged.
 
     Raises:
         ConfigError: if there is no such device.
@@ -126,27 +126,27 @@ class OpenVinoEngine:
     def __init__(
         self, network: "nn.Module", config: TrainConfig, threads: int | None, precision: Precision
     ) -> None:
-        # On import OpenVINO sends usage data, unless its reporter cannot be imported.
+        # OpenVINO sends usage data on import, unless its reporter cannot be imported.
         sys.modules.setdefault("openvino_telemetry", None)  # pyright: ignore[reportArgumentType]
         import openvino
         import torch
 
         heads = self._heads = config.network
         shape = [1, heads.in_channels, *config.data.shape]
-        # Traced on the least volume that the network takes: faster than on a whole one.
+        # Traced on the smallest valid volume, which is faster.
         example = torch.rand(1, heads.in_channels, *(2 * heads.stride,) * 3)
-        # The tracer warns of its own deprecation, and of checks whose outcome never changes here.
+        # The tracer warns about its own deprecation and about checks that are constant here.
         with torch.inference_mode(), warnings.catch_warnings(action="ignore"):
             model = openvino.convert_model(_plain(network), example_input=example, input=[shape])
         settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": precision}
         if threads is not None:
             settings["INFERENCE_NUM_THREADS"] = threads
         self._model = openvino.Core().compile_model(model, "CPU", settings)
-        # A compiled model has one request, which threads must not share at the same time.
+        # A compiled model has one request, which must not be used by several threads at once.
         self._alone = Lock()
 
     def run(self, images: Batch) -> tuple[Batch, Batch]:
-        """See `Engine.run`; one case at a time, of the shape the model was trained on."""
+        """See `Engine.run`; one case at a time, with the shape used in training."""
         with self._alone:
             parts = [self._model(image[None]) for image in images]
         count = self._heads.has_segmentation + self._heads.has_landmarks
@@ -155,7 +155,7 @@ class OpenVinoEngine:
 
 
 def _both(heads: NetworkConfig, answers: list[Batch], images: Batch) -> tuple[Batch, Batch]:
-    """Probabilities and heatmaps, no channels where a head is missing."""
+    """Probabilities and heatmaps, without channels if a head is missing."""
     none = np.zeros((len(images), 0, *images.shape[2:]), dtype=np.float32)
     given = iter(answers)
     probability = next(given) if heads.has_segmentation else none
@@ -163,7 +163,7 @@ def _both(heads: NetworkConfig, answers: list[Batch], images: Batch) -> tuple[Ba
 
 
 def _plain(network: "nn.Module"):
-    """The network with plain tensors as its answer, one per head, sigmoid included."""
+    """The network with plain tensors as output, one per head, including the sigmoid."""
     import torch
 
     class Plain(torch.nn.Module):

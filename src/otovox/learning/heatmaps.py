@@ -23,7 +23,7 @@ def draw_heatmaps(
         shape: voxels of the finest grid.
         spread_voxels: standard deviation, in voxels of the finest grid.
         amplitude: height at the landmark.
-        factor: coarsening of the grid to draw on; a coarse voxel covers factor^3 fine ones.
+        factor: coarsening of the output grid; a coarse voxel covers factor^3 fine ones.
 
     Returns:
         (b, n, i, j, k) float32, `shape` divided by `factor`; zeros for absent landmarks.
@@ -49,12 +49,12 @@ def decode(
 ) -> tuple[FloatArray, FloatArray]:
     """Positions and heights of the heatmaps' peaks.
 
-    The highest voxel; with `subvoxel`, the logarithm of the map is fitted around it by a parabola
-    along each axis (exact for a Gaussian), over five voxels where they fit and are positive.
+    The highest voxel; with `subvoxel`, a parabola is fitted to the logarithm of the map around it
+    along each axis (exact for a Gaussian), over five voxels if inside the map and positive.
 
     Args:
         heatmaps: (n, i, j, k).
-        subvoxel: False for the plain highest voxel, as Stebani et al. 2023 score it (S20).
+        subvoxel: False for the highest voxel only, as scored by Stebani et al. 2023 (S20).
 
     Returns:
         (n, 3) voxel coordinates and (n,) heights of the highest voxels.
@@ -75,7 +75,7 @@ def decode(
 def _shift(heatmap: NDArray[np.floating], top: tuple[np.intp, ...], axis: int) -> float:
     """Offset of the peak from its highest voxel along one axis, at most one voxel.
 
-    The log profile is averaged over the 3 x 3 neighbouring lines, against noise.
+    The log profile is averaged over the 3 x 3 neighbouring lines to reduce noise.
     """
     window = tuple(
         slice(max(0, int(c) - (2 if a == axis else 1)), int(c) + (3 if a == axis else 2))
@@ -83,7 +83,7 @@ def _shift(heatmap: NDArray[np.floating], top: tuple[np.intp, ...], axis: int) -
     )
     block = np.moveaxis(np.asarray(heatmap[window], dtype=float), axis, 0)
     block = block.reshape(len(block), -1)
-    # A tenth of the peak bounds the window where a map is narrow; chosen, not measured.
+    # For narrow maps the window is limited to a tenth of the peak; chosen, not measured.
     near = (block > 0.1 * float(heatmap[top])).all(axis=1)
     places = np.arange(len(block)) + max(0, int(top[axis]) - 2) - int(top[axis])
     if near.sum() < 3:
