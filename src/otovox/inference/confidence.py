@@ -39,8 +39,8 @@ STRAY_MM = 5.0
 USUAL_GAP_MM, GAP_RANGE_MM = (55, 95), (40, 110)
 #: Warning for a scan whose right ear lies to the patient's left of the left ear.
 MIRRORED = (
-    "anatomy and header disagree: by the header, the right ear lies on the patient's left; the scan "
-    "seems to be mirrored or its orientation wrong (sides given here follow the anatomy)"
+    "anatomy and header disagree: by the header, the right ear lies on the patient's left; the "
+    "scan seems to be mirrored or its orientation wrong (sides given here follow the anatomy)"
 )
 #: Voxels with a longer edge are too coarse for a canal, mm: chosen.
 COARSE_MM = 0.7
