@@ -6,39 +6,48 @@ import numpy as np
 from numpy.typing import NDArray
 
 from otovox.core.case import EarPrediction
-from otovox.core.volume import Grid
+from otovox.core.volume import Grid, Scan
 from otovox.imaging.components import main_piece
 from otovox.imaging.metrics import Mask
 from otovox.imaging.resample import corners, resample
+from otovox.inference.wall import Wall, to_logits, voxel_evidence
 
-#: Probabilities are clipped to this range before their logits are taken, and beyond the ear's grid
-#: the logit is this: chosen.
-CLIPPED, LOGIT_BEYOND = (0.01, 0.99), -5.0
+#: Logit beyond the ear's grid: chosen, below that of every clipped probability.
+LOGIT_BEYOND = -5.0
 
 
 @dataclass(frozen=True, eq=False)
 class Ear:
-    """One ear before it is written onto the scan's grid: means over the test-time samples."""
+    """One ear before it is written onto the scan's grid.
+
+    Attributes:
+        prediction: without what only the scan's grid shows.
+        probability, spread: (i, j, k) mean and SD over the test-time samples.
+        wall: for the scan's own voxels.
+        grid: of the voxels.
+    """
 
     prediction: EarPrediction
     probability: NDArray[np.float32]
     spread: NDArray[np.float32]
+    wall: Wall
     grid: Grid
 
 
 def write_ear(
-    ear: Ear, grid: Grid, labels: NDArray[np.uint8], uncertainty: NDArray[np.float32]
+    ear: Ear, scan: Scan, labels: NDArray[np.uint8], uncertainty: NDArray[np.float32]
 ) -> EarPrediction:
     """Label one ear on the scan's grid.
 
     Args:
         ear: on its own grid.
-        grid: the scan's.
+        scan: whose grid and values count.
         labels, uncertainty: (i, j, k) on the scan's grid; changed in place.
 
     Returns:
         The ear with its volume on the scan's grid, and whether it reaches the field's border.
     """
+    grid = scan.grid
     ijk = grid.to_ijk(corners(ear.grid))
     start = np.clip(np.floor(ijk.min(axis=0)), 0, grid.shape).astype(int)
     stop = np.clip(np.ceil(ijk.max(axis=0)) + 1, 0, grid.shape).astype(int)
@@ -48,8 +57,8 @@ def write_ear(
     window = tuple(slice(a, b) for a, b in zip(start, stop, strict=True))
     box = grid.crop(start, (i, j, k))
     # Logits are closer to linear across a wall than probabilities are.
-    p = np.clip(ear.probability, *CLIPPED)
-    logits = resample(np.log(p / (1 - p)), ear.grid, box, outside=LOGIT_BEYOND)
+    logits = resample(to_logits(ear.probability), ear.grid, box, outside=LOGIT_BEYOND)
+    logits += voxel_evidence(ear.wall, scan.values[window], box)
     inside = main_piece(logits > 0)
     labels[window][inside] = ear.prediction.side.label
     spread = resample(ear.spread, ear.grid, box, outside=0.0)
