@@ -30,7 +30,7 @@ NEAR_LOGIT = 1.5
 #: No voxel farther than this from the network's wall changes, mm: chosen.
 BAND_MM = 0.5
 #: Weight of the voxels' evidence per unit of contrast over noise, and its greatest value, in logits
-#: per half contrast. Fitted to phantoms (`benchmarks/wall.py --detail`).
+#: per half contrast. Fitted to phantoms (`benchmarks/wall_detail.py`).
 WEIGHT_PER_CNR, MOST_WEIGHT = 0.2, 4.0
 #: Below this contrast over noise the voxels give no evidence: chosen.
 LOWEST_CNR = 3.0
@@ -99,7 +99,8 @@ def voxel_evidence(wall: Wall, values: NDArray[np.float32], grid: Grid) -> NDArr
         return np.zeros(grid.shape, np.float32)
     gain = resample(wall.gain, wall.grid, grid, outside=0.0, antialias=False)
     offset = resample(wall.offset, wall.grid, grid, outside=0.0, antialias=False)
-    return np.clip(offset - gain * values, -wall.weight, wall.weight)
+    evidence = np.clip(offset - gain * values, -wall.weight, wall.weight)
+    return evidence.astype(np.float32)
 
 
 def to_logits(probability: NDArray[np.float32]) -> NDArray[np.float32]:
