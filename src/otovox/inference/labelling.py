@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from otovox.core.case import EarPrediction
 from otovox.core.volume import Grid, Scan
-from otovox.imaging.components import main_piece
+from otovox.imaging.components import pieces_with
 from otovox.imaging.metrics import Mask
 from otovox.imaging.resample import corners, resample
 from otovox.inference.wall import Wall, to_logits, voxel_evidence
@@ -58,8 +58,9 @@ def write_ear(
     box = grid.crop(start, (i, j, k))
     # Logits are closer to linear across a wall than probabilities are.
     logits = resample(to_logits(ear.probability), ear.grid, box, outside=LOGIT_BEYOND)
-    logits += voxel_evidence(ear.wall, scan.values[window], box)
-    inside = main_piece(logits > 0)
+    evidence = voxel_evidence(ear.wall, scan.values[window], box)
+    # The network's labyrinth is one piece, which coarse voxels may break; noise alone makes none.
+    inside = pieces_with(logits + evidence > 0, seeds=logits > 0)
     labels[window][inside] = ear.prediction.side.label
     spread = resample(ear.spread, ear.grid, box, outside=0.0)
     np.maximum(uncertainty[window], spread, out=uncertainty[window])
