@@ -234,8 +234,8 @@ def open_analyzer(
     return Analyzer(
         labyrinth,
         locator,
-        open_engine(trained_network(labyrinth), labyrinth.config, device=device, threads=threads),
-        open_engine(trained_network(locator), locator.config, device=device, threads=threads),
+        open_engine(labyrinth, trained_network, device=device, threads=threads),
+        open_engine(locator, trained_network, device=device, threads=threads),
         tta,  # pyright: ignore[reportArgumentType]
         load_flag(model, sha256=labyrinth.sha256, tta=tta),
         load_estimator(model, sha256=labyrinth.sha256, tta=tta),

@@ -17,7 +17,7 @@ from otovox.imaging.intensity import normalise
 from otovox.imaging.metrics import Mask, dice
 from otovox.imaging.resample import resample
 from otovox.learning.engine import Engine
-from otovox.learning.heatmaps import decode
+from otovox.learning.peaks import decode
 
 #: A landmark whose peak is below this share of a full heatmap counts as absent: chosen.
 LOWEST_PEAK = 0.25

@@ -1,15 +1,18 @@
 """One forward pass: OpenVINO on the CPU, torch everywhere else; the same numbers either way."""
 
+import ctypes
 import sys
-import warnings
+from collections.abc import Callable
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from otovox.config.training import NetworkConfig, TrainConfig
+from otovox.config.training import NetworkConfig
 from otovox.errors import ConfigError
+from otovox.learning.bundle import Bundle
+from otovox.learning.graph import graph_of, openvino_library, plain
 
 if TYPE_CHECKING:
     from torch import nn
@@ -41,8 +44,8 @@ class Engine(Protocol):
 
 
 def open_engine(
-    network: "nn.Module",
-    config: TrainConfig,
+    bundle: Bundle,
+    network: "Callable[[Bundle], nn.Module]",
     *,
     device: str = "auto",
     threads: int | None = None,
@@ -51,8 +54,9 @@ def open_engine(
     """Make a model ready to run.
 
     Args:
-        network: that answers as `networks.Output`, with its weights.
-        config: the settings it was trained with.
+        bundle: the model.
+        network: makes its network, which answers as `networks.Output`; called only where torch
+            runs it, or has to convert it.
         device: "cpu" is OpenVINO; "torch" is torch on the CPU; "cuda", "cuda:N", "mps" are torch on
             an accelerator; "auto" takes CUDA where there is one, and otherwise OpenVINO.
         threads: CPU threads; None for all cores.
@@ -63,8 +67,8 @@ def open_engine(
         ConfigError: if there is no such device.
     """
     if device == "cpu" or (device == "auto" and not _has_cuda()):
-        return OpenVinoEngine(network, config, threads, precision)
-    return TorchEngine(network, config, device, threads)
+        return OpenVinoEngine(bundle, network, threads, precision)
+    return TorchEngine(network(bundle), bundle.config.network, device, threads)
 
 
 def on_device(network: "nn.Module", device: str, threads: int | None = None) -> "nn.Module":
@@ -102,10 +106,10 @@ class TorchEngine:
     """A network in torch."""
 
     def __init__(
-        self, network: "nn.Module", config: TrainConfig, device: str, threads: int | None
+        self, network: "nn.Module", heads: NetworkConfig, device: str, threads: int | None
     ) -> None:
-        self._heads = config.network
-        self._network = on_device(_plain(network), device, threads)
+        self._heads = heads
+        self._network = on_device(plain(network), device, threads)
         self._device = next(self._network.parameters()).device
         self.batch = 1 if self._device.type == "cpu" else ACCELERATED
 
@@ -119,29 +123,26 @@ class TorchEngine:
 
 
 class OpenVinoEngine:
-    """A network in OpenVINO, converted in memory."""
+    """A network in OpenVINO."""
 
     batch = 1
 
     def __init__(
-        self, network: "nn.Module", config: TrainConfig, threads: int | None, precision: Precision
+        self,
+        bundle: Bundle,
+        network: "Callable[[Bundle], nn.Module]",
+        threads: int | None,
+        precision: Precision,
     ) -> None:
-        # On import OpenVINO sends usage data, unless its reporter cannot be imported.
-        sys.modules.setdefault("openvino_telemetry", None)  # pyright: ignore[reportArgumentType]
-        import openvino
-        import torch
-
-        heads = self._heads = config.network
-        shape = [1, heads.in_channels, *config.data.shape]
-        # Traced on the least volume that the network takes: faster than on a whole one.
-        example = torch.rand(1, heads.in_channels, *(2 * heads.stride,) * 3)
-        # The tracer warns of its own deprecation, and of checks whose outcome never changes here.
-        with torch.inference_mode(), warnings.catch_warnings(action="ignore"):
-            model = openvino.convert_model(_plain(network), example_input=example, input=[shape])
+        self._heads = bundle.config.network
+        openvino, graph = openvino_library(), graph_of(bundle, network)
+        core = openvino.Core()
+        constants = openvino.Tensor(graph.constants(bundle.weights))
+        model = core.read_model(graph.operations.encode(), constants)
         settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": precision}
         if threads is not None:
             settings["INFERENCE_NUM_THREADS"] = threads
-        self._model = openvino.Core().compile_model(model, "CPU", settings)
+        self._model = core.compile_model(model, "CPU", settings)
         # A compiled model has one request, which threads must not share at the same time.
         self._alone = Lock()
 
@@ -162,24 +163,13 @@ def _both(heads: NetworkConfig, answers: list[Batch], images: Batch) -> tuple[Ba
     return probability, next(given) if heads.has_landmarks else none
 
 
-def _plain(network: "nn.Module"):
-    """The network with plain tensors as its answer, one per head, sigmoid included."""
-    import torch
-
-    class Plain(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.network = network
-
-        def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
-            logits, heatmaps, _ = self.network(image, auxiliary=False)
-            probability = None if logits is None else torch.sigmoid(logits)
-            return tuple(answer for answer in (probability, heatmaps) if answer is not None)
-
-    return Plain().eval()
-
-
 def _has_cuda() -> bool:
+    """Whether torch finds a CUDA device; without a driver it is not asked, for it loads slowly."""
+    driver = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
+    try:
+        ctypes.CDLL(driver)
+    except OSError:
+        return False
     import torch
 
     return torch.cuda.is_available()
