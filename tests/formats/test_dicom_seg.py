@@ -27,8 +27,8 @@ from otovox.formats.dicom_source import source_headers
 from otovox.formats.dicom_sr import PRIVATE_SCHEME, CodedQuantity, private_code, write_dicom_sr
 from otovox.formats.scans import load_scan
 from otovox.measure.measured_scan import measure_scan
-from otovox.results.folder import read_result, write_results
-from otovox.results.schema import DICOM, FILES
+from otovox.results.folder import write_results
+from otovox.results.schema import DICOM, FILES, read_result
 
 AXES = rotation_from_vector((0.3, -0.2, 0.5))
 COUNT, ROWS, COLUMNS = 12, 30, 28

@@ -7,7 +7,7 @@ from otovox.errors import ModelError
 from otovox.learning import graph
 from otovox.learning.bundle import Bundle, embedded, embedded_names, load_bundle, save_bundle
 from otovox.learning.engine import open_engine
-from otovox.learning.graph import convert, graph_of
+from otovox.learning.graph import graph_of
 from otovox.systems.conversion import convert_model
 from otovox.systems.registry import trained_network
 

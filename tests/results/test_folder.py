@@ -21,8 +21,8 @@ from otovox.formats.segments import read_segments
 from otovox.measure.measured_scan import measure_scan
 from otovox.results import folder as report
 from otovox.results.description import describe
-from otovox.results.folder import read_result, write_results
-from otovox.results.schema import DICOM, FILES
+from otovox.results.folder import write_results
+from otovox.results.schema import DICOM, FILES, read_result
 
 
 @pytest.fixture

@@ -15,8 +15,7 @@ from otovox.analysis.scan import Job, ScanOutcome
 from otovox.core.case import Prediction
 from otovox.formats.scans import load_scan
 from otovox.measure.measured_scan import measure_scan
-from otovox.measure.measurements import Measurement
-from otovox.measure.quantities import Norm
+from otovox.measure.values import Measurement, Norm
 from otovox.results.description import describe
 from otovox.results.page import key_figures, number, verdict, write_page
 from otovox.results.tables import long_table

@@ -9,9 +9,9 @@ from otovox.config.training import HeatmapStep, TrainConfig
 from otovox.imaging.intensity import normalise
 from otovox.imaging.windows import Blend, Shape, usual_stride, windows
 from otovox.learning.heatmaps import draw_heatmaps
-from otovox.learning.peaks import decode
 from otovox.learning.losses import heatmap_loss, mask_overlap, total_loss
 from otovox.learning.networks import Output
+from otovox.learning.peaks import decode
 
 
 def validation_scores(

@@ -6,11 +6,9 @@ samples their intervals. What cannot be trusted is withheld, with its reason.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
-from scipy import stats
+from scipy import special
 
 from otovox.core.case import EarPrediction
 from otovox.core.geometry import Pose
@@ -26,11 +24,10 @@ from otovox.measure.quantities import (
     DISTANCES,
     QUANTITIES,
     WALL_ANGLES_DEG,
-    Norm,
     Quantity,
-    Unit,
     key_of,
 )
+from otovox.measure.values import Measurement
 
 #: Share of an interval. The usual one.
 LEVEL = 0.95
@@ -38,32 +35,6 @@ LEVEL = 0.95
 WIDEST = 0.3
 #: Fewer samples tell no spread: chosen.
 LEAST_SAMPLES = 3
-
-
-class Measurement(BaseModel):
-    """A value with its unit and definition; null where it cannot be measured, with the reason.
-
-    `interval` holds 95 of 100 values if the scan's test-time samples are what it varies by.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    value: float | None
-    unit: Unit
-    definition: str
-    group: str = "labyrinth"
-    interval: Annotated[list[float], Field(min_length=2, max_length=2)] | None = None
-    norm: Norm | None = None
-    withheld: str = ""
-
-    @property
-    def unusual(self) -> Literal["", "low", "high"]:
-        """Whether the value lies outside the norm, and on which side."""
-        if self.value is None or self.norm is None:
-            return ""
-        if self.value < self.norm.low:
-            return "low"
-        return "high" if self.value > self.norm.high else ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -236,7 +207,7 @@ def _measurement(
     else:
         reason = ""
         if len(known) >= LEAST_SAMPLES:
-            half = float(stats.t.ppf((1 + LEVEL) / 2, len(known) - 1) * known.std(ddof=1))
+            half = float(special.stdtrit(len(known) - 1, (1 + LEVEL) / 2) * known.std(ddof=1))
             interval = [_rounded(value - half), _rounded(value + half)]
             if half > WIDEST * abs(value):
                 reason = f"it varies by ±{half:.2g} between the test-time samples"

@@ -24,8 +24,7 @@ from otovox.formats.markups import read_landmarks
 from otovox.formats.scans import find_scans, load_scan
 from otovox.formats.segments import read_segments
 from otovox.imaging.resample import resample
-from otovox.results.folder import read_result
-from otovox.results.schema import FILES, RESULT, EarResult, ResultFile
+from otovox.results.schema import FILES, RESULT, EarResult, ResultFile, read_result
 
 #: Farther than this from the labyrinth of its side a landmark is misplaced, mm: chosen, twice what
 #: published label conventions differ by, and no more than the width of a vestibule.

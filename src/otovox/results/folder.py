@@ -5,12 +5,11 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
 from otovox.core.anatomy import Side
 from otovox.core.case import Prediction
 from otovox.core.landmarks import Landmarks
-from otovox.errors import InputError, OutputError
+from otovox.errors import OutputError
 from otovox.formats.images import save_label_map, save_volume
 from otovox.formats.itksnap import write_itksnap_labels
 from otovox.formats.markups import write_curves, write_markups, write_planes
@@ -20,9 +19,9 @@ from otovox.formats.writing import replacing_folder
 from otovox.measure.measured_scan import MeasuredScan
 from otovox.results.description import describe
 from otovox.results.dicom import with_dicom
-from otovox.results.schema import FILES, RESULT, SCHEMA_VERSION, ResultFile
+from otovox.results.schema import FILES, RESULT, ResultFile
 from otovox.results.shapes import lines, parts_map, planes
-from otovox.results.tables import long_table
+from otovox.results.tables import write_long_table
 
 #: Steps of the uncertainty as it is written: chosen, far below its own error, to compress well.
 _UNCERTAINTY_STEPS = np.float32(255)
@@ -56,24 +55,6 @@ def write_results(
             raise OutputError(str(error).replace(str(beside), str(folder))) from error
 
 
-def read_result(path: Path) -> ResultFile:
-    """Read a result.json.
-
-    Raises:
-        InputError: if it is missing, damaged or of another schema.
-    """
-    try:
-        return ResultFile.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"])) or "file"
-        raise InputError(
-            f"{path}: is not a result.json of schema {SCHEMA_VERSION} ({place}: {first['msg']})"
-        ) from error
-
-
 def stepped(uncertainty: NDArray[np.float32]) -> NDArray[np.float32]:
     """The uncertainty as it is written, (i, j, k), in steps far below its own error."""
     return np.round(uncertainty * _UNCERTAINTY_STEPS) / _UNCERTAINTY_STEPS
@@ -91,8 +72,7 @@ def _write(measured: MeasuredScan, described: ResultFile, folder: Path) -> Resul
     _write_surfaces(measured, landmarks, folder)
     _write_shapes(measured, folder)
     result = with_dicom(prediction, described, landmarks, folder)
-    table = long_table({result.input.name: result})
-    table.to_csv(folder / FILES["measurements"], index=False)
+    write_long_table({result.input.name: result}, folder / FILES["measurements"])
     overview(prediction, folder / FILES["overview"])
     write_page(measured, result, folder / FILES["report"])
     (folder / RESULT).write_text(result.model_dump_json(indent=2) + "\n", "utf-8")

@@ -11,8 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from otovox.core.anatomy import LABYRINTH
 from otovox.core.case import Prediction
 from otovox.measure.measured_scan import MeasuredScan
-from otovox.measure.measurements import Measurement
-from otovox.measure.quantities import Norm
+from otovox.measure.values import Measurement, Norm
 from otovox.results.interactive import css_colour, model_html, plotly_script
 from otovox.results.overview import TOP_SPREAD, planes_picture
 from otovox.results.schema import EarResult, ExpectedInfo, ResultFile
