@@ -1,4 +1,4 @@
-"""How much of the cochlear duct's length the landmarks' errors cost.
+"""Effect of landmark errors on the cochlear duct length.
 
     python benchmarks/duct_error.py --cases 10 --release RELEASE
 

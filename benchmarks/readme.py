@@ -1,4 +1,4 @@
-"""Writes the figures in `benchmarks/results/` into the README, between its results marks.
+"""Writes the numbers in `benchmarks/results/` into the README, between its results marks.
 
 python benchmarks/readme.py
 """
@@ -57,7 +57,7 @@ def robustness() -> str:
 
 
 def real() -> str:
-    """Real ears with expert truth: held out in cross-validation, then seen by the shipped model."""
+    """Real ears with expert ground truth: held out in cross-validation, then in-sample."""
     lines = [
         "| real ears | ears | seen in training | right side | DSC | ASSD, mm | helicotrema, mm "
         "| oval window, mm | round window, mm | windows apart, mm | confidence |",
@@ -77,11 +77,11 @@ def real() -> str:
 
 
 def quality() -> str:
-    """What the estimate of an ear's quality is worth."""
+    """Accuracy of the estimated quality of an ear."""
     facts = load("quality")["fast"]
     lines = [
         "| expected quality | ears | rank correlation with the true value | mean error "
-        "| 90 % interval holds |",
+        "| coverage of the 90 % interval |",
         "|---|---|---|---|---|",
     ]
     for data, title in (("test", "unseen phantoms"), ("real", "real ears, seen in training")):
@@ -95,25 +95,25 @@ def quality() -> str:
 
 
 def duct() -> str:
-    """What the landmarks' errors cost in duct length."""
+    """Effect of the landmark errors on the duct length."""
     facts = load("duct-error")
-    told = []
-    for of, title in (("phantom", "unseen phantoms"), ("real", "real ears seen in training")):
-        own = facts[of]
-        told.append(
-            f"{own['ears']} {title}: {own['traced_mm']['mean absolute']:.2f} mm on average and "
-            f"{own['traced_mm']['largest']:.2f} mm at most along the traced wall, "
-            f"{own['escude_mm']['mean absolute']:.2f} and {own['escude_mm']['largest']:.2f} mm by "
+    sentences = []
+    for data, title in (("phantom", "unseen phantoms"), ("real", "real ears seen in training")):
+        traced, escude = facts[data]["traced_mm"], facts[data]["escude_mm"]
+        sentences.append(
+            f"{facts[data]['ears']} {title}: {traced['mean absolute']:.2f} mm on average and "
+            f"{traced['largest']:.2f} mm at most along the traced wall, "
+            f"{escude['mean absolute']:.2f} and {escude['largest']:.2f} mm by "
             "the formula of Escude et al."
         )
     return (
-        "Error of the cochlear duct length that follows from the landmarks' errors alone, "
-        + "; ".join(told)
+        "Error of the cochlear duct length caused by the landmark errors alone, "
+        + "; ".join(sentences)
         + " Stebani et al. 2023 estimate a worst case of 1.08 mm."
     )
 
 
-#: Measurements told in the README: file, row, how it is called there, digits.
+#: Measurements in the README: file, row, title, digits.
 MEASURED = (
     ("cochlea", "A mm", "A, mm", 2),
     ("cochlea", "B mm", "B, mm", 2),
@@ -130,7 +130,7 @@ MEASURED = (
 
 
 def measured() -> str:
-    """Measurements against drawn truth: mean absolute error and the largest."""
+    """Measurements against simulated ground truth: mean absolute and largest error."""
     columns = {
         "true mask, 0.1 mm": ("truth", "0.1x0.1x0.1"),
         "true mask, 0.25 x 0.25 x 0.5 mm": ("truth", "0.25x0.25x0.5"),
@@ -171,7 +171,7 @@ def head() -> str:
 
 
 def trust() -> str:
-    """How honest probabilities are, and what the threshold tells on ears it was not set on."""
+    """Calibration of probabilities, and performance of the threshold on held-out ears."""
     facts = load("calibration")
     lines = [
         "| voxels within 1.5 mm of the labyrinth | expected calibration error "
@@ -180,11 +180,11 @@ def trust() -> str:
     ]
     for name, row in facts["voxels"].items():
         lines.append(f"| {name} | {row['ece']:.3f} | {row['mce']:.2f} | {row['brier']:.3f} |")
-    told, rho, auc = facts["test"], facts["spearman_with_dice"]["test"], facts["auc"]["test"]
+    test, rho, auc = facts["test"], facts["spearman_with_dice"]["test"], facts["auc"]["test"]
     return "\n".join(lines) + (
         f"\n\nAn ear is flagged as unusual if its mean voxel SD exceeds {facts['threshold']:.4f}, "
         f"set on {facts['ears']['calibration']} phantoms. On {facts['ears']['test']} others it "
-        f"exceeds that in {told['false_alarms']:.0%} of the healthy ones; its rank correlation "
+        f"exceeds that in {test['false_alarms']:.0%} of the healthy ones; its rank correlation "
         f"with the DSC is {rho['uncertainty']:.2f}. It detects poor masks, not disease (area under "
         f"the ROC of healthy against diseased {auc['uncertainty']:.2f}): most diseased phantoms "
         "are segmented as well as healthy ones."
@@ -192,7 +192,7 @@ def trust() -> str:
 
 
 def speed() -> str:
-    """The command's time and memory, reading and writing included."""
+    """Time and memory of the command, including reading and writing."""
     facts = load("speed")
     lines = [
         "| `otovox analyze`, everything included | time, s | peak memory, GiB |",
@@ -211,37 +211,37 @@ def speed() -> str:
 def main() -> None:
     parts = [
         phantoms(),
-        "Phantoms (mean ± SD) have truth to the voxel, but are not patients: `python "
-        "benchmarks/accuracy.py --scanner fpvct --cases 20`, and so on for each line.",
+        "Phantoms (mean ± SD) have exact ground truth, but are not patients: `python "
+        "benchmarks/accuracy.py --scanner fpvct --cases 20`, and likewise for each row.",
         real(),
-        "Set W of Wimmer et al. 2019 (CC BY 4.0), nine ears with expert truth, as they are and "
-        "degraded, the truth averaged to coarser voxels. First three folds by person, 1,000 "
-        "iterations each, every ear by the model that did not see it; then the embedded model, "
-        "which saw all nine: `python benchmarks/real_ears.py RELEASE`, with `--model` for the "
-        "folds.",
+        "Set W of Wimmer et al. 2019 (CC BY 4.0), nine ears with expert ground truth, original and "
+        "degraded (with the ground truth averaged to coarser voxels). First held-out: three folds "
+        "by person, 1,000 iterations each, every ear analysed by the model that was not trained on "
+        "it. Then in-sample: the embedded model, which was trained on all nine: `python "
+        "benchmarks/real_ears.py RELEASE`, with `--model` for the folds.",
         quality(),
         "Fitted to phantoms, never to real ears: `python benchmarks/quality.py --cases 20 "
         "--looks 4 --tta fast --ship --release RELEASE`.",
         duct(),
         "`python benchmarks/duct_error.py --cases 8 --release RELEASE`.",
         robustness(),
-        "Unseen phantoms again. Diseases are seen by a CBCT. `python benchmarks/robustness.py "
+        "Unseen phantoms again, the diseases as imaged by a CBCT: `python benchmarks/robustness.py "
         "--cases 2 --model labyrinth`.",
         measured(),
         "Measurements of unseen phantoms whose geometry is known. Cochlea: 10 masks, 6 and 6 ears "
         "as analysed (`python benchmarks/measurements.py --cases 10`, again with `--cases 6 "
         "--predicted fpvct` and `--cases 6 --predicted msct`); canals: 10 masks, 8 and 8 ears as "
-        "analysed (`measurements_canals.py` likewise; these still by the model before this one). "
+        "analysed (`measurements_canals.py` likewise, still with the previous model). "
         "Ears as analysed have `--first-seed 100`.",
         head(),
-        "The Visible Human Female (real, no expert truth; places are known to ±1.5 mm): "
+        "The Visible Human Female (real, no expert ground truth; positions are known to ±1.5 mm): "
         "`python benchmarks/real_head.py --scan vhf_head_ct.nii.gz`.",
         trust(),
-        "The model before this one: for the present one the threshold is not set yet, `unusual` is "
+        "Previous model: the threshold is not yet set for the current one, for which `unusual` is "
         "null. `python benchmarks/calibration.py --usual 20 --unusual 1 --scanner msct cbct "
         "--ship`.",
         speed(),
-        "The model before this one, which computes the same. `python benchmarks/speed.py --scan "
+        "Previous model, which has the same computational cost. `python benchmarks/speed.py --scan "
         "vhf_head_ct.nii.gz`.",
     ]
     write_between(ROOT / "README.md", "\n\n".join(parts))

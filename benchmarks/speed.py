@@ -1,8 +1,8 @@
-"""Speed and memory, as ratios in one run: phantoms, training samples, engines, the whole command.
+"""Speed and memory as ratios within one run: phantoms, training, engines, the whole command.
 
     python benchmarks/speed.py --output benchmarks/results
 
-Everything runs in processes of its own, so that the peak memory is each step's.
+Each step runs in its own process, so that its peak memory can be measured.
 """
 
 import argparse
@@ -82,7 +82,7 @@ print({"step_s": round(sorted(seconds)[4], 2), "share_in_kernel": round(share, 2
 
 
 def measured(command: list[str], **environment: str) -> dict[str, Any]:
-    """Run a command; its wall time, peak memory, and what it printed last."""
+    """Run a command; return its wall time, peak memory and last printed lines."""
     start, env = time.perf_counter(), os.environ | environment
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env)
     assert process.stdout is not None

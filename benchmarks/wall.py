@@ -1,4 +1,4 @@
-"""Where experts put the labyrinth's wall in real ears, and where a model puts it.
+"""The position of the labyrinth wall in real ears according to experts and a model.
 
     python benchmarks/wall.py RELEASE
 
@@ -19,7 +19,7 @@ from scipy import ndimage
 from otovox.imaging.metrics import dice
 from otovox.inference.ears import open_analyzer
 
-#: Thresholds that are tried, HU.
+#: Candidate thresholds, HU.
 THRESHOLDS_HU = range(0, 1800, 25)
 
 
@@ -32,7 +32,7 @@ def signed_distance(mask: np.ndarray, spacing_mm: np.ndarray) -> np.ndarray:
 
 
 def best_threshold(values: np.ndarray, mask: np.ndarray) -> tuple[int, float]:
-    """The threshold below which the voxels near a mask come nearest to it, and their DSC."""
+    """The threshold that best reproduces a mask from the voxels near it, and its DSC."""
     near = ndimage.binary_dilation(mask, iterations=2)
     return max(
         ((hu, dice((values < hu) & near, mask)) for hu in THRESHOLDS_HU), key=lambda pair: pair[1]

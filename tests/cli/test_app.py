@@ -197,7 +197,7 @@ def test_silent_headers_are_refused_or_stated(tmp_path: Path, write_scan: Any) -
     options = ("--space", "RAS", "--spacing", "1,1,1")
     code, _, err = otovox_command("analyze", scan, "-o", tmp_path / "out", *options)
     assert code == 2
-    assert "--spacing says 1 x 1 x 1" in err
+    assert "--spacing is 1 x 1 x 1 mm" in err
 
 
 def test_a_series_is_one_scan_however_it_is_given(

@@ -105,7 +105,7 @@ def test_unknown_preset_is_refused():
         ('name = "x"\nvalidate_every = 751', "validate_every"),
         ('name = "x"\n[optimiser]\npeak_rate = inf', "infinite"),
         ('name = "x"\n[system]\nkind = "forest"', "dual-head"),
-        ('name = "x"\n[system]\nkind = "autocasnet"\norder = ["axial", "axial"]', "given twice"),
+        ('name = "x"\n[system]\nkind = "autocasnet"\norder = ["axial", "axial"]', "a view twice"),
         ('name = "x"\n[system]\nkind = "jsdnet"\n[data]\nshape = [12, 16, 16]', "multiple of 8"),
         ("name = ", "TOML"),
     ],

@@ -137,7 +137,7 @@ def test_what_cannot_be_scored_is_refused(
     for arguments, words in (
         ([tmp_path / "empty", "-d", tiny_dataset], "no labelled case has results in empty"),
         ([tmp_path / "gone", "-d", tiny_dataset], "is not a results folder"),
-        ([tiny_results[0], "-d", tmp_path], "is no data set"),
+        ([tiny_results[0], "-d", tmp_path], "is not an otovox data set"),
         ([tiny_results[0], "-d", tiny_dataset, "--beside", "x"], "needs a name and a file"),
         ([tiny_results[0], "-d", tiny_dataset, "--beside", "x=y.csv"], "cannot be read"),
     ):

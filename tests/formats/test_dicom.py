@@ -98,7 +98,7 @@ BAD_DICOM = {
         "ImageOrientationPatient": [1.0, 0, 0, 0, 1.0, 0],
     },
     "lacks PixelSpacing": {"PixelSpacing": None},
-    "lie where another": {"ImagePositionPatient": lambda n: [0.0, 0.0, float(n // 2)]},
+    "at the same position": {"ImagePositionPatient": lambda n: [0.0, 0.0, float(n // 2)]},
     "lacks ImageOrientationPatient": {"ImageOrientationPatient": [1.0, 0.0, 0.0]},
     "slices of 5 mm are too thick": {"SliceThickness": 5.0},
     "different pixel sizes": {"PixelSpacing": lambda n: [0.5, 0.5 if n < 3 else 0.6]},
@@ -182,7 +182,7 @@ def test_a_scout_beside_the_series_is_left_out(tmp_path) -> None:
 
 def test_a_folder_without_dicom_is_refused(tmp_path) -> None:
     (tmp_path / "readme.txt").write_text("nothing here")
-    with pytest.raises(InputError, match="holds no scan"):
+    with pytest.raises(InputError, match="contains no scan"):
         load_scan(tmp_path)
 
 
@@ -327,5 +327,5 @@ def test_frames_without_a_place_are_refused(tmp_path) -> None:
         data.NumberOfFrames = 2
         data.PixelData = data.PixelData * 2
 
-    with pytest.raises(InputError, match="does not say where each lies"):
+    with pytest.raises(InputError, match="no position for each"):
         load_scan(Stack(tmp_path / "s", spoil=several).folder)

@@ -95,7 +95,7 @@ def test_unknown_or_contradictory_geometry_is_refused() -> None:
         (VALUES, {"affine": lps[:3], "space": "LPS"}, "4x4"),
         (VALUES[0], {"affine": lps, "space": "LPS"}, "2 dimensions"),
         (VALUES > 0, {"affine": lps, "space": "LPS"}, "bool"),
-        (VALUES * np.nan, {"affine": lps, "space": "LPS"}, "not a number"),
+        (VALUES * np.nan, {"affine": lps, "space": "LPS"}, "NaN or infinite"),
         (VALUES, {"affine": np.diag([0, 1, 1, 1]), "space": "LPS"}, "voxel size"),
         (to_sitk(VALUES, Grid(SHAPE, lps)), {"affine": lps}, "own geometry"),
         (silent, {}, "neither qform nor sform"),

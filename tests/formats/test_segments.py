@@ -105,11 +105,11 @@ def test_layers_are_put_together(tmp_path: Path) -> None:
 ONE, TWO = np.zeros((1, 5, 6, 7)), np.zeros((2, 5, 6, 7))
 ONE[0, 1, 2, 3], TWO[:, 1, 2, 3] = 1, 1
 BAD = {
-    "'Tumour' is no labyrinth": ([("Tumour", 1, 0)], ONE),
+    "'Tumour' is not a labyrinth": ([("Tumour", 1, 0)], ONE),
     "both right": ([("right labyrinth", 1, 0), ("R labyrinth", 1, 1)], TWO),
     "overlap": ([("right labyrinth", 1, 0), ("left labyrinth", 1, 1)], TWO),
-    "points to no voxels": ([("right labyrinth", 1, 3)], ONE),
-    "names no segments": ([], ONE),
+    "has no valid voxels": ([("right labyrinth", 1, 3)], ONE),
+    "has no named segments": ([], ONE),
 }
 
 
