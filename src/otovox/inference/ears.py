@@ -23,6 +23,7 @@ from otovox.core.geometry import MIDDLE_MM, FloatArray, Pose, distance_mm
 from otovox.core.landmarks import Landmarks
 from otovox.core.volume import LabelMap, Probability, Scan
 from otovox.errors import ConfigError
+from otovox.imaging.resample import Resampler
 from otovox.inference.confidence import (
     ASSUMED_CONFIDENCE,
     GOOD_FIT_MM,
@@ -51,6 +52,8 @@ LONE_EAR_FIELD_MM = 60.0
 GOOD_LOOK = 0.45
 #: How often the pose is refined in the ear's own frame: chosen.
 REFINEMENTS = 2
+#: How far from the first look others reach, mm: chosen; the scan is smoothed once that far.
+SLACK_MM = 4.0
 #: No head has more ears.
 MOST_EARS = 2
 
@@ -130,10 +133,11 @@ class Analyzer:
 
     def _examine(self, scan: Scan, candidate: Candidate) -> Ear | None:
         """Two looks at a candidate; None if it is not an ear."""
+        near = Resampler(scan.values, scan.grid, slack_mm=SLACK_MM)
         best: tuple[float, Pose] | None = None
         first: list[Look] = []
         for matrix in first_views():
-            look = self._look(scan, candidate.center_mm, matrix)
+            look = self._look(near, candidate.center_mm, matrix)
             first = [*first, look][: len(Side)]
             pose = self._fit(look)
             if pose is None:
@@ -143,40 +147,42 @@ class Analyzer:
                 best = worth, pose
             if pose.residual_mm < GOOD_FIT_MM and worth > GOOD_LOOK:
                 break
-        ear = None if best is None else self._look_again(scan, best[1])
+        ear = None if best is None else self._look_again(scan, near, best[1])
         if ear is None and (assumed := assumed_pose(first)) is not None:
-            ear = self._describe(scan, assumed, assumed=True)
+            ear = self._describe(scan, near, assumed, assumed=True)
         return ear
 
-    def _look_again(self, scan: Scan, pose: Pose) -> Ear | None:
+    def _look_again(self, scan: Scan, near: Resampler, pose: Pose) -> Ear | None:
         """The ear in its own frame, which is refined step by step; None if a step fails."""
         for _ in range(REFINEMENTS):
-            refined = self._fit(self._look_in_frame(scan, pose, Turn()))
+            refined = self._fit(self._look_in_frame(near, pose, Turn()))
             if refined is None:
                 return None
             pose = refined
-        return self._describe(scan, pose)
+        return self._describe(scan, near, pose)
 
     def _fit(self, look: Look) -> Pose | None:
         """The pose that fits the landmarks best, and with it the side; None with too few."""
         poses = fit_sides(self.labyrinth.config.network.landmarks, look.points_mm)
         return None if poses is None else poses[0]
 
-    def _look_in_frame(self, scan: Scan, pose: Pose, turn: Turn) -> Look:
+    def _look_in_frame(self, near: Resampler, pose: Pose, turn: Turn) -> Look:
         """A look in an ear's own frame, turned."""
-        return self._look(scan, pose.to_lps(MIDDLE_MM[None])[0], pose.matrix @ turn.matrix)
+        return self._look(near, pose.to_lps(MIDDLE_MM[None])[0], pose.matrix @ turn.matrix)
 
-    def _look(self, scan: Scan, center_mm: FloatArray, directions: FloatArray) -> Look:
+    def _look(self, near: Resampler, center_mm: FloatArray, directions: FloatArray) -> Look:
         engine, config = self.labyrinth_engine, self.labyrinth.config
-        return look_at(scan, center_mm, directions, engine=engine, config=config)
+        return look_at(near, center_mm, directions, engine=engine, config=config)
 
-    def _describe(self, scan: Scan, pose: Pose, *, assumed: bool = False) -> Ear | None:
+    def _describe(
+        self, scan: Scan, near: Resampler, pose: Pose, *, assumed: bool = False
+    ) -> Ear | None:
         """Average the test-time samples in the ear's own frame; None if it is not an ear after all.
 
         An assumed pose stays as it is: there are too few landmarks to fit one.
         """
         names = self.labyrinth.config.network.landmarks
-        looks = [self._look_in_frame(scan, pose, turn) for turn in TTA[self.tta]]
+        looks = [self._look_in_frame(near, pose, turn) for turn in TTA[self.tta]]
         mean = mean_look(looks)
         poses = fit_sides(names, mean.points_mm)
         if (poses is None and not assumed) or not mean.inside.any():

@@ -11,11 +11,11 @@ from scipy.spatial.transform import Rotation
 
 from otovox.config.training import TrainConfig
 from otovox.core.geometry import FloatArray, cube_turns, rotation_from_vector
-from otovox.core.volume import Grid, Scan
+from otovox.core.volume import Grid
 from otovox.imaging.components import main_piece
 from otovox.imaging.intensity import normalise
 from otovox.imaging.metrics import Mask, dice
-from otovox.imaging.resample import resample
+from otovox.imaging.resample import Resampler, resample
 from otovox.learning.engine import Engine
 from otovox.learning.peaks import decode
 
@@ -143,7 +143,7 @@ class MeanLook:
 
 
 def look_at(
-    scan: Scan,
+    scan: Resampler,
     center_mm: FloatArray,
     directions: FloatArray,
     *,
@@ -153,7 +153,7 @@ def look_at(
     """Run the fine network on one crop.
 
     Args:
-        scan: of any grid.
+        scan: on any grid.
         center_mm: (3,) LPS middle of the crop.
         directions: (3, 3) its axes as columns, orthogonal; improper ones mirror the crop.
         engine: the network.
@@ -161,7 +161,7 @@ def look_at(
     """
     spacing_mm = config.data.spacing_mm
     grid = Grid.centred(center_mm, config.data.shape, spacing_mm=spacing_mm, directions=directions)
-    values = normalise(resample(scan.values, scan.grid, grid, outside="edge"))
+    values = normalise(scan(grid))
     probability, heatmaps = engine.run(values[None, None])
     points_ijk, peaks = decode(heatmaps[0])
     peaks = peaks / config.heatmaps[-1].amplitude
