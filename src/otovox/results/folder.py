@@ -62,7 +62,7 @@ def stepped(uncertainty: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def _write(measured: MeasuredScan, described: ResultFile, folder: Path) -> ResultFile:
     # Drawing takes long to import, and commands that write no results need none of it.
-    from otovox.results.overview import overview
+    from otovox.results.overview import draw_pictures
     from otovox.results.page import write_page
 
     prediction = measured.prediction
@@ -73,8 +73,9 @@ def _write(measured: MeasuredScan, described: ResultFile, folder: Path) -> Resul
     _write_shapes(measured, folder)
     result = with_dicom(prediction, described, landmarks, folder)
     write_long_table({result.input.name: result}, folder / FILES["measurements"])
-    overview(prediction, folder / FILES["overview"])
-    write_page(measured, result, folder / FILES["report"])
+    pictures = draw_pictures(prediction)
+    (folder / FILES["overview"]).write_bytes(pictures.overview)
+    write_page(measured, result, folder / FILES["report"], pictures)
     (folder / RESULT).write_text(result.model_dump_json(indent=2) + "\n", "utf-8")
     return result
 
