@@ -93,7 +93,14 @@ class Grid:
 
     def inside(self, field: "Grid") -> NDArray[np.bool_]:
         """Which voxels, (i, j, k), have their centre inside another grid's field."""
-        return field.contains(self.to_mm(np.moveaxis(np.indices(self.shape), 0, -1)))
+        places = np.ogrid[tuple(slice(n) for n in self.shape)]
+        within = np.ones(self.shape, dtype=bool)
+        for (*steps, start), size in zip(
+            (np.linalg.inv(field.affine) @ self.affine)[:3], field.shape, strict=True
+        ):
+            ijk = start + sum(step * place for step, place in zip(steps, places, strict=True))
+            within &= (ijk >= -0.5) & (ijk <= size - 0.5)
+        return within
 
     def crop(self, start: ArrayLike, shape: tuple[int, int, int]) -> "Grid":
         """The sub-grid (or extension) that begins at voxel `start`."""

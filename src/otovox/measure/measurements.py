@@ -4,7 +4,9 @@
 samples their intervals. What cannot be trusted is withheld, with its reason.
 """
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,12 +54,13 @@ class EarMeasurements:
     completeness: Completeness | None = None
 
 
-def measure_ear(ear: EarPrediction, field: Grid) -> EarMeasurements:
+def measure_ear(ear: EarPrediction, field: Grid, *, threads: int | None = None) -> EarMeasurements:
     """Measure one ear, and how much each number varies over the test-time samples.
 
     Args:
         ear: as found.
         field: the scan's grid; what it cuts is withheld.
+        threads: that measure samples side by side; None for as many as there are cores.
 
     Returns:
         Values, or reasons why there is none.
@@ -65,13 +68,17 @@ def measure_ear(ear: EarPrediction, field: Grid) -> EarMeasurements:
     plain = _plain(ear.volume_mm3, ear.landmarks)
     if ear.probability is None:
         return EarMeasurements(_table(QUANTITIES[: len(plain)], plain, {}, []))
-    cochlea, canals, found = _shape(ear.probability, ear.landmarks, ear.pose, field)
-    samples = [
-        _plain(_volume_mm3(sample.probability), sample.landmarks)
-        | _shape(sample.probability, sample.landmarks, ear.pose, field)[2]
-        for sample in ear.samples
-    ]
-    completeness = _completeness(ear, field, canals)
+    fields = [(ear.probability, ear.landmarks)]
+    fields += [(sample.probability, sample.landmarks) for sample in ear.samples]
+    # Side by side: most of the time is spent in libraries that leave Python to others.
+    with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
+        first, *others = [pool.submit(_shape, *one, ear.pose, field) for one in fields]
+        cochlea, canals, found = first.result()
+        completeness = _completeness(ear, field, canals)
+        samples = [
+            _plain(_volume_mm3(sample.probability), sample.landmarks) | shape.result()[2]
+            for sample, shape in zip(ear.samples, others, strict=True)
+        ]
     reasons = _reasons(cochlea, canals, completeness)
     if _malformed(completeness):
         cochlear = {one.name for one in QUANTITIES if one.group in COCHLEAR_GROUPS}
