@@ -90,8 +90,9 @@ class Analyzer:
         """
         ears = self._ears(scan)
         warnings = scan_warnings(scan, [ear.prediction for ear in ears])
-        labels = np.zeros(scan.grid.shape, dtype=np.uint8)
-        uncertainty = np.zeros(scan.grid.shape, dtype=np.float32)
+        # In the order of image files, to be written without a reordered copy.
+        labels = np.zeros(scan.grid.shape, dtype=np.uint8, order="F")
+        uncertainty = np.zeros(scan.grid.shape, dtype=np.float32, order="F")
         written = [write_ear(ear, scan.grid, labels, uncertainty) for ear in ears]
         return Prediction(
             scan=scan,
@@ -241,7 +242,7 @@ def open_analyzer(
         labyrinth,
         locator,
         open_engine(labyrinth, trained_network, device=device, threads=threads),
-        open_engine(locator, trained_network, device=device, threads=threads),
+        open_engine(locator, trained_network, device=device, threads=threads, many=True),
         tta,  # pyright: ignore[reportArgumentType]
         load_flag(model, sha256=labyrinth.sha256, tta=tta),
         load_estimator(model, sha256=labyrinth.sha256, tta=tta),

@@ -7,13 +7,16 @@ from numpy.typing import NDArray
 
 from otovox.core.case import EarPrediction
 from otovox.core.volume import Grid
-from otovox.imaging.components import main_piece
+from otovox.imaging.components import box_around, main_piece
 from otovox.imaging.metrics import Mask
 from otovox.imaging.resample import corners, resample
 
 #: Probabilities are clipped to this range before their logits are taken, and beyond the ear's grid
 #: the logit is this: chosen.
 CLIPPED, LOGIT_BEYOND = (0.01, 0.99), -5.0
+#: A smaller spread is written as none, mm around what is larger: the first is less than half a step
+#: of `results.folder`, the second chosen, well beyond what smoothing reaches.
+LEAST_SPREAD, MARGIN_MM = 0.001, 2.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +42,7 @@ def write_ear(
     Returns:
         The ear with its volume on the scan's grid, and whether it reaches the field's border.
     """
-    ijk = grid.to_ijk(corners(ear.grid))
+    ijk = grid.to_ijk(corners(_occupied(ear)))
     start = np.clip(np.floor(ijk.min(axis=0)), 0, grid.shape).astype(int)
     stop = np.clip(np.ceil(ijk.max(axis=0)) + 1, 0, grid.shape).astype(int)
     if np.any(start >= stop):
@@ -64,6 +67,19 @@ def write_ear(
         text = f"the {prediction.side} labyrinth extends beyond the field of view"
         prediction = replace(prediction, warnings=(text, *prediction.warnings))
     return prediction
+
+
+def _occupied(ear: Ear) -> Grid:
+    """The part of an ear's grid beyond which there is neither labyrinth nor uncertainty."""
+    marked = (ear.probability > 0.5) | (ear.spread > LEAST_SPREAD)
+    if not marked.any():
+        return ear.grid
+    margin = int(np.ceil(MARGIN_MM / ear.grid.spacing_mm.min()))
+    i, j, k = box_around(np.argwhere(marked), margin)
+    stop = np.minimum([i.stop, j.stop, k.stop], ear.grid.shape)
+    start = np.array([i.start, j.start, k.start])
+    di, dj, dk = (int(n) for n in stop - start)
+    return ear.grid.crop(start, (di, dj, dk))
 
 
 def _touches_border(inside: Mask, start: NDArray, stop: NDArray, grid: Grid) -> bool:

@@ -1,6 +1,7 @@
 """One forward pass: OpenVINO on the CPU, torch everywhere else; the same numbers either way."""
 
 import ctypes
+import os
 import sys
 from collections.abc import Callable
 from threading import Lock
@@ -25,6 +26,9 @@ DEVICES = ("auto", "cpu", "torch", "cuda", "mps")
 #: Chunks per forward pass on an accelerator: chosen, 128^3 chunks of the paper's network then take
 #: some 10 GiB.
 ACCELERATED = 4
+#: Most chunks that a CPU runs at once, as each takes memory; and how many times that a call holds,
+#: so that no core waits for long. Chosen.
+MOST_STREAMS, BATCHES = 4, 4
 
 
 class Engine(Protocol):
@@ -50,6 +54,7 @@ def open_engine(
     device: str = "auto",
     threads: int | None = None,
     precision: Precision = "f32",
+    many: bool = False,
 ) -> Engine:
     """Make a model ready to run.
 
@@ -62,12 +67,14 @@ def open_engine(
         threads: CPU threads; None for all cores.
         precision: of OpenVINO's arithmetic. bf16 takes about 0.6 of the time on new CPUs, and
             moves probabilities, most where they are near a half.
+        many: whether OpenVINO is to run many chunks one beside the other, each slower than alone.
 
     Raises:
         ConfigError: if there is no such device.
     """
     if device == "cpu" or (device == "auto" and not _has_cuda()):
-        return OpenVinoEngine(bundle, network, threads, precision)
+        streams = min(threads or os.cpu_count() or 1, MOST_STREAMS) if many else 1
+        return OpenVinoEngine(bundle, network, threads, precision, streams)
     return TorchEngine(network(bundle), bundle.config.network, device, threads)
 
 
@@ -125,34 +132,43 @@ class TorchEngine:
 class OpenVinoEngine:
     """A network in OpenVINO."""
 
-    batch = 1
-
     def __init__(
         self,
         bundle: Bundle,
         network: "Callable[[Bundle], nn.Module]",
         threads: int | None,
         precision: Precision,
+        streams: int,
     ) -> None:
         self._heads = bundle.config.network
         openvino, graph = openvino_library(), graph_of(bundle, network)
         core = openvino.Core()
         constants = openvino.Tensor(graph.constants(bundle.weights))
         model = core.read_model(graph.operations.encode(), constants)
-        settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": precision}
+        settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": precision, "NUM_STREAMS": streams}
         if threads is not None:
             settings["INFERENCE_NUM_THREADS"] = threads
-        self._model = core.compile_model(model, "CPU", settings)
-        # A compiled model has one request, which threads must not share at the same time.
+        compiled = core.compile_model(model, "CPU", settings)
+        self._queue = openvino.AsyncInferQueue(compiled, streams)
+        self._queue.set_callback(_keep)
+        self.batch = 1 if streams == 1 else BATCHES * streams
+        # Threads must not share the queue at the same time.
         self._alone = Lock()
 
     def run(self, images: Batch) -> tuple[Batch, Batch]:
-        """See `Engine.run`; one case at a time, of the shape the model was trained on."""
+        """See `Engine.run`; chunks of the shape the model was trained on."""
+        parts: list[list[Batch]] = [[] for _ in images]
         with self._alone:
-            parts = [self._model(image[None]) for image in images]
-        count = self._heads.has_segmentation + self._heads.has_landmarks
-        answers = [np.concatenate([part[n] for part in parts]) for n in range(count)]
+            for image, part in zip(images, parts, strict=True):
+                self._queue.start_async({0: image[None]}, part)
+            self._queue.wait_all()
+        answers = [np.concatenate(answer) for answer in zip(*parts, strict=True)]
         return _both(self._heads, answers, images)
+
+
+def _keep(request: Any, part: list[Batch]) -> None:
+    """Copy a chunk's answers before its request is used again."""
+    part.extend(tensor.data.copy() for tensor in request.output_tensors)
 
 
 def _both(heads: NetworkConfig, answers: list[Batch], images: Batch) -> tuple[Batch, Batch]:

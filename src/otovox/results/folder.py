@@ -1,10 +1,13 @@
 """A measured scan's result folder: masks, landmarks, surfaces, pictures, page and `result.json`."""
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from otovox.core.anatomy import Side
 from otovox.core.case import Prediction
@@ -57,17 +60,29 @@ def write_results(
 
 def stepped(uncertainty: NDArray[np.float32]) -> NDArray[np.float32]:
     """The uncertainty as it is written, (i, j, k), in steps far below its own error."""
-    return np.round(uncertainty * _UNCERTAINTY_STEPS) / _UNCERTAINTY_STEPS
+    written = np.zeros_like(uncertainty)
+    for window in ndimage.find_objects((uncertainty > 0).astype(np.uint8)):
+        written[window] = np.round(uncertainty[window] * _UNCERTAINTY_STEPS) / _UNCERTAINTY_STEPS
+    return written
 
 
 def _write(measured: MeasuredScan, described: ResultFile, folder: Path) -> ResultFile:
+    with ThreadPoolExecutor(1) as pool:
+        # Compression leaves Python to the rest; the context says whether libraries are silenced.
+        volumes = pool.submit(copy_context().run, _write_volumes, measured.prediction, folder)
+        result = _write_rest(measured, described, folder)
+        volumes.result()
+    (folder / RESULT).write_text(result.model_dump_json(indent=2) + "\n", "utf-8")
+    return result
+
+
+def _write_rest(measured: MeasuredScan, described: ResultFile, folder: Path) -> ResultFile:
+    """All but volumes on the scan's grid, and `result.json`, whose content it returns."""
     # Drawing takes long to import, and commands that write no results need none of it.
     from otovox.results.overview import draw_pictures
     from otovox.results.page import write_page
 
-    prediction = measured.prediction
-    _write_volumes(prediction, folder)
-    landmarks = landmarks_by_side(prediction)
+    prediction, landmarks = measured.prediction, landmarks_by_side(measured.prediction)
     write_markups(folder / FILES["landmarks"], landmarks)
     _write_surfaces(measured, landmarks, folder)
     _write_shapes(measured, folder)
@@ -76,7 +91,6 @@ def _write(measured: MeasuredScan, described: ResultFile, folder: Path) -> Resul
     pictures = draw_pictures(prediction)
     (folder / FILES["overview"]).write_bytes(pictures.overview)
     write_page(measured, result, folder / FILES["report"], pictures)
-    (folder / RESULT).write_text(result.model_dump_json(indent=2) + "\n", "utf-8")
     return result
 
 
