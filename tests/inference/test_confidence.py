@@ -103,3 +103,19 @@ def test_scans_without_ears_with_twins_and_with_coarse_voxels():
     near = replace(left, center_mm=np.array([20.0, 0, 0]))
     assert "20 mm apart" in scan_warnings(SCAN, [right, near])[0]
     assert "1.0 mm are larger" in scan_warnings(coarse, [right])[0]
+
+
+def test_a_landmark_far_from_its_usual_position_is_reported():
+    ear = right_ear()
+    points = ear.landmarks.points_mm.copy()
+    points[0] += ear.pose.matrix @ (0, 6.0, 0)
+    stray = replace(ear, landmarks=replace(ear.landmarks, points_mm=points))
+    (found,) = warnings_of(stray)
+    assert "the helicotrema of the right ear is 6.0 mm from its usual position" in found
+
+
+def test_ears_on_the_wrong_sides_of_the_head_are_reported():
+    left = replace(ear_of(SCAN, Side.LEFT), center_mm=np.array([-70.0, 0, 0]))
+    right = replace(ear_of(SCAN, Side.RIGHT), center_mm=np.zeros(3))
+    (found,) = scan_warnings(SCAN, [right, left])
+    assert "anatomy and header disagree" in found

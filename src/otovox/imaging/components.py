@@ -49,6 +49,19 @@ def main_piece(mask: NDArray[Any]) -> NDArray[np.bool_]:
     return numbers == int(sizes.argmax())
 
 
+def pieces_with(mask: NDArray[Any], seeds: NDArray[Any]) -> NDArray[np.bool_]:
+    """The pieces of a mask that contain at least one of the seeds.
+
+    >>> pieces_with(np.array([[[1, 0, 1, 1]]]), np.array([[[1, 1, 0, 0]]])).tolist()
+    [[[True, False, False, False]]]
+    """
+    mask = np.asarray(mask, dtype=bool)
+    numbers, count = pieces(mask)
+    kept = np.zeros(count + 1, dtype=bool)
+    kept[numbers[mask & np.asarray(seeds, dtype=bool)]] = True
+    return kept[numbers]
+
+
 def largest(mask: NDArray[Any]) -> NDArray[np.bool_]:
     """The largest piece of a mask, with cavities filled."""
     return np.asarray(ndimage.binary_fill_holes(main_piece(mask)), dtype=bool)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from otovox.core.anatomy import CANONICAL_MM, LANDMARK_NAMES, VOLUME_RANGE_MM3
+from otovox.core.anatomy import CANONICAL_MM, LANDMARK_NAMES, VOLUME_RANGE_MM3, Side
 from otovox.core.case import EarPrediction
 from otovox.core.geometry import FloatArray, Pose, distance_mm
 from otovox.core.volume import Grid, Scan
@@ -31,9 +31,17 @@ USUAL_TILT_DEG = 50.0
 CLEAR_SIDE = 1.3
 #: SD of a landmark over the test-time samples that is worth a warning, mm: chosen.
 LANDMARK_SD_MM = 1.0
+#: A landmark farther than this from its expected position in the pose is worth a warning, mm:
+#: chosen, about four SDs of the landmarks over healthy ears.
+STRAY_MM = 5.0
 #: Distance between the two ears of a head, mm: usual range, as stated in the warning, and range
 #: outside which the warning is given. Chosen.
 USUAL_GAP_MM, GAP_RANGE_MM = (55, 95), (40, 110)
+#: Warning for a scan whose right ear is to the patient's left of the left ear.
+MIRRORED = (
+    "anatomy and header disagree: according to the header, the right ear is on the patient's left; "
+    "the scan may be mirrored or its orientation wrong (the reported sides follow the anatomy)"
+)
 #: Voxels with a longer edge are too coarse for a canal, mm: chosen.
 COARSE_MM = 0.7
 
@@ -101,6 +109,7 @@ def ear_warnings(
             f"the {side} ear is rotated by {ear.pose.tilt_deg:.0f} degrees relative to an average "
             "head: check the orientation stored in the file"
         )
+    warnings += _strays(ear)
     if problem := windows_problem(ear.landmarks):
         warnings.append(f"{side} ear: {problem}")
     if np.nanmax(np.append(sd_mm, 0.0)) > LANDMARK_SD_MM:
@@ -116,6 +125,22 @@ def _beyond(ear: EarPrediction, field: Grid) -> list[str]:
     expected = ear.pose.to_lps(np.asarray(list(CANONICAL_MM.values())))
     pairs = zip(CANONICAL_MM, field.contains(expected), strict=True)
     return [_title(name) for name, inside in pairs if not inside]
+
+
+def _strays(ear: EarPrediction) -> list[str]:
+    """Warnings about landmarks far from their expected positions in this pose."""
+    found = []
+    for name in LANDMARK_NAMES:
+        if not ear.landmarks.has(name):
+            continue
+        expected_mm = ear.pose.to_lps(np.asarray([CANONICAL_MM[name]]))[0]
+        away_mm = distance_mm(ear.landmarks[name], expected_mm)
+        if away_mm > STRAY_MM:
+            found.append(
+                f"the {_title(name)} of the {ear.side} ear is {away_mm:.1f} mm from its usual "
+                "position relative to the other landmarks: please check it"
+            )
+    return found
 
 
 def _title(name: str) -> str:
@@ -147,7 +172,9 @@ def scan_warnings(scan: Scan, ears: Sequence[EarPrediction]) -> list[str]:
         gap_mm = distance_mm(first.center_mm, second.center_mm)
         if first.side is second.side:
             warnings.append(f"two {first.side} ears found: please review")
-        elif not GAP_RANGE_MM[0] < gap_mm < GAP_RANGE_MM[1]:
+        elif mirrored(ears):
+            warnings.append(MIRRORED)
+        if not GAP_RANGE_MM[0] < gap_mm < GAP_RANGE_MM[1]:
             low, high = USUAL_GAP_MM
             warnings.append(f"the ears are {gap_mm:.0f} mm apart (usually {low} to {high} mm)")
     coarse = float(scan.grid.spacing_mm.max())
@@ -157,3 +184,9 @@ def scan_warnings(scan: Scan, ears: Sequence[EarPrediction]) -> list[str]:
             "are approximate"
         )
     return warnings
+
+
+def mirrored(ears: Sequence[EarPrediction]) -> bool:
+    """Whether the right ear lies farther to the left (LPS) than the left ear."""
+    left_mm = {ear.side: float(ear.center_mm[0]) for ear in ears}
+    return len(left_mm) == len(Side) and left_mm[Side.RIGHT] > left_mm[Side.LEFT]

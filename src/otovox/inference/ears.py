@@ -39,6 +39,7 @@ from otovox.inference.looks import TTA, Look, MeanLook, TtaName, Turn, look_at, 
 from otovox.inference.poses import assumed_pose, first_views, fit_sides
 from otovox.inference.quality import Estimator, features, load_estimator
 from otovox.inference.unusual import Flag, is_unusual, load_flag, sentence
+from otovox.inference.wall import find_wall
 from otovox.learning.bundle import Bundle, embedded, load_bundle
 from otovox.learning.engine import Engine, open_engine
 from otovox.systems.registry import trained_network
@@ -90,7 +91,7 @@ class Analyzer:
         warnings = scan_warnings(scan, [ear.prediction for ear in ears])
         labels = np.zeros(scan.grid.shape, dtype=np.uint8)
         uncertainty = np.zeros(scan.grid.shape, dtype=np.float32)
-        written = [write_ear(ear, scan.grid, labels, uncertainty) for ear in ears]
+        written = [write_ear(ear, scan, labels, uncertainty) for ear in ears]
         return Prediction(
             scan=scan,
             ears=tuple(sorted(written, key=lambda ear: ear.side.label)),
@@ -192,7 +193,8 @@ class Analyzer:
         ear = _prediction(scan, mean, looks, names, pose=fitted, score=score)
         sd_mm = mean.sd_mm[[names.index(name) for name in LANDMARK_NAMES]]
         ear = self._judged(ear, scan, other, sd_mm)
-        return Ear(ear, mean.probability, mean.spread, mean.grid)
+        wall = find_wall(looks[0].values, mean.probability, mean.grid)
+        return Ear(ear, mean.probability, mean.spread, wall, mean.grid)
 
     def _judged(
         self, ear: EarPrediction, scan: Scan, other: Pose | None, sd_mm: FloatArray

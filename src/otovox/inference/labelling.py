@@ -6,40 +6,49 @@ import numpy as np
 from numpy.typing import NDArray
 
 from otovox.core.case import EarPrediction
-from otovox.core.volume import Grid
-from otovox.imaging.components import main_piece
+from otovox.core.volume import Grid, Scan
+from otovox.imaging.components import pieces_with
 from otovox.imaging.metrics import Mask
 from otovox.imaging.resample import corners, resample
+from otovox.inference.wall import Wall, to_logits, voxel_evidence
 
-#: Probabilities are clipped to this range before logits are computed; this is also the logit
-#: outside the ear's grid: chosen.
-CLIPPED, LOGIT_BEYOND = (0.01, 0.99), -5.0
+#: Logit outside the ear's grid: chosen, below that of every clipped probability.
+LOGIT_BEYOND = -5.0
 
 
 @dataclass(frozen=True, eq=False)
 class Ear:
-    """One ear before it is written onto the scan's grid: means over the test-time samples."""
+    """One ear before it is written onto the scan's grid.
+
+    Attributes:
+        prediction: without the values that need the scan's grid.
+        probability, spread: (i, j, k) mean and SD over the test-time samples.
+        wall: wall model for the scan's own voxels.
+        grid: grid of the voxels.
+    """
 
     prediction: EarPrediction
     probability: NDArray[np.float32]
     spread: NDArray[np.float32]
+    wall: Wall
     grid: Grid
 
 
 def write_ear(
-    ear: Ear, grid: Grid, labels: NDArray[np.uint8], uncertainty: NDArray[np.float32]
+    ear: Ear, scan: Scan, labels: NDArray[np.uint8], uncertainty: NDArray[np.float32]
 ) -> EarPrediction:
     """Label one ear on the scan's grid.
 
     Args:
         ear: the ear on its own grid.
-        grid: grid of the scan.
+        scan: scan with the grid and the voxel values.
         labels, uncertainty: (i, j, k) on the scan's grid; changed in place.
 
     Returns:
         The ear with its volume on the scan's grid, and whether it reaches the border of the field
         of view.
     """
+    grid = scan.grid
     ijk = grid.to_ijk(corners(ear.grid))
     start = np.clip(np.floor(ijk.min(axis=0)), 0, grid.shape).astype(int)
     stop = np.clip(np.ceil(ijk.max(axis=0)) + 1, 0, grid.shape).astype(int)
@@ -49,9 +58,10 @@ def write_ear(
     window = tuple(slice(a, b) for a, b in zip(start, stop, strict=True))
     box = grid.crop(start, (i, j, k))
     # Across a wall, logits are closer to linear than probabilities.
-    p = np.clip(ear.probability, *CLIPPED)
-    logits = resample(np.log(p / (1 - p)), ear.grid, box, outside=LOGIT_BEYOND)
-    inside = main_piece(logits > 0)
+    logits = resample(to_logits(ear.probability), ear.grid, box, outside=LOGIT_BEYOND)
+    evidence = voxel_evidence(ear.wall, scan.values[window], box)
+    # The network's labyrinth is connected; coarse voxels may split it, but noise adds no pieces.
+    inside = pieces_with(logits + evidence > 0, seeds=logits > 0)
     labels[window][inside] = ear.prediction.side.label
     spread = resample(ear.spread, ear.grid, box, outside=0.0)
     np.maximum(uncertainty[window], spread, out=uncertainty[window])

@@ -75,12 +75,14 @@ class Look:
     """Output of the fine network for one crop.
 
     Attributes:
+        values: (i, j, k) the scan.
         probability: (i, j, k) labyrinth.
         grid: grid of the crop.
         points_mm: (n, 3) landmarks of the network, LPS; nan where absent.
         peaks: (n,) heatmap peaks relative to a full heatmap.
     """
 
+    values: NDArray[np.float32]
     probability: NDArray[np.float32]
     grid: Grid
     points_mm: FloatArray
@@ -161,13 +163,13 @@ def look_at(
     """
     spacing_mm = config.data.spacing_mm
     grid = Grid.centred(center_mm, config.data.shape, spacing_mm=spacing_mm, directions=directions)
-    values = normalise(resample(scan.values, scan.grid, grid, outside="edge"))
-    probability, heatmaps = engine.run(values[None, None])
+    values = resample(scan.values, scan.grid, grid, outside="edge")
+    probability, heatmaps = engine.run(normalise(values)[None, None])
     points_ijk, peaks = decode(heatmaps[0])
     peaks = peaks / config.heatmaps[-1].amplitude
     points = grid.to_mm(points_ijk)
     points[peaks < LOWEST_PEAK] = np.nan
-    return Look(probability[0, 0], grid, points, peaks)
+    return Look(values, probability[0, 0], grid, points, peaks)
 
 
 def mean_look(looks: Sequence[Look]) -> MeanLook:

@@ -8,10 +8,14 @@ import numpy as np
 from otovox.core.anatomy import VOLUME_RANGE_MM3, Side
 from otovox.core.geometry import MIDDLE_MM, FloatArray, Pose, cube_turns, fit_pose, mean_pose
 from otovox.imaging.components import main_piece
+from otovox.inference.confidence import GOOD_FIT_MM
 from otovox.inference.looks import Look
 
 #: Landmarks needed for a pose: three are in a plane, which has no handedness.
 POSE_LANDMARKS = 4
+#: With this many landmarks, one that contradicts all others can be identified: chosen; the five
+#: others determine position, orientation and side with one to spare.
+ROBUST_LANDMARKS = 6
 #: A labyrinth whose pose must be assumed needs this many landmarks with peaks above this fraction
 #: of a full heatmap, and at most this fraction of stray voxels: chosen, not measured.
 CLEAR_LANDMARKS, CLEAR_PEAK, MOST_STRAY = 2, 0.5, 0.05
@@ -20,15 +24,30 @@ CLEAR_LANDMARKS, CLEAR_PEAK, MOST_STRAY = 2, 0.5, 0.05
 def fit_sides(names: tuple[str, ...], points_mm: FloatArray) -> tuple[Pose, Pose] | None:
     """Poses of both sides, the better fit first; None if there are too few landmarks.
 
+    If neither fits well, the landmark that contradicts the others most is excluded.
+
     Args:
         names: names of the n landmarks.
         points_mm: (n, 3) LPS; nan where absent.
     """
-    if np.isfinite(points_mm[:, 0]).sum() < POSE_LANDMARKS:
+    present = np.isfinite(points_mm[:, 0]).sum()
+    if present < POSE_LANDMARKS:
         return None
-    poses = (fit_pose(names, points_mm, side) for side in Side)
+    poses = [fit_pose(names, points_mm, side) for side in Side]
+    if present >= ROBUST_LANDMARKS and min(pose.residual_mm for pose in poses) > GOOD_FIT_MM:
+        poses = [_fit_without_outlier(names, points_mm, side) for side in Side]
     better, worse = sorted(poses, key=lambda pose: pose.residual_mm)
     return better, worse
+
+
+def _fit_without_outlier(names: tuple[str, ...], points_mm: FloatArray, side: Side) -> Pose:
+    """The best of the poses that each exclude one landmark."""
+    poses = []
+    for left_out in np.flatnonzero(np.isfinite(points_mm[:, 0])):
+        others = points_mm.copy()
+        others[left_out] = np.nan
+        poses.append(fit_pose(names, others, side))
+    return min(poses, key=lambda pose: pose.residual_mm)
 
 
 def first_views() -> Iterator[FloatArray]:

@@ -1,4 +1,4 @@
-"""Densities of the specimen, HU before the scanner: living, frozen, embalmed, cast, dry or other."""
+"""Densities of the specimen, HU before scanning: living, frozen, embalmed, cast, dry or other."""
 
 from dataclasses import dataclass, replace
 from typing import Literal
