@@ -13,7 +13,7 @@ import csv
 from pathlib import Path
 
 import numpy as np
-from real_ears import of_prediction, release, saw
+from real_ears import from_prediction, release, was_trained_on
 from scipy import ndimage
 
 from otovox.imaging.metrics import dice
@@ -50,7 +50,7 @@ def main() -> None:
     for case in release(options.release):
         values, spacing = case.scan.values, case.scan.grid.spacing_mm
         expert = case.labels.values > 0
-        ours = of_prediction(analyzer.predict(case.scan), case).mask
+        ours = from_prediction(analyzer.predict(case.scan), case).mask
         assert ours is not None
         away = signed_distance(expert, spacing)
         wall = ours & ~ndimage.binary_erosion(ours) | ndimage.binary_dilation(ours) & ~ours
@@ -58,7 +58,7 @@ def main() -> None:
         rows.append(
             {
                 "ear": case.scan.name,
-                "seen": saw(analyzer, case),
+                "seen": was_trained_on(analyzer, case),
                 "lumen_hu": round(float(np.median(values[away < -0.5]))),
                 "crest_hu": round(
                     max(
