@@ -3,10 +3,11 @@
     python benchmarks/duct_error.py --cases 10 --release RELEASE
 
 Stebani et al. 2023 add the mean errors of helicotrema and round window to a worst case of 1.08 mm.
-Here the duct of each ear is measured twice on the true mask: with the true landmarks and with those
-that the model finds. The difference is what the landmarks alone cost, along the traced lateral wall
-and by the formula of Escude et al. 2006. Phantoms (MSCT) and, with --release, the real ears of
-Wimmer et al. 2019, whose truth is their experts'. Writes `duct-error.csv` and `duct-error.json`.
+Here the duct of each ear is measured twice on the ground-truth mask: with the true and with the
+predicted landmarks. The difference is the error due to the landmarks alone, along the traced
+lateral wall and by the formula of Escude et al. 2006. Phantoms (MSCT) and, with --release, the real
+ears of Wimmer et al. 2019 with their experts' ground truth. Writes `duct-error.csv` and
+`duct-error.json`.
 """
 
 import argparse

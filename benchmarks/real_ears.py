@@ -10,11 +10,11 @@ damaged cases are skipped. Without --results or --masks the model analyses every
 degraded: coarser voxels (with averaged ground truth), noise, 8 bits, mirrored, cut.
 If several models are given, each ear is analysed by the first that was not trained on it, as in
 cross-validation.
---results scores result folders of `otovox analyze` instead (FOLDER/F01_CT_RAW or FOLDER/F01),
+--results scores results folders of `otovox analyze` instead (FOLDER/F01_CT_RAW or FOLDER/F01),
 --masks any tool's label maps (FOLDER/F01.nii.gz or F01_CT_RAW.nii.gz), all labels above 0.
 
-Writes one row per ear and condition, and means with the number of ears and whether the model saw
-them in training (from its model card). Offsets are those of the predicted landmarks from the
+Writes one row per ear and condition, and means with the number of ears and whether the model was
+trained on them (from its model card). Offsets are those of the predicted landmarks from the
 experts', in the frame of the canonical right ear.
 """
 
@@ -75,7 +75,7 @@ def averaged(values: np.ndarray, grid: Grid, spacing_mm: tuple[float, float, flo
 
 
 def coarser(case: Case, spacing_mm: tuple[float, float, float]) -> Case:
-    """The case in coarser voxels; a voxel counts as labyrinth if at least half of it is."""
+    """The case in coarser voxels; a voxel is labyrinth if at least half of it is."""
     grid = case.scan.grid
     values = averaged(case.scan.values.astype(np.float32), grid, spacing_mm)
     factor = np.asarray(spacing_mm) / grid.spacing_mm
@@ -151,7 +151,7 @@ def release(folder: Path) -> Iterator[Case]:
 
 
 def training_data_of(analyzer: Analyzer) -> str:
-    """What a model's card says that it was trained on."""
+    """The training data according to the model card."""
     return str(analyzer.labyrinth.facts.get("training_data", ""))
 
 
@@ -161,7 +161,7 @@ def was_trained_on(analyzer: Analyzer, case: Case) -> bool:
 
 
 def chosen(analyzers: list[Analyzer], case: Case) -> Analyzer:
-    """The first that has not seen an ear, else the first."""
+    """The first model that was not trained on an ear, otherwise the first."""
     return next((one for one in analyzers if not was_trained_on(one, case)), analyzers[0])
 
 

@@ -2,10 +2,11 @@
 
     python benchmarks/wall.py RELEASE
 
-For every ear of the release of Wimmer et al. 2019: the median density in the middle of the lumen,
-at its crest next to the wall and at 0.8 mm from it, the threshold that reproduces the expert's mask
-best and how well (DSC within 0.4 mm of the mask), and the same of the model's mask, with its volume
-over the expert's and the mean distance of its wall from the expert's. Writes `wall.csv`.
+For every ear of the release of Wimmer et al. 2019: the median density at the centre of the lumen,
+at the peak next to the wall and at 0.8 mm from it, the threshold that best reproduces the expert's
+mask and its accuracy (DSC within 0.4 mm of the mask), and the same for the model's mask, with its
+volume relative to the expert's and the mean distance of its wall from the expert's. Writes
+`wall.csv`.
 """
 
 import argparse
