@@ -232,7 +232,7 @@ def test_a_study_runs_goes_on_and_is_reported(folder, base, tmp_path):
     )
     code, text = run(*command, "--workers", 1)
     assert code == 2, text
-    assert "started with other settings" in text
+    assert "started with different settings" in text
     assert "2 of 4 folds done, 2 failed" in text
     assert "03-channels-short, fold 0: tiny, run 3" in text
     names = ("00-base", "01-norm-batch")
