@@ -21,8 +21,8 @@ def load(name: str) -> Any:
 def phantoms() -> str:
     """One line per set of unseen phantoms."""
     lines = [
-        "| phantoms, unseen | ears | found | right side | DSC | ASSD, mm | helicotrema, mm "
-        "| oval window, mm | round window, mm |",
+        "| unseen phantoms | ears | detected | correct side | DSC | ASSD, mm "
+        "| helicotrema, mm | oval window, mm | round window, mm |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for path in sorted(RESULTS.glob("accuracy-*.json")):
@@ -47,7 +47,7 @@ def robustness() -> str:
     with (RESULTS / "robustness.csv").open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["model"] == "labyrinth"]
     lines = [
-        "| scanner or disease | ears | found | right side | DSC | landmarks, mm |",
+        "| scanner or disease | ears | detected | correct side | DSC | landmarks, mm |",
         "|---|---|---|---|---|---|",
     ]
     for row in rows:
@@ -59,17 +59,17 @@ def robustness() -> str:
 def real() -> str:
     """Real ears with expert ground truth: held out in cross-validation, then in-sample."""
     lines = [
-        "| real ears | ears | seen in training | right side | DSC | ASSD, mm | helicotrema, mm "
-        "| oval window, mm | round window, mm | windows apart, mm | confidence |",
+        "| real ears | ears | evaluation | correct side | DSC | ASSD, mm | helicotrema, mm "
+        "| oval window, mm | round window, mm | distance between windows, mm | confidence |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for name, seen in (("real-ears-cross-validated", "none"), ("real-ears", "all")):
+    for name, kind in (("real-ears-cross-validated", "held-out"), ("real-ears", "in-sample")):
         for condition, means in load(name)["means"].items():
             figures = [means["dice"], means["assd_mm"]]
             figures += [means[f"{one}_mm"] for one in ("helicotrema", "oval_window")]
             figures += [means["round_window_mm"], means["windows_mm"]]
-            confidence = f"{means['confidence']:.2f}" if seen == "all" else ""
-            cells = [condition, means["ears"], seen, means["side_right"]]
+            confidence = f"{means['confidence']:.2f}" if kind == "in-sample" else ""
+            cells = [condition, means["ears"], kind, means["side_right"]]
             cells += [f"{figures[0]:.3f}", f"{figures[1]:.3f}"]
             cells += [f"{figure:.2f}" for figure in figures[2:]] + [confidence]
             lines.append("| " + " | ".join(map(str, cells)) + " |")
@@ -84,7 +84,7 @@ def quality() -> str:
         "| coverage of the 90 % interval |",
         "|---|---|---|---|---|",
     ]
-    for data, title in (("test", "unseen phantoms"), ("real", "real ears, seen in training")):
+    for data, title in (("test", "unseen phantoms"), ("real", "real ears, in-sample")):
         for key, unit in (("dice", "DSC"), ("landmark_mm", "landmark error, mm")):
             row = facts[data][key]
             lines.append(
@@ -98,7 +98,7 @@ def duct() -> str:
     """Effect of the landmark errors on the duct length."""
     facts = load("duct-error")
     sentences = []
-    for data, title in (("phantom", "unseen phantoms"), ("real", "real ears seen in training")):
+    for data, title in (("phantom", "unseen phantoms"), ("real", "real ears, in-sample")):
         traced, escude = facts[data]["traced_mm"], facts[data]["escude_mm"]
         sentences.append(
             f"{facts[data]['ears']} {title}: {traced['mean absolute']:.2f} mm on average and "
@@ -107,7 +107,7 @@ def duct() -> str:
             "the formula of Escude et al."
         )
     return (
-        "Error of the cochlear duct length caused by the landmark errors alone, "
+        "Error of the cochlear duct length caused by the landmark errors alone: "
         + "; ".join(sentences)
         + " Stebani et al. 2023 estimate a worst case of 1.08 mm."
     )
@@ -132,10 +132,10 @@ MEASURED = (
 def measured() -> str:
     """Measurements against simulated ground truth: mean absolute and largest error."""
     columns = {
-        "true mask, 0.1 mm": ("truth", "0.1x0.1x0.1"),
-        "true mask, 0.25 x 0.25 x 0.5 mm": ("truth", "0.25x0.25x0.5"),
-        "as analysed, fpvct": ("fpvct", "fpvct"),
-        "as analysed, msct": ("msct", "msct"),
+        "ground-truth mask, 0.1 mm": ("truth", "0.1x0.1x0.1"),
+        "ground-truth mask, 0.25 x 0.25 x 0.5 mm": ("truth", "0.25x0.25x0.5"),
+        "predicted mask, fpvct": ("fpvct", "fpvct"),
+        "predicted mask, msct": ("msct", "msct"),
     }
     lines = [
         "| error, mean (largest) | " + " | ".join(columns) + " |",
@@ -159,7 +159,7 @@ def measured() -> str:
 def head() -> str:
     """The real head's ears."""
     lines = [
-        "| a real head, voxels of 1 mm | volume, mm³ | centre off by, mm | helicotrema, mm "
+        "| real head, voxels of 1 mm | volume, mm³ | centre error, mm | helicotrema, mm "
         "| oval window, mm | confidence |",
         "|---|---|---|---|---|---|",
     ]
@@ -175,7 +175,7 @@ def trust() -> str:
     facts = load("calibration")
     lines = [
         "| voxels within 1.5 mm of the labyrinth | expected calibration error "
-        "| largest gap | Brier score |",
+        "| maximum calibration error | Brier score |",
         "|---|---|---|---|",
     ]
     for name, row in facts["voxels"].items():
@@ -184,7 +184,7 @@ def trust() -> str:
     return "\n".join(lines) + (
         f"\n\nAn ear is flagged as unusual if its mean voxel SD exceeds {facts['threshold']:.4f}, "
         f"set on {facts['ears']['calibration']} phantoms. On {facts['ears']['test']} others it "
-        f"exceeds that in {test['false_alarms']:.0%} of the healthy ones; its rank correlation "
+        f"exceeds this in {test['false_alarms']:.0%} of the healthy ones; its rank correlation "
         f"with the DSC is {rho['uncertainty']:.2f}. It detects poor masks, not disease (area under "
         f"the ROC of healthy against diseased {auc['uncertainty']:.2f}): most diseased phantoms "
         "are segmented as well as healthy ones."
@@ -195,7 +195,7 @@ def speed() -> str:
     """Time and memory of the command, including reading and writing."""
     facts = load("speed")
     lines = [
-        "| `otovox analyze`, everything included | time, s | peak memory, GiB |",
+        "| `otovox analyze`, total | time, s | peak memory, GiB |",
         "|---|---|---|",
     ]
     for name, measured in facts.items():
@@ -205,7 +205,8 @@ def speed() -> str:
                 f"| {measured['peak_gib']:.1f} |"
             )
     machine = facts["machine"]
-    return "\n".join(lines) + f"\n\non {machine['cores']} cores ({machine['processor']}), no GPU."
+    hardware = f"{machine['cores']} cores ({machine['processor']}), no GPU"
+    return "\n".join(lines) + f"\n\nMeasured on {hardware}."
 
 
 def main() -> None:
@@ -214,25 +215,26 @@ def main() -> None:
         "Phantoms (mean ± SD) have exact ground truth, but are not patients: `python "
         "benchmarks/accuracy.py --scanner fpvct --cases 20`, and likewise for each row.",
         real(),
-        "Set W of Wimmer et al. 2019 (CC BY 4.0), nine ears with expert ground truth, original and "
-        "degraded (with the ground truth averaged to coarser voxels). First held-out: three folds "
-        "by person, 1,000 iterations each, every ear analysed by the model that was not trained on "
-        "it. Then in-sample: the embedded model, which was trained on all nine: `python "
+        "Set W of Wimmer et al. 2019 (CC BY 4.0): nine ears with expert ground truth, original and "
+        "degraded (with the ground truth averaged to coarser voxels). Held-out: three folds by "
+        "person, 1,000 iterations each, every ear analysed by the model not trained on it. "
+        "In-sample: the embedded model, which was trained on all nine. `python "
         "benchmarks/real_ears.py RELEASE`, with `--model` for the folds.",
         quality(),
-        "Fitted to phantoms, never to real ears: `python benchmarks/quality.py --cases 20 "
-        "--looks 4 --tta fast --ship --release RELEASE`.",
+        "The estimate was fitted to phantoms only; the real ears are in-sample for the network "
+        "that segmented them: `python benchmarks/quality.py --cases 20 --looks 4 --tta fast --ship "
+        "--release RELEASE`.",
         duct(),
         "`python benchmarks/duct_error.py --cases 8 --release RELEASE`.",
         robustness(),
         "Unseen phantoms again, the diseases as imaged by a CBCT: `python benchmarks/robustness.py "
         "--cases 2 --model labyrinth`.",
         measured(),
-        "Measurements of unseen phantoms whose geometry is known. Cochlea: 10 masks, 6 and 6 ears "
-        "as analysed (`python benchmarks/measurements.py --cases 10`, again with `--cases 6 "
-        "--predicted fpvct` and `--cases 6 --predicted msct`); canals: 10 masks, 8 and 8 ears as "
-        "analysed (`measurements_canals.py` likewise, still with the previous model). "
-        "Ears as analysed have `--first-seed 100`.",
+        "Measurements of unseen phantoms with known geometry. Cochlea: 10 ground-truth masks, 6 "
+        "and 6 predicted ones (`python benchmarks/measurements.py --cases 10`, again with "
+        "`--cases 6 --predicted fpvct` and `--cases 6 --predicted msct`); canals: 10 ground-truth "
+        "masks, 8 and 8 predicted ones (`measurements_canals.py` likewise, still with the previous "
+        "model). Predicted masks use `--first-seed 100`.",
         head(),
         "The Visible Human Female (real, no expert ground truth; positions are known to ±1.5 mm): "
         "`python benchmarks/real_head.py --scan vhf_head_ct.nii.gz`.",

@@ -1,7 +1,7 @@
 """The exception hierarchy.
 
 OtovoxError
-├── InputError      a scan or data set that cannot be used as it is
+├── InputError      a scan or data set that cannot be used
 ├── ModelError      a trained model that cannot be loaded or applied
 ├── ConfigError     settings that are invalid
 └── OutputError     results that cannot be written
@@ -16,7 +16,7 @@ class OtovoxError(Exception):
 
 
 class InputError(OtovoxError):
-    """A scan or data set that cannot be used as it is."""
+    """A scan or data set that cannot be used."""
 
 
 class ModelError(OtovoxError):

@@ -39,6 +39,7 @@ def test_too_few_landmarks_give_no_pose_or_a_plain_fit():
     points_mm[0] += 10
     points_mm[ROBUST_LANDMARKS - 1 :] = np.nan
     poses = fit_sides(NAMES, points_mm)
-    assert poses is not None and poses[0].residual_mm > GOOD_FIT_MM
+    assert poses is not None
+    assert poses[0].residual_mm > GOOD_FIT_MM
     points_mm[3:] = np.nan
     assert fit_sides(NAMES, points_mm) is None

@@ -80,7 +80,7 @@ def test_norms_intervals_and_reasons_are_shown(prediction: Prediction, tmp_path:
         assert part in text, part
 
 
-def test_a_scan_without_an_ear_says_so(
+def test_a_scan_without_an_ear_reports_it(
     predict: Any, write_scan: Callable[[Path], Path], tmp_path: Path
 ) -> None:
     made = predict(load_scan(write_scan(tmp_path / "air.nii.gz")), ())
@@ -119,7 +119,7 @@ def outcomes(prediction: Prediction, tmp_path: Path) -> Sequence[ScanOutcome]:
     )
 
 
-def test_a_cohort_tells_failures_and_links_its_scans(
+def test_a_cohort_reports_failures_and_links_its_scans(
     outcomes: Sequence[ScanOutcome], tmp_path: Path
 ) -> None:
     table = long_table({o.job.name: o.answer for o in outcomes if o.answer})

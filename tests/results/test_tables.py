@@ -69,7 +69,7 @@ def test_outliers_of_cohort_or_reference_range(result: ResultFile) -> None:
     far = long_table(usual | {"far": with_volume(result, volume(260.0))})
     found = outliers(far)
     assert set(found["scan"]) == {"far"}
-    assert set(found["why"]) == {"far from this cohort"}
+    assert set(found["why"]) == {"outlier within this cohort"}
     assert outliers(far.query("scan in ('far', 's1')")).empty
     norm = Norm(low=140, high=250, source="here")
     outside = long_table({"x": with_volume(result, volume(260.0, norm=norm))})

@@ -26,7 +26,7 @@ Labels = Annotated[
 Validation = Annotated[int, typer.Option(min=0, help="Number of patients for validation.")]
 Test = Annotated[int, typer.Option(min=0, help="Number of patients for testing.")]
 Seed = Annotated[int, typer.Option(min=0, help="Random seed.")]
-Results = Annotated[list[Path], typer.Argument(help="Result folders, corrected in 3D Slicer.")]
+Results = Annotated[list[Path], typer.Argument(help="Results folders, corrected in 3D Slicer.")]
 Scans = Annotated[Path, typer.Option(help="Folder of the scans that the results belong to.")]
 Replace = Annotated[bool, typer.Option(help="Replace cases with the same name.")]
 

@@ -1,6 +1,6 @@
-"""A mask seen from outside, shaded, with balls for landmarks: rays through a smooth field.
+"""Shaded rendering of a mask, with spheres for landmarks, by ray casting through a smooth field.
 
-Rays, not triangles: no order of drawing to get wrong, smooth at any voxel size, and fast in numpy.
+Ray casting needs no depth sorting, is smooth at any voxel size, and is fast in numpy.
 """
 
 from collections.abc import Sequence
@@ -32,12 +32,12 @@ _GHOST = 0.55
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """A camera without perspective.
+    """An orthographic camera.
 
     Attributes:
         axes: (3, 3) whose columns point right, up and towards the viewer, unit vectors in LPS.
-        center_mm: (3,) LPS middle of the picture.
-        width_mm: side of the square picture.
+        center_mm: (3,) LPS centre of the image.
+        width_mm: side length of the square image.
     """
 
     axes: FloatArray
@@ -47,7 +47,7 @@ class View:
 
 @dataclass(frozen=True, eq=False)
 class Ball:
-    """A landmark as it is drawn: LPS centre, radius and colour (RGB, 0 to 1)."""
+    """A landmark as a sphere: LPS centre, radius and colour (RGB, 0 to 1)."""
 
     center_mm: FloatArray
     radius_mm: float
@@ -58,8 +58,8 @@ def view_axes(towards: ArrayLike, up: ArrayLike) -> FloatArray:
     """Axes of a view.
 
     Args:
-        towards: (3,) from what is seen to the viewer.
-        up: (3,) what is to be up, as nearly as possible.
+        towards: (3,) from the object to the viewer.
+        up: (3,) direction that should point up, as nearly as possible.
 
     Returns:
         (3, 3) whose columns point right, up and towards the viewer.
@@ -70,7 +70,7 @@ def view_axes(towards: ArrayLike, up: ArrayLike) -> FloatArray:
 
 
 def fitted_view(mask: NDArray[np.bool_], grid: Grid, axes: FloatArray, margin_mm: float) -> View:
-    """The view in which the whole mask just fits, with a margin."""
+    """The smallest view that contains the whole mask, with a margin."""
     along = grid.to_mm(np.argwhere(mask)) @ axes
     low, high = along.min(axis=0), along.max(axis=0)
     width = float((high - low)[:2].max()) + 2 * margin_mm
@@ -85,15 +85,15 @@ def render_surfaces(
     rgb: tuple[float, float, float] | Image,
     balls: Sequence[Ball] = (),
 ) -> Image:
-    """A shaded picture of a mask's surface and of balls; those behind the surface shine through.
+    """A shaded image of a mask's surface and spheres; those behind the surface shine through.
 
     Args:
         mask: (i, j, k) on `grid`, not empty; or a probability, whose surface is at a half.
-        grid: where the voxels lie.
-        view: where it is seen from.
-        rgb: the surface's colour, 0 to 1; or (i, j, k, 3) on `grid`, a colour for every voxel of
+        grid: position of the voxels.
+        view: the camera.
+        rgb: colour of the surface, 0 to 1; or (i, j, k, 3) on `grid`, a colour for every voxel of
             the mask.
-        balls: landmarks.
+        balls: landmarks, as spheres.
 
     Returns:
         (rows, columns, 4) RGBA, 0 to 1, rows from the top; transparent background.
@@ -118,7 +118,7 @@ def render_surfaces(
 def _field(
     mask: NDArray[np.bool_] | NDArray[np.float32], grid: Grid, view: View
 ) -> tuple[Image, Grid]:
-    """The smooth field in the view's own axes, wide enough for the picture, deep as the mask."""
+    """The smooth field in the axes of the view, as wide as the image and as deep as the mask."""
     binary = mask.dtype == bool
     field, crop = smoothed(mask > 0, grid) if binary else cropped(mask, grid, margin=4)
     step = view.width_mm / _COARSE_PIXELS
@@ -173,7 +173,7 @@ def _places(space: Grid, depth: FloatArray) -> FloatArray:
 
 
 def _painted(paint: Image, mask: NDArray[np.bool_], grid: Grid, points_mm: FloatArray) -> Image:
-    """(right, up, 3) colour of the mask's voxel that lies nearest each point, edges softened."""
+    """(right, up, 3) colour of the mask voxel nearest to each point, with softened edges."""
     window = ndimage.find_objects(mask.astype(np.uint8))[0]
     start = np.array([part.start for part in window])
     inside = np.pad(mask[window], 1)
@@ -189,7 +189,7 @@ def _painted(paint: Image, mask: NDArray[np.bool_], grid: Grid, points_mm: Float
 
 
 def _fine_places(n: int) -> FloatArray:
-    """Indices of the fine pixels' middles among n coarse pixels."""
+    """Indices of the fine pixels' centres among n coarse pixels."""
     return (np.arange(n * _FINER) + 0.5) / _FINER - 0.5
 
 
@@ -216,7 +216,7 @@ def _shade(normals: FloatArray, rgb: NDArray[np.floating]) -> FloatArray:
 
 
 def _hollows(height_mm: FloatArray, cover: FloatArray, space: Grid) -> FloatArray:
-    """Factor that darkens what lies behind its surroundings, for depth.
+    """Factor that darkens areas behind their surroundings, to show depth.
 
     Source: Luft et al. 2006, unsharp masking the depth buffer.
     """
@@ -228,7 +228,7 @@ def _hollows(height_mm: FloatArray, cover: FloatArray, space: Grid) -> FloatArra
 
 
 def _draw_ball(picture: FloatArray, seen_mm: FloatArray, ball: Ball, view: View) -> None:
-    """Draw a ball into the picture, in place; what the surface hides of it is drawn faintly."""
+    """Draw a sphere into the image, in place; parts hidden by the surface are drawn faintly."""
     n = picture.shape[0]
     pixel_mm = view.width_mm / n
     place = (ball.center_mm - view.center_mm) @ view.axes

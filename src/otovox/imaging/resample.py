@@ -1,4 +1,4 @@
-"""A volume onto another grid."""
+"""Resampling of a volume onto another grid."""
 
 from typing import Any, Literal
 
@@ -17,9 +17,9 @@ _INTERPOLATORS = {
     "nearest": sitk.sitkNearestNeighbor,
     "cubic": sitk.sitkBSpline,
 }
-#: Source voxels kept around the target's field: enough for cubic splines and the blur's tails.
+#: Source voxels kept around the target: enough for cubic splines and the tails of the blur.
 _MARGIN = 6
-#: Blocks of this many voxels are averaged before anything else where the target is much coarser.
+#: Blocks of this many voxels are averaged first if the target is much coarser.
 _BLOCK_FROM = 2.5
 
 
@@ -32,20 +32,20 @@ def resample(
     outside: float | Literal["edge"] = 0.0,
     antialias: bool = True,
 ) -> NDArray[np.float32]:
-    """Resample a volume, in world coordinates, whatever the axes of either grid.
+    """Resample a volume, in world coordinates, for any axes of both grids.
 
-    The source is first cut to the target's field, so that a small target is cheap in a huge scan.
-    With `antialias`, where the target's voxels are coarser by a factor t, whole blocks are averaged
-    and the rest of the factor is smoothed by a Gaussian of SD sqrt(t^2 - 1) / 2 source voxels.
+    The source is first cropped to the target, so that a small target is cheap in a large scan. With
+    `antialias`, if the target's voxels are coarser by a factor t, whole blocks are averaged and the
+    remaining factor is smoothed with a Gaussian of SD sqrt(t^2 - 1) / 2 source voxels.
 
     Args:
         values: (i, j, k) on `source`.
         source: grid of the values.
-        target: grid wanted.
+        target: grid of the result.
         order: interpolation.
-        outside: value beyond the source's field, or "edge" for the nearest border value.
-        antialias: smooth before going to coarser voxels; never done with "nearest", which keeps
-            values as they are.
+        outside: value outside the source, or "edge" for the nearest border value.
+        antialias: smooth before downsampling; ignored with "nearest", which preserves the
+            values.
 
     Returns:
         (i, j, k) float32 on `target`.

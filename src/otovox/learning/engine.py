@@ -1,4 +1,4 @@
-"""One forward pass: OpenVINO on the CPU, torch everywhere else; the same numbers either way."""
+"""Forward passes: OpenVINO on the CPU, torch elsewhere, with the same results."""
 
 import ctypes
 import os
@@ -23,8 +23,8 @@ Precision = Literal["f32", "bf16"]
 
 DEVICES = ("auto", "cpu", "torch", "cuda", "mps")
 
-#: Chunks per forward pass on an accelerator: chosen, 128^3 chunks of the paper's network then take
-#: some 10 GiB.
+#: Chunks per forward pass on an accelerator: chosen, 128^3 chunks of the paper's network then need
+#: about 10 GiB.
 ACCELERATED = 4
 #: Most chunks that a CPU runs at once, as each takes memory; and how many times that a call holds,
 #: so that no core waits for long. Chosen.
@@ -36,13 +36,13 @@ class Engine(Protocol):
 
     @property
     def batch(self) -> int:
-        """Chunks per forward pass that suit the hardware."""
+        """Number of chunks per forward pass for this hardware."""
         ...
 
     def run(self, images: Batch) -> tuple[Batch, Batch]:
         """(b, 1, i, j, k) images -> (b, 1, i, j, k) probabilities and (b, n, i, j, k) heatmaps.
 
-        A head that the network lacks gives an array of no channels, (b, 0, i, j, k).
+        A missing head gives an array without channels, (b, 0, i, j, k).
         """
         ...
 
@@ -56,14 +56,14 @@ def open_engine(
     precision: Precision = "f32",
     many: bool = False,
 ) -> Engine:
-    """Make a model ready to run.
+    """Prepare a model for inference.
 
     Args:
         bundle: the model.
         network: makes its network, which answers as `networks.Output`; called only where torch
             runs it, or has to convert it.
         device: "cpu" is OpenVINO; "torch" is torch on the CPU; "cuda", "cuda:N", "mps" are torch on
-            an accelerator; "auto" takes CUDA where there is one, and otherwise OpenVINO.
+            an accelerator; "auto" uses CUDA if available, otherwise OpenVINO.
         threads: CPU threads; None for all cores.
         precision: of OpenVINO's arithmetic. bf16 takes about 0.6 of the time on new CPUs, and
             moves probabilities, most where they are near a half.
@@ -79,12 +79,12 @@ def open_engine(
 
 
 def on_device(network: "nn.Module", device: str, threads: int | None = None) -> "nn.Module":
-    """A network in evaluation mode on a device of torch, for networks without another engine.
+    """Move a network to a torch device in evaluation mode, for networks without an engine.
 
     Args:
-        network: is moved.
-        device: in the words of `open_engine`; "cpu" and "torch" are the same here.
-        threads: CPU threads; None to leave them as they are.
+        network: modified in place.
+        device: as in `open_engine`; "cpu" and "torch" are equivalent here.
+        threads: CPU threads; None to leave the setting unchanged.
 
     Raises:
         ConfigError: if there is no such device.
@@ -172,7 +172,7 @@ def _keep(request: Any, part: list[Batch]) -> None:
 
 
 def _both(heads: NetworkConfig, answers: list[Batch], images: Batch) -> tuple[Batch, Batch]:
-    """Probabilities and heatmaps, no channels where a head is missing."""
+    """Probabilities and heatmaps, without channels if a head is missing."""
     none = np.zeros((len(images), 0, *images.shape[2:]), dtype=np.float32)
     given = iter(answers)
     probability = next(given) if heads.has_segmentation else none

@@ -19,7 +19,7 @@ def draw_heatmaps(
         shape: voxels of the finest grid.
         spread_voxels: standard deviation, in voxels of the finest grid.
         amplitude: height at the landmark.
-        factor: coarsening of the grid to draw on; a coarse voxel covers factor^3 fine ones.
+        factor: coarsening of the output grid; a coarse voxel covers factor^3 fine ones.
 
     Returns:
         (b, n, i, j, k) float32, `shape` divided by `factor`; zeros for absent landmarks.

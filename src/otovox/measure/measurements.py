@@ -1,7 +1,7 @@
-"""The numbers told of an ear: value, unit, definition, interval, norm, or why there is no value.
+"""The reported measurements of an ear: value, unit, definition, interval, norm, or why withheld.
 
-`measure` and the landmarks give the values, `quantities` their names and norms, the test-time
-samples their intervals. What cannot be trusted is withheld, with its reason.
+Values come from `measure` and the landmarks, names and norms from `quantities`, intervals from the
+test-time samples. Unreliable values are withheld, with the reason.
 """
 
 import os
@@ -31,21 +31,21 @@ from otovox.measure.quantities import (
 )
 from otovox.measure.values import Measurement
 
-#: Share of an interval. The usual one.
+#: Coverage of an interval, the usual one.
 LEVEL = 0.95
-#: Half an interval over its value, beyond which a value tells nothing: chosen, not measured.
+#: Half-width of an interval relative to its value above which it is withheld: chosen, not measured.
 WIDEST = 0.3
-#: Fewer samples tell no spread: chosen.
+#: Minimum number of samples for a spread: chosen.
 LEAST_SAMPLES = 3
 
 
 @dataclass(frozen=True, eq=False)
 class EarMeasurements:
-    """Everything measured of one ear.
+    """All measurements of one ear.
 
     Attributes:
-        table: by name, in the order of the report.
-        cochlea, canals, completeness: geometry and judgement; None without a probability map.
+        table: measurements by name, in the order of the report.
+        cochlea, canals, completeness: geometry and completeness; None without a probability map.
     """
 
     table: dict[str, Measurement]
@@ -63,7 +63,7 @@ def measure_ear(ear: EarPrediction, field: Grid, *, threads: int | None = None) 
         threads: that measure samples side by side; None for as many as there are cores.
 
     Returns:
-        Values, or reasons why there is none.
+        Values, or the reasons for withholding them.
     """
     plain = _plain(ear.volume_mm3, ear.landmarks)
     if ear.probability is None:
@@ -90,7 +90,7 @@ def measure_ear(ear: EarPrediction, field: Grid, *, threads: int | None = None) 
 
 
 def _plain(volume_mm3: float, landmarks: Landmarks) -> dict[str, float]:
-    """What needs no shape."""
+    """Measurements that do not need the shape."""
     distances = {name: landmarks.distance_mm(one, other) for name, one, other in DISTANCES}
     return {"labyrinth_volume": volume_mm3} | distances
 
@@ -98,7 +98,7 @@ def _plain(volume_mm3: float, landmarks: Landmarks) -> dict[str, float]:
 def _shape(
     probability: Probability, landmarks: Landmarks, pose: Pose, field: Grid
 ) -> tuple[Cochlea, Canals, dict[str, float]]:
-    """What a segmentation's shape tells."""
+    """Measurements of a segmentation's shape."""
     values, grid = probability.values, probability.grid
     cochlea = measure_cochlea(values, grid, landmarks, pose, field=field)
     canals = measure_canals(values, grid, landmarks, pose)
@@ -119,19 +119,19 @@ def _completeness(ear: EarPrediction, field: Grid, canals: Canals) -> Completene
 
 
 def _malformed(completeness: Completeness) -> bool:
-    """Whether the cochlea's numbers would mislead."""
+    """Whether the cochlear measurements would be misleading."""
     return "cochlea" in completeness.missing or completeness.likert > 2
 
 
 def _reasons(cochlea: Cochlea, canals: Canals, completeness: Completeness) -> dict[str, str]:
-    """Why something is withheld, by group or name."""
+    """Reasons for withholding values, by group or name."""
     reasons = {
         f"{name}_canal_{what}": canal.problem
         for name, canal in canals.canals.items()
         for what in CANAL_MEASURES
     }
     if _malformed(completeness):
-        why = f"not to be used where parts are missing: {', '.join(completeness.missing)}"
+        why = f"not valid because parts are missing: {', '.join(completeness.missing)}"
         return reasons | dict.fromkeys(COCHLEAR_GROUPS, why)
     reasons |= dict.fromkeys(COCHLEAR_GROUPS, "; ".join(cochlea.problems))
     for insertion in cochlea.insertions:
@@ -203,12 +203,12 @@ def _table(
 def _measurement(
     quantity: Quantity, value: float, samples: Sequence[float], reason: str
 ) -> Measurement:
-    """One value with its interval; withheld if it varies too much or most samples lack it."""
+    """One value with its interval; withheld if it varies too much or is missing in most samples."""
     known = np.asarray(samples, dtype=float)
     known = known[np.isfinite(known)]
     interval = None
     if not np.isfinite(value):
-        reason = reason or "a landmark or a part of the ear that it needs was not found"
+        reason = reason or "a required landmark or part of the ear was not found"
     elif len(samples) >= LEAST_SAMPLES and 2 * len(known) <= len(samples):
         reason = f"only {len(known)} of {len(samples)} test-time samples could be measured"
     else:
@@ -217,7 +217,7 @@ def _measurement(
             half = float(special.stdtrit(len(known) - 1, (1 + LEVEL) / 2) * known.std(ddof=1))
             interval = [_rounded(value - half), _rounded(value + half)]
             if half > WIDEST * abs(value):
-                reason = f"it varies by ±{half:.2g} between the test-time samples"
+                reason = f"the value varies by ±{half:.2g} between test-time samples"
     return Measurement(
         value=None if reason else _rounded(value),
         unit=quantity.unit,

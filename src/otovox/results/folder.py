@@ -1,4 +1,4 @@
-"""A measured scan's result folder: masks, landmarks, surfaces, pictures, page and `result.json`."""
+"""The results folder of a scan: masks, landmarks, surfaces, figures, report and `result.json`."""
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -26,27 +26,27 @@ from otovox.results.schema import FILES, RESULT, ResultFile
 from otovox.results.shapes import lines, parts_map, planes
 from otovox.results.tables import write_long_table
 
-#: Steps of the uncertainty as it is written: chosen, far below its own error, to compress well.
+#: Quantisation of the stored uncertainty: chosen, far below its own error, for compression.
 _UNCERTAINTY_STEPS = np.float32(255)
 
 
 def write_results(
     measured: MeasuredScan, folder: Path, *, described: ResultFile | None = None
 ) -> ResultFile:
-    """Write everything about one scan into a folder, whole or not at all.
+    """Write all results of one scan into a folder, completely or not at all.
 
-    An earlier result folder is replaced when the new one is complete.
+    An earlier results folder is replaced when the new one is complete.
 
     Args:
         measured: the scan's prediction and measurements.
-        folder: where its results go.
-        described: what `result.json` is to hold; None to describe it here.
+        folder: results folder.
+        described: contents of `result.json`; computed if None.
 
     Returns:
-        What `result.json` holds.
+        The contents of `result.json`.
 
     Raises:
-        OutputError: if it cannot be written, or holds files that otovox did not write.
+        OutputError: if it cannot be written, or contains files that otovox did not write.
     """
     described = described or describe(measured)
     _refuse_foreign(folder)
@@ -106,7 +106,7 @@ def _write_volumes(prediction: Prediction, folder: Path) -> None:
 def _write_surfaces(
     measured: MeasuredScan, landmarks: Mapping[Side, Landmarks], folder: Path
 ) -> None:
-    """A surface per side, and all of them with the landmarks in one scene."""
+    """A surface per side, and a scene with all surfaces and landmarks."""
     ears = zip(measured.prediction.ears, measured.surfaces, strict=True)
     surfaces = {ear.side: surface for ear, surface in ears if ear.side in measured.sides}
     for side, surface in surfaces.items():
@@ -117,7 +117,7 @@ def _write_surfaces(
 
 
 def _write_shapes(measured: MeasuredScan, folder: Path) -> None:
-    """Parts, centrelines and planes, if there is an ear whose shape was measured."""
+    """Parts, centrelines and planes, if the shape of an ear was measured."""
     if not any(ear.canals for ear in measured.ears):
         return
     labels = measured.prediction.labels
@@ -127,13 +127,13 @@ def _write_shapes(measured: MeasuredScan, folder: Path) -> None:
 
 
 def landmarks_by_side(prediction: Prediction) -> dict[Side, Landmarks]:
-    """Landmarks per side; of two ears of the same side, those of the more certain one."""
+    """Landmarks per side; of two ears of the same side, those of the more confident one."""
     by_confidence = sorted(prediction.ears, key=lambda ear: ear.confidence)
     return {ear.side: ear.landmarks for ear in by_confidence}
 
 
 def _refuse_foreign(folder: Path) -> None:
-    """Refuse to replace a folder with files of others: it may be the scan that was analysed."""
+    """Refuse to replace a folder that contains other files: it may be the analysed scan."""
     ours = {RESULT, *FILES.values()}
     try:
         names = sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []

@@ -64,7 +64,7 @@ class Pictures:
 
 
 def overview(prediction: Prediction, file: Path | BinaryIO) -> None:
-    """Draw the overview of a scan: a row per ear, or the scan's middle planes without one.
+    """Draw the overview of a scan: a row per ear, or the central planes of a scan without ears.
 
     Args:
         prediction: of one scan.
@@ -131,7 +131,7 @@ def _pixels(figure: "Figure") -> Pixels:
 
     canvas = FigureCanvasAgg(figure)
     with warnings.catch_warnings():
-        # A scan's name may contain letters that the font lacks; boxes in their place are harmless.
+        # A scan's name may contain letters that the font lacks; placeholder boxes are harmless.
         warnings.filterwarnings("ignore", message=".*[Gg]lyph.*")
         canvas.draw()
     return np.array(canvas.buffer_rgba())
@@ -199,7 +199,7 @@ def _facts(ear: EarPrediction) -> str:
 
 
 def _quality(ear: EarPrediction) -> str:
-    """The quality that may be expected; the confidence if the model estimates none."""
+    """The expected quality; the confidence if the model has no estimate."""
     if ear.quality is None:
         return f"confidence {ear.confidence:.2f}"
     dsc = ear.quality.dice
@@ -209,7 +209,7 @@ def _quality(ear: EarPrediction) -> str:
 def _draw_rendering(
     axes: "Axes", mask: NDArray[np.bool_] | NDArray[np.float32], grid: Grid, ear: EarPrediction
 ) -> None:
-    """The labyrinth from lateral in its own frame, so that every ear is seen alike."""
+    """The labyrinth from lateral in its own frame, so that all ears are shown alike."""
     turn = ear.pose.matrix @ mean_pose(ear.side).matrix.T
     lateral = np.array(_VIEWER) * ((-1, 1, 1) if ear.side is ear.side.LEFT else (1, 1, 1))
     seen = view_axes(turn @ lateral, turn @ np.array([0.0, 0.0, 1.0]))
@@ -224,7 +224,7 @@ def _draw_rendering(
     axes.set_facecolor(_BACKGROUND)
     axes.imshow(picture, extent=(-half, half, -half, half), interpolation="antialiased")
     axes.set(xlim=(-half, half), ylim=(-half, half))
-    # The patient's axes, small, so that the turned view can be read.
+    # The patient's axes, small, for orientation in the rotated view.
     foot, length = np.array([-0.82, -0.80]) * half, 0.13 * half
     for name, direction in (("S", (0, 0, 1)), ("A", (0, -1, 0)), ("L", (1, 0, 0))):
         tip = (np.asarray(direction, dtype=float) @ seen)[:2] * length

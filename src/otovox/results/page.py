@@ -1,4 +1,4 @@
-"""One self-contained HTML page per scan, readable without a network: findings first."""
+"""One self-contained HTML page per scan, readable offline, findings first."""
 
 import base64
 from dataclasses import dataclass
@@ -33,11 +33,11 @@ class Line:
     """One measurement of both ears.
 
     Attributes:
-        title: what was measured.
-        definition: of it.
-        unit: as it is printed.
-        norm: its reference range; None if none was published.
-        cells: the measurement per ear of the result, or None.
+        title: title of the measurement.
+        definition: its definition.
+        unit: its printed unit.
+        norm: its reference range; None if unpublished.
+        cells: the measurement for each ear of the result, or None.
     """
 
     title: str
@@ -54,7 +54,7 @@ def write_page(
 
     Args:
         measured: the scan's prediction and measurements.
-        result: what `result.json` holds.
+        result: contents of `result.json`.
         path: HTML file.
         pictures: of the scan; None to draw them here.
 
@@ -90,7 +90,7 @@ def verdict(ear: EarResult) -> str:
 
 
 def key_figures(ear: EarResult) -> str:
-    """The figures that most readers look for, as a sentence; empty if there are none."""
+    """The most important figures as a sentence; empty if there are none."""
     cells = [(name, ear.measurements.get(key)) for key, name in _KEY_FIGURES.items()]
     figures = [
         f"{name} {number(cell.value)} {unit_of(cell.unit)}".strip()
@@ -101,7 +101,7 @@ def key_figures(ear: EarResult) -> str:
 
 
 def quality_sentence(ear: EarResult) -> str:
-    """The quality that may be expected of an ear; its confidence if the model estimates none."""
+    """The expected quality of an ear; its confidence if the model has no estimate."""
     dsc, error = ear.uncertainty.expected_dsc, ear.uncertainty.expected_landmark_error_mm
     if dsc is None or error is None:
         return f"Confidence {ear.confidence:.2f}."
@@ -116,7 +116,7 @@ def _interval(expected: ExpectedInfo) -> str:
 
 
 def groups(result: ResultFile) -> dict[str, list[Line]]:
-    """The measurements by group, in the order in which they were made."""
+    """The measurements by group, in their original order."""
     lines: dict[str, list[Line]] = {}
     names = dict.fromkeys(name for ear in result.ears for name in ear.measurements)
     for name in names:

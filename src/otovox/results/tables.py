@@ -32,10 +32,10 @@ LONG = (
 #: definition.
 EXPECTED = {
     "expected_dsc": (
-        "expected_dsc", "", "Dice coefficient that the segmentation is expected to reach",
+        "expected_dsc", "", "expected Dice coefficient of the segmentation",
     ),
     "expected_landmark_error_mm": (
-        "expected_landmark_error", "mm", "mean error that the landmarks are expected to have",
+        "expected_landmark_error", "mm", "expected mean error of the landmarks",
     ),
 }  # fmt: skip
 #: First columns of an ear's row; those of its measurements follow.
@@ -50,9 +50,9 @@ EAR_COLUMNS = (
     *(f"{name}{end}" for name in EXPECTED for end in ("", "_low", "_high")),
     "warnings",
 )
-#: Robust z beyond which a value stands out in its own cohort. Source: Iglewicz and Hoaglin 1993.
+#: Robust z above which a value is an outlier in its cohort. Source: Iglewicz and Hoaglin 1993.
 OUTLYING_Z = 3.5
-#: Fewer ears do not show how much the values usually vary: chosen, not measured.
+#: With fewer ears the usual variation is unknown: chosen, not measured.
 LEAST_EARS = 8
 
 
@@ -113,7 +113,7 @@ def ear_row(ear: EarResult) -> dict[str, object]:
     """An ear as one row of a table, with units in the columns' names.
 
     Args:
-        ear: as `result.json` describes it.
+        ear: the ear in `result.json`.
 
     Returns:
         `EAR_COLUMNS`, then every measurement; None where there is no value.
@@ -168,7 +168,9 @@ def _outlying(rows: "pd.DataFrame") -> "pd.DataFrame":
     far = deviation > OUTLYING_Z * spread if enough else np.zeros(len(values), dtype=bool)
     outside = (rows["unusual"] != "").to_numpy()
     why = np.where(
-        outside, rows["unusual"] + " compared with the reference range", "far from this cohort"
+        outside,
+        rows["unusual"] + " compared with the reference range",
+        "outlier within this cohort",
     )
     return rows.assign(why=why).loc[far | outside]
 

@@ -1,4 +1,4 @@
-"""How the dual-headed U-Net looks at a scan: sliding windows, test-time turns."""
+"""Inference of the dual-headed U-Net: sliding windows, test-time rotations."""
 
 from functools import partial
 from pathlib import Path
