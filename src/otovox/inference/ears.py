@@ -54,9 +54,9 @@ LONE_EAR_FIELD_MM = 60.0
 GOOD_LOOK = 0.45
 #: Number of pose refinements in the ear's own frame: chosen.
 REFINEMENTS = 2
-#: How far from the first look others reach, mm: chosen; the scan is smoothed once that far.
+#: Distance of later looks from the first, mm: chosen; the scan is smoothed once up to there.
 SLACK_MM = 4.0
-#: No head has more ears.
+#: Maximum number of ears.
 MOST_EARS = 2
 
 
@@ -95,7 +95,7 @@ class Analyzer:
         # In the order of image files, to be written without a reordered copy.
         labels = np.zeros(scan.grid.shape, dtype=np.uint8, order="F")
         uncertainty = np.zeros(scan.grid.shape, dtype=np.float32, order="F")
-        written = [write_ear(ear, scan.grid, labels, uncertainty) for ear in ears]
+        written = [write_ear(ear, scan, labels, uncertainty) for ear in ears]
         return Prediction(
             scan=scan,
             ears=tuple(sorted(written, key=lambda ear: ear.side.label)),
@@ -135,7 +135,7 @@ class Analyzer:
         return candidates
 
     def _examine(self, scan: Scan, candidate: Candidate) -> Ear | None:
-        """Two looks at a candidate; None if it is not an ear."""
+        """Analyse a candidate with two looks; None if it is not an ear."""
         near = Resampler(scan.values, scan.grid, slack_mm=SLACK_MM)
         best: tuple[float, Pose] | None = None
         first: list[Look] = []
@@ -156,7 +156,7 @@ class Analyzer:
         return ear
 
     def _look_again(self, scan: Scan, near: Resampler, pose: Pose) -> Ear | None:
-        """The ear in its own frame, which is refined step by step; None if a step fails."""
+        """The ear in its own frame, which is refined iteratively; None if a step fails."""
         for _ in range(REFINEMENTS):
             refined = self._fit(self._look_in_frame(near, pose, Turn()))
             if refined is None:
@@ -170,7 +170,7 @@ class Analyzer:
         return None if poses is None else poses[0]
 
     def _look_in_frame(self, near: Resampler, pose: Pose, turn: Turn) -> Look:
-        """A look in an ear's own frame, turned."""
+        """A rotated look in an ear's own frame."""
         return self._look(near, pose.to_lps(MIDDLE_MM[None])[0], pose.matrix @ turn.matrix)
 
     def _look(self, near: Resampler, center_mm: FloatArray, directions: FloatArray) -> Look:
@@ -180,7 +180,7 @@ class Analyzer:
     def _describe(
         self, scan: Scan, near: Resampler, pose: Pose, *, assumed: bool = False
     ) -> Ear | None:
-        """Average the test-time samples in the ear's own frame; None if it is not an ear after all.
+        """Average the test-time samples in the ear's own frame; None if it is not an ear.
 
         An assumed pose is kept: there are too few landmarks to fit one.
         """

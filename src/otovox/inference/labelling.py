@@ -6,18 +6,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from otovox.core.case import EarPrediction
-from otovox.core.volume import Grid
-from otovox.imaging.components import box_around, main_piece
+from otovox.core.volume import Grid, Scan
+from otovox.imaging.components import box_around, pieces_with
 from otovox.imaging.metrics import Mask
 from otovox.imaging.resample import corners, resample
 from otovox.inference.wall import Wall, to_logits, voxel_evidence
 
-#: Probabilities are clipped to this range before their logits are taken, and beyond the ear's grid
-#: the logit is this: chosen.
-CLIPPED, LOGIT_BEYOND = (0.01, 0.99), -5.0
-#: A smaller spread is written as none, mm around what is larger: the first is less than half a step
-#: of `results.folder`, the second chosen, well beyond what smoothing reaches.
-LEAST_SPREAD, MARGIN_MM = 0.001, 2.0
+#: Logit outside the ear's grid: chosen, below that of every clipped probability.
+LOGIT_BEYOND = -5.0
+#: A smaller spread is written as 0: less than half a step of `results.folder`.
+LEAST_SPREAD = 0.001
+#: Margin around labyrinth and larger spreads, mm: chosen, beyond the reach of interpolation.
+MARGIN_MM = 2.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +52,7 @@ def write_ear(
         The ear with its volume on the scan's grid, and whether it reaches the border of the field
         of view.
     """
+    grid = scan.grid
     ijk = grid.to_ijk(corners(_occupied(ear)))
     start = np.clip(np.floor(ijk.min(axis=0)), 0, grid.shape).astype(int)
     stop = np.clip(np.ceil(ijk.max(axis=0)) + 1, 0, grid.shape).astype(int)

@@ -21,10 +21,10 @@ STRIDE = 0.625
 LOWEST_SCORE = 0.12
 #: Minimum distance between two ears, mm: chosen; real ones are about 60 mm apart.
 APART_MM = 18.0
-#: Up to so many windows are all looked at; of more, those of which a smaller share is tissue are
-#: not. Chosen: an ear is surrounded by more bone, and lies far from the border of some window.
+#: If there are more windows than this, those with a smaller fraction of tissue are skipped: chosen;
+#: an ear is surrounded by more bone, and lies far from the border of some window.
 FEW_WINDOWS, LEAST_TISSUE = 8, 0.005
-#: Candidates handed on: chosen.
+#: Maximum number of candidates: chosen.
 MOST = 4
 
 
@@ -95,7 +95,10 @@ def _with_tissue(values: NDArray[np.float32], places: Sequence[Window]) -> Itera
     threshold = tissue_threshold(values) if len(places) > FEW_WINDOWS else -np.inf
     for window in places:
         part = values[window]
-        if part.max() > part.min() and np.count_nonzero(part > threshold) > LEAST_TISSUE * part.size:
+        if (
+            part.max() > part.min()
+            and np.count_nonzero(part > threshold) > LEAST_TISSUE * part.size
+        ):
             yield window
 
 

@@ -155,16 +155,16 @@ def look_at(
     """Run the fine network on one crop.
 
     Args:
-        scan: on any grid.
-        center_mm: (3,) LPS middle of the crop.
+        scan: scan on any grid.
+        center_mm: (3,) LPS centre of the crop.
         directions: (3, 3) its axes as columns, orthogonal; improper ones mirror the crop.
         engine: the network.
         config: its settings.
     """
     spacing_mm = config.data.spacing_mm
     grid = Grid.centred(center_mm, config.data.shape, spacing_mm=spacing_mm, directions=directions)
-    values = normalise(scan(grid))
-    probability, heatmaps = engine.run(values[None, None])
+    values = scan(grid)
+    probability, heatmaps = engine.run(normalise(values)[None, None])
     points_ijk, peaks = decode(heatmaps[0])
     peaks = peaks / config.heatmaps[-1].amplitude
     points = grid.to_mm(points_ijk)
