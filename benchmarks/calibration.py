@@ -85,15 +85,15 @@ def values(table: pd.DataFrame, name: str, score: str, *, healthy: bool) -> np.n
 def shares(table: pd.DataFrame, name: str, score: str, threshold: float) -> dict[str, Any]:
     """The threshold's performance on a set: false alarms, sensitivity overall and per diagnosis."""
     rows = table[(table["set"] == name) & table[score].notna()]
-    told = (rows[score] > threshold).groupby(rows["diagnosis"]).mean().round(3).to_dict()
+    rates = (rows[score] > threshold).groupby(rows["diagnosis"]).mean().round(3).to_dict()
     sick = values(table, name, score, healthy=False)
     poor = rows["dice"] < POOR_DSC
     return {
         "poor_told": [int((rows[score] > threshold)[poor].sum()), int(poor.sum())],
         "others_told": [int((rows[score] > threshold)[~poor].sum()), int((~poor).sum())],
-        "false_alarms": told.pop("healthy", None),
+        "false_alarms": rates.pop("healthy", None),
         "sensitivity": round(float((sick[~np.isnan(sick)] > threshold).mean()), 3),
-        "sensitivity_by_diagnosis": told,
+        "sensitivity_by_diagnosis": rates,
     }
 
 

@@ -3,9 +3,9 @@
     python benchmarks/measurements.py --cases 20
     python benchmarks/measurements.py --cases 10 --predicted fpvct
 
-The first measures truth masks at several voxels; the second renders, scans and analyses each ear
-with the embedded model, and measures the result. Writes a CSV with one row per ear and one with
-the statistics. The seeds are never used in training.
+The first measures ground-truth masks at several voxel sizes; the second renders, scans and analyses
+each ear with the embedded model, and measures the result. Writes a CSV with one row per ear and one
+with the statistics. The seeds are never used in training.
 """
 
 import argparse
@@ -34,7 +34,8 @@ from otovox.phantom.truth import CochleaTruth, cochlea_truth
 #: Seeds of this benchmark's ears never overlap with those of training or of whole cases.
 STREAM = 23
 VOXELS_MM = ((0.1, 0.1, 0.1), (0.2, 0.2, 0.2), (0.3, 0.3, 0.3), (0.25, 0.25, 0.5))
-#: Field of a truth mask and of a scan, mm: chosen, a labyrinth at any angle plus bone around it.
+#: Field of view of a mask and of a scan, mm: chosen, a labyrinth at any angle with surrounding
+#: bone.
 FIELD_MM, SCAN_MM = 23.0, 26.0
 
 COLUMNS = (

@@ -123,7 +123,7 @@ def row_of(analyzer: Analyzer, case: Case, of: str, condition: str) -> dict | No
     if overlap < LEAST_DICE:
         return None
     errors = [e for e in landmark_errors_mm(ear.landmarks, truth).values() if np.isfinite(e)]
-    told = dict(zip(FEATURES, features(ear, case.scan.grid.spacing_mm), strict=True))
+    values = dict(zip(FEATURES, features(ear, case.scan.grid.spacing_mm), strict=True))
     return {
         "set": of,
         "case": case.scan.name,
@@ -131,7 +131,7 @@ def row_of(analyzer: Analyzer, case: Case, of: str, condition: str) -> dict | No
         "dice": overlap,
         "landmark_mm": float(np.mean(errors)) if errors else np.nan,
         "side_right": ear.side is side,
-        **told,
+        **values,
     }
 
 
@@ -196,18 +196,18 @@ def fit(table: pd.DataFrame, analyzer: Analyzer, data: str) -> Estimator:
 
 def tried(rows: pd.DataFrame) -> dict[str, dict[str, float]]:
     """Performance of the estimate on unseen ears."""
-    told = {}
+    statistics = {}
     for target in ("dice", "landmark_mm"):
         known = rows.dropna(subset=[target])
         expected, true = known[f"expected_{target}"], known[target]
         held = (true >= known[f"{target}_low"]) & (true <= known[f"{target}_high"])
-        told[target] = {
+        statistics[target] = {
             "ears": len(known),
             "spearman": round(float(spearmanr(expected, true).statistic), 3),
             "mean_absolute_error": round(float((expected - true).abs().mean()), 4),
             "interval_holds": round(float(held.mean()), 3),
         }
-    return told
+    return statistics
 
 
 def picture(table: pd.DataFrame, path: Path) -> None:
@@ -262,9 +262,9 @@ def main() -> None:
         own = table[table["tta"] == tta].copy()
         estimator = fit(own, analyzer, data)
         estimators.append(estimator)
-        told = [estimator.estimate(row) for row in own[list(FEATURES)].to_numpy()]
+        estimates = [estimator.estimate(row) for row in own[list(FEATURES)].to_numpy()]
         for target in ("dice", "landmark_mm"):
-            parts = [getattr(one, target) for one in told]
+            parts = [getattr(one, target) for one in estimates]
             own[f"expected_{target}"] = [part.value for part in parts]
             own[f"{target}_low"] = [part.low for part in parts]
             own[f"{target}_high"] = [part.high for part in parts]

@@ -10,11 +10,11 @@ damaged cases are skipped. Without --results or --masks the model analyses every
 degraded: coarser voxels (with averaged ground truth), noise, 8 bits, mirrored, cut.
 If several models are given, each ear is analysed by the first that was not trained on it, as in
 cross-validation.
---results scores result folders of `otovox analyze` instead (FOLDER/F01_CT_RAW or FOLDER/F01),
+--results scores results folders of `otovox analyze` instead (FOLDER/F01_CT_RAW or FOLDER/F01),
 --masks any tool's label maps (FOLDER/F01.nii.gz or F01_CT_RAW.nii.gz), all labels above 0.
 
-Writes one row per ear and condition, and means with the number of ears and whether the model saw
-them in training (from its model card). Offsets are those of the predicted landmarks from the
+Writes one row per ear and condition, and means with the number of ears and whether the model was
+trained on them (from its model card). Offsets are those of the predicted landmarks from the
 experts', in the frame of the canonical right ear.
 """
 
@@ -75,7 +75,7 @@ def averaged(values: np.ndarray, grid: Grid, spacing_mm: tuple[float, float, flo
 
 
 def coarser(case: Case, spacing_mm: tuple[float, float, float]) -> Case:
-    """The case in coarser voxels; a voxel counts as labyrinth if at least half of it is."""
+    """The case in coarser voxels; a voxel is labyrinth if at least half of it is."""
     grid = case.scan.grid
     values = averaged(case.scan.values.astype(np.float32), grid, spacing_mm)
     factor = np.asarray(spacing_mm) / grid.spacing_mm
@@ -150,22 +150,22 @@ def release(folder: Path) -> Iterator[Case]:
             yield load_case(Path(made), entry)
 
 
-def learned_by(analyzer: Analyzer) -> str:
-    """What a model's card says that it was trained on."""
+def training_data_of(analyzer: Analyzer) -> str:
+    """The training data according to the model card."""
     return str(analyzer.labyrinth.facts.get("training_data", ""))
 
 
-def saw(analyzer: Analyzer, case: Case) -> bool:
+def was_trained_on(analyzer: Analyzer, case: Case) -> bool:
     """Whether a model was trained on an ear."""
-    return bool(re.search(rf"\b{case.scan.name}\b", learned_by(analyzer)))
+    return bool(re.search(rf"\b{case.scan.name}\b", training_data_of(analyzer)))
 
 
 def chosen(analyzers: list[Analyzer], case: Case) -> Analyzer:
-    """The first that has not seen an ear, else the first."""
-    return next((one for one in analyzers if not saw(one, case)), analyzers[0])
+    """The first model that was not trained on an ear, otherwise the first."""
+    return next((one for one in analyzers if not was_trained_on(one, case)), analyzers[0])
 
 
-def of_prediction(found: Prediction, case: Case) -> Found:
+def from_prediction(found: Prediction, case: Case) -> Found:
     (truth,) = case.landmarks.values()
     if not found.ears:
         return Found(None, None, None, {})
@@ -180,7 +180,7 @@ def of_prediction(found: Prediction, case: Case) -> Found:
     return Found(mask, ear.landmarks, ear.side, numbers, np.stack(offsets))
 
 
-def of_results(folder: Path, case: Case) -> Found:
+def from_results(folder: Path, case: Case) -> Found:
     """A results folder of `otovox analyze`."""
     places = [folder / f"{case.scan.name}_CT_RAW", folder / case.scan.name]
     place = next((path for path in places if path.is_dir()), None)
@@ -194,7 +194,7 @@ def of_results(folder: Path, case: Case) -> Found:
     return Found(values == side.label, points[side], side, {})
 
 
-def of_mask(folder: Path, case: Case) -> Found:
+def from_mask(folder: Path, case: Case) -> Found:
     for name in (case.scan.name, f"{case.scan.name}_CT_RAW"):
         for path in sorted(folder.glob(f"{name}.*")):
             return Found(load_label_map(path).values > 0, None, None, {})
@@ -257,21 +257,21 @@ def main() -> None:
     facts: dict[str, object] = {"data": "Wimmer et al. 2019, real ears with expert truth"}
     if options.results or options.masks:
         conditions = {"original": CONDITIONS["original"]}
-        read = of_results if options.results else of_mask
+        read = from_results if options.results else from_mask
         folder = options.results or options.masks
-        say: Callable[[Case], Found] = lambda case: read(folder, case)  # noqa: E731
+        analyse: Callable[[Case], Found] = lambda case: read(folder, case)  # noqa: E731
     else:
         conditions = {name: CONDITIONS[name] for name in options.conditions}
         analyzers = [open_analyzer(model=model, tta=options.tta) for model in options.model]
         facts["models"] = [
-            {"sha256": one.labyrinth.sha256, "tta": one.tta, "training_data": learned_by(one)}
+            {"sha256": one.labyrinth.sha256, "tta": one.tta, "training_data": training_data_of(one)}
             for one in analyzers
         ]
 
-        def say(case: Case) -> Found:
+        def analyse(case: Case) -> Found:
             analyzer = chosen(analyzers, case)
-            found = of_prediction(analyzer.predict(case.scan), case)
-            return replace(found, seen=saw(analyzer, case))
+            found = from_prediction(analyzer.predict(case.scan), case)
+            return replace(found, seen=was_trained_on(analyzer, case))
 
     rows, offsets = [], []
     for case in release(options.release):
@@ -279,7 +279,7 @@ def main() -> None:
             continue
         for name, degraded in conditions.items():
             worse = degraded(case)
-            found = say(worse)
+            found = analyse(worse)
             row = row_of(worse, found, name)
             rows.append(row)
             if name == "original" and found.offsets_mm is not None:
@@ -293,8 +293,9 @@ def main() -> None:
     facts["means"] = means_of(rows)
     known = [row for row in rows if "confidence" in row and "dice" in row]
     if len(known) > 2:
-        told = stats.spearmanr([r["confidence"] for r in known], [r["dice"] for r in known])
-        facts["confidence_against_dice"] = {"n": len(known), "spearman": round(told.statistic, 3)}
+        correlation = stats.spearmanr([r["confidence"] for r in known], [r["dice"] for r in known])
+        rho = round(correlation.statistic, 3)
+        facts["confidence_against_dice"] = {"n": len(known), "spearman": rho}
     if offsets:
         off = np.stack(offsets)
         left = [

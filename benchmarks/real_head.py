@@ -38,17 +38,17 @@ CROP_MM = 50.0
 
 def distances_mm(prediction: Prediction) -> dict[str, dict[str, float]]:
     """For each detected ear: volume, confidence, and the error of each position."""
-    told = {}
+    ears = {}
     for ear in prediction.ears:
         places = PLACES_MM[ear.side]
         found = {"center": ear.center_mm, **{n: ear.landmarks[n] for n in places if n != "center"}}
         gaps = {name: float(np.linalg.norm(found[name] - places[name])) for name in places}
-        told[ear.side.value] = {
+        ears[ear.side.value] = {
             "volume_mm3": round(ear.volume_mm3, 1),
             "confidence": round(ear.confidence, 2),
             **{f"{name}_mm": round(gap, 2) for name, gap in gaps.items()},
         }
-    return told
+    return ears
 
 
 def cropped(scan: Scan, center_mm: tuple[float, ...]) -> Scan:

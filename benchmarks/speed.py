@@ -42,12 +42,11 @@ from otovox.learning.bundle import embedded
 from otovox.learning.engine import open_engine
 from otovox.systems.registry import trained_network
 bundle = embedded("labyrinth")
-network = trained_network(bundle)
 image = np.random.default_rng(0).standard_normal((1, 1, *bundle.config.data.shape)).astype("f4")
 times, outputs = {}, {}
 for name, options in {"openvino f32": {"device": "cpu"}, "torch f32": {"device": "torch"},
                       "openvino bf16": {"device": "cpu", "precision": "bf16"}}.items():
-    start = time.perf_counter(); engine = open_engine(network, bundle.config, **options)
+    start = time.perf_counter(); engine = open_engine(bundle, trained_network, **options)
     ready = time.perf_counter() - start
     engine.run(image); seconds = []
     for _ in range(3):

@@ -2,8 +2,8 @@
 
     python benchmarks/wall_detail.py --cases 3
 
-Every scanner; the weight per unit of contrast over noise is varied. Writes `wall-detail.csv`: the
-mean DSC of each scanner and weight, 0 being the network's mask alone.
+Every scanner; the weight per contrast-to-noise ratio is varied. Writes `wall-detail.csv`: mean DSC
+of each scanner and weight; 0 is the network's mask without detail.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from otovox.phantom.scanner import SCANNERS
 #: No training or validation sample, and no other benchmark, uses these.
 FIRST_SEED = 7_700
 WEIGHTS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5)
-#: The field of an ear, mm, to save time.
+#: Field of view of an ear, mm, to save time.
 FIELD_MM = (26.0, 26.0, 26.0)
 
 
@@ -40,7 +40,9 @@ def main() -> None:
         row: dict[str, object] = {"scanner": scanner, "ears": len(cases)}
         for weight in WEIGHTS:
             wall.WEIGHT_PER_CNR = weight
-            scores = [one for case in cases for one in score_case(analyzer.predict(case.scan), case)]
+            scores = [
+                one for case in cases for one in score_case(analyzer.predict(case.scan), case)
+            ]
             row[f"{weight:g}"] = f"{np.mean([score.dice for score in scores]):.4f}"
         rows.append(row)
         print("  ".join(str(cell) for cell in row.values()), flush=True)

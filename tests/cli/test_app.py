@@ -74,7 +74,7 @@ def rows(output: Path) -> list[dict[str, str]]:
 
 
 @pytest.mark.usefixtures("analyzer")
-def test_two_ears_are_told_and_written(tmp_path: Path, write_scan: Any) -> None:
+def test_two_ears_are_reported_and_written(tmp_path: Path, write_scan: Any) -> None:
     scan = write_scan(tmp_path / "head.nii.gz")
     code, out, err = otovox_command("analyze", scan, "--output", tmp_path / "out")
     assert code == 0
@@ -116,8 +116,8 @@ def test_one_bad_scan_stops_no_other(
     assert str(bad) in err.replace("\n", "")
     assert err.count("otovox:") == 1
     assert not (tmp_path / "out" / "bad").exists()
-    told = {(row["scan"], row["status"], row["side"]) for row in rows(tmp_path / "out")}
-    assert told == {
+    listed = {(row["scan"], row["status"], row["side"]) for row in rows(tmp_path / "out")}
+    assert listed == {
         ("bad", "refused", ""),
         ("empty", "no inner ear found", ""),
         ("good", "done", "right"),
@@ -139,7 +139,7 @@ def test_a_path_that_is_not_there_stops_no_other(tmp_path: Path, write_scan: Any
     ("name", "code", "words"),
     [("bug", 1, "ZeroDivisionError: division by zero"), ("huge", 2, "not enough memory")],
 )
-def test_what_goes_wrong_inside_is_told_in_a_sentence(
+def test_what_goes_wrong_inside_is_reported_in_a_sentence(
     tmp_path: Path, write_scan: Any, name: str, code: int, words: str
 ) -> None:
     paths = [write_scan(tmp_path / f"{name}.nii"), write_scan(tmp_path / "good.nii")]
@@ -317,10 +317,10 @@ def test_interruption_keeps_what_is_finished(tmp_path: Path, write_scan: Any) ->
 def test_json_and_quiet(tmp_path: Path, write_scan: Any) -> None:
     scan = write_scan(tmp_path / "ct.nii")
     code, out, _ = otovox_command("analyze", scan, "-o", tmp_path / "out", "--json")
-    (told,) = json.loads(out)["scans"]
+    (outcome,) = json.loads(out)["scans"]
     assert code == 0
-    assert told["scan"] == "ct"
-    assert [ear["side"] for ear in told["result"]["ears"]] == ["right", "left"]
+    assert outcome["scan"] == "ct"
+    assert [ear["side"] for ear in outcome["result"]["ears"]] == ["right", "left"]
     assert otovox_command("analyze", scan, "-o", tmp_path / "out", "-q") == (0, "", "")
 
 

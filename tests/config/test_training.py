@@ -51,10 +51,10 @@ def test_every_value_of_a_preset_of_the_paper_names_its_origin():
         text = (resources.files("otovox.config") / "presets" / f"{name}.toml").read_text("utf-8")
         values = [line for line in text.splitlines()[4:] if "=" in line]
         assert all("#" in line for line in values), name
-        told = {line.split(" = ")[0] for line in values}
+        stated = {line.split(" = ")[0] for line in values}
         parts = (NetworkConfig, LossConfig, OptimiserConfig, AugmentationConfig)
         for part in parts:
-            assert set(part.model_fields) - told <= {"in_channels", "momentum", "name"}
+            assert set(part.model_fields) - stated <= {"in_channels", "momentum", "name"}
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ def test_an_affine_and_its_inverse(seed):
 
 
 @given(seeds, st.floats(0.01, 3.1))
-def test_a_rotation_vector_tells_axis_and_angle(seed, angle):
+def test_a_rotation_vector_gives_axis_and_angle(seed, angle):
     axis = unit(np.random.default_rng(seed).normal(size=3))
     rotation = rotation_from_vector(axis * angle)
     np.testing.assert_allclose(rotation @ rotation.T, np.eye(3), atol=1e-12)

@@ -1,4 +1,4 @@
-"""Labels are told by their names; what names no side is refused, swapped sides are seen."""
+"""Labels are identified by name; names without a side are refused, swapped sides detected."""
 
 import json
 from pathlib import Path

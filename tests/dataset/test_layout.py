@@ -303,7 +303,7 @@ def test_left_ears_of_set_a_are_known(tmp_path: Path) -> None:
 WIMMER = Path(__file__).parents[3] / "shared" / "data" / "wimmer-2019"
 
 
-def test_wimmer_tells_the_side_in_either_layout_and_refuses_damaged_ears(tmp_path: Path) -> None:
+def test_wimmer_gives_the_side_in_either_layout_and_refuses_damaged_ears(tmp_path: Path) -> None:
     raw = tmp_path / "raw"
     once = {kind: path.replace("{:02d}", "{0:02d}") for kind, path in LAYOUTS["wimmer"].items()}
     twice = {kind: f"F{{0:02d}}/{path}" for kind, path in once.items()}

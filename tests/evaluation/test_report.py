@@ -90,7 +90,7 @@ def test_systems_side_by_side(
     assert (tests[0]["first"], tests[0]["second"]) == ("multi-task", "single-task")
 
 
-def test_training_cases_are_told_and_can_be_left_out(
+def test_training_cases_are_reported_and_can_be_left_out(
     tiny_results: tuple[Path, Prediction], tiny_dataset: Path, tmp_path: Path
 ) -> None:
     splits = {"one": "train", "two": "test", "three": "test"}

@@ -197,7 +197,7 @@ def comma(keyword: str, text: str) -> Callable[[int, Dataset], None]:
     return spoil
 
 
-def test_decimal_commas_that_count_are_read_and_told(tmp_path) -> None:
+def test_decimal_commas_that_count_are_read_and_reported(tmp_path) -> None:
     scan = load_scan(Stack(tmp_path / "s", spoil=comma("PixelSpacing", "0,5\\0,4")).folder)
     np.testing.assert_allclose(scan.grid.spacing_mm, (0.4, 0.5, 0.8))
     (warning,) = scan.warnings
@@ -261,7 +261,7 @@ def test_rounded_positions_of_oblique_slices_are_neither_tilted_nor_uneven(tmp_p
 def test_a_tilt_that_the_slices_do_not_have_is_remarked_on(tmp_path) -> None:
     scan = load_scan(Stack(tmp_path / "s", GantryDetectorTilt=12.0).folder)
     np.testing.assert_allclose(scan.grid.spacing_mm, (0.4, 0.5, 0.8))
-    assert "GantryDetectorTilt says 12" in scan.warnings[0]
+    assert "GantryDetectorTilt is 12" in scan.warnings[0]
 
 
 @pytest.mark.parametrize("turn", range(24))

@@ -94,7 +94,7 @@ def test_a_series_in_several_folders_is_one_scan(tmp_path: Path, write_series: W
     assert load_scan(one).grid.shape[2] == 20
 
 
-def test_what_is_left_out_is_told(
+def test_what_is_left_out_is_reported(
     tmp_path: Path, write_series: Write, caplog: pytest.LogCaptureFixture
 ) -> None:
     write_series(tmp_path / "cd" / "a")

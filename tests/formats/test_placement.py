@@ -109,7 +109,7 @@ def test_a_scaled_sform_that_is_all_there_is_is_refused(tmp_path, codes) -> None
         load_image(nifti(tmp_path / "a.nii", codes, change=SCALED))
 
 
-def test_an_atlas_alone_is_said_to_be_one(tmp_path) -> None:
+def test_an_atlas_alone_is_reported(tmp_path) -> None:
     scan = load_image(nifti(tmp_path / "a.nii", (0, 4)))
     assert "atlas" in scan.warnings[0]
 
@@ -215,7 +215,7 @@ def test_units_and_commas_of_an_nrrd_are_refused(tmp_path) -> None:
         load_image(nrrd(tmp_path / "b.nrrd", "space: LPS", commas))
 
 
-def test_a_place_that_is_not_stated_is_told(tmp_path) -> None:
+def test_a_place_that_is_not_stated_is_reported(tmp_path) -> None:
     (warning,) = load_image(nrrd(tmp_path / "a.nrrd", "space: LPS", AXES)).warnings
     assert "no origin" in warning
     (warning,) = load_image(metaimage(tmp_path / "a.mha", MATRIX, ELEMENTS)).warnings

@@ -114,7 +114,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("sentence", BAD)
-def test_what_cannot_be_told_is_refused(tmp_path: Path, sentence: str) -> None:
+def test_what_cannot_be_determined_is_refused(tmp_path: Path, sentence: str) -> None:
     path = slicer_file(tmp_path / "a.seg.nrrd", *BAD[sentence])
     with pytest.raises(InputError, match=sentence) as caught:
         read_segments(path)

@@ -58,7 +58,7 @@ def test_a_good_ear_has_no_warnings():
     assert warnings_of(right_ear()) == ()
 
 
-def test_what_is_wrong_is_said():
+def test_what_is_wrong_is_reported():
     ear = right_ear()
     (found,) = warnings_of(replace(ear, confidence=0.4))
     assert found == "low confidence (0.40) in the right ear: please review"
@@ -71,7 +71,7 @@ def test_what_is_wrong_is_said():
     assert "the right ear is cut off by the field of view: helicotrema" in found
 
 
-def test_a_missing_landmark_and_windows_too_close_are_said():
+def test_a_missing_landmark_and_windows_too_close_are_reported():
     missing = ear_of(SCAN, Side.RIGHT)
     assert any("not found in the right ear: round window" in w for w in warnings_of(missing))
     ear = right_ear()
@@ -81,7 +81,7 @@ def test_a_missing_landmark_and_windows_too_close_are_said():
     assert any("0.50 mm apart" in w for w in warnings_of(close))
 
 
-def test_a_head_upside_down_is_said():
+def test_a_head_upside_down_is_reported():
     ear = right_ear()
     turned = rotation_from_vector((np.pi, 0, 0)) @ ear.pose.matrix
     pose = Pose(Side.RIGHT, turned, ear.pose.origin_mm, 0.2)
@@ -96,9 +96,9 @@ def test_scans_without_ears_with_twins_and_with_coarse_voxels():
     coarse = Scan(np.zeros((9, 9, 9), np.float32), Grid((9, 9, 9), np.eye(4)))
     assert scan_warnings(SCAN, []) == ["no inner ear found"]
     assert scan_warnings(SCAN, [right, left]) == []
-    told = replace(SCAN, warnings=("the header is odd",))
-    assert scan_warnings(told, [right, left]) == ["the header is odd"]
-    assert scan_warnings(told, []) == ["the header is odd", "no inner ear found"]
+    scan = replace(SCAN, warnings=("the header is odd",))
+    assert scan_warnings(scan, [right, left]) == ["the header is odd"]
+    assert scan_warnings(scan, []) == ["the header is odd", "no inner ear found"]
     assert "two right ears" in scan_warnings(SCAN, [right, replace(left, side=Side.RIGHT)])[0]
     near = replace(left, center_mm=np.array([20.0, 0, 0]))
     assert "20 mm apart" in scan_warnings(SCAN, [right, near])[0]

@@ -9,8 +9,7 @@ import pytest
 
 from otovox.formats.scans import load_scan
 from otovox.measure.measured_scan import measure_scan
-from otovox.measure.measurements import Measurement
-from otovox.measure.quantities import Norm
+from otovox.measure.values import Measurement, Norm
 from otovox.results.description import describe
 from otovox.results.schema import ResultFile
 from otovox.results.tables import LEAST_EARS, LONG, ear_table, long_table, outliers

@@ -8,11 +8,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from otovox.analysis.cohort_page import write_cohort_page
 from otovox.analysis.scan import Job, Options, ScanOutcome, examine
 from otovox.analysis.summary import Row, read_summary, rows_of, write_summary
 from otovox.formats.writing import replacing
-from otovox.results.tables import long_table
+from otovox.results.tables import long_table, write_long_table
 from otovox.workers import DIED, Outcome, Status, Workers, client_of, shared_out
 
 #: Memory that a worker needs: a whole head takes 2.1 GiB (benchmarks), plus a reserve.
@@ -74,12 +73,14 @@ def summary_rows(outcome: ScanOutcome) -> tuple[Row, ...]:
 
 
 def _write_cohort(outcomes: Sequence[ScanOutcome], output: Path) -> None:
+    # The page's libraries load slowly, and a single scan needs none of them.
+    from otovox.analysis.cohort_page import write_cohort_page
+
     results = {o.job.name: o.answer for o in outcomes if o.answer is not None}
-    table = long_table(results)
     with replacing(output / LONG) as beside:
-        table.to_csv(beside, index=False)
+        write_long_table(results, beside)
     with replacing(output / PAGE) as beside:
-        write_cohort_page(outcomes, table, beside)
+        write_cohort_page(outcomes, long_table(results), beside)
 
 
 def _outcomes(jobs: Sequence[Job], options: Options, workers: Workers) -> Iterator[ScanOutcome]:

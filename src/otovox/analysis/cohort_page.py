@@ -7,7 +7,6 @@ from typing import Any
 import pandas as pd
 
 from otovox.analysis.scan import ScanOutcome
-from otovox.results.interactive import plotly_script
 from otovox.results.page import template
 from otovox.results.schema import FILES
 from otovox.results.tables import outliers
@@ -29,6 +28,8 @@ def write_cohort_page(outcomes: Sequence[ScanOutcome], table: pd.DataFrame, path
     Raises:
         OSError: if it cannot be written.
     """
+    from plotly.offline import get_plotlyjs
+
     counts = {status.value: sum(o.status is status for o in outcomes) for status in Status}
     text = template("cohort.html").render(
         counts={status: count for status, count in counts.items() if count},
@@ -38,7 +39,7 @@ def write_cohort_page(outcomes: Sequence[ScanOutcome], table: pd.DataFrame, path
         outliers=outliers(table).to_dict("records"),
         page=FILES["report"],
         picture=_distributions(table),
-        script=plotly_script(),
+        script=get_plotlyjs(),
     )
     path.write_text(text, "utf-8")
 

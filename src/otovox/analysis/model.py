@@ -32,12 +32,14 @@ class Model:
         device: device on which it runs.
         tta: test-time augmentation.
         analyzer: its networks.
+        threads: CPU threads; None for all cores.
     """
 
     name: str
     device: str
     tta: str
     analyzer: "Analyzer | SingleEarAnalyzer" = field(repr=False)
+    threads: int | None = None
 
     def analyze(
         self,
@@ -72,7 +74,7 @@ class Model:
         prediction = self.analyzer.predict(scan)
         if key is not None:
             prediction = replace(prediction, provenance=replace(prediction.provenance, key=key))
-        return Result(measure_scan(prediction))
+        return Result(measure_scan(prediction, threads=self.threads))
 
 
 def load_model(
@@ -152,4 +154,5 @@ def as_scan(
 def _loaded(model: str, device: str, threads: int | None, tta: str) -> Model:
     from otovox.inference.single_ear import open_any
 
-    return Model(model, device, tta, open_any(device=device, threads=threads, tta=tta, model=model))
+    analyzer = open_any(device=device, threads=threads, tta=tta, model=model)
+    return Model(model, device, tta, analyzer, threads)

@@ -17,7 +17,8 @@ from otovox.core.geometry import FloatArray
 from otovox.core.landmarks import Landmarks
 from otovox.core.volume import LabelMap, Scan
 from otovox.measure.measured_scan import MeasuredScan
-from otovox.measure.measurements import EarMeasurements, Measurement
+from otovox.measure.measurements import EarMeasurements
+from otovox.measure.values import Measurement
 from otovox.results.description import describe
 from otovox.results.schema import EarResult, ResultFile
 

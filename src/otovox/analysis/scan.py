@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from glob import glob, has_magic
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from otovox._version import __version__
-from otovox.analysis.model import Model, load_model
 from otovox.errors import ConfigError, InputError, ModelError
 from otovox.formats.archives import is_archive
 from otovox.formats.fingerprint import fingerprint
@@ -21,10 +21,11 @@ from otovox.formats.images import scan_name
 from otovox.formats.placement import Stated
 from otovox.formats.scans import Source, find_scans, opened_source, read_source
 from otovox.formats.writing import check_output, make_folder
-from otovox.learning.bundle import embedded, load_bundle
-from otovox.results.folder import read_result
-from otovox.results.schema import RESULT, ResultFile
+from otovox.results.schema import RESULT, ResultFile, read_result
 from otovox.workers import Outcome, Status, failure
+
+if TYPE_CHECKING:
+    from otovox.analysis.model import Model
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,10 @@ def examine(job: Job, options: Options) -> ScanOutcome:
         return _failure(job, error)
 
 
-def _model(options: Options) -> Model:
+def _model(options: Options) -> "Model":
+    # What refuses a scan is loaded before what analyses it, so that refusals come at once.
+    from otovox.analysis.model import load_model
+
     return load_model(
         options.model, device=options.device, threads=options.threads, tta=options.tta
     )
@@ -161,7 +165,9 @@ def _expanded(argument: Path) -> list[Path]:
 
 
 def _key(job: Job, options: Options) -> str:
-    """Hash of everything that affects a result: files, models, settings and version."""
+    """What a result depends on: the scan's files, the models, the settings and the version."""
+    from otovox.learning.bundle import embedded, load_bundle
+
     parts = {
         "input": _fingerprint(job),
         "series": options.series,

@@ -92,8 +92,15 @@ class Grid:
         return np.all((ijk >= -0.5) & (ijk <= np.asarray(self.shape) - 0.5), axis=-1)
 
     def inside(self, field: "Grid") -> NDArray[np.bool_]:
-        """Which voxels, (i, j, k), have their centre in another grid's field of view."""
-        return field.contains(self.to_mm(np.moveaxis(np.indices(self.shape), 0, -1)))
+        """Which voxels, (i, j, k), have their centre inside another grid's field."""
+        places = np.ogrid[tuple(slice(n) for n in self.shape)]
+        within = np.ones(self.shape, dtype=bool)
+        for (*steps, start), size in zip(
+            (np.linalg.inv(field.affine) @ self.affine)[:3], field.shape, strict=True
+        ):
+            ijk = start + sum(step * place for step, place in zip(steps, places, strict=True))
+            within &= (ijk >= -0.5) & (ijk <= size - 0.5)
+        return within
 
     def crop(self, start: ArrayLike, shape: tuple[int, int, int]) -> "Grid":
         """The sub-grid (or extension) that begins at voxel `start`."""

@@ -165,7 +165,7 @@ def misplaced(labels: LabelMap) -> str:
     return ""
 
 
-def side_told_mm(landmarks: Landmarks, places_mm: NDArray) -> float:
+def side_offset_mm(landmarks: Landmarks, places_mm: NDArray) -> float:
     """Signed distance of a labyrinth's centre from its landmarks' plane, positive in right ears.
 
     The canals are on one side of the plane through helicotrema, oval and round window, and on the
@@ -221,7 +221,7 @@ def _landmarks(entry: Entry, case: Case, side: Side, mask: np.ndarray | None) ->
             if gap > NEAR_MM:
                 yield Finding(entry.case, f"{side} {name} is {gap:.1f} mm away from the labyrinth")
     if surface is not None and not absent:
-        off = side_told_mm(points, surface) * (1 if side is Side.RIGHT else -1)
+        off = side_offset_mm(points, surface) * (1 if side is Side.RIGHT else -1)
         if off < -OFF_PLANE_MM:
             yield Finding(
                 entry.case,

@@ -19,8 +19,7 @@ from otovox.errors import InputError
 from otovox.evaluation.scores import EarScore, extra_ears, score_case
 from otovox.formats.images import load_label_map
 from otovox.imaging.metrics import in_voxels
-from otovox.results.folder import read_result
-from otovox.results.schema import FILES, RESULT, EarResult, ResultFile
+from otovox.results.schema import FILES, RESULT, EarResult, ResultFile, read_result
 
 #: Columns about the case, before the measures.
 FACTS = ("set", "fold", "case", "patient", "side", "scanner", "diagnosis", "split")

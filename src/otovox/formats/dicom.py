@@ -254,7 +254,7 @@ def _remarks(place: Path, series: Series) -> list[str]:
         )
     tilt = max((header.number("GantryDetectorTilt") or 0 for header in series.headers), key=abs)
     if abs(tilt) > _SHEAR_DEG:
-        remarks.append(f"GantryDetectorTilt says {tilt:g} degrees, but the slices are not sheared")
+        remarks.append(f"GantryDetectorTilt is {tilt:g} degrees, but the slices are not sheared")
     return remarks
 
 

@@ -369,7 +369,7 @@ def _state_space(space: str) -> str:
 
 
 def _check_handedness(path: Path, space: str, axes: str) -> None:
-    """Refuse a stated space that is the mirror image of what the header says."""
+    """Refuse a stated space that contradicts the handedness of the header."""
     hands = {"3d-right-handed": 1, "3d-left-handed": -1}
     hand = hands.get(space.lower().removesuffix("-time"), 0)
     if hand * np.linalg.det(_axes_of(axes)) < 0:

@@ -133,6 +133,19 @@ def tissue(values: NDArray[Any], spacing_mm: ArrayLike) -> NDArray[np.bool_]:
     return bright | closed[tuple(slice(before, -after) for before, after in room)]
 
 
+def tissue_threshold(values: NDArray[Any]) -> float:
+    """The value above which voxels are tissue and not air, metal left out of account.
+
+    Args:
+        values: (i, j, k).
+
+    Source: Otsu 1979, over the values between the 1st and 99th percentile.
+    """
+    sample = sampled(values)
+    low, high = np.quantile(sample, (LOW, HIGH))
+    return float(filters.threshold_otsu(np.clip(sample, low, high))) if high > low else float(low)
+
+
 def tissue_sample(values: NDArray[Any], spacing_mm: ArrayLike) -> NDArray[np.float32]:
     """Evenly spaced samples of a volume's tissue, (n,).
 

@@ -17,14 +17,16 @@ from otovox.imaging.surfaces import cropped, smoothed
 
 Image = NDArray[np.float32]
 
-# All values below are chosen for appearance, not measured.
-_COARSE_PIXELS = 150
+# All below: chosen for the look of the picture, not measured.
+_COARSE_PIXELS = 124
 _FINER = 3
 _KEY_LIGHT, _FILL_LIGHT = unit((-0.45, 0.60, 0.75)), unit((0.70, -0.25, 0.40))
 _AMBIENT, _KEY, _FILL, _RIM = 0.22, 0.84, 0.20, 0.22
 _GLOSS, _SHININESS = 0.30, 38.0
 _HOLLOW_MM, _DARKEST = 2.2, 0.45
 _EDGE = 9.0
+#: Rays whose highest value is lower miss the surface.
+_NEAR = 0.5 - 0.5 / _EDGE
 _GHOST = 0.55
 
 
@@ -134,17 +136,34 @@ def _field(
 
 
 def _first_hits(field: Image) -> tuple[FloatArray, FloatArray]:
-    """Where rays from the viewer meet the surface: depth index and coverage per fine pixel."""
-    facing = _finer(_finer(field[:, :, ::-1], 0), 1)
-    inside = facing > 0.5
-    hit = inside.any(axis=2)
-    first = np.where(hit, inside.argmax(axis=2), facing.argmax(axis=2))
-    here = np.take_along_axis(facing, first[..., None], axis=2)[..., 0]
-    before = np.take_along_axis(facing, np.maximum(first - 1, 0)[..., None], axis=2)[..., 0]
+    """Where rays from the viewer meet the surface: depth index and coverage per fine pixel.
+
+    Rays that pass far from the surface get no depth; it would not be seen.
+    """
+    facing = field[:, :, ::-1]
+    near = np.asarray(ndimage.binary_dilation(facing.max(axis=2) > _NEAR, iterations=2))
+    (i, right), (j, up) = _fine_steps(field.shape[0]), _fine_steps(field.shape[1])
+    pixels = np.nonzero(near[i][:, j])
+    i, j, right, up = i[pixels[0]], j[pixels[1]], right[pixels[0], None], up[pixels[1], None]
+    rays = (facing[i, j] * (1 - right) + facing[i + 1, j] * right) * (1 - up)
+    rays += (facing[i, j + 1] * (1 - right) + facing[i + 1, j + 1] * right) * up
+    inside = rays > 0.5
+    hit = inside.any(axis=1)
+    first = np.where(hit, inside.argmax(axis=1), rays.argmax(axis=1))
+    row = np.arange(len(rays))
+    here, before = rays[row, first], rays[row, np.maximum(first - 1, 0)]
     back = np.where(hit, (here - 0.5) / np.maximum(here - before, 1e-6), 0.0).clip(0, 1)
-    depth = (field.shape[2] - 1) - (first - back)
-    cover = ((facing.max(axis=2) - 0.5) * _EDGE + 0.5).clip(0, 1)
+    depth, cover = np.zeros((2, *(n * _FINER for n in field.shape[:2])))
+    depth[pixels] = (field.shape[2] - 1) - (first - back)
+    cover[pixels] = ((rays.max(axis=1) - 0.5) * _EDGE + 0.5).clip(0, 1)
     return depth, cover
+
+
+def _fine_steps(n: int) -> tuple[NDArray[np.int_], NDArray[np.float32]]:
+    """Of each fine pixel along an axis of n coarse ones: the one before, and the share past it."""
+    at = _fine_places(n).clip(0, n - 1)
+    low = np.minimum(at.astype(int), n - 2)
+    return low, (at - low).astype(np.float32)
 
 
 def _places(space: Grid, depth: FloatArray) -> FloatArray:
@@ -167,16 +186,6 @@ def _painted(paint: Image, mask: NDArray[np.bool_], grid: Grid, points_mm: Float
         ndimage.map_coordinates(colours[..., n], places, order=1, mode="nearest") for n in range(3)
     ]
     return np.stack(seen, axis=-1).astype(np.float32)
-
-
-def _finer(field: Image, axis: int) -> Image:
-    """Linear upsampling by `_FINER` along an axis."""
-    n = field.shape[axis]
-    at = _fine_places(n).clip(0, n - 1)
-    low = np.minimum(at.astype(int), n - 2)
-    share = (at - low).astype(np.float32).reshape([-1 if a == axis else 1 for a in range(3)])
-    low_part, high_part = field.take(low, axis), field.take(low + 1, axis)
-    return (low_part * (1 - share) + high_part * share).astype(np.float32, copy=False)
 
 
 def _fine_places(n: int) -> FloatArray:

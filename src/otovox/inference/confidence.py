@@ -31,16 +31,21 @@ USUAL_TILT_DEG = 50.0
 CLEAR_SIDE = 1.3
 #: SD of a landmark over the test-time samples that is worth a warning, mm: chosen.
 LANDMARK_SD_MM = 1.0
+<<<<<<< HEAD
 #: A landmark farther from where an average ear in this pose has it is worth a warning, mm: chosen,
 #: about four SDs of the landmarks over healthy ears.
+=======
+#: A landmark farther than this from its expected position in the pose is worth a warning, mm:
+#: chosen, about four SDs of the landmarks over healthy ears.
+>>>>>>> main
 STRAY_MM = 5.0
 #: Distance between the two ears of a head, mm: usual range, as stated in the warning, and range
 #: outside which the warning is given. Chosen.
 USUAL_GAP_MM, GAP_RANGE_MM = (55, 95), (40, 110)
-#: Warning for a scan whose right ear lies to the patient's left of the left ear.
+#: Warning for a scan whose right ear is to the patient's left of the left ear.
 MIRRORED = (
-    "anatomy and header disagree: by the header, the right ear lies on the patient's left; the "
-    "scan seems to be mirrored or its orientation wrong (sides given here follow the anatomy)"
+    "anatomy and header disagree: according to the header, the right ear is on the patient's left; "
+    "the scan may be mirrored or its orientation wrong (the reported sides follow the anatomy)"
 )
 #: Voxels with a longer edge are too coarse for a canal, mm: chosen.
 COARSE_MM = 0.7
@@ -128,7 +133,7 @@ def _beyond(ear: EarPrediction, field: Grid) -> list[str]:
 
 
 def _strays(ear: EarPrediction) -> list[str]:
-    """A sentence for each landmark far from where an average ear in this pose has it."""
+    """Warnings about landmarks far from their expected positions in this pose."""
     found = []
     for name in LANDMARK_NAMES:
         if not ear.landmarks.has(name):

@@ -24,6 +24,7 @@ from otovox.core.geometry import MIDDLE_MM, FloatArray, Pose, distance_mm
 from otovox.core.landmarks import Landmarks
 from otovox.core.volume import LabelMap, Probability, Scan
 from otovox.errors import ConfigError
+from otovox.imaging.resample import Resampler
 from otovox.inference.confidence import (
     ASSUMED_CONFIDENCE,
     GOOD_FIT_MM,
@@ -53,6 +54,8 @@ LONE_EAR_FIELD_MM = 60.0
 GOOD_LOOK = 0.45
 #: Number of pose refinements in the ear's own frame: chosen.
 REFINEMENTS = 2
+#: Distance of later looks from the first, mm: chosen; the scan is smoothed once up to there.
+SLACK_MM = 4.0
 #: Maximum number of ears.
 MOST_EARS = 2
 
@@ -89,8 +92,9 @@ class Analyzer:
         """
         ears = self._ears(scan)
         warnings = scan_warnings(scan, [ear.prediction for ear in ears])
-        labels = np.zeros(scan.grid.shape, dtype=np.uint8)
-        uncertainty = np.zeros(scan.grid.shape, dtype=np.float32)
+        # In the order of image files, to be written without a reordered copy.
+        labels = np.zeros(scan.grid.shape, dtype=np.uint8, order="F")
+        uncertainty = np.zeros(scan.grid.shape, dtype=np.float32, order="F")
         written = [write_ear(ear, scan, labels, uncertainty) for ear in ears]
         return Prediction(
             scan=scan,
@@ -132,10 +136,11 @@ class Analyzer:
 
     def _examine(self, scan: Scan, candidate: Candidate) -> Ear | None:
         """Analyse a candidate with two looks; None if it is not an ear."""
+        near = Resampler(scan.values, scan.grid, slack_mm=SLACK_MM)
         best: tuple[float, Pose] | None = None
         first: list[Look] = []
         for matrix in first_views():
-            look = self._look(scan, candidate.center_mm, matrix)
+            look = self._look(near, candidate.center_mm, matrix)
             first = [*first, look][: len(Side)]
             pose = self._fit(look)
             if pose is None:
@@ -145,40 +150,42 @@ class Analyzer:
                 best = worth, pose
             if pose.residual_mm < GOOD_FIT_MM and worth > GOOD_LOOK:
                 break
-        ear = None if best is None else self._look_again(scan, best[1])
+        ear = None if best is None else self._look_again(scan, near, best[1])
         if ear is None and (assumed := assumed_pose(first)) is not None:
-            ear = self._describe(scan, assumed, assumed=True)
+            ear = self._describe(scan, near, assumed, assumed=True)
         return ear
 
-    def _look_again(self, scan: Scan, pose: Pose) -> Ear | None:
+    def _look_again(self, scan: Scan, near: Resampler, pose: Pose) -> Ear | None:
         """The ear in its own frame, which is refined iteratively; None if a step fails."""
         for _ in range(REFINEMENTS):
-            refined = self._fit(self._look_in_frame(scan, pose, Turn()))
+            refined = self._fit(self._look_in_frame(near, pose, Turn()))
             if refined is None:
                 return None
             pose = refined
-        return self._describe(scan, pose)
+        return self._describe(scan, near, pose)
 
     def _fit(self, look: Look) -> Pose | None:
         """The pose, with its side, that fits the landmarks best; None with too few landmarks."""
         poses = fit_sides(self.labyrinth.config.network.landmarks, look.points_mm)
         return None if poses is None else poses[0]
 
-    def _look_in_frame(self, scan: Scan, pose: Pose, turn: Turn) -> Look:
+    def _look_in_frame(self, near: Resampler, pose: Pose, turn: Turn) -> Look:
         """A rotated look in an ear's own frame."""
-        return self._look(scan, pose.to_lps(MIDDLE_MM[None])[0], pose.matrix @ turn.matrix)
+        return self._look(near, pose.to_lps(MIDDLE_MM[None])[0], pose.matrix @ turn.matrix)
 
-    def _look(self, scan: Scan, center_mm: FloatArray, directions: FloatArray) -> Look:
+    def _look(self, near: Resampler, center_mm: FloatArray, directions: FloatArray) -> Look:
         engine, config = self.labyrinth_engine, self.labyrinth.config
-        return look_at(scan, center_mm, directions, engine=engine, config=config)
+        return look_at(near, center_mm, directions, engine=engine, config=config)
 
-    def _describe(self, scan: Scan, pose: Pose, *, assumed: bool = False) -> Ear | None:
+    def _describe(
+        self, scan: Scan, near: Resampler, pose: Pose, *, assumed: bool = False
+    ) -> Ear | None:
         """Average the test-time samples in the ear's own frame; None if it is not an ear.
 
         An assumed pose is kept: there are too few landmarks to fit one.
         """
         names = self.labyrinth.config.network.landmarks
-        looks = [self._look_in_frame(scan, pose, turn) for turn in TTA[self.tta]]
+        looks = [self._look_in_frame(near, pose, turn) for turn in TTA[self.tta]]
         mean = mean_look(looks)
         poses = fit_sides(names, mean.points_mm)
         if (poses is None and not assumed) or not mean.inside.any():
@@ -237,8 +244,8 @@ def open_analyzer(
     return Analyzer(
         labyrinth,
         locator,
-        open_engine(trained_network(labyrinth), labyrinth.config, device=device, threads=threads),
-        open_engine(trained_network(locator), locator.config, device=device, threads=threads),
+        open_engine(labyrinth, trained_network, device=device, threads=threads),
+        open_engine(locator, trained_network, device=device, threads=threads, many=True),
         tta,  # pyright: ignore[reportArgumentType]
         load_flag(model, sha256=labyrinth.sha256, tta=tta),
         load_estimator(model, sha256=labyrinth.sha256, tta=tta),

@@ -7,13 +7,17 @@ from numpy.typing import NDArray
 
 from otovox.core.case import EarPrediction
 from otovox.core.volume import Grid, Scan
-from otovox.imaging.components import pieces_with
+from otovox.imaging.components import box_around, pieces_with
 from otovox.imaging.metrics import Mask
 from otovox.imaging.resample import corners, resample
 from otovox.inference.wall import Wall, to_logits, voxel_evidence
 
 #: Logit outside the ear's grid: chosen, below that of every clipped probability.
 LOGIT_BEYOND = -5.0
+#: A smaller spread is written as 0: less than half a step of `results.folder`.
+LEAST_SPREAD = 0.001
+#: Margin around labyrinth and larger spreads, mm: chosen, beyond the reach of interpolation.
+MARGIN_MM = 2.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,10 +25,10 @@ class Ear:
     """One ear before it is written onto the scan's grid.
 
     Attributes:
-        prediction: without what only the scan's grid shows.
+        prediction: without the values that need the scan's grid.
         probability, spread: (i, j, k) mean and SD over the test-time samples.
-        wall: for the scan's own voxels.
-        grid: of the voxels.
+        wall: wall model for the scan's own voxels.
+        grid: grid of the voxels.
     """
 
     prediction: EarPrediction
@@ -41,7 +45,7 @@ def write_ear(
 
     Args:
         ear: the ear on its own grid.
-        scan: the scan, which provides the grid and the values.
+        scan: scan with the grid and the voxel values.
         labels, uncertainty: (i, j, k) on the scan's grid; changed in place.
 
     Returns:
@@ -49,7 +53,7 @@ def write_ear(
         of view.
     """
     grid = scan.grid
-    ijk = grid.to_ijk(corners(ear.grid))
+    ijk = grid.to_ijk(corners(_occupied(ear)))
     start = np.clip(np.floor(ijk.min(axis=0)), 0, grid.shape).astype(int)
     stop = np.clip(np.ceil(ijk.max(axis=0)) + 1, 0, grid.shape).astype(int)
     if np.any(start >= stop):
@@ -60,7 +64,7 @@ def write_ear(
     # Across a wall, logits are closer to linear than probabilities.
     logits = resample(to_logits(ear.probability), ear.grid, box, outside=LOGIT_BEYOND)
     evidence = voxel_evidence(ear.wall, scan.values[window], box)
-    # The network's labyrinth is one piece, which coarse voxels may break; noise alone makes none.
+    # The network's labyrinth is connected; coarse voxels may split it, but noise adds no pieces.
     inside = pieces_with(logits + evidence > 0, seeds=logits > 0)
     labels[window][inside] = ear.prediction.side.label
     spread = resample(ear.spread, ear.grid, box, outside=0.0)
@@ -75,6 +79,19 @@ def write_ear(
         text = f"the {prediction.side} labyrinth extends beyond the field of view"
         prediction = replace(prediction, warnings=(text, *prediction.warnings))
     return prediction
+
+
+def _occupied(ear: Ear) -> Grid:
+    """The part of an ear's grid beyond which there is neither labyrinth nor uncertainty."""
+    marked = (ear.probability > 0.5) | (ear.spread > LEAST_SPREAD)
+    if not marked.any():
+        return ear.grid
+    margin = int(np.ceil(MARGIN_MM / ear.grid.spacing_mm.min()))
+    i, j, k = box_around(np.argwhere(marked), margin)
+    stop = np.minimum([i.stop, j.stop, k.stop], ear.grid.shape)
+    start = np.array([i.start, j.start, k.start])
+    di, dj, dk = (int(n) for n in stop - start)
+    return ear.grid.crop(start, (di, dj, dk))
 
 
 def _touches_border(inside: Mask, start: NDArray, stop: NDArray, grid: Grid) -> bool:

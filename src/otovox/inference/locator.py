@@ -1,5 +1,6 @@
 """Detection of ears: a coarse network over the whole scan gives candidates, best first."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,9 +9,9 @@ from scipy import ndimage
 
 from otovox.core.geometry import FloatArray
 from otovox.core.volume import Grid, Scan
-from otovox.imaging.intensity import normalise
+from otovox.imaging.intensity import normalise, tissue_threshold
 from otovox.imaging.resample import resample
-from otovox.imaging.windows import Shape, blend_weights, padded, windows
+from otovox.imaging.windows import Shape, Window, batches, blend_weights, padded, windows
 from otovox.learning.engine import Engine
 
 #: Stride as a fraction of the window size: chosen, not measured.
@@ -20,6 +21,9 @@ STRIDE = 0.625
 LOWEST_SCORE = 0.12
 #: Minimum distance between two ears, mm: chosen; real ones are about 60 mm apart.
 APART_MM = 18.0
+#: If there are more windows than this, those with a smaller fraction of tissue are skipped: chosen;
+#: an ear is surrounded by more bone, and lies far from the border of some window.
+FEW_WINDOWS, LEAST_TISSUE = 8, 0.005
 #: Maximum number of candidates: chosen.
 MOST = 4
 
@@ -74,15 +78,28 @@ def _heatmap(values: NDArray[np.float32], engine: Engine, chunk: Shape) -> NDArr
     weight = np.full(volume.shape, 1e-6, dtype=np.float32)
     blend = blend_weights(chunk)
     i, j, k = (max(int(n * STRIDE), 1) for n in chunk)
-    for window in windows(volume.shape, chunk, (i, j, k)):
-        part = volume[window]
-        if float(part.max()) > float(part.min()):
-            _, heatmaps = engine.run(normalise(part)[None, None])
-            total[window] += blend * heatmaps[0, 0]
+    places = list(windows(volume.shape, chunk, (i, j, k)))
+    for window in places:
         weight[window] += blend
+    for group in batches(_with_tissue(volume, places), engine.batch):
+        _, heatmaps = engine.run(np.stack([normalise(volume[window])[None] for window in group]))
+        for window, heatmap in zip(group, heatmaps, strict=True):
+            total[window] += blend * heatmap[0]
     heatmap = total / weight
     inner = tuple(slice(f, f + n) for f, n in zip(front, values.shape, strict=True))
     return heatmap[inner]
+
+
+def _with_tissue(values: NDArray[np.float32], places: Sequence[Window]) -> Iterator[Window]:
+    """Windows that are not flat and, if there are many, hold enough tissue for an ear."""
+    threshold = tissue_threshold(values) if len(places) > FEW_WINDOWS else -np.inf
+    for window in places:
+        part = values[window]
+        if (
+            part.max() > part.min()
+            and np.count_nonzero(part > threshold) > LEAST_TISSUE * part.size
+        ):
+            yield window
 
 
 def _peaks(heatmap: NDArray[np.float32], grid: Grid) -> list[Candidate]:

@@ -11,13 +11,13 @@ from scipy.spatial.transform import Rotation
 
 from otovox.config.training import TrainConfig
 from otovox.core.geometry import FloatArray, cube_turns, rotation_from_vector
-from otovox.core.volume import Grid, Scan
+from otovox.core.volume import Grid
 from otovox.imaging.components import main_piece
 from otovox.imaging.intensity import normalise
 from otovox.imaging.metrics import Mask, dice
-from otovox.imaging.resample import resample
+from otovox.imaging.resample import Resampler, resample
 from otovox.learning.engine import Engine
-from otovox.learning.heatmaps import decode
+from otovox.learning.peaks import decode
 
 #: A landmark whose peak is below this fraction of a full heatmap counts as absent: chosen.
 LOWEST_PEAK = 0.25
@@ -145,7 +145,7 @@ class MeanLook:
 
 
 def look_at(
-    scan: Scan,
+    scan: Resampler,
     center_mm: FloatArray,
     directions: FloatArray,
     *,
@@ -163,7 +163,7 @@ def look_at(
     """
     spacing_mm = config.data.spacing_mm
     grid = Grid.centred(center_mm, config.data.shape, spacing_mm=spacing_mm, directions=directions)
-    values = resample(scan.values, scan.grid, grid, outside="edge")
+    values = scan(grid)
     probability, heatmaps = engine.run(normalise(values)[None, None])
     points_ijk, peaks = decode(heatmaps[0])
     peaks = peaks / config.heatmaps[-1].amplitude

@@ -13,7 +13,7 @@ from otovox.inference.looks import Look
 
 #: Landmarks needed for a pose: three are in a plane, which has no handedness.
 POSE_LANDMARKS = 4
-#: With this many landmarks, one that contradicts all others can be recognised: chosen; the five
+#: With this many landmarks, one that contradicts all others can be identified: chosen; the five
 #: others determine position, orientation and side with one to spare.
 ROBUST_LANDMARKS = 6
 #: A labyrinth whose pose must be assumed needs this many landmarks with peaks above this fraction
@@ -24,7 +24,7 @@ CLEAR_LANDMARKS, CLEAR_PEAK, MOST_STRAY = 2, 0.5, 0.05
 def fit_sides(names: tuple[str, ...], points_mm: FloatArray) -> tuple[Pose, Pose] | None:
     """Poses of both sides, the better fit first; None if there are too few landmarks.
 
-    If neither fits well, the landmark that contradicts the others most is left out.
+    If neither fits well, the landmark that contradicts the others most is excluded.
 
     Args:
         names: names of the n landmarks.
@@ -41,7 +41,7 @@ def fit_sides(names: tuple[str, ...], points_mm: FloatArray) -> tuple[Pose, Pose
 
 
 def _fit_without_outlier(names: tuple[str, ...], points_mm: FloatArray, side: Side) -> Pose:
-    """The best of the poses that each leave out one landmark."""
+    """The best of the poses that each exclude one landmark."""
     poses = []
     for left_out in np.flatnonzero(np.isfinite(points_mm[:, 0])):
         others = points_mm.copy()

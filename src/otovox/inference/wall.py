@@ -1,9 +1,9 @@
-"""The wall at the scan's own resolution: what the voxels say about where the network puts it.
+"""The wall at the scan's own resolution: evidence of the voxels near the network's wall.
 
-The network sees the ear at its own working resolution and draws a smooth wall. Finer voxels show
-which side of that wall each of them is on: next to the wall, the mean value is the level at which
-the network separates lumen from bone, and a voxel clearly below it is lumen. The level is the
-network's own, so the wall's mean position does not change, only its detail.
+The network processes the ear at its own working resolution and gives a smooth wall. Finer voxels
+refine it: the mean value along the wall is the level at which the network separates lumen from
+bone, and a voxel clearly below it is lumen. The level is the network's own, so the mean position of
+the wall does not change, only its detail.
 """
 
 from dataclasses import dataclass
@@ -18,37 +18,37 @@ from otovox.core.volume import Grid
 from otovox.imaging.metrics import Mask
 from otovox.imaging.resample import resample
 
-#: Probabilities are clipped to this range before their logits are taken: chosen.
+#: Probabilities are clipped to this range before logits are computed: chosen.
 CLIPPED = (0.01, 0.99)
-#: Depth in the lumen, and range of depths in the bone, in which the levels of both are taken, mm:
-#: chosen, beyond the blur of the wall, within the bone of the otic capsule.
+#: Depth in the lumen, and range of depths in the bone, for measuring their levels, mm: chosen,
+#: outside the blur of the wall and inside the otic capsule.
 LUMEN_DEPTH_MM, BONE_DEPTHS_MM = 0.3, (0.3, 0.9)
 #: SD of the Gaussian windows over which levels and threshold are averaged, mm: chosen.
 LEVEL_SD_MM, THRESHOLD_SD_MM = 1.2, 1.0
-#: Voxels count for the threshold by exp(-(logit / this)^2): chosen.
+#: Weight of a voxel for the threshold is exp(-(logit / this)^2): chosen.
 NEAR_LOGIT = 1.5
-#: No voxel farther than this from the network's wall changes, mm: chosen.
+#: Only voxels within this distance from the network's wall are changed, mm: chosen.
 BAND_MM = 0.5
-#: Weight of the voxels' evidence per unit of contrast over noise, and its greatest value, in logits
+#: Weight of the voxels' evidence per contrast-to-noise ratio, and its maximum, in logits
 #: per half contrast. Fitted to phantoms (`benchmarks/wall_detail.py`).
 WEIGHT_PER_CNR, MOST_WEIGHT = 0.2, 4.0
-#: Below this contrast over noise the voxels give no evidence: chosen.
+#: Below this contrast-to-noise ratio the voxels give no evidence: chosen.
 LOWEST_CNR = 3.0
-#: A local mean needs this much weight within its window: chosen, far from any neighbour.
+#: Minimum weight for a local mean: chosen, far from any neighbour.
 LEAST_COUNT = 1e-5
-#: Voxel edges this much shorter than the band count as equal to it, mm: rounding.
+#: Tolerance for voxel sizes equal to the band, mm: rounding.
 TOLERANCE_MM = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
 class Wall:
-    """What a voxel's value says along the wall, on the ear's own grid.
+    """Evidence of voxel values along the wall, on the ear's own grid.
 
     Attributes:
         gain, offset: (i, j, k) the evidence for lumen is offset - gain * value, in logits; both
-            are 0 away from the wall and where bone and lumen cannot be told apart.
-        weight: greatest evidence, in logits.
-        grid: of the voxels.
+            are 0 away from the wall and where bone and lumen cannot be distinguished.
+        weight: maximum evidence, in logits.
+        grid: grid of the voxels.
     """
 
     gain: NDArray[np.float32]
@@ -63,7 +63,7 @@ def find_wall(values: NDArray[np.float32], probability: NDArray[np.float32], gri
     Args:
         values: (i, j, k) the scan on the ear's grid.
         probability: (i, j, k) labyrinth.
-        grid: of both, isotropic.
+        grid: isotropic grid of both.
     """
     logits = to_logits(probability)
     depth_mm = _depth_mm(logits > 0, grid)
@@ -90,10 +90,10 @@ def voxel_evidence(wall: Wall, values: NDArray[np.float32], grid: Grid) -> NDArr
     """Evidence for lumen from the voxels' own values, (i, j, k) logits to add to the network's.
 
     Args:
-        wall: of the ear.
-        values: (i, j, k) the scan.
-        grid: of the values; voxels as large as the band (`BAND_MM`) see too much beside the wall,
-            and give no evidence.
+        wall: wall of the ear.
+        values: (i, j, k) values of the scan.
+        grid: grid of the values; voxels as large as the band (`BAND_MM`) include too much of the
+            surroundings, and give no evidence.
     """
     if wall.weight == 0 or float(grid.spacing_mm.min()) >= BAND_MM - TOLERANCE_MM:
         return np.zeros(grid.shape, np.float32)
@@ -119,7 +119,7 @@ def _depth_mm(inside: Mask, grid: Grid) -> FloatArray:
 def _local_mean(
     values: NDArray[np.float32], weights: NDArray[Any], sd_mm: float, grid: Grid
 ) -> NDArray[np.float32]:
-    """Gaussian-weighted mean of the values that count; nan where none does."""
+    """Gaussian-weighted mean of the weighted values; nan where there are none."""
     sd = sd_mm / grid.spacing_mm
     counts = weights.astype(np.float32)
     total = ndimage.gaussian_filter(values * counts, sd, truncate=3)

@@ -15,13 +15,15 @@ from safetensors.numpy import load, save
 
 from otovox.config.training import TrainConfig, config_from
 from otovox.errors import ModelError
+from otovox.learning.graph import Graph
 
 if TYPE_CHECKING:
     from torch import nn
 
 WEIGHTS = "weights.safetensors"
 CARD = "model.json"
-#: Incremented when the layout of a bundle changes.
+GRAPH = "graph.json"
+#: Raised when a bundle's layout changes.
 FORMAT = 1
 
 
@@ -30,16 +32,18 @@ class Bundle:
     """A trained model.
 
     Attributes:
-        config: its training settings, including architecture and grid.
-        weights: weights by parameter name, float32.
-        facts: validation metrics, software versions, iteration.
-        sha256: hash of the weights file.
+        config: the settings it was trained with, among them architecture and grid.
+        weights: by parameter name, float32.
+        facts: figures, software versions, iteration.
+        sha256: of the weights' file.
+        graph: the network's operations for OpenVINO; None if it lies without them.
     """
 
     config: TrainConfig
     weights: dict[str, NDArray[np.float32]]
     facts: dict[str, Any]
     sha256: str
+    graph: Graph | None = None
 
     def onto(self, network: "nn.Module") -> "nn.Module":
         """Load these weights into a network of the settings' system, ready to predict.
@@ -86,6 +90,20 @@ def save_bundle(
         "config": config.model_dump(mode="json"),
     }
     (folder / WEIGHTS).write_bytes(data)
+    (folder / CARD).write_text(json.dumps(card, indent=2) + "\n", "utf-8")
+
+
+def save_graph(folder: Path, graph: Graph) -> None:
+    """Put a network's graph beside its weights, and its checksum into the card.
+
+    Args:
+        folder: of a model.
+        graph: of the same weights.
+    """
+    data = graph.model_dump_json().encode()
+    card = json.loads((folder / CARD).read_text("utf-8"))
+    card["graph_sha256"] = hashlib.sha256(data).hexdigest()
+    (folder / GRAPH).write_bytes(data)
     (folder / CARD).write_text(json.dumps(card, indent=2) + "\n", "utf-8")
 
 
@@ -136,7 +154,20 @@ def _load(folder: Path) -> Bundle:
     except SafetensorError as error:
         raise ModelError(f"{folder / WEIGHTS}: is not a safetensors file ({error})") from error
     config = config_from(card.get("config", {}), origin=str(folder / CARD))
-    return Bundle(config, weights, card.get("facts", {}), sha256)
+    graph = _graph(folder / GRAPH, card.get("graph_sha256"))
+    return Bundle(config, weights, card.get("facts", {}), sha256, graph)
+
+
+def _graph(path: Path, sha256: str | None) -> Graph | None:
+    if sha256 is None:
+        return None
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read ({error.strerror or error})") from error
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise ModelError(f"{path}: is damaged (its SHA-256 is not the card's)")
+    return Graph.model_validate_json(data)
 
 
 def _versions(names: tuple[str, ...]) -> dict[str, str]:

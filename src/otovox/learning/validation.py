@@ -8,9 +8,10 @@ from torch.nn import functional
 from otovox.config.training import HeatmapStep, TrainConfig
 from otovox.imaging.intensity import normalise
 from otovox.imaging.windows import Blend, Shape, usual_stride, windows
-from otovox.learning.heatmaps import decode, draw_heatmaps
+from otovox.learning.heatmaps import draw_heatmaps
 from otovox.learning.losses import heatmap_loss, mask_overlap, total_loss
 from otovox.learning.networks import Output
+from otovox.learning.peaks import decode
 
 
 def validation_scores(
@@ -93,7 +94,7 @@ def _scores(
 
 
 def _landmark_error_mm(heatmaps: Tensor, points: Tensor, config: TrainConfig) -> float:
-    decoded = np.stack([decode(maps)[0] for maps in heatmaps])
+    decoded = np.stack([decode(maps)[0] for maps in heatmaps.detach().float().cpu().numpy()])
     gaps = np.linalg.norm(decoded - points.cpu().numpy(), axis=2)
     present = np.isfinite(gaps)
     return float(gaps[present].mean() * config.data.spacing_mm) if present.any() else np.nan

@@ -6,17 +6,18 @@ the septa between the turns are not resolved.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import make_smoothing_spline
-from scipy.ndimage import map_coordinates
 from scipy.optimize import isotonic_regression
 
 from otovox.core.geometry import FloatArray, Pose
 from otovox.core.volume import Grid
 from otovox.measure.frame import CochlearFrame
+from otovox.measure.tori import sampler
 
 #: Half planes about the axis, and samples in each: chosen, finer than the 0.2 mm working grid.
 STEP_DEG, SAMPLE_MM = 7.5, 0.1
@@ -163,11 +164,8 @@ def _half_planes(values: NDArray[Any], grid: Grid, pose: Pose, frame: CochlearFr
     azimuth = STEP_DEG * np.arange(_TURN, dtype=float)
     radii = np.arange(*_RADII_MM, SAMPLE_MM)
     heights = np.arange(*_HEIGHTS_MM, SAMPLE_MM)
-    theta, radius, height = np.meshgrid(azimuth, radii, heights, indexing="ij")
-    points = frame.to_canonical(theta, radius, height)
-    ijk = np.moveaxis(grid.to_ijk(pose.to_lps(points)), -1, 0)
-    sampled = np.empty(theta.shape, dtype=np.float32)
-    map_coordinates(values, ijk, order=1, mode="constant", output=sampled)
+    places = np.meshgrid(azimuth, radii, heights, indexing="ij", sparse=True)
+    sampled = sampler(values, grid, pose)(frame.to_canonical(*places))
     inner, outer = sampled[:, :-1], sampled[:, 1:]
     leaving = (inner >= 0.5) & (outer < 0.5)
     share = (inner - 0.5) / np.where(leaving, inner - outer, 1)
@@ -228,7 +226,7 @@ def _ordered(theta: FloatArray, height: FloatArray, rise: FloatArray) -> FloatAr
     late, slope = theta >= 180, _LEAST_SLOPE * theta
     rising = isotonic_regression((height - slope)[late]).x + slope[late]
     height = np.concatenate([height[~late], rising])
-    height = make_smoothing_spline(theta / 45, height, lam=_STIFF_HEIGHT)(theta / 45)
+    height = _smoother(tuple(theta / 45), (1.0,) * len(theta), _STIFF_HEIGHT) @ height
     for n in range(_TURN, len(height)):
         height[n] = max(height[n], height[n - _TURN] + rise[n])
     return height
@@ -238,9 +236,15 @@ def _smooth_wall(theta: FloatArray, seen: FloatArray, wall: FloatArray, stiff: f
     known = np.isfinite(seen)
     if len(theta) < 5:
         return np.where(known, seen, wall)
-    weights = np.where(known, 1.0, 1e-3)
-    spline = make_smoothing_spline(theta / 45, np.where(known, seen, wall), w=weights, lam=stiff)
-    return spline(theta / 45)
+    weights = tuple(np.where(known, 1.0, 1e-3))
+    return _smoother(tuple(theta / 45), weights, stiff) @ np.where(known, seen, wall)
+
+
+@lru_cache(maxsize=16)
+def _smoother(places: tuple[float, ...], weights: tuple[float, ...], stiff: float) -> FloatArray:
+    """(n, n) the smoothing spline over n places as a matrix: from values to smooth values."""
+    spline = make_smoothing_spline(places, np.eye(len(places)), w=weights, lam=stiff)
+    return spline(places)
 
 
 def _end(theta: FloatArray, seen: FloatArray) -> tuple[int, bool]:

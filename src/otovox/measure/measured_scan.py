@@ -47,14 +47,16 @@ class MeasuredScan:
         return tuple(side for side in named if (labels == side.label).any())
 
 
-def measure_scan(prediction: Prediction) -> MeasuredScan:
+def measure_scan(prediction: Prediction, *, threads: int | None = None) -> MeasuredScan:
     """Measure every ear of a prediction.
 
     Args:
-        prediction: prediction for one scan.
+        prediction: of one scan.
+        threads: that measure side by side; None for as many as there are cores.
 
     Returns:
         The same prediction with its measurements.
     """
     field = prediction.labels.grid
-    return MeasuredScan(prediction, tuple(measure_ear(ear, field) for ear in prediction.ears))
+    ears = tuple(measure_ear(ear, field, threads=threads) for ear in prediction.ears)
+    return MeasuredScan(prediction, ears)

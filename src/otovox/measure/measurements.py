@@ -4,13 +4,13 @@ Values come from `measure` and the landmarks, names and norms from `quantities`,
 test-time samples. Unreliable values are withheld, with the reason.
 """
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
-from scipy import stats
+from scipy import special
 
 from otovox.core.case import EarPrediction
 from otovox.core.geometry import Pose
@@ -26,11 +26,10 @@ from otovox.measure.quantities import (
     DISTANCES,
     QUANTITIES,
     WALL_ANGLES_DEG,
-    Norm,
     Quantity,
-    Unit,
     key_of,
 )
+from otovox.measure.values import Measurement
 
 #: Coverage of an interval, the usual one.
 LEVEL = 0.95
@@ -38,32 +37,6 @@ LEVEL = 0.95
 WIDEST = 0.3
 #: Minimum number of samples for a spread: chosen.
 LEAST_SAMPLES = 3
-
-
-class Measurement(BaseModel):
-    """A value with its unit and definition; null if it cannot be measured, with the reason.
-
-    `interval` is the 95 % interval over the variation between the test-time samples.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    value: float | None
-    unit: Unit
-    definition: str
-    group: str = "labyrinth"
-    interval: Annotated[list[float], Field(min_length=2, max_length=2)] | None = None
-    norm: Norm | None = None
-    withheld: str = ""
-
-    @property
-    def unusual(self) -> Literal["", "low", "high"]:
-        """Whether the value is below or above the norm."""
-        if self.value is None or self.norm is None:
-            return ""
-        if self.value < self.norm.low:
-            return "low"
-        return "high" if self.value > self.norm.high else ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,12 +54,13 @@ class EarMeasurements:
     completeness: Completeness | None = None
 
 
-def measure_ear(ear: EarPrediction, field: Grid) -> EarMeasurements:
-    """Measure one ear, and the variation of each value over the test-time samples.
+def measure_ear(ear: EarPrediction, field: Grid, *, threads: int | None = None) -> EarMeasurements:
+    """Measure one ear, and how much each number varies over the test-time samples.
 
     Args:
-        ear: the predicted ear.
-        field: the scan's grid; measurements of structures that it cuts off are withheld.
+        ear: as found.
+        field: the scan's grid; what it cuts is withheld.
+        threads: that measure samples side by side; None for as many as there are cores.
 
     Returns:
         Values, or the reasons for withholding them.
@@ -94,13 +68,17 @@ def measure_ear(ear: EarPrediction, field: Grid) -> EarMeasurements:
     plain = _plain(ear.volume_mm3, ear.landmarks)
     if ear.probability is None:
         return EarMeasurements(_table(QUANTITIES[: len(plain)], plain, {}, []))
-    cochlea, canals, found = _shape(ear.probability, ear.landmarks, ear.pose, field)
-    samples = [
-        _plain(_volume_mm3(sample.probability), sample.landmarks)
-        | _shape(sample.probability, sample.landmarks, ear.pose, field)[2]
-        for sample in ear.samples
-    ]
-    completeness = _completeness(ear, field, canals)
+    fields = [(ear.probability, ear.landmarks)]
+    fields += [(sample.probability, sample.landmarks) for sample in ear.samples]
+    # Side by side: most of the time is spent in libraries that leave Python to others.
+    with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
+        first, *others = [pool.submit(_shape, *one, ear.pose, field) for one in fields]
+        cochlea, canals, found = first.result()
+        completeness = _completeness(ear, field, canals)
+        samples = [
+            _plain(_volume_mm3(sample.probability), sample.landmarks) | shape.result()[2]
+            for sample, shape in zip(ear.samples, others, strict=True)
+        ]
     reasons = _reasons(cochlea, canals, completeness)
     if _malformed(completeness):
         cochlear = {one.name for one in QUANTITIES if one.group in COCHLEAR_GROUPS}
@@ -236,7 +214,7 @@ def _measurement(
     else:
         reason = ""
         if len(known) >= LEAST_SAMPLES:
-            half = float(stats.t.ppf((1 + LEVEL) / 2, len(known) - 1) * known.std(ddof=1))
+            half = float(special.stdtrit(len(known) - 1, (1 + LEVEL) / 2) * known.std(ddof=1))
             interval = [_rounded(value - half), _rounded(value + half)]
             if half > WIDEST * abs(value):
                 reason = f"the value varies by ±{half:.2g} between test-time samples"

@@ -80,18 +80,18 @@ def fit_spiral_motion(
     area = np.ones(len(p)) if weights is None else weights / weights.mean()
     design = np.hstack([np.cross(p, normals), normals, np.einsum("ij,ij->i", p, normals)[:, None]])
     gradients = _gradients(p, normals)
-    grams = np.einsum("nai,naj->nij", gradients, gradients)
+    grams = np.matmul(gradients.swapaxes(1, 2), gradients).reshape(len(p), 49)
     # The least squares start: smallest eigenvector of the 7 x 7 matrix of sums.
     solution = np.linalg.eigh((design * area[:, None]).T @ design)[1][:, 0]
     spread = 0.0
     for _ in range(ITERATIONS):
         error = design @ solution
-        slope = np.maximum(np.einsum("i,nij,j->n", solution, grams, solution), 1e-12)
+        slope = np.maximum(grams @ np.outer(solution, solution).ravel(), 1e-12)
         squared = error**2 / slope
         spread = _robust_square(squared)
         trust = area * (_FREEDOM + 1) / (_FREEDOM + squared / spread)
         left = (design * (trust / slope)[:, None]).T @ design
-        right = np.einsum("n,nij->ij", trust * error**2 / slope**2, grams)
+        right = ((trust * error**2 / slope**2) @ grams).reshape(7, 7)
         right += 1e-12 * np.trace(right) * np.eye(7)
         _, vectors = eigh(left, right, subset_by_index=[0, 0])
         solution = unit(vectors[:, 0])

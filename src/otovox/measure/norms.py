@@ -28,7 +28,7 @@ class Range:
     source: str
     cut_off: bool = False
 
-    def tells(self, value: float) -> str:
+    def side_of_range(self, value: float) -> str:
         """ "low", "high", or empty for a usual value or nan."""
         if self.low is not None and value < self.low:
             return "low"

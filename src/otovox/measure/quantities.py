@@ -2,17 +2,14 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
-
-from pydantic import BaseModel, ConfigDict
 
 from otovox.measure.duct import FORMULAS
 from otovox.measure.electrodes import read_electrodes
 from otovox.measure.norms import CUT_OFFS, NORMS, WINDOWS_MM
 from otovox.measure.tori import CANALS
+from otovox.measure.values import Norm, Unit
 
-Unit = Literal["mm", "mm3", "deg", "Hz", ""]
-#: Groups that are meaningless if the cochlea is malformed. Source: D'Arco et al. 2017, of A.
+#: Groups that mean nothing where the cochlea is malformed. Source: D'Arco et al. 2017, of A.
 COCHLEAR_GROUPS = ("cochlea", "cochlear duct length", "electrode arrays")
 #: Measurements of each canal.
 CANAL_MEASURES = ("radius", "arc", "coverage", "lumen_radius", "non_planarity")
@@ -25,16 +22,6 @@ DISTANCES = (
 )
 #: Angles up to which the length of the traced lateral wall is reported, degrees: one and two turns.
 WALL_ANGLES_DEG = (360, 720)
-
-
-class Norm(BaseModel):
-    """The usual range in healthy ears, and its publication."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    low: float
-    high: float
-    source: str
 
 
 @dataclass(frozen=True)

@@ -69,14 +69,11 @@ class Torus:
         return np.cross(self.normal, self.reference)
 
     def at(self, angle_deg: ArrayLike, out_mm: ArrayLike = 0.0, up_mm: ArrayLike = 0.0):
-        """Canonical points (..., 3) from angle, outward distance from the circle, and height."""
-        angle, out, up = np.broadcast_arrays(np.radians(angle_deg), out_mm, up_mm)
-        radial = np.cos(angle)[..., None] * self.reference + np.sin(angle)[..., None] * self.across
-        return (
-            self.center_mm
-            + (self.radius_mm + out)[..., None] * radial
-            + up[..., None] * (self.normal)
-        )
+        """Canonical points (..., 3) from angle, distance outward of the circle, and height."""
+        angle = np.radians(angle_deg)[..., None]
+        radial = np.cos(angle) * self.reference + np.sin(angle) * self.across
+        around = self.center_mm + (self.radius_mm + np.asarray(out_mm))[..., None] * radial
+        return around + np.asarray(up_mm)[..., None] * self.normal
 
     def angles_deg(self, points_mm: FloatArray) -> FloatArray:
         """Angle of (n, 3) canonical points about the axis, -180 to 180."""
@@ -201,7 +198,7 @@ def fit_torus(points_mm: FloatArray, like: Torus) -> Torus:
 def _chain(read: Sampler, torus: Torus, name: str) -> CanalTrace | None:
     angles = np.arange(-180.0, 180.0, STEP_DEG)
     steps = np.arange(-WINDOW_MM, WINDOW_MM + SAMPLE_MM / 2, SAMPLE_MM)
-    angle, out, up = np.meshgrid(angles, steps, steps, indexing="ij")
+    angle, out, up = np.meshgrid(angles, steps, steps, indexing="ij", sparse=True)
     values = read(torus.at(angle, out, up))
     flat = np.zeros((3, 3, 3), dtype=bool)
     flat[1] = True

@@ -17,7 +17,7 @@ from otovox.core.anatomy import LANDMARK_NAMES, VOLUME_RANGE_MM3, Side
 from otovox.core.case import Case
 from otovox.core.landmarks import Landmarks
 from otovox.core.volume import LabelMap, Scan
-from otovox.dataset.checks import side_told_mm
+from otovox.dataset.checks import side_offset_mm
 from otovox.dataset.layout import Entry, add_case, read_index, start_dataset
 from otovox.errors import InputError
 from otovox.formats.images import load_label_map
@@ -25,8 +25,7 @@ from otovox.formats.markups import read_landmarks
 from otovox.formats.scans import find_scans, load_scan
 from otovox.formats.segments import read_segments
 from otovox.imaging.resample import resample
-from otovox.results.folder import read_result
-from otovox.results.schema import FILES, RESULT, EarResult, ResultFile
+from otovox.results.schema import FILES, RESULT, EarResult, ResultFile, read_result
 
 #: Landmarks farther than this from the labyrinth of their side are misplaced, mm: chosen, twice the
 #: difference between published label conventions, and no more than the width of a vestibule.
@@ -260,7 +259,7 @@ def _check_handedness(
     """Refuse an ear whose anatomy is that of the other side."""
     if not np.isfinite(points.points_mm).all():
         return (f"the {side} ear lacks landmarks, so its side could not be checked",)
-    offset_mm = side_told_mm(points, places_mm)
+    offset_mm = side_offset_mm(points, places_mm)
     if not abs(offset_mm) > _UNDECIDED_MM:
         return (f"the anatomy of the {side} ear does not determine its side",)
     if (offset_mm > 0) != (side is Side.RIGHT):

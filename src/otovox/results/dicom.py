@@ -10,7 +10,7 @@ from otovox.errors import InputError
 from otovox.formats.caveats import Caveats
 from otovox.formats.dicom_seg import write_dicom_seg
 from otovox.formats.dicom_sr import CodedQuantity, write_dicom_sr
-from otovox.measure.measurements import Measurement
+from otovox.measure.values import Measurement
 from otovox.results.schema import DICOM, FILES, ResultFile
 
 

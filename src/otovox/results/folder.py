@@ -1,16 +1,18 @@
 """The results folder of a scan: masks, landmarks, surfaces, figures, report and `result.json`."""
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ValidationError
+from scipy import ndimage
 
 from otovox.core.anatomy import Side
 from otovox.core.case import Prediction
 from otovox.core.landmarks import Landmarks
-from otovox.errors import InputError, OutputError
+from otovox.errors import OutputError
 from otovox.formats.images import save_label_map, save_volume
 from otovox.formats.itksnap import write_itksnap_labels
 from otovox.formats.markups import write_curves, write_markups, write_planes
@@ -20,9 +22,9 @@ from otovox.formats.writing import replacing_folder
 from otovox.measure.measured_scan import MeasuredScan
 from otovox.results.description import describe
 from otovox.results.dicom import with_dicom
-from otovox.results.schema import FILES, RESULT, SCHEMA_VERSION, ResultFile
+from otovox.results.schema import FILES, RESULT, ResultFile
 from otovox.results.shapes import lines, parts_map, planes
-from otovox.results.tables import long_table
+from otovox.results.tables import write_long_table
 
 #: Quantisation of the stored uncertainty: chosen, far below its own error, for compression.
 _UNCERTAINTY_STEPS = np.float32(255)
@@ -56,46 +58,39 @@ def write_results(
             raise OutputError(str(error).replace(str(beside), str(folder))) from error
 
 
-def read_result(path: Path) -> ResultFile:
-    """Read a result.json.
-
-    Raises:
-        InputError: if it is missing, damaged or of another schema.
-    """
-    try:
-        return ResultFile.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"])) or "file"
-        raise InputError(
-            f"{path}: is not a result.json of schema {SCHEMA_VERSION} ({place}: {first['msg']})"
-        ) from error
-
-
 def stepped(uncertainty: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The uncertainty as stored, (i, j, k), quantised far below its own error."""
-    return np.round(uncertainty * _UNCERTAINTY_STEPS) / _UNCERTAINTY_STEPS
+    """The uncertainty as it is written, (i, j, k), in steps far below its own error."""
+    written = np.zeros_like(uncertainty)
+    for window in ndimage.find_objects((uncertainty > 0).astype(np.uint8)):
+        written[window] = np.round(uncertainty[window] * _UNCERTAINTY_STEPS) / _UNCERTAINTY_STEPS
+    return written
 
 
 def _write(measured: MeasuredScan, described: ResultFile, folder: Path) -> ResultFile:
-    # Imported late: plotting is slow to import, and only needed by commands that write results.
-    from otovox.results.overview import overview
+    with ThreadPoolExecutor(1) as pool:
+        # Compression leaves Python to the rest; the context says whether libraries are silenced.
+        volumes = pool.submit(copy_context().run, _write_volumes, measured.prediction, folder)
+        result = _write_rest(measured, described, folder)
+        volumes.result()
+    (folder / RESULT).write_text(result.model_dump_json(indent=2) + "\n", "utf-8")
+    return result
+
+
+def _write_rest(measured: MeasuredScan, described: ResultFile, folder: Path) -> ResultFile:
+    """All but volumes on the scan's grid, and `result.json`, whose content it returns."""
+    # Drawing takes long to import, and commands that write no results need none of it.
+    from otovox.results.overview import draw_pictures
     from otovox.results.page import write_page
 
-    prediction = measured.prediction
-    _write_volumes(prediction, folder)
-    landmarks = landmarks_by_side(prediction)
+    prediction, landmarks = measured.prediction, landmarks_by_side(measured.prediction)
     write_markups(folder / FILES["landmarks"], landmarks)
     _write_surfaces(measured, landmarks, folder)
     _write_shapes(measured, folder)
     result = with_dicom(prediction, described, landmarks, folder)
-    table = long_table({result.input.name: result})
-    table.to_csv(folder / FILES["measurements"], index=False)
-    overview(prediction, folder / FILES["overview"])
-    write_page(measured, result, folder / FILES["report"])
-    (folder / RESULT).write_text(result.model_dump_json(indent=2) + "\n", "utf-8")
+    write_long_table({result.input.name: result}, folder / FILES["measurements"])
+    pictures = draw_pictures(prediction)
+    (folder / FILES["overview"]).write_bytes(pictures.overview)
+    write_page(measured, result, folder / FILES["report"], pictures)
     return result
 
 

@@ -11,10 +11,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from otovox.core.anatomy import LABYRINTH
 from otovox.core.case import Prediction
 from otovox.measure.measured_scan import MeasuredScan
-from otovox.measure.measurements import Measurement
-from otovox.measure.quantities import Norm
-from otovox.results.interactive import css_colour, model_html, plotly_script
-from otovox.results.overview import TOP_SPREAD, planes_picture
+from otovox.measure.values import Measurement, Norm
+from otovox.results.interactive import css_colour, model_figure, packed_library
+from otovox.results.overview import Pictures, draw_pictures
+from otovox.results.panels import TOP_SPREAD
 from otovox.results.schema import EarResult, ExpectedInfo, ResultFile
 from otovox.results.titles import title_of, unit_of
 
@@ -47,13 +47,16 @@ class Line:
     cells: tuple[Measurement | None, ...]
 
 
-def write_page(measured: MeasuredScan, result: ResultFile, path: Path) -> None:
+def write_page(
+    measured: MeasuredScan, result: ResultFile, path: Path, pictures: Pictures | None = None
+) -> None:
     """Write the page of a scan.
 
     Args:
         measured: the scan's prediction and measurements.
         result: contents of `result.json`.
         path: HTML file.
+        pictures: of the scan; None to draw them here.
 
     Raises:
         OSError: if it cannot be written.
@@ -64,10 +67,10 @@ def write_page(measured: MeasuredScan, result: ResultFile, path: Path) -> None:
         keys=[key_figures(ear) for ear in result.ears],
         qualities=[quality_sentence(ear) for ear in result.ears],
         groups=groups(result),
-        pictures=_pictures(measured.prediction),
+        pictures=_pictures(measured.prediction, pictures),
         top=TOP_SPREAD,
-        model=model_html(measured),
-        script=plotly_script() if result.ears else "",
+        model=model_figure(measured),
+        library=packed_library() if result.ears else "",
     )
     path.write_text(text, "utf-8")
 
@@ -133,15 +136,14 @@ def number(value: float) -> str:
     return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
-def _pictures(prediction: Prediction) -> list[dict[str, str]]:
+def _pictures(prediction: Prediction, drawn: Pictures | None) -> list[dict[str, str]]:
     """Per ear its planes, without and with the uncertainty, as data URLs."""
+    if not prediction.ears:
+        return []
+    drawn = drawn or draw_pictures(prediction)
     return [
-        {
-            "side": ear.side.value,
-            "planes": _data_url(planes_picture(prediction, ear, uncertainty=False)),
-            "uncertainty": _data_url(planes_picture(prediction, ear, uncertainty=True)),
-        }
-        for ear in prediction.ears
+        {"side": ear.side.value, "planes": _data_url(plain), "uncertainty": _data_url(spread)}
+        for ear, plain, spread in zip(prediction.ears, drawn.planes, drawn.uncertainty, strict=True)
     ]
 
 

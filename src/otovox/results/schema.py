@@ -1,11 +1,13 @@
 """The schema of `result.json`, and the names of the other files."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from otovox.core.anatomy import Side
-from otovox.measure.measurements import Measurement
+from otovox.errors import InputError
+from otovox.measure.values import Measurement
 
 #: The minor number is raised when a field is added, the major one when a field changes its meaning.
 SCHEMA_VERSION = "1.1"
@@ -184,3 +186,21 @@ class ResultFile(_Model):
     warnings: list[str]
     provenance: ProvenanceInfo
     files: dict[str, str]
+
+
+def read_result(path: Path) -> ResultFile:
+    """Read a result.json.
+
+    Raises:
+        InputError: if it is missing, damaged or of another schema.
+    """
+    try:
+        return ResultFile.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "file"
+        raise InputError(
+            f"{path}: is not a result.json of schema {SCHEMA_VERSION} ({place}: {first['msg']})"
+        ) from error

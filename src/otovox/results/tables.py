@@ -1,12 +1,17 @@
 """Results of any number of scans as tables: a row per ear, a row per measurement, outliers."""
 
+import csv
 from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from otovox.core.anatomy import LANDMARK_NAMES
 from otovox.results.schema import EarResult, ResultFile
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 LONG = (
     "scan",
@@ -51,8 +56,8 @@ OUTLYING_Z = 3.5
 LEAST_EARS = 8
 
 
-def long_table(results: Mapping[str, ResultFile]) -> pd.DataFrame:
-    """One row per measurement of every ear, including its expected quality.
+def long_table(results: Mapping[str, ResultFile]) -> "pd.DataFrame":
+    """One row per measurement of every ear, its expected quality among them.
 
     Args:
         results: by the scans' names.
@@ -60,21 +65,44 @@ def long_table(results: Mapping[str, ResultFile]) -> pd.DataFrame:
     Returns:
         Columns `LONG`; `low` and `high` bound the interval.
     """
-    rows = [
+    import pandas as pd
+
+    return pd.DataFrame(_long_rows(results), columns=list(LONG))
+
+
+def write_long_table(results: Mapping[str, ResultFile], path: Path) -> None:
+    """Write `long_table` as CSV, without loading pandas.
+
+    Args:
+        results: by the scans' names.
+        path: CSV file.
+
+    Raises:
+        OSError: if it cannot be written.
+    """
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(LONG)
+        writer.writerows(_long_rows(results))
+
+
+def _long_rows(results: Mapping[str, ResultFile]) -> list[tuple[object, ...]]:
+    return [
         (scan, ear.side.value, *row)
         for scan, result in results.items()
         for ear in result.ears
         for row in (*_quality_rows(ear), *_measurement_rows(ear))
     ]
-    return pd.DataFrame(rows, columns=list(LONG))
 
 
-def ear_table(results: Mapping[str, ResultFile]) -> pd.DataFrame:
+def ear_table(results: Mapping[str, ResultFile]) -> "pd.DataFrame":
     """One row per ear, the columns of `ear_row`, the scan's name first.
 
     Args:
         results: by the scans' names.
     """
+    import pandas as pd
+
     rows = [
         {"scan": scan} | ear_row(ear) for scan, result in results.items() for ear in result.ears
     ]
@@ -114,8 +142,8 @@ def ear_row(ear: EarResult) -> dict[str, object]:
     return row | {f"{n}_{m.unit}" if m.unit else n: m.value for n, m in measured.items()}
 
 
-def outliers(table: pd.DataFrame) -> pd.DataFrame:
-    """Rows of a long table outside their reference range, or outlying within the cohort.
+def outliers(table: "pd.DataFrame") -> "pd.DataFrame":
+    """Rows of a long table outside their reference range, or far from the rest of the cohort.
 
     Args:
         table: from `long_table`.
@@ -123,12 +151,14 @@ def outliers(table: pd.DataFrame) -> pd.DataFrame:
     Returns:
         Those rows with a column `why`.
     """
+    import pandas as pd
+
     measured = table.dropna(subset=["value"])
     outlying = [_outlying(rows) for _, rows in measured.groupby("quantity", sort=False)]
     return pd.concat(outlying) if outlying else measured.assign(why="")
 
 
-def _outlying(rows: pd.DataFrame) -> pd.DataFrame:
+def _outlying(rows: "pd.DataFrame") -> "pd.DataFrame":
     """The outliers among the rows of one quantity."""
     values = rows["value"].to_numpy(dtype=float)
     deviation = np.abs(values - np.median(values))

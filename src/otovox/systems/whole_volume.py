@@ -28,7 +28,7 @@ from otovox.imaging.resample import resample
 from otovox.imaging.windows import Blend, Shape, Window, batches, turned, usual_stride, windows
 from otovox.learning.bundle import Bundle
 from otovox.learning.engine import Engine
-from otovox.learning.heatmaps import decode
+from otovox.learning.peaks import decode
 
 Turns = Literal["none", "paper", "full"]
 #: Largest supported volume, voxels at the working spacing; a temporal bone of the paper has 1.1e8.

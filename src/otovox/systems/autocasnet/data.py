@@ -45,7 +45,7 @@ class Stacked:
     labels: Mask
     masks: tuple[Mask, ...] = ()
 
-    def seen(self, mask: Mask) -> "Stacked":
+    def with_mask(self, mask: Mask) -> "Stacked":
         """The same case after another stage."""
         return replace(self, masks=(mask, *self.masks))
 

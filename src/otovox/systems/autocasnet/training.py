@@ -144,7 +144,7 @@ def _after(
     seen = stage_probability(running(stage), image, case.masks, view)
     mask = stage_mask(seen, largest=settings_of(config).largest_component)
     folder.mkdir(parents=True, exist_ok=True)
-    return case.seen(kept(mask, folder / f"{case.case}.npy"))
+    return case.with_mask(kept(mask, folder / f"{case.case}.npy"))
 
 
 def _out_of_fold(

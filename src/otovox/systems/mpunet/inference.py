@@ -119,17 +119,19 @@ def view_probabilities(
             grid, view, spacing_mm=float(grid.spacing_mm[0]), multiple=network.planar.shape.stride
         )
         x, y, count = stacked.shape
-        said = open_memmap(scratch / "stack.npy", mode="w+", dtype=np.float32, shape=stacked.shape)
+        predicted = open_memmap(
+            scratch / "stack.npy", mode="w+", dtype=np.float32, shape=stacked.shape
+        )
         for start in range(0, count, planes):
             part = stacked.crop((0, 0, start), (x, y, min(planes, count - start)))
             sampled = sample_planes(scaled, grid, part, outside=scale.beyond)
-            said[..., start : start + planes] = _asked(network, sampled)
+            predicted[..., start : start + planes] = _segmented(network, sampled)
         for part, piece in slabs(grid):
-            seen[number, part] = map_back(said, stacked, piece)
+            seen[number, part] = map_back(predicted, stacked, piece)
     return seen
 
 
-def _asked(network: MPUNet, planes: NDArray[np.float32]) -> NDArray[np.float32]:
+def _segmented(network: MPUNet, planes: NDArray[np.float32]) -> NDArray[np.float32]:
     """(x, y, n) planes -> (x, y, n) probability of the labyrinth."""
     device = network.views.device
     batch = torch.from_numpy(np.ascontiguousarray(np.moveaxis(planes, -1, 0)[:, None]))
