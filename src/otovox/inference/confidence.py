@@ -31,13 +31,8 @@ USUAL_TILT_DEG = 50.0
 CLEAR_SIDE = 1.3
 #: SD of a landmark over the test-time samples that is worth a warning, mm: chosen.
 LANDMARK_SD_MM = 1.0
-<<<<<<< HEAD
-#: A landmark farther from where an average ear in this pose has it is worth a warning, mm: chosen,
-#: about four SDs of the landmarks over healthy ears.
-=======
 #: A landmark farther than this from its expected position in the pose is worth a warning, mm:
 #: chosen, about four SDs of the landmarks over healthy ears.
->>>>>>> main
 STRAY_MM = 5.0
 #: Distance between the two ears of a head, mm: usual range, as stated in the warning, and range
 #: outside which the warning is given. Chosen.
