@@ -8,10 +8,12 @@ import pytest
 from otovox.core.anatomy import Side
 from otovox.core.case import Prediction
 from otovox.core.geometry import affine_from
+from otovox.core.landmarks import Landmarks
 from otovox.core.volume import Grid, Scan
-from otovox.dataset.layout import Entry
+from otovox.dataset.layout import Entry, load_case, read_index
 from otovox.errors import InputError
-from otovox.evaluation.runs import folds_of, load_prediction, score_runs, set_name
+from otovox.evaluation.runs import HIGHEST, folds_of, load_prediction, score_runs, set_name
+from otovox.formats.markups import write_markups
 
 GRID = Grid((24, 22, 20), affine_from(np.eye(3) * 0.5, np.zeros(3)))
 
@@ -47,6 +49,22 @@ def test_runs_are_scored_by_hand(tiny_results: tuple[Path, Prediction], tiny_dat
     one, two = rows.loc[("one", "fold-1")], rows.loc[("two", "fold-0")]
     assert (one["set"], two["set"]) == ("fpvct-clinical", "fpvct-clinical, otosclerosis")
     assert (one["patient"], one["side"], one["extra_ears"]) == ("a", "right", 0)
+
+
+def test_the_argmax_of_the_heatmaps_is_scored_beside_the_landmarks(
+    tiny_results: tuple[Path, Prediction], tiny_dataset: Path
+) -> None:
+    """S20: the highest voxels, where a case has them, 0.198 mm beside the true landmarks."""
+    entry = next(entry for entry in read_index(tiny_dataset) if entry.case == "one")
+    truth = load_case(tiny_dataset, entry).landmarks[Side.RIGHT]
+    moved = Landmarks(truth.names, truth.points_mm + np.array([0, 0.198, 0]))
+    write_markups(tiny_results[0] / "fold-0" / "one" / HIGHEST, {Side.RIGHT: moved})
+    rows = score_runs(folds_of([tiny_results[0]]), tiny_dataset)[0].set_index(["case", "fold"])
+    found = rows["landmark_mean_argmax_voxels"]
+    assert found["one", "fold-0"] == pytest.approx(2.0, abs=1e-3)
+    assert rows["helicotrema_argmax_voxels"]["one", "fold-0"] == pytest.approx(2.0, abs=1e-3)
+    assert rows["helicotrema_voxels"]["one", "fold-0"] == pytest.approx(10.0, abs=2e-3)
+    assert np.isnan(found["two", "fold-0"])
 
 
 def test_a_plain_folder_is_one_fold(tiny_results: tuple[Path, Prediction], tmp_path: Path) -> None:

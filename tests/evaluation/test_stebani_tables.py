@@ -8,9 +8,10 @@ import pytest
 
 from otovox.core.anatomy import LANDMARK_NAMES, Side
 from otovox.errors import InputError
-from otovox.evaluation.runs import scores_table
+from otovox.evaluation.runs import ARGMAX_VOXELS, scores_table
 from otovox.evaluation.scores import EarScore
 from otovox.evaluation.stebani_tables import (
+    ARGMAX,
     NOTE,
     OURS,
     SETS,
@@ -68,6 +69,15 @@ def test_table_4_by_hand(table: pd.DataFrame) -> None:
     ours, theirs, _ = paper_table(table, 4).to_dict("records")
     assert ours["helicotrema mean"] == pytest.approx(2.0)
     assert (theirs["average mean"], theirs["round window MD"]) == (5.2, 4.1)
+
+
+def test_table_4_has_a_row_for_the_papers_argmax(table: pd.DataFrame) -> None:
+    """S20: the errors at the highest voxel, between our usual row and the published one."""
+    both = table.assign(**{new: table[old] + 1 for old, new in ARGMAX_VOXELS.items()})
+    ours, argmax, theirs, *_ = paper_table(both, 4).to_dict("records")
+    assert [row["from"] for row in (ours, argmax, theirs)] == [OURS, ARGMAX, THEIRS]
+    assert argmax["helicotrema mean"] == pytest.approx(ours["helicotrema mean"] + 1)
+    assert argmax["average mean"] == pytest.approx(ours["average mean"] + 1)
 
 
 def test_statistics_by_hand(table: pd.DataFrame) -> None:

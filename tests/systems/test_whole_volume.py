@@ -55,6 +55,22 @@ def test_a_copying_network_gives_back_the_scan(tmp_path, scan, tta):
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("subvoxel", [True, False])
+def test_landmarks_are_decoded_below_the_voxel_or_as_the_papers_argmax(tmp_path, subvoxel):
+    """S20: the peak lies 0.3 voxels beside the highest voxel, which is kept either way."""
+    away = np.linalg.norm(np.moveaxis(np.indices(GRID.shape), 0, -1) - (19.3, 9, 12), axis=-1)
+    scan = Scan(np.exp(-0.5 * (away / 3) ** 2).astype(np.float32), GRID)
+    sweep = Sweep(overlap_voxels=5, scaling=UNCHANGED, subvoxel=subvoxel)
+    model = tiny_bundle(tmp_path / "m")
+    found = predict_volume(scan, model, Copying(), tmp_path / "w", sweep=sweep)
+    assert found.landmarks is not None
+    assert found.highest is not None
+    voxel = np.tile(GRID.to_mm((19, 9, 12)), (3, 1))
+    np.testing.assert_allclose(found.highest.points_mm, voxel, atol=1e-9)
+    expected = np.tile(GRID.to_mm((19.3, 9, 12)), (3, 1)) if subvoxel else voxel
+    np.testing.assert_allclose(found.landmarks.points_mm, expected, atol=0.02 if subvoxel else 1e-9)
+
+
 @pytest.mark.parametrize(("tta", "count"), [("paper", 10), ("full", 24)])
 def test_mean_and_spread_are_those_of_the_turned_samples(tmp_path, tta, count):
     """On a scan of one chunk they can be computed by numpy from all samples at once."""

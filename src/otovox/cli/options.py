@@ -63,6 +63,12 @@ class PredictionOptions:
         bool,
         typer.Option("--smooth", help="Smooth masks with a Gaussian and Otsu's threshold."),
     ] = False
+    argmax: Annotated[
+        bool,
+        typer.Option(
+            "--argmax", help="Place landmarks at the highest voxel, as Stebani et al. 2023 did."
+        ),
+    ] = False
     device: Device = "auto"
 
     def plan(self) -> "PredictionPlan":
@@ -73,6 +79,7 @@ class PredictionOptions:
             tta=self.tta,
             match=self.match,
             smooth=self.smooth,
+            subvoxel=not self.argmax,
             device=self.device,
         )
 

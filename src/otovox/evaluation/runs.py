@@ -9,7 +9,7 @@ import pandas as pd
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from otovox.core.anatomy import LANDMARK_NAMES
+from otovox.core.anatomy import LANDMARK_NAMES, Side
 from otovox.core.case import Case, EarPrediction, Prediction, PredictionSettings, Provenance
 from otovox.core.geometry import Pose
 from otovox.core.landmarks import Landmarks
@@ -18,7 +18,8 @@ from otovox.dataset.layout import Entry, load_case, read_index
 from otovox.errors import InputError
 from otovox.evaluation.scores import EarScore, extra_ears, score_case
 from otovox.formats.images import load_label_map
-from otovox.imaging.metrics import in_voxels
+from otovox.formats.markups import read_landmarks
+from otovox.imaging.metrics import in_voxels, landmark_errors_mm
 from otovox.results.schema import FILES, RESULT, EarResult, ResultFile, read_result
 
 #: Columns about the case, before the measures.
@@ -31,6 +32,14 @@ IN_VOXELS = {
     "assd_mm": "assd_voxels",
     "landmark_mean_mm": "landmark_mean_voxels",
     **{f"{name}_mm": f"{name}_voxels" for name in LANDMARK_NAMES},
+}
+
+#: File of a case with the highest voxels of the heatmaps, which are scored beside the landmarks
+#: decoded below the voxel. Source: Stebani et al. 2023, Evaluation criteria (S20).
+HIGHEST = "landmarks-argmax.mrk.json"
+#: Columns of their errors, in the paper's voxels; absent if no model has heatmaps.
+ARGMAX_VOXELS = {
+    f"{name}_voxels": f"{name}_argmax_voxels" for name in ("landmark_mean", *LANDMARK_NAMES)
 }
 
 #: Measures that a single-task model does not predict (S21), by its heads: no score is given.
@@ -138,9 +147,29 @@ def score_runs(
             rows = score_entry(load_prediction(path, case.scan), case, entry, fold=fold)
             known = _likert(path)
             levels = [known.get(side, np.nan) for side in rows["side"]]
-            parts.append(rows.assign(likert=levels))
+            rows = rows.assign(likert=levels)
+            parts.append(_with_argmax(rows, path / HIGHEST, case))
     table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
     return table.assign(data=dataset.resolve().name), missing
+
+
+def _with_argmax(rows: pd.DataFrame, path: Path, case: Case) -> pd.DataFrame:
+    """Rows of a case with the errors of the highest voxels, if their file exists (S20)."""
+    if not path.is_file():
+        return rows
+    found = read_landmarks(path)
+    columns: dict[str, list[float]] = {name: [] for name in ARGMAX_VOXELS.values()}
+    for side in map(Side, rows["side"]):
+        nothing = Landmarks((), np.empty((0, 3)))
+        truth = case.landmarks.get(side, nothing)
+        truth = truth.only(tuple(name for name in LANDMARK_NAMES if name in truth.names))
+        errors = landmark_errors_mm(found.get(side, nothing), truth)
+        finite = [error for error in errors.values() if np.isfinite(error)]
+        errors["landmark_mean"] = float(np.mean(finite)) if finite else np.nan
+        for name in ("landmark_mean", *LANDMARK_NAMES):
+            column = columns[ARGMAX_VOXELS[f"{name}_voxels"]]
+            column.append(float(in_voxels(np.array(errors.get(name, np.nan)))))
+    return rows.assign(**columns)
 
 
 def _likert(folder: Path) -> dict[str, float]:

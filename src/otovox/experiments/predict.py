@@ -8,13 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
-from otovox.core.anatomy import Side
+from otovox.core.anatomy import LANDMARK_NAMES, Side
 from otovox.core.case import Heads, Prediction, PredictionSettings, Provenance
 from otovox.core.geometry import mean_pose
+from otovox.core.landmarks import Landmarks
 from otovox.dataset.contrast_matching import bring_into_range, own_scaling
 from otovox.dataset.layout import Entry, read_index
 from otovox.errors import ConfigError
 from otovox.evaluation.figures import contrast_matching
+from otovox.evaluation.runs import HIGHEST
 from otovox.formats.images import save_label_map, save_volume
 from otovox.formats.markups import write_markups
 from otovox.formats.scans import load_scan
@@ -44,7 +46,7 @@ class PredictionPlan:
         tta: test-time augmentation of these (S9), for systems that support it; not applied to
             validation cases.
         match: clusters matched to the training set (S6): a number, a column, or empty.
-        smooth: see `whole_volume.Sweep`; also for validation cases.
+        smooth, subvoxel: see `whole_volume.Sweep`; also for validation cases.
         device: see `engine.open_engine`.
     """
 
@@ -52,6 +54,7 @@ class PredictionPlan:
     tta: Turns = "paper"
     match: str = ""
     smooth: bool = False
+    subvoxel: bool = True
     device: str = "auto"
 
 
@@ -106,7 +109,7 @@ def predict_cases(
                     ),
                 ),
             )
-            write_case_results(prediction, output / entry.case)
+            write_case_results(prediction, output / entry.case, highest=_highest(found, pose.side))
         logger.info("%s: predicted", entry.case)
 
 
@@ -124,7 +127,10 @@ def predict_fold(dataset: Path, output: Path, number: int, *, how: PredictionPla
     held_out = set(bundle.facts["fold"]["validation"])
     entries = [entry for entry in read_index(dataset) if entry.case in held_out]
     given = dict.fromkeys(entries, training_scaling(bundle))
-    own, sweep = output / f"fold-{number}" / "results", Sweep(smooth=how.smooth)
+    own, sweep = (
+        output / f"fold-{number}" / "results",
+        Sweep(smooth=how.smooth, subvoxel=how.subvoxel),
+    )
     predict_cases(bundle, dataset, given, own, sweep=sweep, device=how.device)
     for test in how.tests:
         place = output / "tests" / test.resolve().name
@@ -136,7 +142,7 @@ def predict_fold(dataset: Path, output: Path, number: int, *, how: PredictionPla
         picture = place / f"contrast-fold-{number}.png"
         scalings = scalings_of(bundle, test, by=how.match, picture=picture)
         turns = how.tta if system_of(bundle.config).turns else "none"
-        sweep = Sweep(tta=turns, smooth=how.smooth)
+        sweep = Sweep(tta=turns, smooth=how.smooth, subvoxel=how.subvoxel)
         predict_cases(bundle, test, scalings, results, sweep=sweep, device=how.device)
 
 
@@ -184,18 +190,25 @@ def _heads(found: VolumePrediction) -> Heads:
     return "segmentation" if found.landmarks is None else "both"
 
 
+def _highest(found: VolumePrediction, side: Side) -> dict[Side, Landmarks] | None:
+    return None if found.highest is None else {side: found.highest.only(LANDMARK_NAMES)}
+
+
 def training_scaling(bundle: Bundle) -> Scaling | None:
     """Scaling of the model's own data set; None if chunks are scaled individually."""
     known = bundle.facts.get("intensity")
     return None if known is None else Scaling(Statistics(**known))
 
 
-def write_case_results(prediction: Prediction, folder: Path) -> None:
+def write_case_results(
+    prediction: Prediction, folder: Path, *, highest: Mapping[Side, Landmarks] | None = None
+) -> None:
     """Write the files of one case that an evaluation needs, without surfaces, figures and report.
 
     Args:
         prediction: prediction for one case.
         folder: output folder, which is replaced.
+        highest: highest voxels of the heatmaps, if the model has any (S20).
     """
     result = describe(measure_scan(prediction))
     result = result.model_copy(update={"files": {name: FILES[name] for name in KEPT}})
@@ -204,4 +217,6 @@ def write_case_results(prediction: Prediction, folder: Path) -> None:
         grid = prediction.labels.grid
         save_volume(stepped(prediction.uncertainty), grid, beside / FILES["uncertainty"])
         write_markups(beside / FILES["landmarks"], landmarks_by_side(prediction))
+        if highest is not None:
+            write_markups(beside / HIGHEST, highest)
         (beside / RESULT).write_text(result.model_dump_json(indent=2) + "\n", "utf-8")

@@ -45,7 +45,10 @@ class VolumePrediction:
     Attributes:
         probability: (i, j, k) labyrinth, mean over the test-time samples; None without that head.
         uncertainty: (i, j, k) SD over the samples; None without that head.
-        landmarks: maxima of the mean heatmaps, LPS mm; None without that head.
+        landmarks: maxima of the mean heatmaps, LPS mm, decoded as in `Sweep.subvoxel`; None
+            without that head.
+        highest: centres of the highest voxels of the mean heatmaps, LPS mm, the argmax of Stebani
+            et al. 2023 (S20); None without that head.
         landmark_sd_mm: (n,) root mean square distance of the samples' points from their mean.
         peaks: (n,) peaks of the mean heatmaps relative to a full one.
         grid: grid of the voxels.
@@ -57,6 +60,7 @@ class VolumePrediction:
     landmark_sd_mm: FloatArray
     peaks: FloatArray
     grid: Grid
+    highest: Landmarks | None = None
 
     @property
     def mean_uncertainty(self) -> float:
@@ -76,6 +80,9 @@ class Sweep:
         largest_voxels: larger volumes are refused.
         smooth: smooth the probability and apply Otsu's threshold (L8), for any system, see
             `postprocessed`.
+        subvoxel: decode landmarks below the voxel; False for the highest voxel (S20). Source:
+            Stebani et al. 2023, Evaluation criteria: "application of the argmax operator to the
+            output heatmaps".
     """
 
     tta: Turns = "none"
@@ -84,6 +91,7 @@ class Sweep:
     scaling: Scaling | None = None
     largest_voxels: int = LARGEST_VOXELS
     smooth: bool = False
+    subvoxel: bool = True
 
 
 def predict_volume(
@@ -131,8 +139,8 @@ def predict_volume(
             sample = blend.finish()
             samples.add(sample)
             if heads.has_landmarks:
-                points.append(decode(sample[-len(heads.landmarks) :])[0])
-        return _prediction(bundle, grid, samples, points, workspace)
+                points.append(decode(sample[-len(heads.landmarks) :], subvoxel=sweep.subvoxel)[0])
+        return _prediction(bundle, grid, samples, points, workspace, subvoxel=sweep.subvoxel)
 
 
 def _check(sweep: Sweep, chunk: Shape) -> None:
@@ -299,11 +307,13 @@ def _prediction(
     samples: _Samples,
     points: Sequence[FloatArray],
     workspace: Path,
+    *,
+    subvoxel: bool,
 ) -> VolumePrediction:
     """Means over the samples, and SDs from their squared deviations."""
     mean, squares = samples.mean, samples.squares
     heads = bundle.config.network
-    probability = uncertainty = landmarks = None
+    probability = uncertainty = landmarks = highest = None
     sd_mm = peaks = np.zeros(0)
     if heads.has_segmentation:
         probability = _array(workspace / "probability.npy", grid.shape)
@@ -313,9 +323,12 @@ def _prediction(
             probability[part] = mean[0, part]
             squares[part] = np.sqrt(squares[part] / samples.count)
     if heads.has_landmarks:
-        ijk, heights = decode(mean[-len(heads.landmarks) :])
+        heatmaps = mean[-len(heads.landmarks) :]
+        ijk, heights = decode(heatmaps, subvoxel=subvoxel)
         landmarks = Landmarks(heads.landmarks, grid.to_mm(ijk))
+        voxels, _ = decode(heatmaps, subvoxel=False)
+        highest = Landmarks(heads.landmarks, grid.to_mm(voxels))
         peaks = heights / bundle.config.heatmaps[-1].amplitude
         spread = np.stack(points) - np.mean(points, axis=0)
         sd_mm = np.sqrt((spread**2).sum(axis=2).mean(axis=0)) * bundle.config.data.spacing_mm
-    return VolumePrediction(probability, uncertainty, landmarks, sd_mm, peaks, grid)
+    return VolumePrediction(probability, uncertainty, landmarks, sd_mm, peaks, grid, highest)
