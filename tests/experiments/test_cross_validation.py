@@ -72,9 +72,11 @@ def test_other_folds_are_never_written_over(folder, tmp_path):
 def test_all_folds_are_trained_and_predicted_once_and_can_be_scored(folder, tmp_path):
     (tmp_path / "settings.toml").write_text(SMOKE)
     out, other = tmp_path / "out", shutil.copytree(folder, tmp_path / "other")
+    like = shutil.copytree(folder, tmp_path / "like")
     command = ("cross-validate", folder, "-o", out, "--config", tmp_path / "settings.toml",
                "--folds", 2, "--validation", 1, "--accelerator", "cpu", "--device", "torch",
-               "--test", other, "--match", 1, "--tta", "none")  # fmt: skip
+               "--test", other, "--plain", like, "--match", 1, "--tta", "none",
+               "--argmax")  # fmt: skip
     code, text = run(*command)
     assert code == 0, text
     splits = json.loads((out / "splits.json").read_text())
@@ -95,7 +97,8 @@ def test_all_folds_are_trained_and_predicted_once_and_can_be_scored(folder, tmp_
         ]
         assert settings["tta"] == "none"
         assert settings["volume_mean_sd"] == 0
-        assert (out / "tests" / "other" / f"contrast-fold-{fold}.png").stat().st_size > 1000
+        assert (out / "tests" / f"contrast-fold-{fold}.png").stat().st_size > 1000
+        assert (out / "tests" / "like" / f"fold-{fold}" / "results" / "c3").is_dir()
     assert (out / "learning-curves.png").stat().st_size > 1000
     before = (out / "fold-0" / "last.ckpt").stat().st_mtime_ns
     (out / "fold-1" / "finished").unlink()
@@ -105,15 +108,17 @@ def test_all_folds_are_trained_and_predicted_once_and_can_be_scored(folder, tmp_
     assert (out / "fold-0" / "results").stat().st_mtime_ns == predicted
     assert (out / "fold-0" / "last.ckpt").stat().st_mtime_ns == before
     assert (out / "fold-1" / "finished").is_file()
-    code, text = run("evaluate", out, "--data", folder, "--data", other, "-o", tmp_path / "s")
+    code, text = run(
+        "evaluate", out, "--data", folder, "--data", other, "--data", like, "-o", tmp_path / "s"
+    )
     assert code == 0, text
     assert (tmp_path / "s" / "learning-curves.png").is_file()
     validated = sum(len(fold["validation"]) for fold in splits["folds"])
-    assert f"{validated + 8} ears scored" in text
+    assert f"{validated + 16} ears scored" in text
     (tmp_path / "settings.toml").write_text(SMOKE.replace("= 0.0", "= 0.5"))
     code, text = run(*command)
     assert code == 2
-    assert "other settings" in text
+    assert "different settings" in text
 
 
 def test_one_fold_alone_and_folds_that_are_none(folder, tmp_path):

@@ -105,6 +105,7 @@ def test_dried_bone_is_brought_into_the_range_of_frozen_bone():
     assert frozen.modes[1] == pytest.approx(1500, abs=30)
     away = np.linalg.norm(np.moveaxis(np.indices((40, 40, 40)), 0, -1) - 19.5, axis=-1)
     assert np.median(matched[(away > 7) & (away < 16)]) == pytest.approx(1500, abs=40)
+    assert np.median(matched[away < 5]) == pytest.approx(40, abs=40)
     own = match(frozen, frozen).apply(specimen(0, 40, 1500))
     np.testing.assert_allclose(own, specimen(0, 40, 1500), atol=1)
 

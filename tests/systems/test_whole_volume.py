@@ -1,5 +1,7 @@
 """Whole scans by sliding windows: a network that copies its input must give back the scan."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -53,6 +55,24 @@ def test_a_copying_network_gives_back_the_scan(tmp_path, scan, tta):
     assert sorted(p.name for p in (tmp_path / "w").iterdir()) == [
         "probability.npy", "uncertainty.npy",
     ]  # fmt: skip
+
+
+def test_a_plain_prediction_uses_the_rotations_for_the_uncertainty_only(tmp_path):
+    """S9, set B: the output of the unrotated scan, with the spread over all ten samples."""
+    grid = Grid.centred((0, 0, 0), (16, 16, 16), spacing_mm=0.5)
+    scan = Scan(np.random.default_rng(0).random(grid.shape, dtype=np.float32), grid)
+    model, sweep = tiny_bundle(tmp_path / "m"), Sweep("paper", overlap_voxels=5, scaling=UNCHANGED)
+    plain, mean, none = (
+        predict_volume(scan, model, Lopsided(), tmp_path / name, sweep=how)
+        for name, how in (
+            ("p", replace(sweep, plain=True)), ("m", sweep), ("n", replace(sweep, tta="none")),
+        )
+    )  # fmt: skip
+    np.testing.assert_array_equal(plain.probability, none.probability)
+    np.testing.assert_array_equal(plain.landmarks.points_mm, none.landmarks.points_mm)
+    np.testing.assert_array_equal(plain.uncertainty, mean.uncertainty)
+    assert plain.mean_uncertainty > 0.1
+    assert np.abs(plain.probability - mean.probability).max() > 0.1
 
 
 @pytest.mark.parametrize("subvoxel", [True, False])

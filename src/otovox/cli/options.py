@@ -48,6 +48,14 @@ class PredictionOptions:
     """How validation and test cases are predicted."""
 
     test: Tests = field(default_factory=list)
+    plain: Annotated[
+        list[Path],
+        typer.Option(
+            metavar="DATASET",
+            help="Test set of the training set's scanner: contrast not matched, rotations for the "
+            "uncertainty only; repeatable.",
+        ),
+    ] = field(default_factory=list)
     tta: Annotated[
         Literal["none", "paper", "full"],
         typer.Option(help="Test-time augmentation of the test sets."),
@@ -55,8 +63,8 @@ class PredictionOptions:
     match: Annotated[
         str,
         typer.Option(
-            help="Match the test sets' contrast to the training set: a number of clusters, or the "
-            "name of a column."
+            help="Match the contrast of all --test sets together to the training set: a number of "
+            "clusters, or the name of a column."
         ),
     ] = ""
     smooth: Annotated[
@@ -76,6 +84,7 @@ class PredictionOptions:
 
         return PredictionPlan(
             tests=tuple(self.test),
+            plain=tuple(self.plain),
             tta=self.tta,
             match=self.match,
             smooth=self.smooth,

@@ -92,7 +92,7 @@ def run(
     plan, settings = _settled(study, choice)
     _print_runs(settings)
     # Checked before minutes are spent on an estimate.
-    for dataset in (data, *prediction.test):
+    for dataset in (data, *prediction.plain, *prediction.test):
         read_index(dataset)
     if estimate:
         share = 1 if workers.scheduler else workers.workers or running.gpu_workers()
@@ -106,7 +106,7 @@ def run(
     done = watched(outcomes, len(jobs), title="Folds", line_of=_line_of)
     failed = sum(outcome.failed for outcome in done)
     typer.echo(f"{len(done) - failed} of {len(done)} folds done, {failed} failed")
-    sets = "".join(f" --test {path}" for path in prediction.test)
+    sets = "".join(f" --test {path}" for path in (*prediction.plain, *prediction.test))
     typer.echo(f"Next: otovox study report {output} --data {data}{sets}")
     raise typer.Exit(exit_code(done))
 

@@ -98,7 +98,7 @@ def cross_validate(
 
     for fold in range(folds.folds):
         predict_fold(dataset, output, fold, how=prediction.plan())
-    sets = " ".join(f"--data {path}" for path in (dataset, *prediction.test))
+    sets = " ".join(f"--data {path}" for path in (dataset, *prediction.plain, *prediction.test))
     typer.echo(f"Next: otovox evaluate {output} {sets} --output {output / 'scores'}")
 
 

@@ -32,16 +32,16 @@ SCANS_KEPT = 128
 
 @dataclass(frozen=True, eq=False)
 class Brought:
-    """The intensity scaling of a set's scans.
+    """The intensity scaling of scans.
 
     Attributes:
-        scalings: per case, from its grey values to the training set's.
-        groups: the cluster name of each case.
+        scalings: per image file, from its grey values to the training set's.
+        groups: the cluster name of each image file.
         before, after: a tissue sample of each cluster, standardised only and also matched.
     """
 
-    scalings: dict[str, Scaling]
-    groups: dict[str, str]
+    scalings: dict[Path, Scaling]
+    groups: dict[Path, str]
     before: dict[str, NDArray[np.float32]]
     after: dict[str, NDArray[np.float32]]
 
@@ -66,29 +66,28 @@ def own_scaling(dataset: Path, entries: Sequence[Entry]) -> Scaling:
     return Scaling(intensity_statistics(_samples(dataset / entry.image).whole for entry in entries))
 
 
-def bring_into_range(
-    dataset: Path, entries: Sequence[Entry], target: Histogram, *, by: str
-) -> Brought:
-    """Cluster a set's scans, standardise each cluster and match it to the training set.
+def bring_into_range(scans: Mapping[Path, Entry], target: Histogram, *, by: str) -> Brought:
+    """Cluster scans, standardise each cluster and match it to the training set.
 
     Args:
-        dataset: folder of the data set.
-        entries: its cases.
+        scans: image files of all matched data sets together, with their entries.
         target: standardised tissue of the training set.
         by: the number of clusters, or the column that defines them.
 
     Raises:
         ConfigError: if the clusters cannot be formed.
 
-    Source: Stebani et al. 2023, S6; their algorithm is not given (see `intensity`).
+    Source: Stebani et al. 2023, Figure 1: "Processing for the open-source datasets was performed
+    on the four identifiable clusters separately" (S6): W, O and G are clustered together. Their
+    algorithm is not given (see `intensity`).
     """
-    samples = {entry.case: _samples(dataset / entry.image) for entry in entries}
-    groups = _groups(entries, {case: profile(one.whole) for case, one in samples.items()}, by)
+    samples = {path: _samples(path) for path in scans}
+    groups = _groups(scans, {path: profile(one.whole) for path, one in samples.items()}, by)
     brought = Brought({}, groups, {}, {})
     for group in sorted(set(groups.values())):
-        members = [case for case in samples if groups[case] == group]
-        given = intensity_statistics(samples[case].whole for case in members)
-        tissues = [standardise(samples[case].tissue, given) for case in members]
+        members = [path for path in samples if groups[path] == group]
+        given = intensity_statistics(samples[path].whole for path in members)
+        tissues = [standardise(samples[path].tissue, given) for path in members]
         matching = match(histogram(tissues), target)
         brought.scalings.update(dict.fromkeys(members, Scaling(given, matching)))
         brought.before[group] = np.concatenate(tissues)
@@ -107,13 +106,15 @@ def _read(path: Path, _changed_ns: int) -> _Samples:
     return _Samples(sampled(scan.values), tissue_sample(scan.values, scan.grid.spacing_mm))
 
 
-def _groups(entries: Sequence[Entry], profiles: Mapping[str, NDArray], by: str) -> dict[str, str]:
-    """The cluster name of each case."""
+def _groups(
+    scans: Mapping[Path, Entry], profiles: Mapping[Path, NDArray], by: str
+) -> dict[Path, str]:
+    """The cluster name of each image file."""
     if by in COLUMNS:
-        return {entry.case: getattr(entry, by) or "unknown" for entry in entries}
+        return {path: getattr(entry, by) or "unknown" for path, entry in scans.items()}
     if not by.isdigit() or by == "0":
         raise ConfigError(
             f"clusters by {by!r}: a number or one of the columns {', '.join(COLUMNS)} is needed"
         )
-    numbers = find_clusters([profiles[entry.case] for entry in entries], count=int(by))
-    return {entry.case: f"cluster {n + 1}" for entry, n in zip(entries, numbers, strict=True)}
+    numbers = find_clusters([profiles[path] for path in scans], count=int(by))
+    return {path: f"cluster {n + 1}" for path, n in zip(scans, numbers, strict=True)}

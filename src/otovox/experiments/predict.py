@@ -2,7 +2,7 @@
 
 import logging
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -42,15 +42,19 @@ class PredictionPlan:
     """Settings for predicting test sets.
 
     Attributes:
-        tests: folders of data sets.
-        tta: test-time augmentation of these (S9), for systems that support it; not applied to
+        tests: folders of data sets of other scanners, such as W, O and G of Stebani et al. 2023.
+        plain: folders of data sets of the training set's scanner, such as their B: the contrast is
+            not matched, and test-time augmentation gives the uncertainty only (S6, S9).
+        tta: test-time augmentation of both (S9), for systems that support it; not applied to
             validation cases.
-        match: clusters matched to the training set (S6): a number, a column, or empty.
+        match: clusters of `tests` together that are matched to the training set (S6): a number, a
+            column, or empty.
         smooth, subvoxel: see `whole_volume.Sweep`; also for validation cases.
         device: see `engine.open_engine`.
     """
 
     tests: tuple[Path, ...] = ()
+    plain: tuple[Path, ...] = ()
     tta: Turns = "paper"
     match: str = ""
     smooth: bool = False
@@ -132,55 +136,76 @@ def predict_fold(dataset: Path, output: Path, number: int, *, how: PredictionPla
         Sweep(smooth=how.smooth, subvoxel=how.subvoxel),
     )
     predict_cases(bundle, dataset, given, own, sweep=sweep, device=how.device)
-    for test in how.tests:
-        place = output / "tests" / test.resolve().name
-        results = place / f"fold-{number}" / "results"
-        cases = [entry.case for entry in read_index(test) if entry.side in set(Side)]
-        if all((results / case / RESULT).is_file() for case in cases):
-            continue
-        make_folder(place)
-        picture = place / f"contrast-fold-{number}.png"
-        scalings = scalings_of(bundle, test, by=how.match, picture=picture)
-        turns = how.tta if system_of(bundle.config).turns else "none"
-        sweep = Sweep(tta=turns, smooth=how.smooth, subvoxel=how.subvoxel)
-        predict_cases(bundle, test, scalings, results, sweep=sweep, device=how.device)
+    turns = how.tta if system_of(bundle.config).turns else "none"
+    sweep = replace(sweep, tta=turns)
+    for test in how.plain:
+        scalings = scalings_of(bundle, [test])[test]
+        place = _place(output, test, number)
+        predict_cases(
+            bundle, test, scalings, place, sweep=replace(sweep, plain=True), device=how.device
+        )
+    if all(_is_predicted(test, _place(output, test, number)) for test in how.tests):
+        return
+    picture = output / "tests" / f"contrast-fold-{number}.png"
+    matched = scalings_of(bundle, how.tests, by=how.match, picture=picture)
+    for test, scalings in matched.items():
+        place = _place(output, test, number)
+        predict_cases(bundle, test, scalings, place, sweep=sweep, device=how.device)
+
+
+def _place(output: Path, test: Path, number: int) -> Path:
+    return output / "tests" / test.resolve().name / f"fold-{number}" / "results"
+
+
+def _is_predicted(test: Path, results: Path) -> bool:
+    cases = [entry.case for entry in read_index(test) if entry.side in set(Side)]
+    return all((results / case / RESULT).is_file() for case in cases)
 
 
 def scalings_of(
-    bundle: Bundle, dataset: Path, *, by: str, picture: Path
-) -> dict[Entry, Scaling | None]:
-    """Scaling of grey values for each case of a test set (S5, S6).
+    bundle: Bundle, datasets: Sequence[Path], *, by: str = "", picture: Path | None = None
+) -> dict[Path, dict[Entry, Scaling | None]]:
+    """Scaling of grey values for each case of each test set (S5, S6).
 
     Args:
         bundle: the model; its card contains the contrast of its training set.
-        dataset: folder of the test set.
-        by: clusters matched to the training set, see `contrast_matching.bring_into_range`; empty to
-            standardise the set as a whole without matching. A model that scales every volume
-            individually has no range to match.
+        datasets: folders of the test sets.
+        by: clusters of all sets together that are matched to the training set, see
+            `contrast_matching.bring_into_range`; empty to standardise each set as a whole without
+            matching. A model that scales every volume individually has no range to match.
         picture: file for a figure of the contrast before and after matching.
 
     Raises:
         ConfigError: if the model card lacks the contrast of the training set.
     """
-    entries = [entry for entry in read_index(dataset) if entry.image]
+    sets = {path: [entry for entry in read_index(path) if entry.image] for path in datasets}
     if bundle.config.data.normalisation == "chunk":
         if by:
             logger.info(
                 "%s scales every volume individually: contrast is not matched", bundle.config.name
             )
-        return dict.fromkeys(entries)
+        return {path: dict.fromkeys(entries) for path, entries in sets.items()}
     if not by:
-        return dict.fromkeys(entries, own_scaling(dataset, entries))
+        return {
+            path: dict.fromkeys(entries, own_scaling(path, entries))
+            for path, entries in sets.items()
+        }
     known = bundle.facts.get("contrast")
     if known is None:
         raise ConfigError(
             "the model card lacks the training set's contrast, which --match requires"
         )
     wanted = Histogram(np.array(known["quantiles"]), tuple(known["modes"]))
-    brought = bring_into_range(dataset, entries, wanted, by=by)
-    mean, sd = known["labyrinth"]
-    contrast_matching(brought.before, brought.after, picture, inside=(mean, sd))
-    return {entry: brought.scalings[entry.case] for entry in entries}
+    scans = {path / entry.image: entry for path, entries in sets.items() for entry in entries}
+    brought = bring_into_range(scans, wanted, by=by)
+    if picture is not None:
+        make_folder(picture.parent)
+        mean, sd = known["labyrinth"]
+        contrast_matching(brought.before, brought.after, picture, inside=(mean, sd))
+    return {
+        path: {entry: brought.scalings[path / entry.image] for entry in entries}
+        for path, entries in sets.items()
+    }
 
 
 def _heads(found: VolumePrediction) -> Heads:

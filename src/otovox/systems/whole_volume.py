@@ -43,14 +43,15 @@ class VolumePrediction:
     """A model's prediction for a whole scan, at its working spacing.
 
     Attributes:
-        probability: (i, j, k) labyrinth, mean over the test-time samples; None without that head.
+        probability: (i, j, k) labyrinth, mean over the test-time samples, or of the unrotated scan
+            (`Sweep.plain`); None without that head.
         uncertainty: (i, j, k) SD over the samples; None without that head.
-        landmarks: maxima of the mean heatmaps, LPS mm, decoded as in `Sweep.subvoxel`; None
+        landmarks: maxima of the heatmaps, likewise, LPS mm, decoded as in `Sweep.subvoxel`; None
             without that head.
-        highest: centres of the highest voxels of the mean heatmaps, LPS mm, the argmax of Stebani
-            et al. 2023 (S20); None without that head.
+        highest: centres of the highest voxels of the heatmaps, LPS mm, the argmax of Stebani et
+            al. 2023 (S20); None without that head.
         landmark_sd_mm: (n,) root mean square distance of the samples' points from their mean.
-        peaks: (n,) peaks of the mean heatmaps relative to a full one.
+        peaks: (n,) peaks of the heatmaps relative to a full one.
         grid: grid of the voxels.
     """
 
@@ -80,6 +81,9 @@ class Sweep:
         largest_voxels: larger volumes are refused.
         smooth: smooth the probability and apply Otsu's threshold (L8), for any system, see
             `postprocessed`.
+        plain: predict the unrotated scan; the rotations only give the uncertainty. Source: Stebani
+            et al. 2023, Discussion: rotations improved the open data sets, and gave the in-house
+            sets "information about uncertainty" (S9).
         subvoxel: decode landmarks below the voxel; False for the highest voxel (S20). Source:
             Stebani et al. 2023, Evaluation criteria: "application of the argmax operator to the
             output heatmaps".
@@ -92,6 +96,7 @@ class Sweep:
     largest_voxels: int = LARGEST_VOXELS
     smooth: bool = False
     subvoxel: bool = True
+    plain: bool = False
 
 
 def predict_volume(
@@ -130,6 +135,7 @@ def predict_volume(
         path = workspace / "uncertainty.npy" if heads.has_segmentation else scratch / "sd.npy"
         samples = _Samples(mean, _array(path, grid.shape), segmented=heads.has_segmentation)
         points: list[FloatArray] = []
+        plain = None
         for turn in cube_turns(sweep.tta):
             total = _array(scratch / "total.npy", (count, *grid.shape))
             weight = _array(scratch / "weight.npy", grid.shape)
@@ -138,9 +144,13 @@ def predict_volume(
                 blend.add(window, values)
             sample = blend.finish()
             samples.add(sample)
+            if sweep.plain and plain is None:
+                plain = _array(scratch / "plain.npy", sample.shape)
+                plain[:] = sample
             if heads.has_landmarks:
                 points.append(decode(sample[-len(heads.landmarks) :], subvoxel=sweep.subvoxel)[0])
-        return _prediction(bundle, grid, samples, points, workspace, subvoxel=sweep.subvoxel)
+        shown = samples.mean if plain is None else plain
+        return _prediction(bundle, grid, shown, samples, points, workspace, subvoxel=sweep.subvoxel)
 
 
 def _check(sweep: Sweep, chunk: Shape) -> None:
@@ -304,14 +314,15 @@ class _Samples:
 def _prediction(
     bundle: Bundle,
     grid: Grid,
+    shown: NDArray,
     samples: _Samples,
     points: Sequence[FloatArray],
     workspace: Path,
     *,
     subvoxel: bool,
 ) -> VolumePrediction:
-    """Means over the samples, and SDs from their squared deviations."""
-    mean, squares = samples.mean, samples.squares
+    """The shown (channels, i, j, k) output, and SDs from the samples' squared deviations."""
+    squares = samples.squares
     heads = bundle.config.network
     probability = uncertainty = landmarks = highest = None
     sd_mm = peaks = np.zeros(0)
@@ -320,10 +331,10 @@ def _prediction(
         uncertainty = squares
         for start in range(0, grid.shape[0], SLAB):
             part = slice(start, start + SLAB)
-            probability[part] = mean[0, part]
+            probability[part] = shown[0, part]
             squares[part] = np.sqrt(squares[part] / samples.count)
     if heads.has_landmarks:
-        heatmaps = mean[-len(heads.landmarks) :]
+        heatmaps = shown[-len(heads.landmarks) :]
         ijk, heights = decode(heatmaps, subvoxel=subvoxel)
         landmarks = Landmarks(heads.landmarks, grid.to_mm(ijk))
         voxels, _ = decode(heatmaps, subvoxel=False)

@@ -57,7 +57,11 @@ def plan_jobs(
     if how.device not in DEVICES and not how.device.startswith("cuda:"):
         raise ConfigError(f"there is no device {how.device!r}; choose one of {', '.join(DEVICES)}")
     dataset, output = dataset.resolve(), output.resolve()
-    how = replace(how, tests=tuple(test.resolve() for test in how.tests))
+    how = replace(
+        how,
+        tests=tuple(test.resolve() for test in how.tests),
+        plain=tuple(test.resolve() for test in how.plain),
+    )
     drawn = draw_folds(read_index(dataset), folds)
     keep_study(study, output)
     jobs: list[FoldJob] = []
