@@ -70,6 +70,16 @@ def test_uncertainty_scatter(tmp_path: Path) -> None:
     assert "threshold" not in drawn(tmp_path / "plain.svg")
 
 
+def test_figure_5c_shows_the_volumes_uncertainty_and_the_published_ones(tmp_path: Path) -> None:
+    table = pd.DataFrame(
+        {"volume_uncertainty": [5e-4, 9e-3], "dice": [0.95, 0.6], "diagnosis": ["", "otosclerosis"]}
+    )
+    path = tmp_path / "volume.svg"
+    uncertainty_scatter(table, path, measure="volume_uncertainty", published={"paper: B": 6.4e-4})
+    text = drawn(path)
+    assert all(word in text for word in ("of the volume", "paper: B", "otosclerosis (1)"))
+
+
 def test_roc_curves(tmp_path: Path) -> None:
     roc_curves({"pose_residual_mm": roc([1, 2, 3], [2, 4])}, tmp_path / "roc.svg")
     assert "pose residual mm: AUC 0.75" in drawn(tmp_path / "roc.svg")

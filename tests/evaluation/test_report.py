@@ -51,7 +51,8 @@ def test_everything_is_written(
     assert "1 cases have no results: three" in out
     assert {path.name for path in output.iterdir()} == {
         "ears.csv", "statistics.csv", "table-3.csv", "table-3.md", "table-4.csv", "table-4.md",
-        "errors.png", "uncertainty.png", "learning-curves.png", "dsc-by-subgroup.csv", "likert.md",
+        "errors.png", "uncertainty.png", "uncertainty.csv", "uncertainty-labyrinth.png",
+        "learning-curves.png", "dsc-by-subgroup.csv", "likert.md",
     }  # fmt: skip
     ears = pd.read_csv(output / "ears.csv")
     assert ears["dice"].to_numpy() == pytest.approx([0.8] * 3)

@@ -1,5 +1,6 @@
 """Results on disk scored against a data set on disk, errors known."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from otovox.dataset.layout import Entry, load_case, read_index
 from otovox.errors import InputError
 from otovox.evaluation.runs import HIGHEST, folds_of, load_prediction, score_runs, set_name
 from otovox.formats.markups import write_markups
+from otovox.results.schema import RESULT
 
 GRID = Grid((24, 22, 20), affine_from(np.eye(3) * 0.5, np.zeros(3)))
 
@@ -65,6 +67,19 @@ def test_the_argmax_of_the_heatmaps_is_scored_beside_the_landmarks(
     assert rows["helicotrema_argmax_voxels"]["one", "fold-0"] == pytest.approx(2.0, abs=1e-3)
     assert rows["helicotrema_voxels"]["one", "fold-0"] == pytest.approx(10.0, abs=2e-3)
     assert np.isnan(found["two", "fold-0"])
+
+
+def test_the_volumes_uncertainty_is_that_of_the_prediction(
+    tiny_results: tuple[Path, Prediction], tiny_dataset: Path
+) -> None:
+    """S24: 6.4e-4 lies between the steps of 1/255 in which the uncertainty is stored."""
+    path = tiny_results[0] / "fold-0" / "one" / RESULT
+    result = json.loads(path.read_text())
+    result["provenance"]["settings"]["volume_mean_sd"] = 6.4e-4
+    path.write_text(json.dumps(result))
+    rows = score_runs(folds_of([tiny_results[0]]), tiny_dataset)[0].set_index(["case", "fold"])
+    assert rows["volume_uncertainty"]["one", "fold-0"] == pytest.approx(6.4e-4, rel=1e-12)
+    assert rows["volume_uncertainty"]["two", "fold-0"] == pytest.approx(0.2 / 10_560)
 
 
 def test_a_plain_folder_is_one_fold(tiny_results: tuple[Path, Prediction], tmp_path: Path) -> None:

@@ -19,8 +19,10 @@ from otovox.evaluation.stebani_tables import (
     figure_3_table,
     paper_table,
     published,
+    published_uncertainty,
     read_scores,
     statistics_table,
+    uncertainty_table,
     write_paper_table,
 )
 
@@ -78,6 +80,18 @@ def test_table_4_has_a_row_for_the_papers_argmax(table: pd.DataFrame) -> None:
     assert [row["from"] for row in (ours, argmax, theirs)] == [OURS, ARGMAX, THEIRS]
     assert argmax["helicotrema mean"] == pytest.approx(ours["helicotrema mean"] + 1)
     assert argmax["average mean"] == pytest.approx(ours["average mean"] + 1)
+
+
+def test_uncertainty_of_the_volume_stands_beside_the_published_one(table: pd.DataFrame) -> None:
+    """S24: mean of ours per set; the otosclerotic ear of B is a set of its own."""
+    diseased = table.assign(set="fpvct-clinical, otosclerosis", volume_uncertainty=0.02)
+    rows = uncertainty_table(pd.concat([table, diseased])).to_dict("records")
+    found = {(row["set"], row["from"]): row["mean"] for row in rows}
+    assert found["fpvct-clinical", OURS] == pytest.approx(1e-3)
+    assert found["B", THEIRS] == 6.4e-4
+    assert found["fpvct-clinical, otosclerosis", OURS] == pytest.approx(0.02)
+    assert found["B, otosclerosis", THEIRS] == 9.81e-3
+    assert published_uncertainty() == {"B": 6.4e-4, "B, otosclerosis": 9.81e-3}
 
 
 def test_statistics_by_hand(table: pd.DataFrame) -> None:

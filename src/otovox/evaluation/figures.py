@@ -7,7 +7,7 @@ are always combined with markers, line styles or hatches.
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -92,12 +92,21 @@ def _bars(axes: "Axes", rows: Sequence[dict]) -> None:
     axes.set_xticks(range(len(sets)), sets)
 
 
-def uncertainty_scatter(table: pd.DataFrame, path: Path, *, threshold: float | None = None) -> None:
+def uncertainty_scatter(
+    table: pd.DataFrame,
+    path: Path,
+    *,
+    measure: Literal["uncertainty", "volume_uncertainty"] = "uncertainty",
+    published: Mapping[str, float] | None = None,
+    threshold: float | None = None,
+) -> None:
     """Figure 5c: uncertainty against DSC, one marker per ear, by diagnosis.
 
     Args:
-        table: `uncertainty`, `dice` and `diagnosis` per ear; an empty diagnosis counts as healthy.
+        table: the measure, `dice` and `diagnosis` per ear; an empty diagnosis counts as healthy.
         path: path of the figure.
+        measure: near the labyrinth, or of the whole volume as in the paper (S24).
+        published: values of the measure that are marked by a line, by label.
         threshold: uncertainty above which an ear is flagged as unusual, if there is one.
     """
     rows = table.to_dict("records")
@@ -107,15 +116,20 @@ def uncertainty_scatter(table: pd.DataFrame, path: Path, *, threshold: float | N
         for number, name in enumerate(names):
             own = [row for row in rows if (row["diagnosis"] or "healthy") == name]
             axes.scatter(
-                [row["uncertainty"] for row in own], [row["dice"] for row in own], s=26,
+                [row[measure] for row in own], [row["dice"] for row in own], s=26,
                 color=COLOURS[number % 8], marker=_MARKS[(number + number // 8) % 8], alpha=0.85,
                 linewidths=0.4, edgecolors="white", label=f"{name.replace('_', ' ')} ({len(own)})",
             )  # fmt: skip
         if threshold is not None and np.isfinite(threshold):
             axes.axvline(threshold, color="0.3", linewidth=1, linestyle="--", label="threshold")
+        for number, (label, value) in enumerate((published or {}).items()):
+            axes.axvline(
+                value, color="black", linewidth=1, linestyle=_LINES[1 + number % 3], label=label
+            )
         axes.set_xscale("log")
         _plain_ticks(axes.xaxis)
-        axes.set(xlabel="uncertainty: mean voxel SD in and near the labyrinth", ylabel="DSC")
+        where = {"uncertainty": "in and near the labyrinth", "volume_uncertainty": "of the volume"}
+        axes.set(xlabel=f"uncertainty: mean voxel SD {where[measure]}", ylabel="DSC")
         axes.legend(frameon=False, fontsize=7.5, loc="center left", bbox_to_anchor=(1.0, 0.5))
 
 

@@ -18,10 +18,13 @@ from otovox.evaluation.lim_tables import write_likert_tables
 from otovox.evaluation.runs import folds_of, load_prediction, score_runs
 from otovox.evaluation.statistics import compare
 from otovox.evaluation.stebani_tables import (
+    THEIRS,
     figure_3_table,
     paper_table,
+    published_uncertainty,
     read_scores,
     statistics_table,
+    uncertainty_table,
     write_paper_table,
 )
 from otovox.formats.writing import replacing
@@ -141,16 +144,12 @@ def _by_ear(table: pd.DataFrame) -> pd.DataFrame:
 
 def _draw(table: pd.DataFrame, sources: Sequence[ResultSource], output: Path) -> Iterable[Path]:
     """Figures 4 and 5c, and S.3 if the folds contain learning curves."""
-    errors, uncertainty, curves = (
-        output / f"{name}.png" for name in ("errors", "uncertainty", "learning-curves")
-    )
+    errors, curves = (output / f"{name}.png" for name in ("errors", "learning-curves"))
     drawn = table.loc[np.isfinite(table["dice"].to_numpy(dtype=float))]
     if len(drawn):
         error_picture(_panels(drawn, sources), errors)
         yield errors
-    if np.any(table["uncertainty"].to_numpy(dtype=float) > 0):
-        uncertainty_scatter(table.assign(diagnosis=table["diagnosis"].fillna("")), uncertainty)
-        yield uncertainty
+    yield from _uncertainty(table.assign(diagnosis=table["diagnosis"].fillna("")), output)
     runs = {
         fold: folder / "validation.csv"
         for source in sources
@@ -161,6 +160,21 @@ def _draw(table: pd.DataFrame, sources: Sequence[ResultSource], output: Path) ->
     if runs:
         learning_curves(runs, curves)
         yield curves
+
+
+def _uncertainty(table: pd.DataFrame, output: Path) -> Iterable[Path]:
+    """Figure 5c with the mean SD of the volume, its table, and the SD near the labyrinth."""
+    whole, near = output / "uncertainty.png", output / "uncertainty-labyrinth.png"
+    if np.any(table["volume_uncertainty"].to_numpy(dtype=float) > 0):
+        published = {f"{THEIRS}: {name}": value for name, value in published_uncertainty().items()}
+        uncertainty_scatter(table, whole, measure="volume_uncertainty", published=published)
+        file = output / "uncertainty.csv"
+        with replacing(file) as temporary:
+            uncertainty_table(table).to_csv(temporary, index=False)
+        yield from (whole, file)
+    if np.any(table["uncertainty"].to_numpy(dtype=float) > 0):
+        uncertainty_scatter(table, near)
+        yield near
 
 
 def _panels(table: pd.DataFrame, sources: Sequence[ResultSource]) -> list[Panel]:

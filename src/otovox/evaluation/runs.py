@@ -193,6 +193,10 @@ def score_entry(prediction: Prediction, case: Case, entry: Entry, *, fold: str) 
     """
     table = scores_table(score_case(prediction, case))
     lacking = LACKING.get(prediction.provenance.settings.heads or "both", ())
+    volume_mean = prediction.provenance.settings.volume_mean_sd
+    if volume_mean is not None:
+        # As predicted: the uncertainty on disk is rounded, and on the scan's own grid.
+        table["volume_uncertainty"] = volume_mean
     table[[name for name in lacking if name in table]] = np.nan
     facts = asdict(entry) | {"set": set_name(entry), "fold": fold}
     for place, name in enumerate(FACTS):

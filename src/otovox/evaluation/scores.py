@@ -50,7 +50,7 @@ class EarScore:
         volume_mm3, true_volume_mm3: volumes of the predicted and the true labyrinth.
         confidence: confidence of the detected ear; nan if not detected.
         uncertainty: mean voxel SD in and near the predicted labyrinth; nan if not detected.
-        volume_uncertainty: mean voxel SD over the whole scan (S24).
+        volume_uncertainty: mean voxel SD over the whole scan, on its own grid (S24).
     """
 
     case: str

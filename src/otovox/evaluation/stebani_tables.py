@@ -153,6 +153,41 @@ def figure_3_table(systems: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["system", "set", "measure", "mean", "sd", "published"])
 
 
+def uncertainty_table(table: pd.DataFrame) -> pd.DataFrame:
+    """Mean voxel SD of the whole volume over the test-time samples, by set (S24).
+
+    Args:
+        table: from `runs.score_runs`.
+
+    Returns:
+        Columns `set`, `from`, `ears`, `mean`, `sd`, `median`; the published row below ours.
+
+    Source: Stebani et al. 2023, Results: 6.4(15)e-4 on the regular ears of B, 9.81e-3 on the
+    otosclerotic one, over fields of view of about 50 x 50 x 40 mm, on which the measure depends.
+    """
+    rows: list[dict[str, object]] = []
+    for name, part in _by_set(table):
+        found = _spread(part, "volume_uncertainty")
+        if not found.n:
+            continue
+        row: dict[str, object] = {"set": name, "from": OURS, "ears": found.n, "mean": found.mean}
+        rows.append(row | {"sd": found.sd, "median": found.median})
+        first, *rest = name.split(", ")
+        known = ", ".join((BESIDE.get(first, first), *rest))
+        rows += [
+            {"set": known, "from": THEIRS, "mean": row["mean"], "sd": row["sd"]}
+            for row in _records()
+            if (row["measure"], row["set"]) == ("volume_uncertainty", known)
+        ]
+    return pd.DataFrame(rows, columns=["set", "from", "ears", "mean", "sd", "median"])
+
+
+def published_uncertainty() -> dict[str, float]:
+    """The published means of `uncertainty_table`, by set."""
+    rows = (row for row in _records() if row["measure"] == "volume_uncertainty")
+    return {row["set"]: row["mean"] for row in rows}
+
+
 def write_paper_table(frame: pd.DataFrame, path: Path) -> None:
     """Write a table as CSV with all digits and as Markdown with the paper's.
 
