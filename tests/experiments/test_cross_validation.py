@@ -85,7 +85,17 @@ def test_all_folds_are_trained_and_predicted_once_and_can_be_scored(folder, tmp_
         assert bundle.facts["fold"] == splits["folds"][fold]
         assert set(bundle.facts["intensity"]) == {"low", "high", "mean", "sd"}
         rows = (out / f"fold-{fold}" / "validation.csv").read_text().splitlines()
-        names = {"iteration", "val_loss", "dsc", "iou", "mse", "mae", "landmark_mm", "choice"}
+        names = {
+            "iteration",
+            "val_loss",
+            "dsc",
+            "iou",
+            "mse",
+            "mae",
+            "landmark_mm",
+            "choice",
+            "train_loss",
+        }
         assert set(rows[0].split(",")) == names
         assert len(rows) == 3
         held = splits["folds"][fold]["validation"]

@@ -1,5 +1,7 @@
 """Augmentation: what moves voxels moves points; a draw says everything that happens."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -80,6 +82,19 @@ def test_contrast_and_noise_are_as_drawn_and_repeat():
     added = apply(counted, image, image, nothing)[0] - image
     assert float(added.mean()) == pytest.approx(0, abs=0.005)
     assert float(added.std()) == pytest.approx(0.2 * 0.8**0.5, rel=0.03)
+
+
+def test_noise_is_added_before_the_rotation():
+    """S8, "lastly, a free angle rotation": interpolation between voxels smooths the noise."""
+    image = np.zeros((32, 32, 32), np.float32)
+    noisy = Augmentation(contrast=2.0, gaussian_sd=0.5, noise_seed=3)
+    both = replace(noisy, turn_deg=(10.0, 20.0, 15.0))
+    still, _, _ = apply(noisy, image, image, np.zeros((0, 3)))
+    found, _, _ = apply(both, image, image, np.zeros((0, 3)))
+    turn = replace(both, contrast=1.0, gaussian_sd=0.0)
+    np.testing.assert_allclose(found, apply(turn, still, image, np.zeros((0, 3)))[0], atol=1e-6)
+    assert float(still.std()) == pytest.approx(0.5, rel=0.03)
+    assert float(found.std()) < 0.4
 
 
 def test_draws_keep_to_their_protocol():

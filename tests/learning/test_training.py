@@ -6,6 +6,7 @@ import sys
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -70,7 +71,14 @@ def test_a_resumed_run_equals_an_unbroken_one(tmp_path, datasets):
     run, broken = TrainingOptions(hardware=Hardware("cpu")), tmp_path / "broken"
     whole = train_on(datasets, config, tmp_path / "whole", origin={}, run=run)
     train_on(datasets, config, broken, origin={}, run=replace(run, iterations=2))
+    # As written by an earlier version, without the training loss.
+    table = pd.read_csv(broken / "validation.csv")
+    table.drop(columns="train_loss").to_csv(broken / "validation.csv", index=False)
     resumed = train_on(datasets, config, broken, origin={}, run=run)
+    assert (pd.read_csv(tmp_path / "whole" / "validation.csv")["train_loss"] > 0).all()
+    earlier = pd.read_csv(broken / "validation.csv", index_col=False)
+    assert list(earlier["iteration"]) == [2, 4]
+    assert "train_loss" not in earlier
     last = [
         torch.load(tmp_path / name / "last.ckpt", weights_only=False)["current_model_state"]
         for name in ("whole", "broken")
@@ -114,7 +122,7 @@ def test_training_starts_from_weights_and_reports_it(tmp_path, datasets):
     other = still.model_copy(
         update={"network": still.network.model_copy(update={"activation": "relu"})}
     )
-    with pytest.raises(ConfigError, match="different network"):
+    with pytest.raises(ConfigError, match="network of the --from model differs"):
         train_on(datasets, other, tmp_path / "c", origin={}, run=replace(run, start=first))
 
 
@@ -151,3 +159,27 @@ print(*touched)
     done = subprocess.run([sys.executable, "-c", pages], capture_output=True, text=True, check=True)
     before, after = (int(word) for word in done.stdout.split())
     assert after < before / 5
+
+
+@pytest.mark.slow
+def test_the_rate_is_reduced_and_training_stops_without_improvement(tmp_path, datasets):
+    """L6, with the counts of Keras: validations 2 and 3 bring nothing, the rate is reduced once;
+    after validation 4, the third without improvement, training stops, also when it is resumed."""
+    from otovox.learning.hardware import Hardware
+    from otovox.learning.training import TrainingOptions
+    from otovox.systems.dual_head.training import train_on
+
+    still = {"peak_rate": 1e-12, "total_iterations": 20, "schedule": "reduce-on-plateau"}
+    still |= {"stop_patience": 3, "average_decay": 0.0}
+    config = short()
+    config = config.model_copy(update={"optimiser": config.optimiser.model_copy(update=still)})
+    run = TrainingOptions(hardware=Hardware("cpu"))
+    for _ in range(2):
+        train_on(datasets, config, tmp_path, origin={}, run=run)
+        assert pd.read_csv(tmp_path / "validation.csv")["iteration"].tolist() == [2, 4, 6, 8]
+        kept = torch.load(tmp_path / "last.ckpt", weights_only=False)
+        rate = kept["optimizer_states"][0]["param_groups"][0]["lr"]
+        assert rate == pytest.approx(0.9e-12)
+        # S18: the last state is kept even if an earlier one is the best.
+        best = torch.load(tmp_path / "best.ckpt", weights_only=False)
+        assert (best["epoch"], kept["epoch"]) == (0, 3)

@@ -150,11 +150,16 @@ class LossConfig(Settings):
 
 
 class OptimiserConfig(Settings):
-    """Optimiser with a trapezoidal learning rate schedule in iterations (S17).
+    """Optimiser with a trapezoidal learning rate in iterations (S17), or one reduced on plateaus.
 
     Attributes:
         name: optimiser.
-        peak_rate: learning rate on the plateau. C.
+        peak_rate: learning rate on the trapezoid's plateau, or at first. C.
+        schedule: "trapezoid", or "reduce-on-plateau": multiplied by `reduce_factor` after
+            `reduce_patience` validations without improvement, without warm-up (L6).
+        reduce_factor, reduce_patience: defaults of MPUNet, which Lim et al. 2024 kept (L2).
+        stop_patience: training stops after this many validations without improvement (L6); 0 to
+            use all iterations.
         betas: AdamW's decay rates.
         momentum: SGD's momentum.
         weight_decay: decoupled weight decay. T.
@@ -162,12 +167,16 @@ class OptimiserConfig(Settings):
         plateau_iterations: iteration at which the plateau ends.
         total_iterations: end of training, at 1 % of the peak.
         accumulation: iterations per optimiser step. T.
-        gradient_clip: largest gradient norm; 0 for none. C.
+        gradient_clip: largest gradient norm; 0 for none, as in Stebani et al. 2023 (S17). C.
         average_decay: decay of the moving average of weights per optimiser step; 0 for none. C.
     """
 
     name: Literal["adamw", "sgd"] = "adamw"
     peak_rate: Positive = 3e-4
+    schedule: Literal["trapezoid", "reduce-on-plateau"] = "trapezoid"
+    reduce_factor: Fraction = 0.9
+    reduce_patience: Count = 2
+    stop_patience: int = Field(default=0, ge=0)
     betas: tuple[Fraction, Fraction] = (0.9, 0.999)
     momentum: Fraction = 0.9
     weight_decay: NotNegative = 0.025
@@ -175,7 +184,7 @@ class OptimiserConfig(Settings):
     plateau_iterations: int = Field(default=52_500, ge=0)
     total_iterations: Count = 75_000
     accumulation: Count = 10
-    gradient_clip: NotNegative = 1.0
+    gradient_clip: NotNegative = 0.0
     average_decay: Fraction = 0.999
 
     @model_validator(mode="after")
@@ -187,7 +196,7 @@ class OptimiserConfig(Settings):
         return self
 
     def rate(self, iteration: int) -> float:
-        """Learning rate at an iteration."""
+        """Learning rate of the trapezoid at an iteration."""
         final = 0.01  # fraction of the peak at the end. C.
         if iteration < self.warmup_iterations:
             return self.peak_rate * (iteration + 1) / self.warmup_iterations

@@ -33,6 +33,7 @@ _PANEL, _DPI = (3.4, 2.9), 200
 PUBLISHED = "Stebani et al. 2023, on their scans"
 #: Plotted columns of `validation.csv`, with their titles.
 CURVES = {
+    "train_loss": "training loss",
     "val_loss": "validation loss",
     "dsc": "DSC",
     "iou": "IoU",
@@ -182,7 +183,7 @@ def reliability_diagram(curves: Mapping[str, Reliability], path: Path) -> None:
 
 
 def learning_curves(runs: Mapping[str, Path], path: Path) -> None:
-    """Figure S.3: validation during training, a thin line per fold, their mean bold.
+    """Figure S.3: losses and validation during training, a thin line per fold, their mean bold.
 
     Args:
         runs: fold name to its `validation.csv`.

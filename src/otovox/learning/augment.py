@@ -87,7 +87,7 @@ def draw(config: AugmentationConfig, rng: np.random.Generator) -> Augmentation:
 def apply(
     augmentation: Augmentation, image: Image, labels: Image, points_ijk: FloatArray
 ) -> tuple[Image, Image, FloatArray]:
-    """Rotate image, labels and points about the chunk's centre; then apply contrast and noise.
+    """Apply contrast and noise to the image; then rotate image, labels and points about the centre.
 
     Args:
         augmentation: the parameters.
@@ -98,16 +98,13 @@ def apply(
 
     Returns:
         The three arrays, with unchanged shapes.
+
+    Source: Stebani et al. 2023, Data processing and augmentation: contrast and noise, and "lastly,
+    a free angle rotation", so that the noise is interpolated too (S8).
     """
     shape = np.asarray(image.shape)
     image, labels = np.asarray(image, np.float32), np.asarray(labels, np.float32)
     points = np.array(points_ijk, dtype=float)
-    turn = augmentation.rotation
-    if not np.array_equal(turn, np.eye(3)):
-        middle = (shape - 1) / 2
-        image = _turned(image, turn, middle)
-        labels = np.clip(_turned(labels, turn, middle), 0, 1)
-        points = (points - middle) @ turn.T + middle
     rng = np.random.default_rng(augmentation.noise_seed)
     image = np.asarray(image * augmentation.contrast, dtype=np.float32)
     if augmentation.gaussian_sd:
@@ -116,6 +113,12 @@ def apply(
     if augmentation.poisson_rate:
         counts = rng.poisson(augmentation.poisson_rate, image.shape) - augmentation.poisson_rate
         image = np.asarray(image + augmentation.poisson_scale * counts, dtype=np.float32)
+    turn = augmentation.rotation
+    if not np.array_equal(turn, np.eye(3)):
+        middle = (shape - 1) / 2
+        image = _turned(image, turn, middle)
+        labels = np.clip(_turned(labels, turn, middle), 0, 1)
+        points = (points - middle) @ turn.T + middle
     return image, labels, points
 
 

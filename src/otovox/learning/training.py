@@ -16,7 +16,12 @@ from typing import Any, Protocol
 import lightning.pytorch as pl
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar, WeightAveraging
+from lightning.pytorch.callbacks import (
+    EarlyStopping,
+    ModelCheckpoint,
+    TQDMProgressBar,
+    WeightAveraging,
+)
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor, nn
@@ -30,6 +35,7 @@ from otovox.learning.hardware import Hardware, keep_freed_memory
 logger = logging.getLogger(__name__)
 
 Samples = Dataset[dict[str, Tensor]]
+_EVERY_INTERVAL: dict[str, Any] = {"save_on_train_epoch_end": True, "enable_version_counter": False}
 
 
 class Task(Protocol):
@@ -102,7 +108,8 @@ class Training(pl.LightningModule):
         means = {n: float(np.nanmean([s.get(n, np.nan) for s in self._scores])) for n in names}
         trained = float(torch.stack(self._losses).mean()) if self._losses else float("nan")
         self._losses, self._scores = [], []
-        means["choice"] = self.task.choice(means | {"train_loss": trained})
+        means["train_loss"] = trained
+        means["choice"] = self.task.choice(means)
         self.log_dict(means, prog_bar=False)
         if not self.trainer.sanity_checking and self.trainer.is_global_zero:
             _append_row(
@@ -126,6 +133,16 @@ class Training(pl.LightningModule):
                 betas=settings.betas,
                 weight_decay=settings.weight_decay,
             )
+        if settings.schedule == "reduce-on-plateau":
+            # Counts and threshold as in Keras, which MPUNet uses: torch reduces one later.
+            reduced = torch.optim.lr_scheduler.ReduceLROnPlateau(
+                optimiser, "max", factor=settings.reduce_factor,
+                patience=settings.reduce_patience - 1, threshold=1e-4, threshold_mode="abs",
+            )  # fmt: skip
+            return {
+                "optimizer": optimiser,
+                "lr_scheduler": {"scheduler": reduced, "interval": "epoch", "monitor": "choice"},
+            }
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimiser, lambda n: settings.rate(n * settings.accumulation) / settings.peak_rate
         )
@@ -224,24 +241,26 @@ def fit(
         (output / "validation.csv").unlink(missing_ok=True)
     training = Training(config, task)
     training.to(memory_format=task.memory_format)
-    trainer = _trainer(output, config, run)
-    trainer.fit(
-        training,
-        *_loaders(config, datasets),
-        ckpt_path=str(last) if resumed else None,
-        weights_only=True,
-    )
+    if not (resumed and _stopped_early(last)):
+        _trainer(output, config, run).fit(
+            training,
+            *_loaders(config, datasets),
+            ckpt_path=str(last) if resumed else None,
+            weights_only=True,
+        )
     return _best(task, output, config)
 
 
 def _trainer(output: Path, config: TrainConfig, run: TrainingOptions) -> pl.Trainer:
-    best = ModelCheckpoint(
-        output, "best", monitor="choice", mode="max", save_last=True, save_on_train_epoch_end=True,
-        enable_version_counter=False,
-    )  # fmt: skip
-    callbacks: list[Any] = [best, TQDMProgressBar(refresh_rate=10)]
+    best = ModelCheckpoint(output, "best", monitor="choice", mode="max", **_EVERY_INTERVAL)
+    # Lightning's `save_last` writes only together with a new best one.
+    last = ModelCheckpoint(output, "last", **_EVERY_INTERVAL)
+    callbacks: list[Any] = [best, last, TQDMProgressBar(refresh_rate=10)]
     if config.optimiser.average_decay:
         callbacks.append(WeightAveraging(avg_fn=_Average(config.optimiser.average_decay)))
+    if config.optimiser.stop_patience:
+        patience = config.optimiser.stop_patience
+        callbacks.append(EarlyStopping("choice", patience=patience, mode="max"))
     hardware = run.hardware
     return pl.Trainer(
         default_root_dir=output,
@@ -261,6 +280,16 @@ def _trainer(output: Path, config: TrainConfig, run: TrainingOptions) -> pl.Trai
         enable_model_summary=False,
         use_distributed_sampler=False,
         deterministic="warn" if hardware.accelerator == "gpu" else None,
+    )
+
+
+def _stopped_early(checkpoint: Path) -> bool:
+    """Whether training ended there because the validation no longer improved."""
+    states = torch.load(checkpoint, map_location="cpu", weights_only=True)["callbacks"]
+    return any(
+        state["wait_count"] >= state["patience"]
+        for name, state in states.items()
+        if name.startswith("EarlyStopping")
     )
 
 
@@ -294,7 +323,9 @@ def _best(task: Task, output: Path, config: TrainConfig) -> dict[str, Any]:
     row = figures.get(reached, rows[-1])
     return {
         "iteration": reached,
-        "validation": {k: float(v) for k, v in row.items() if k not in ("iteration", "choice")},
+        "validation": {
+            k: float(v) for k, v in row.items() if k not in ("iteration", "train_loss", "choice")
+        },
     }
 
 
@@ -348,9 +379,14 @@ class _Average:
 
 
 def _append_row(path: Path, iteration: int, figures: dict[str, float]) -> None:
+    """Append to a table of metrics; a run started by an earlier version keeps its columns."""
+    columns = ["iteration", *figures]
     new = not path.exists()
+    if not new:
+        with path.open(newline="") as file:
+            columns = next(csv.reader(file), columns)
     with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, ["iteration", *figures])
+        writer = csv.DictWriter(file, columns, extrasaction="ignore")
         if new:
             writer.writeheader()
         writer.writerow({"iteration": iteration, **figures})

@@ -1,8 +1,7 @@
 """Training of MPUNet: one network on planes of every view, then the weights of the views.
 
-Two things differ from the framework. The learning rate follows the settings of all systems and is
-constant in the preset, whereas L6 reduces it by 10 % on a plateau. Training ends after the
-configured iterations and keeps the best model, whereas L6 stops 15 epochs after the best.
+The learning rate is reduced on plateaus of the validation and training stops early, as set in the
+preset with the framework's defaults (L2, L6); an epoch is an interval between validations.
 """
 
 import logging
