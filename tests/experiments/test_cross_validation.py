@@ -54,7 +54,25 @@ def test_the_papers_folds_are_38_and_5():
     assert [(len(fold["train"]), len(fold["validation"])) for fold in drawn] == [(38, 5)] * 3
 
 
+@pytest.mark.parametrize(("patients", "folds"), [(17, 4), (6, 3), (7, 7)])
+def test_few_patients_are_divided_evenly_and_each_validates_once(patients, folds):
+    """H9: the 17 specimens of Hussain et al. 2021 give four folds of 4 or 5."""
+    drawn = draw_folds([Entry(f"c{n}", f"p{n}") for n in range(patients)], FoldPlan(folds=folds))
+    sizes = [len(fold["validation"]) for fold in drawn]
+    assert len(sizes) == folds
+    assert max(sizes) - min(sizes) <= 1
+    held = [case for fold in drawn for case in fold["validation"]]
+    assert sorted(held) == sorted(f"c{n}" for n in range(patients))
+    for fold in drawn:
+        assert not set(fold["train"]) & set(fold["validation"])
+        assert len(fold["train"]) + len(fold["validation"]) == patients
+
+
 def test_too_few_patients_are_refused():
+    with pytest.raises(InputError, match="3 patients cannot be divided into 4 folds"):
+        draw_folds([Entry(f"c{n}", f"p{n}") for n in range(3)], FoldPlan(folds=4))
+    with pytest.raises(InputError, match="3 patients cannot be divided into 1 folds"):
+        draw_folds([Entry(f"c{n}", f"p{n}") for n in range(3)], FoldPlan(folds=1))
     with pytest.raises(InputError, match="4 patients"):
         draw_folds([Entry(f"c{n}", f"p{n}") for n in range(4)], FoldPlan(folds=3, validation=2))
 

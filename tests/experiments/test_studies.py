@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections import Counter
+from itertools import permutations
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,7 @@ from otovox.experiments.studies.report import TESTS, VALIDATION, runs_table, wri
 pytestmark = pytest.mark.filterwarnings("ignore::Warning:lightning", "ignore::UserWarning:torch")
 
 ABLATIONS, SYSTEMS = load_study("ablations"), load_study("systems")
+ORDERS = load_study("view-orders")
 #: A study of two runs that fit SMOKE, one that is refused, and one that is none at that scale.
 TINY = """
 name = "tiny"
@@ -120,11 +122,11 @@ def test_there_are_43_ablations_23_of_them_stated():
     assert (control.settings, control.status) == ({"data": {"batch_size": 2}}, "ours")
 
 
-@pytest.mark.parametrize("study", [ABLATIONS, SYSTEMS], ids=lambda study: study.name)
+@pytest.mark.parametrize("study", [ABLATIONS, SYSTEMS, ORDERS], ids=lambda study: study.name)
 def test_every_run_changes_exactly_what_it_states(study):
     configs = [run_settings(study, run) for run in study.runs]
     for run, config in zip(study.runs, configs, strict=True):
-        found = differences(config, load_preset(run.preset or "base"))
+        found = differences(config, load_preset(run.preset or study.reference))
         wanted: dict[str, object] = {
             f"{table}.{key}": tuple(value) if isinstance(value, list) else value
             for table, keys in run.settings.items()
@@ -143,6 +145,13 @@ def test_every_run_changes_exactly_what_it_states(study):
         json.dumps(differences(one, configs[0]), default=str, sort_keys=True) for one in configs
     ]
     assert len(set(plain)) == len(configs)
+
+
+def test_all_six_orders_of_the_views_are_runs():
+    """H10: with the three single views as baselines."""
+    orders = {run_settings(ORDERS, run).system.order for run in ORDERS.runs}
+    views = ("coronal", "sagittal", "axial")
+    assert orders == {*permutations(views), *((view,) for view in views)}
 
 
 def test_every_preset_of_a_published_system_is_compared():
@@ -189,7 +198,7 @@ def test_tables_are_merged_and_all_else_is_replaced():
 
 
 def test_studies_that_are_none_are_refused(tmp_path):
-    assert study_names() == ("ablations", "systems")
+    assert study_names() == ("ablations", "systems", "view-orders")
     with pytest.raises(ConfigError, match="choose one of ablations, systems"):
         load_study("abl")
     (tmp_path / "s.toml").write_text(TINY.replace("number = 3", "number = 7"))

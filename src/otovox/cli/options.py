@@ -34,7 +34,15 @@ class FoldOptions:
     """How a data set is divided into folds."""
 
     folds: Annotated[int, typer.Option(min=1, help="Number of folds.")] = 3
-    validation: Annotated[int, typer.Option(min=1, help="Validation patients per fold.")] = 5
+    validation: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Validation patients per fold; by default 5, or all patients divided evenly if "
+            "there are too few for that.",
+            show_default=False,
+        ),
+    ] = None
     seed: Annotated[int, typer.Option(min=0, help="Seed for drawing the folds.")] = 0
 
     def plan(self) -> "FoldPlan":

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from otovox.config.training import TrainConfig, config_from
 from otovox.dataset.layout import Entry, read_index, read_info
@@ -31,23 +32,30 @@ SPLITS, FINISHED = "splits.json", "finished"
 Fold = dict[str, list[str]]
 
 
+#: Validation patients per fold, if there are enough for all folds. Source: Stebani et al. 2023,
+#: Methods: "For each fold, we randomly selected N = 38 datasets for training and N = 5 datasets for
+#: validation" (S19).
+USUAL_VALIDATION = 5
+
+
 @dataclass(frozen=True)
 class FoldPlan:
-    """Settings for drawing folds. Source of the defaults: Stebani et al. 2023, 38 and 5 patients.
+    """Settings for drawing folds.
 
     Attributes:
         folds: number of folds.
-        validation: validation patients per fold.
+        validation: validation patients per fold; None for `USUAL_VALIDATION`, or, with too few
+            patients, for a division of all patients into folds that differ by at most one.
         seed: the same seed draws the same folds.
     """
 
     folds: int = 3
-    validation: int = 5
+    validation: int | None = None
     seed: int = 0
 
 
 def draw_folds(entries: Sequence[Entry], plan: FoldPlan = FoldPlan()) -> list[Fold]:
-    """Draw validation patients, different ones in every fold; all others are for training (S19).
+    """Draw validation patients, different ones in every fold; all others are for training.
 
     Args:
         entries: entries of a data set; those of its split "test" are excluded.
@@ -59,22 +67,16 @@ def draw_folds(entries: Sequence[Entry], plan: FoldPlan = FoldPlan()) -> list[Fo
     Raises:
         InputError: if there are too few patients.
 
-    Source: Stebani et al. 2023, random 38/5 splits in 3 folds; the main author's public code uses
-        no
-    patient twice for validation.
+    Source: Stebani et al. 2023, random 38/5 splits in 3 folds (S19); the main author's public code
+    uses no patient twice for validation. Hussain et al. 2021, fourfold cross-validation of 17
+    patients (H9), which needs uneven folds.
     """
     entries = [entry for entry in entries if entry.split != "test"]
     patients = sorted({entry.patient for entry in entries})
-    size = plan.validation
-    if plan.folds * size > len(patients) or size >= len(patients):
-        raise InputError(
-            f"{len(patients)} patients are too few for {plan.folds} folds with {size} different "
-            "validation patients each"
-        )
-    drawn = np.random.default_rng(plan.seed).permutation(patients).tolist()
+    drawn = np.random.default_rng(plan.seed).permutation(patients)
     folds: list[Fold] = []
-    for fold in range(plan.folds):
-        held = set(drawn[fold * size : (fold + 1) * size])
+    for part in _parts(drawn, plan):
+        held = set(part.tolist())
         folds.append(
             {
                 "train": sorted(e.case for e in entries if e.patient not in held),
@@ -82,6 +84,25 @@ def draw_folds(entries: Sequence[Entry], plan: FoldPlan = FoldPlan()) -> list[Fo
             }
         )
     return folds
+
+
+def _parts(drawn: NDArray, plan: FoldPlan) -> list[NDArray]:
+    """The validation patients of each fold.
+
+    Raises:
+        InputError: if there are too few patients.
+    """
+    size = plan.validation or USUAL_VALIDATION
+    if plan.folds * size <= len(drawn) and size < len(drawn):
+        return [drawn[fold * size : (fold + 1) * size] for fold in range(plan.folds)]
+    if plan.validation is not None:
+        raise InputError(
+            f"{len(drawn)} patients are too few for {plan.folds} folds with {size} different "
+            "validation patients each"
+        )
+    if not 2 <= plan.folds <= len(drawn):
+        raise InputError(f"{len(drawn)} patients cannot be divided into {plan.folds} folds")
+    return np.array_split(drawn, plan.folds)
 
 
 def keep_folds(folder: Path, output: Path, folds: list[Fold]) -> None:
