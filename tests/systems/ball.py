@@ -55,6 +55,7 @@ def settings(system: dict[str, Any], iterations: int, **optimiser: Any) -> Train
                 "total_iterations": iterations,
                 "accumulation": 1,
                 "average_decay": 0.0,
+                "gradient_clip": 1.0,
                 **optimiser,
             },
             "data": {

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from otovox.systems.autocasnet.data import unstack
-from otovox.systems.autocasnet.inference import cascade
+from otovox.systems.autocasnet.inference import cascade, majority
 
 
 def test_stages_see_the_grey_values_then_the_masks_the_last_one_first():
@@ -50,3 +50,23 @@ def test_the_largest_part_is_kept_after_every_stage(largest):
     assert found[6, 6, 6] == pytest.approx(0.0 if largest else 0.8)
     # What is below a half is no part, and stays as it was.
     assert found[5, 0, 0] == pytest.approx(0.3)
+
+
+def test_independent_views_vote_and_see_the_grey_values_only():
+    image = np.zeros((4, 4, 4), dtype=np.float32)
+    masks = np.zeros((3, 4, 4, 4), dtype=np.float32)
+    masks[:, 0], masks[:2, 1], masks[0, 2] = 0.9, 0.6, 1.0
+    seen: list[int] = []
+
+    def stage(number, axis):
+        def run(images):
+            seen.append(images.shape[1])
+            return np.moveaxis(masks[number], axis, 0)
+
+        return run
+
+    order = ("coronal", "sagittal", "axial")
+    stages = [stage(n, axis) for n, axis in enumerate((1, 0, 2))]
+    found = majority(stages, image, order, largest=False)
+    assert seen == [1, 1, 1]
+    assert found[:, 0, 0] == pytest.approx([1, 2 / 3, 1 / 3, 0])

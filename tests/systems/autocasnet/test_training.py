@@ -34,6 +34,17 @@ def test_a_cascade_learns_a_ball_and_predicts_a_scan(tmp_path):
 
 
 @pytest.mark.slow
+def test_independent_views_learn_a_ball_and_vote(tmp_path):
+    config = settings(AUTOCASNET | {"combination": "majority"}, 40)
+    bundle = trained(config, tmp_path / "run", [a_ball("one"), a_ball("two", 1)])
+    first = [name for name in bundle.weights if name.endswith("downs.0.body.0.weight")]
+    assert [bundle.weights[name].shape[1] for name in first] == [1, 1]
+    found = predicted(bundle, tmp_path / "work")
+    assert set(np.unique(np.round(found.probability[::4, ::4, ::4], 3))) <= {0.0, 0.5, 1.0}
+    assert overlap(found) > 0.85
+
+
+@pytest.mark.slow
 def test_a_cascade_goes_on_where_it_stopped(tmp_path, monkeypatch):
     config = settings(AUTOCASNET, 4)
     cases = [a_ball("one"), a_ball("two", 1)]

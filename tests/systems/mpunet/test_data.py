@@ -1,5 +1,7 @@
 """Planes of prepared cases: the same index gives the same plane, half of them hold labyrinth."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ import torch
 from otovox.dataset.prepared import Prepared
 from otovox.errors import ConfigError, InputError
 from otovox.systems.mpunet.data import VALIDATION_PLANES, TrainingPlanes, ValidationPlanes
+from otovox.systems.mpunet.elastic import robust_scale
 from otovox.systems.mpunet.views import draw_views
 from systems.mpunet.blob import a_blob, settings
 
@@ -75,3 +78,18 @@ def test_nothing_to_train_on_and_oblong_planes_are_refused():
         TrainingPlanes([], settings(), VIEWS)
     with pytest.raises(ConfigError, match="square"):
         TrainingPlanes([a_blob()], smaller(shape=(32, 16, 16)), VIEWS)
+
+
+def test_values_beyond_the_window_are_not_distinguished():
+    """L1: a width of 4,000 HU about 700; robust scaling then uses the clipped values."""
+    blob = a_blob()
+    metal, middle = blob.image.copy(), tuple(slice(n // 2 - 2, n // 2 + 2) for n in GRID.shape)
+    metal[middle] = 30_000
+    window = settings(elastic=False, window_hu=(4000.0, 700.0))
+    found = {}
+    for name, config in (("window", window), ("all", settings(elastic=False))):
+        planes = TrainingPlanes([replace(blob, image=metal)], config, VIEWS)
+        found[name] = max(float(planes[number]["image"].max()) for number in range(40))
+    scale = robust_scale(np.clip(metal, -1300, 2700))
+    assert found["window"] == pytest.approx(float(scale.applied(np.float32(2700))), rel=1e-3)
+    assert found["all"] > 5 * found["window"]

@@ -73,3 +73,13 @@ def test_contested_voxels_are_those_that_any_view_or_the_truth_claims():
     assert given.tolist() == [[0, pytest.approx(0.4)], [0, 0]]
     assert truth.tolist() == [0, 1]
     assert len(contested(views, labels, most=1, rng=rng)[1]) == 1
+
+
+def test_a_majority_of_the_masks_decides_not_of_the_probabilities():
+    """Fauser et al. 2019, three views; with an even number, equal votes are background."""
+    views = np.array([[0.6, 0.6, 0.9], [0.6, 0.1, 0.2], [0.1, 0.45, 0.8]], np.float32)
+    majority = fuse(views, ViewFusion(3), "majority")
+    assert majority == pytest.approx([2 / 3, 1 / 3, 2 / 3])
+    assert ((majority > 0.5) == [True, False, True]).all()
+    assert ((fuse(views, ViewFusion(3), "sum") > 0.5) == [False, False, True]).all()
+    assert (fuse(views[:2], ViewFusion(2), "majority") > 0.5).tolist() == [True, False, False]

@@ -57,6 +57,21 @@ def cascade(
     return np.where((probability > 0.5) & ~masks[0], np.float32(0), probability)
 
 
+def majority(
+    stages: Sequence[Stage], image: Image, order: Sequence[View], *, largest: bool = True
+) -> Image:
+    """Run independent stages over one volume; for the arguments see `cascade`.
+
+    Returns:
+        (i, j, k) fraction of the stages whose mask contains the voxel.
+    """
+    masks = [
+        stage_mask(stage_probability(run, image, (), view), largest=largest)
+        for run, view in zip(stages, order, strict=True)
+    ]
+    return np.mean(masks, axis=0, dtype=np.float32)
+
+
 def stage_probability(run: Stage, image: Image, masks: Sequence[Mask], view: View) -> Image:
     """(i, j, k) output of one stage for a volume and the masks of the previous stages."""
     return np.ascontiguousarray(unstack(run(slice_stack(image, masks, view)), view))
@@ -106,7 +121,8 @@ def _predict(
     image = resample(scan.values, scan.grid, grid, outside="edge")
     image = resample(image, grid, canonical, order="cubic", outside="edge")
     scaling = sweep.scaling or Scaling(Statistics(**bundle.facts["intensity"]))
-    found = cascade(stages, scaling.apply(image), system.order, largest=system.largest_component)
+    combined = cascade if system.combination == "cascade" else majority
+    found = combined(stages, scaling.apply(image), system.order, largest=system.largest_component)
     workspace.mkdir(parents=True, exist_ok=True)
     probability, uncertainty = answer_arrays(workspace, grid)
     for window, part in slabs(grid):

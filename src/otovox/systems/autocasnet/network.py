@@ -98,15 +98,18 @@ class SliceUNet(nn.Module):
 
 
 class AutoCasNet(nn.Module):
-    """All stages, each with one more image channel than the previous one (H3).
+    """All stages; in a cascade each has one more image channel than the previous one (H3).
 
     `inference.cascade` runs them over whole volumes.
     """
 
     def __init__(self, config: AutoCasNetConfig) -> None:
         super().__init__()
-        self.stages = nn.ModuleList(SliceUNet(config, 1 + n) for n in range(len(config.order)))
+        cascade = config.combination == "cascade"
+        self.stages = nn.ModuleList(
+            SliceUNet(config, 1 + n * cascade) for n in range(len(config.order))
+        )
 
     def forward(self, x: Tensor, stage: int) -> Tensor:
-        """(b, 1 + stage, p, q) slices -> (b, 1, p, q) logits of one stage, counted from 0."""
+        """(b, channels, p, q) slices -> (b, 1, p, q) logits of one stage, counted from 0."""
         return self.stages[stage](x)

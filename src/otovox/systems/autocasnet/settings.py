@@ -16,6 +16,9 @@ class AutoCasNetConfig(SystemConfig):
     Attributes:
         order: views in the order of the stages; every stage receives the masks of the previous ones
             (H3).
+        combination: "cascade"; or "majority", independent networks whose masks are combined by a
+            majority vote. Source: Fauser et al. 2019, by Stebani et al. 2023, Related work:
+            "parallel inference for the axial, sagittal and coronal aspect-wise UNet instances".
         backbone: backbone of the 2D network (H5-H7).
         filters: per level, finest first (H5).
         dropout: dropout rate at the bottleneck (H5). T.
@@ -29,6 +32,7 @@ class AutoCasNetConfig(SystemConfig):
     order: tuple[View, ...] = Field(
         default=("coronal", "sagittal", "axial"), min_length=1, max_length=3
     )
+    combination: Literal["cascade", "majority"] = "cascade"
     backbone: Literal["unet", "resunet", "seunet"] = "unet"
     filters: tuple[Count, ...] = Field(default=(32, 64, 128, 256), min_length=2)
     dropout: Fraction = 0.2
@@ -49,8 +53,9 @@ class AutoCasNetConfig(SystemConfig):
 
     @property
     def variant(self) -> str:
-        """Its backbone and the number of stages."""
-        return f"{self.kind} {self.backbone} x {len(self.order)}"
+        """Its backbone, the number of stages and their combination."""
+        parallel = " in parallel" if self.combination == "majority" else ""
+        return f"{self.kind} {self.backbone} x {len(self.order)}{parallel}"
 
 
 #: See `registry.register`.

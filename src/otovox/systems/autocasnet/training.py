@@ -1,4 +1,4 @@
-"""Training of AutoCasNet: stage by stage, on slices with the masks of the previous stages."""
+"""Training of AutoCasNet: stage by stage, in a cascade with the masks of the previous stages."""
 
 import shutil
 from collections.abc import Mapping
@@ -98,7 +98,7 @@ def train(config: TrainConfig, output: Path, course: TrainingInput) -> Bundle:
         stage = network.stages[number - 1]
         parts = (Stacks(training, view, given), Stacks(validation, view, given))
         facts = _fit(stage, place, parts, config=config, run=run)
-        if not last:
+        if not last and settings_of(config).combination == "cascade":
             see = partial(_after, stage, config=config, statistics=given, view=view, run=run)
             validation = [see(case, place / "masks") for case in validation]
             if settings_of(config).masks == "in-sample":

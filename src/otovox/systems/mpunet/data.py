@@ -14,7 +14,14 @@ from otovox.core.volume import Grid
 from otovox.dataset.prepared import Prepared
 from otovox.errors import ConfigError, InputError
 from otovox.imaging.resample import corners
-from otovox.systems.mpunet.elastic import Elastic, RobustScale, deform, draw_elastic, robust_scale
+from otovox.systems.mpunet.elastic import (
+    Elastic,
+    RobustScale,
+    deform,
+    draw_elastic,
+    robust_scale,
+    windowed,
+)
 from otovox.systems.mpunet.settings import settings_of
 from otovox.systems.mpunet.views import frame, plane, sample_plane
 
@@ -45,7 +52,7 @@ class TrainingPlanes(Dataset[dict[str, Tensor]]):
     def __init__(self, cases: Sequence[Prepared], config: TrainConfig, views: FloatArray) -> None:
         if not cases:
             raise InputError("there are no cases to train on")
-        self.cases = _Volumes(cases)
+        self.cases = _Volumes(cases, settings_of(config).window_hu)
         self.config = config
         self.views = views
         self.size = plane_side(config)
@@ -78,7 +85,7 @@ class ValidationPlanes(Dataset[dict[str, Tensor]]):
     """Fixed planes through the labyrinth of each case, a batch per case and view."""
 
     def __init__(self, cases: Sequence[Prepared], config: TrainConfig, views: FloatArray) -> None:
-        self.cases = _Volumes(cases)
+        self.cases = _Volumes(cases, settings_of(config).window_hu)
         self.views = views
         self.size = plane_side(config)
         self.spacing_mm = config.data.spacing_mm
@@ -118,8 +125,9 @@ def plane_side(config: TrainConfig) -> int:
 class _Volumes:
     """Prepared cases with cached properties."""
 
-    def __init__(self, cases: Sequence[Prepared]) -> None:
+    def __init__(self, cases: Sequence[Prepared], window_hu: tuple[float, float] | None) -> None:
         self._cases = tuple(cases)
+        self._window_hu = window_hu
         self._scales: dict[int, RobustScale] = {}
         self._marked: dict[int, NDArray] = {}
 
@@ -131,7 +139,9 @@ class _Volumes:
 
     def scale(self, number: int) -> RobustScale:
         if number not in self._scales:
-            self._scales[number] = robust_scale(self._cases[number].image)
+            self._scales[number] = robust_scale(
+                windowed(self._cases[number].image, self._window_hu)
+            )
         return self._scales[number]
 
     def labyrinth(self, number: int) -> NDArray:
@@ -145,6 +155,7 @@ class _Volumes:
         """(x, y) scaled image and labels of a plane."""
         case, scale = self._cases[number], self.scale(number)
         inside = sample_plane(case.image, case.grid, one, outside=np.nan)
+        inside = windowed(inside, self._window_hu)
         image = np.where(np.isnan(inside), np.float32(scale.beyond), scale.applied(inside))
         return image, sample_plane(case.labels, case.grid, one, nearest=True)
 

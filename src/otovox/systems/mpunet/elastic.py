@@ -1,4 +1,4 @@
-"""Robust scaling of a volume and elastic deformation of its planes (L5)."""
+"""Window and robust scaling of a volume, and elastic deformation of its planes (L5)."""
 
 from dataclasses import dataclass
 
@@ -13,6 +13,23 @@ PROBABILITY, STRENGTH, SMOOTHNESS = 1 / 3, (0.0, 450.0), (20.0, 30.0)
 #: Quantile of a volume's grey values that is used outside its field of view. Source: the same
 #: (`bg_value: 1pct`).
 BEYOND = 0.01
+
+
+def windowed(values: NDArray, window_hu: tuple[float, float] | None) -> NDArray[np.float32]:
+    """Values clipped to a window, NaN unchanged (L1).
+
+    Args:
+        values: any shape, HU.
+        window_hu: width and level; None to clip nothing.
+
+    >>> windowed(np.array([-2000.0, 0.0, 3000.0]), (4000.0, 700.0)).tolist()
+    [-1300.0, 0.0, 2700.0]
+    """
+    values = np.asarray(values, dtype=np.float32)
+    if window_hu is None:
+        return values
+    width, level = window_hu
+    return np.clip(values, np.float32(level - width / 2), np.float32(level + width / 2))
 
 
 @dataclass(frozen=True)

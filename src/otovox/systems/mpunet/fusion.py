@@ -1,4 +1,4 @@
-"""Fusion of the views (L7), with learned or equal weights."""
+"""Fusion of the views (L7), with learned or equal weights, or by their majority."""
 
 from typing import Literal
 
@@ -90,18 +90,24 @@ def train_fusion(
 
 
 def fuse(
-    views: NDArray[np.float32], fusion: ViewFusion, how: Literal["learned", "sum"] = "learned"
+    views: NDArray[np.float32],
+    fusion: ViewFusion,
+    how: Literal["learned", "sum", "majority"] = "learned",
 ) -> NDArray[np.float32]:
     """Combine the probabilities of the views.
 
     Args:
         views: (views, ...) probability of the labyrinth.
         fusion: weights of the views.
-        how: "learned", the softmax of the weighted sums; "sum", the mean.
+        how: "learned", the softmax of the weighted sums; "sum", the mean; "majority", the fraction
+            of the views whose own mask contains the voxel.
 
     Returns:
-        (...) float32; above 0.5 if the labyrinth has the higher sum.
+        (...) float32; above 0.5 if the labyrinth has the higher sum, or more than half of the
+        views; equal votes count as background.
     """
+    if how == "majority":
+        return (views > 0.5).mean(axis=0, dtype=np.float32)
     if how == "sum":
         return views.mean(axis=0, dtype=np.float32)
     weights = fusion.weights.detach().cpu().numpy()

@@ -16,7 +16,7 @@ from otovox.imaging.resample import resample
 from otovox.learning.bundle import Bundle
 from otovox.learning.engine import on_device
 from otovox.systems.interface import Predict
-from otovox.systems.mpunet.elastic import robust_scale
+from otovox.systems.mpunet.elastic import robust_scale, windowed
 from otovox.systems.mpunet.fusion import fuse
 from otovox.systems.mpunet.network import MPUNet
 from otovox.systems.mpunet.settings import settings_of
@@ -73,6 +73,7 @@ def predict(
     make_folder(workspace)
     grid = field_grid(scan, bundle.config, sweep.largest_voxels)
     image = resample(scan.values, scan.grid, grid, outside="edge")
+    image = windowed(image, system.window_hu)
     probability, uncertainty = answer_arrays(workspace, grid)
     with tempfile.TemporaryDirectory(prefix=".views-", dir=workspace) as scratch:
         seen = view_probabilities(

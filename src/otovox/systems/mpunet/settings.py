@@ -13,12 +13,16 @@ class MPUNetConfig(SystemConfig):
 
     Attributes:
         views: number of directions of the planes (L4). T.
-        min_angle_deg: minimum angle between two views; reduced by 1 degree per failed draw (L4). T.
+        min_angle_deg: minimum angle between two views at first; see `views.draw_views` (L4). T.
         depth: depth of the U-Net (L3). T.
         filters: filters at its finest level, times `filter_factor` (L3). T.
         filter_factor: sqrt(2) (L3). T.
-        fusion: weights of the views learned per view and class, or a plain sum (L7). T.
+        fusion: weights of the views learned per view and class, or a plain sum (L7). T. Or the
+            majority of the views' masks.
         elastic: deform planes in training (L5). T.
+        window_hu: width and level of the grey values that are distinguished, all others are
+            clipped; None for all. Source: Lim et al. 2024, Image preprocessing: "a width of 4,000
+            HU and a center range of 600 to 800 HU" (L1).
     """
 
     kind: Literal["mpunet"] = "mpunet"  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -27,8 +31,9 @@ class MPUNetConfig(SystemConfig):
     depth: Count = 4
     filters: Count = 64
     filter_factor: Positive = 1.41421356
-    fusion: Literal["learned", "sum"] = "learned"
+    fusion: Literal["learned", "sum", "majority"] = "learned"
     elastic: bool = True
+    window_hu: tuple[Positive, float] | None = None
 
     @property
     def stride(self) -> int:

@@ -23,6 +23,7 @@ from otovox.learning.engine import on_device
 from otovox.learning.losses import mask_overlap
 from otovox.systems.interface import TrainingInput
 from otovox.systems.mpunet.data import TrainingPlanes, ValidationPlanes
+from otovox.systems.mpunet.elastic import windowed
 from otovox.systems.mpunet.fusion import contested, train_fusion
 from otovox.systems.mpunet.inference import PLANES, view_probabilities
 from otovox.systems.mpunet.network import MPUNet
@@ -99,12 +100,16 @@ def train(config: TrainConfig, output: Path, course: TrainingInput) -> Bundle:
     facts = fit(MPUNetTask(config, network), output, datasets, config=config, run=run)
     if system.fusion == "learned":
         on_device(network, run.hardware.device)
-        _learn_fusion(network, course.training, output, rng)
+        _learn_fusion(network, course.training, output, rng, system.window_hu)
     return finish(network.cpu(), output, config, facts)
 
 
 def _learn_fusion(
-    network: MPUNet, cases: list[Prepared], output: Path, rng: np.random.Generator
+    network: MPUNet,
+    cases: list[Prepared],
+    output: Path,
+    rng: np.random.Generator,
+    window_hu: tuple[float, float] | None,
 ) -> None:
     """Train the weights of the network's fusion on training cases."""
     drawn = rng.permutation(len(cases))[:FUSION_CASES]
@@ -113,7 +118,8 @@ def _learn_fusion(
     for number in drawn:
         case = cases[number]
         with tempfile.TemporaryDirectory(prefix=".views-", dir=output) as scratch:
-            seen = view_probabilities(network, np.array(case.image), case.grid, Path(scratch))
+            image = windowed(case.image, window_hu)
+            seen = view_probabilities(network, image, case.grid, Path(scratch))
             labels = np.array(case.labels)
             parts.append(contested(seen, labels, most=FUSION_VOXELS, rng=rng))
             del seen

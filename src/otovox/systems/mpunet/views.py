@@ -12,8 +12,8 @@ from otovox.core.geometry import FloatArray
 from otovox.core.volume import Grid
 from otovox.imaging.resample import corners, resample
 
-#: Reduction of the minimum angle after every rejected direction, degrees. Source: requirement L4,
-#: after Perslev et al. 2019.
+#: Reduction of the minimum angle after every rejected draw, degrees. Source: the framework of
+#: Perslev et al. 2019 (L4).
 RELAXED_DEG = 1.0
 #: The rotation of the planes about the view is free; this axis is in the planes, or the next one if
 #: it is too close to the view (cosine above `NEAR`). Chosen.
@@ -23,29 +23,31 @@ UPRIGHT, BESIDE, NEAR = (0.0, 0.0, 1.0), (0.0, 1.0, 0.0), 0.9
 def draw_views(count: int, *, min_angle_deg: float = 60.0, rng: np.random.Generator) -> FloatArray:
     """Draw directions that are far apart.
 
-    They are axes: v and -v are the same view. A direction too close to an accepted one is rejected,
-    and the minimum angle reduced by one degree, so that the search always ends.
+    All of them are drawn at once; if any two are too close, the minimum angle is reduced by one
+    degree and all are drawn again, so that the search always ends. Six views starting at 60 degrees
+    are in the end at least 36 degrees apart on average, and 18 to 57 (300 draws).
 
     Args:
         count: number of directions.
-        min_angle_deg: initial minimum angle between two axes, at most 90.
+        min_angle_deg: initial minimum angle between two directions, less than 180.
         rng: source of randomness.
 
     Returns:
         (count, 3) unit vectors, LPS, the last component not negative.
 
-    Source: requirement L4 (Lim et al. 2024 with the defaults of Perslev et al. 2019: 6 views).
+    Source: Perslev et al. 2019 and their framework's defaults, which Lim et al. 2024 used (L4): 6
+    random directions, 60 degrees. As there, the angle is that between the vectors, of which v and
+    -v would be the same view.
     """
-    views = np.zeros((0, 3))
-    while len(views) < count:
-        view = rng.normal(size=3)
-        view /= np.linalg.norm(view)
-        away_deg = np.degrees(np.arccos(np.clip(np.abs(views @ view), 0, 1)))
-        if np.all(away_deg >= min_angle_deg):
-            views = np.vstack((views, view if view[2] >= 0 else -view))
-        else:
-            min_angle_deg -= RELAXED_DEG
-    return views
+    first, second = np.triu_indices(count, 1)
+    while True:
+        views = rng.normal(size=(count, 3))
+        views /= np.linalg.norm(views, axis=1, keepdims=True)
+        views[:, 2] = np.abs(views[:, 2])
+        cosines = (views[first] * views[second]).sum(axis=1)
+        if np.all(np.degrees(np.arccos(np.clip(cosines, -1, 1))) > min_angle_deg):
+            return views
+        min_angle_deg -= RELAXED_DEG
 
 
 def frame(view: FloatArray) -> FloatArray:
