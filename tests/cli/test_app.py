@@ -426,3 +426,14 @@ def test_help_is_quick_and_module_runs() -> None:
     assert "analyze" in result.stdout
     for heavy in ("numpy", "torch", "SimpleITK", "matplotlib", "pydantic"):
         assert f" {heavy}\n" not in result.stderr
+
+
+def test_measure_refuses_in_one_sentence_and_writes_no_results(tmp_path: Path) -> None:
+    mask, output = tmp_path / "none.nii.gz", tmp_path / "out"
+    code, out, err = otovox_command("measure", mask, "--output", output, "--quiet")
+    assert (code, out) == (2, "")
+    assert "there is no such file" in err
+    assert [path.name for path in output.iterdir()] == ["summary.csv"]
+    code, _, err = otovox_command("measure", mask, "-o", output, "--labels", "1=wrong")
+    assert code == 2
+    assert "MEANING is one of" in err

@@ -12,6 +12,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 from scipy import stats
 
+from otovox.core.anatomy import CANONICAL_MM
 from otovox.core.case import EarPrediction
 from otovox.core.geometry import Pose
 from otovox.core.landmarks import Landmarks
@@ -93,7 +94,7 @@ def measure_ear(ear: EarPrediction, field: Grid) -> EarMeasurements:
     """
     plain = _plain(ear.volume_mm3, ear.landmarks)
     if ear.probability is None:
-        return EarMeasurements(_table(QUANTITIES[: len(plain)], plain, {}, []))
+        return EarMeasurements(_table(QUANTITIES[: len(plain)], plain, _not_given(ear), []))
     cochlea, canals, found = _shape(ear.probability, ear.landmarks, ear.pose, field)
     samples = [
         _plain(_volume_mm3(sample.probability), sample.landmarks)
@@ -101,7 +102,7 @@ def measure_ear(ear: EarPrediction, field: Grid) -> EarMeasurements:
         for sample in ear.samples
     ]
     completeness = _completeness(ear, field, canals)
-    reasons = _reasons(cochlea, canals, completeness)
+    reasons = _not_given(ear) | _reasons(cochlea, canals, completeness)
     if _malformed(completeness):
         cochlear = {one.name for one in QUANTITIES if one.group in COCHLEAR_GROUPS}
         found = {name: value for name, value in found.items() if name not in cochlear}
@@ -117,6 +118,15 @@ def _plain(volume_mm3: float, landmarks: Landmarks) -> dict[str, float]:
     return {"labyrinth_volume": volume_mm3} | distances
 
 
+def _not_given(ear: EarPrediction) -> dict[str, str]:
+    """Why distances are withheld whose ends nobody marked."""
+    return {
+        name: "a landmark that it needs was not given"
+        for name, *ends in DISTANCES
+        if not (ear.landmarks_sought or all(ear.landmarks.has(end) for end in ends))
+    }
+
+
 def _shape(
     probability: Probability, landmarks: Landmarks, pose: Pose, field: Grid
 ) -> tuple[Cochlea, Canals, dict[str, float]]:
@@ -129,11 +139,16 @@ def _shape(
 
 def _completeness(ear: EarPrediction, field: Grid, canals: Canals) -> Completeness:
     assert ear.probability is not None
-    grid = ear.probability.grid
+    grid, landmarks = ear.probability.grid, ear.landmarks
+    if not ear.landmarks_sought:
+        # What was not given is not lost: it is taken where an average ear has it.
+        usual_mm = ear.pose.to_lps([CANONICAL_MM[name] for name in landmarks.names])
+        given = np.isfinite(landmarks.points_mm)
+        landmarks = Landmarks(landmarks.names, np.where(given, landmarks.points_mm, usual_mm))
     return score_completeness(
         ear.probability.values,
         grid,
-        ear.landmarks,
+        landmarks,
         ear.pose,
         field=grid.inside(field),
         parts=canals.parts,

@@ -108,7 +108,7 @@ def _draw_ear(
     scan, mask = _draw_planes(figure, top, prediction, ear)
     if mask.any():
         panel = _panel(figure, 4, top, "Rendering, from lateral")
-        if ear.probability is None:
+        if ear.probability is None or ear.probability.is_mask:
             _draw_rendering(panel, mask, scan.grid, ear)
         else:
             _draw_rendering(panel, ear.probability.values, ear.probability.grid, ear)
@@ -182,13 +182,13 @@ def _facts(ear: EarPrediction) -> str:
             gap = ear.landmarks.distance_mm(first, second)
             names = f"{first.replace('_', ' ')} to {second.replace('_', ' ')}"
             parts.append(f"{names} {gap:.1f} mm")
-    return "   ·   ".join([*parts, _quality(ear)])
+    return "   ·   ".join(filter(None, [*parts, _quality(ear)]))
 
 
 def _quality(ear: EarPrediction) -> str:
     """The quality that may be expected; the confidence if the model estimates none."""
     if ear.quality is None:
-        return f"confidence {ear.confidence:.2f}"
+        return "" if np.isnan(ear.confidence) else f"confidence {ear.confidence:.2f}"
     dsc = ear.quality.dice
     return f"expected DSC {dsc.value:.2f} ({dsc.low:.2f} to {dsc.high:.2f})"
 

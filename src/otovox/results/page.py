@@ -98,8 +98,10 @@ def key_figures(ear: EarResult) -> str:
 
 
 def quality_sentence(ear: EarResult) -> str:
-    """The quality that may be expected of an ear; its confidence if the model estimates none."""
+    """The quality to be expected of an ear, or its confidence; empty if no model made its mask."""
     dsc, error = ear.uncertainty.expected_dsc, ear.uncertainty.expected_landmark_error_mm
+    if ear.confidence is None:
+        return ""
     if dsc is None or error is None:
         return f"Confidence {ear.confidence:.2f}."
     return (
@@ -134,12 +136,16 @@ def number(value: float) -> str:
 
 
 def _pictures(prediction: Prediction) -> list[dict[str, str]]:
-    """Per ear its planes, without and with the uncertainty, as data URLs."""
+    """Per ear its planes, without and, if there is one, with the uncertainty, as data URLs."""
     return [
         {
             "side": ear.side.value,
             "planes": _data_url(planes_picture(prediction, ear, uncertainty=False)),
-            "uncertainty": _data_url(planes_picture(prediction, ear, uncertainty=True)),
+            "uncertainty": (
+                _data_url(planes_picture(prediction, ear, uncertainty=True))
+                if prediction.by_model
+                else ""
+            ),
         }
         for ear in prediction.ears
     ]

@@ -8,7 +8,7 @@ from otovox.core.anatomy import Side
 from otovox.measure.measurements import Measurement
 
 #: The minor number is raised when a field is added, the major one when a field changes its meaning.
-SCHEMA_VERSION = "1.1"
+SCHEMA_VERSION = "1.2"
 
 #: What a result folder may hold; surfaces of the detected ears, DICOM of DICOM scans alone.
 FILES = {
@@ -139,10 +139,10 @@ class UncertaintyInfo(_Model):
 
 
 class EarResult(_Model):
-    """One ear."""
+    """One ear; its confidence is null where a mask was measured that no model made."""
 
     side: Side
-    confidence: float
+    confidence: float | None
     center_mm: Triple
     pose: PoseInfo
     landmarks: dict[str, LandmarkInfo]
@@ -175,7 +175,7 @@ class ProvenanceInfo(_Model):
 class ResultFile(_Model):
     """The whole of `result.json`."""
 
-    schema_version: Literal["1.0", "1.1"]
+    schema_version: Literal["1.0", "1.1", "1.2"]
     disclaimer: str
     coordinate_system: Literal["LPS"]
     input: InputInfo
