@@ -87,8 +87,8 @@ def measure_segmentation(
     Raises:
         OtovoxError: if something cannot be used.
     """
-    given = [None if path is None else Path(path) for path in (landmarks, scan)]
-    return measure_inputs(Inputs(Path(segmentation), *given, labels=labels or {}))
+    points, image = (None if path is None else Path(path) for path in (landmarks, scan))
+    return measure_inputs(Inputs(Path(segmentation), points, image, labels=labels or {}))
 
 
 def measure_inputs(inputs: Inputs) -> Result:

@@ -112,14 +112,15 @@ def _masks(folder: Path) -> Iterator[tuple[Path, str]]:
 
 def _names_in_header(path: Path) -> dict[int, str]:
     """Names of the label values in a NIfTI header; none in other files."""
-    import nibabel
+    from nibabel.filebasedimages import ImageFileError
+    from nibabel.nifti1 import load
 
     if not path.name.lower().endswith((".nii", ".nii.gz")):
         return {}
     try:
-        extensions = nibabel.nifti1.load(path).header.extensions
+        extensions = load(path).header.extensions
         text = " ".join(str(part.get_content()) for part in extensions)
-    except (OSError, ValueError, nibabel.filebasedimages.ImageFileError):
+    except (OSError, ValueError, ImageFileError):
         return {}
     return {int(value): name.strip() for value, name in _LABEL.findall(text)}
 
