@@ -16,6 +16,7 @@ from otovox.cli.evaluate import evaluate
 from otovox.cli.measure import measure
 from otovox.cli.outcomes import ears_of, print_outcomes, watched_outcomes
 from otovox.cli.progress import counted
+from otovox.cli.serve import serve
 from otovox.cli.study import app as study_app
 from otovox.cli.train import cross_validate, train
 
@@ -34,6 +35,7 @@ app.add_typer(dataset_app, name="dataset")
 app.add_typer(study_app, name="study")
 app.command()(evaluate)
 app.command()(measure)
+app.command()(serve)
 app.command()(train)
 app.command("cross-validate")(cross_validate)
 

@@ -90,10 +90,10 @@ class Desk:
         limits = self.settings.limits
         with self.store.together():
             row = self._receiving(upload)
-            if row["files"] >= limits.files:
+            if row["count"] >= limits.files:
                 raise Refused(f"an upload has at most {limits.files} files")
-            number = row["files"] + 1
-            self.store.change("uploads", {"id": upload}, files=number)
+            number = row["count"] + 1
+            self.store.change("uploads", {"id": upload}, count=number)
         folder = self._upload(upload)
         place = place_for(folder, number, name)
         size = await receive(

@@ -18,7 +18,7 @@ from otovox.errors import OutputError
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS uploads (
     id TEXT PRIMARY KEY, state TEXT NOT NULL, origin TEXT NOT NULL, created TEXT NOT NULL,
-    files INTEGER NOT NULL DEFAULT 0, bytes INTEGER NOT NULL DEFAULT 0,
+    count INTEGER NOT NULL DEFAULT 0, bytes INTEGER NOT NULL DEFAULT 0,
     names TEXT NOT NULL DEFAULT '{}', note TEXT NOT NULL DEFAULT ''
 );
 CREATE TABLE IF NOT EXISTS studies (

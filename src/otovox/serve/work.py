@@ -165,7 +165,7 @@ def write_view(scan: Scan, folder: Path) -> None:
     values = scan.values
     whole = np.rint(values)
     low, high = float(values.min()), float(values.max())
-    if -32768 <= low and high <= 32767 and np.array_equal(whole, values):
+    if low >= -32768 and high <= 32767 and np.array_equal(whole, values):
         values = whole.astype(np.int16)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     np.save(folder / "scan.npy", values)
