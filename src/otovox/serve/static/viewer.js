@@ -1,7 +1,9 @@
 // One area of a scan: three planes and 3D, with mask, uncertainty, landmarks and centrelines.
 // NiiVue draws; landmarks and lines lie in an SVG above it, so that they can be dragged and focused.
-import { Niivue, SHOW_RENDER, SLICE_TYPE } from "./vendor/niivue.min.js";
 import { make } from "./common.js";
+
+// The page loads vendor/niivue.umd.js first, a classic script.
+const { MULTIPLANAR_TYPE, Niivue, SHOW_RENDER, SLICE_TYPE } = window.niivue;
 
 const SVG = "http://www.w3.org/2000/svg";
 const NEAR_MM = 0.6; // landmarks this near to a plane lie in it
@@ -52,6 +54,7 @@ export class EarView {
     });
     await this.nv.attachToCanvas(this.canvas);
     this.nv.setSliceType(SLICE_TYPE.MULTIPLANAR);
+    this.nv.setMultiplanarLayout(MULTIPLANAR_TYPE.GRID);
     await this.nv.loadVolumes([{ url: `${this.base}/view/${this.area}/scan.nii`, colormap: "gray" }]);
     this.own = [this.nv.volumes[0].cal_min, this.nv.volumes[0].cal_max];
     await this.nv.loadDrawingFromUrl(`${this.base}/view/${this.area}/mask.nii`);
