@@ -109,6 +109,22 @@ class Desk:
             place.unlink(missing_ok=True)
             raise Refused("the upload is larger than allowed")
 
+    def keep_file(self, upload: str, name: str, content: bytes) -> None:
+        """Store one file of an upload whose content is there already.
+
+        Raises:
+            Refused: if the upload becomes too large.
+        """
+        row, folder = self._receiving(upload), self._upload(upload)
+        if row["bytes"] + len(content) > self.settings.limits.upload_bytes:
+            raise Refused("the upload is larger than allowed")
+        place = place_for(folder, row["count"] + 1, name)
+        with replacing(place) as beside:
+            beside.write_bytes(content)
+        names = row["names"] | {str(place.relative_to(folder)): shown_name(name)}
+        values = {"count": row["count"] + 1, "bytes": row["bytes"] + len(content)}
+        self.store.change("uploads", {"id": upload}, names=names, **values)
+
     def end_upload(self, upload: str) -> None:
         """All files are there: look for scans among them."""
         with self.store.together():
