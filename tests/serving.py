@@ -15,7 +15,7 @@ from masks import drawn_ear
 from otovox.core.anatomy import Side
 from otovox.core.volume import LabelMap, Scan
 from otovox.formats.scans import load_scan
-from otovox.serve.desk import TASKS, Desk
+from otovox.serve.desk import ENDED, TASKS, Desk
 from otovox.serve.settings import Settings
 from otovox.serve.work import AnalyseTask, Say, summary, write_view
 
@@ -115,4 +115,4 @@ def until(client: Any, true: Callable[[list[dict]], object], seconds: float = 40
 
 
 def ended(found: list[dict]) -> bool:
-    return bool(found) and not any(one["job"] for one in found)
+    return bool(found) and all(one["state"] in ENDED and not one["job"] for one in found)

@@ -22,7 +22,7 @@ import serving
 from otovox.serve import dicom_node
 from otovox.serve.settings import Destination, Dicom
 from serve_ports import free_port
-from serving import server, until
+from serving import ended, server, until
 
 
 def with_dicom(task, say) -> dict:
@@ -84,7 +84,7 @@ def test_a_series_is_analysed_once_when_it_is_complete(tmp_path, write_series) -
             for path in half:
                 assert association.send_c_store(dcmread(path)).Status == 0
             association.release()
-        (one,) = until(client, lambda them: them and not them[0]["job"])
+        (one,) = until(client, ended)
         assert (one["state"], one["patient"], one["origin"]) == ("done", "Doe Jane", "dicom")
         kept = list((tmp_path / "data" / "studies" / one["id"] / "input").iterdir())
         assert len(kept) == len(slices)
@@ -99,7 +99,7 @@ def test_hostile_identifiers_stay_in_the_upload(tmp_path, write_series) -> None:
             image.PatientID = "../../../../evil"
             assert association.send_c_store(image).Status == 0
         association.release()
-        until(client, lambda them: them and not them[0]["job"])
+        until(client, ended)
     assert not list(tmp_path.rglob("evil*"))
 
 
@@ -142,7 +142,7 @@ def test_dcmtk_sends_and_asks(tmp_path, write_series) -> None:
         subprocess.run(["storescu", "+sd", *base, folder], check=True, capture_output=True)
         stranger = ["echoscu", "-aet", "STRANGER", "-aec", "OTOVOX", "127.0.0.1", str(port)]
         assert subprocess.run(stranger, capture_output=True).returncode != 0
-        (one,) = until(client, lambda them: them and not them[0]["job"])
+        (one,) = until(client, ended)
         assert one["state"] == "done"
 
 

@@ -5,12 +5,13 @@ import re
 import shutil
 import zipfile
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
 
 from anyio import to_thread
 from starlette.background import BackgroundTask
-from starlette.datastructures import UploadFile
+from starlette.datastructures import FormData, UploadFile
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
@@ -31,6 +32,28 @@ _UNFINISHED = ("queued", "running")
 def desk_of(request: Request) -> Desk:
     """The desk that a request is for."""
     return request.app.state.desk
+
+
+@asynccontextmanager
+async def form_of(request: Request, *, files: int, most: int = 0) -> AsyncIterator[FormData]:
+    """A form with files, bounded.
+
+    Args:
+        request: with the form.
+        files: most files of it.
+        most: most bytes of it; 0 for those of an upload.
+
+    Raises:
+        Refused: if it is larger, or does not state its size.
+    """
+    most = most or desk_of(request).settings.limits.upload_bytes
+    size = request.headers.get("content-length", "")
+    if not size.isdecimal():
+        raise Refused("a form must state its size")
+    if int(size) > most:
+        raise Refused("the form is larger than allowed")
+    async with request.form(max_files=files, max_fields=16, max_part_size=2**20) as form:
+        yield form
 
 
 async def begin_upload(request: Request) -> Response:
@@ -140,9 +163,7 @@ async def correct(request: Request) -> Response:
     """Save a corrected mask or corrected landmarks as a new version."""
     desk, study = desk_of(request), request.path_params["study"]
     base = int(request.path_params["number"])
-    if int(request.headers.get("content-length") or 0) > LARGEST_MASK:
-        raise Refused("the mask is too large")
-    async with request.form(max_files=1, max_fields=8, max_part_size=2**20) as form:
+    async with form_of(request, files=1, most=LARGEST_MASK) as form:
         mask = form.get("mask")
         content = await mask.read(LARGEST_MASK) if isinstance(mask, UploadFile) else None
         fields = {name: value for name, value in form.items() if isinstance(value, str)}

@@ -2,7 +2,10 @@
 
 import logging
 import os
+import shutil
 import signal
+import tempfile
+from pathlib import Path
 
 from otovox.errors import ConfigError
 from otovox.serve.settings import Settings
@@ -28,6 +31,7 @@ def run(settings: Settings) -> None:
     # Whatever is written belongs to this user alone.
     os.umask(0o077)
     desk = Desk(settings)
+    _keep_temporary_files(settings.data / "tmp")
     node = None
     if settings.dicom is not None:
         from otovox.serve.dicom_node import start_node
@@ -42,6 +46,14 @@ def run(settings: Settings) -> None:
     finally:
         if node is not None:
             node.stop()
+
+
+def _keep_temporary_files(folder: Path) -> None:
+    """Let every temporary file, of workers too, lie in the data folder."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(mode=0o700)
+    os.environ["TMPDIR"] = str(folder)
+    tempfile.tempdir = str(folder)
 
 
 def _serve(server: "object", settings: Settings) -> None:
