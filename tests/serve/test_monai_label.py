@@ -61,6 +61,7 @@ def address(tmp_path: Path) -> Iterator[str]:
 
     with socket.socket() as place:
         place.bind(("127.0.0.1", 0))
+        place.listen()
         desk = Desk(Settings(tmp_path / "data"), serving.tasks(serving.by_threshold))
         running = uvicorn.Server(uvicorn.Config(make_app(desk), log_level="error"))
         thread = threading.Thread(target=running.run, kwargs={"sockets": [place]})
