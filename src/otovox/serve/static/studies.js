@@ -135,7 +135,8 @@ for (const kind of ["dragover", "dragleave", "drop"]) {
 }
 document.addEventListener("drop", guarded(async (event) => {
   const entries = [...event.dataTransfer.items].map((item) => item.webkitGetAsEntry()).filter(Boolean);
-  await upload(await dropped(entries));
+  const files = [...event.dataTransfer.files].map((file) => ({ file, path: file.name }));
+  await upload(entries.length ? await dropped(entries) : files);
 }));
 
 const tick = async () => {

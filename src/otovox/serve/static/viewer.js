@@ -46,7 +46,7 @@ export class EarView {
 
   async load() {
     this.nv = new Niivue({
-      isRadiologicalConvention: true, isColorbar: false, show3Dcrosshair: false, crosshairWidth: 1,
+      isRadiologicalConvention: true, isColorbar: false, show3Dcrosshair: false, crosshairWidth: 0.4,
       crosshairColor: [0.35, 0.75, 1, 0.55], backColor: [0, 0, 0, 1], logLevel: "error",
       multiplanarShowRender: SHOW_RENDER.ALWAYS, dragAndDropEnabled: false, penSize: 3,
       isResizeCanvas: true, fontMinPx: 11, loadingText: "", isHighResolutionCapable: true,
