@@ -16,7 +16,7 @@ from otovox.core.anatomy import Side
 from otovox.core.volume import LabelMap, Scan
 from otovox.formats.scans import load_scan
 from otovox.serve.desk import ENDED, TASKS, Desk
-from otovox.serve.settings import Settings
+from otovox.serve.settings import ServerSettings
 from otovox.serve.work import AnalyseTask, Say, summary, write_view
 
 #: Grey values: of the drawn scans, and between labyrinth and bone in them.
@@ -84,7 +84,7 @@ def server(data: Path, analyse=quickly, **settings) -> Iterator[Any]:
 
     from otovox.serve.app import make_app
 
-    desk = Desk(Settings(data, **settings), tasks(analyse))
+    desk = Desk(ServerSettings(data, **settings), tasks(analyse))
     base = "http://localhost:8617"
     with TestClient(make_app(desk), base_url=base, raise_server_exceptions=False) as client:
         client.desk = desk  # pyright: ignore[reportAttributeAccessIssue]

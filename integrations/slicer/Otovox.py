@@ -73,9 +73,7 @@ class OtovoxWidget(ScriptedLoadableModuleWidget):
         logic = OtovoxLogic()
         if not logic.is_installed() and not self._agreed(logic):
             return
-        with slicer.util.tryWithErrorDisplay(
-            "otovox could not analyse this volume.", waitCursor=True
-        ):
+        with slicer.util.tryWithErrorDisplay("otovox could not analyse this.", waitCursor=True):
             sentences = logic.analyze(node, self.looks.currentText)
             if sentences:
                 slicer.util.infoDisplay("\n".join(sentences), windowTitle="otovox: please review")

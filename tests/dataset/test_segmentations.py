@@ -3,9 +3,10 @@
 import json
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 import pytest
+from nibabel.loadsave import save
+from nibabel.nifti1 import Nifti1Extension, Nifti1Image
 
 from otovox.core.volume import Grid, LabelMap
 from otovox.dataset.segmentations import SIDELESS, read_segmentation
@@ -51,15 +52,15 @@ def test_names_of_nnunet_and_what_is_stated(tmp_path: Path) -> None:
 def test_names_in_the_header_as_totalsegmentator_writes_them(tmp_path: Path) -> None:
     values = np.zeros(GRID.shape, np.uint8)
     values[0, 0, 0], values[1, 0, 0] = 7, 9
-    image = nib.nifti1.Nifti1Image(values, np.diag([-0.5, -0.5, 0.5, 1.0]))
+    image = Nifti1Image(values, np.diag([-0.5, -0.5, 0.5, 1.0]))
     text = (
         '<?xml version="1.0" encoding="UTF-8"?><CaretExtension><VolumeInformation Index="0">'
         '<LabelTable><Label Key="7" Red="1" Green="0" Blue="0" Alpha="1">'
         '<![CDATA[inner_ear_right]]></Label><Label Key="9" Red="1" Green="0" Blue="0" Alpha="1">'
         "<![CDATA[skull]]></Label></LabelTable></VolumeInformation></CaretExtension>"
     )
-    image.header.extensions.append(nib.nifti1.Nifti1Extension(0, text.encode()))
-    nib.loadsave.save(image, tmp_path / "total.nii.gz")
+    image.header.extensions.append(Nifti1Extension(0, text.encode()))
+    save(image, tmp_path / "total.nii.gz")
     assert first(tmp_path / "total.nii.gz", 3) == [1, 0, 0]
 
 

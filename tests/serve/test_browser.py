@@ -21,7 +21,7 @@ import serving
 from otovox.formats.images import load_label_map, save_volume
 from otovox.serve.app import make_app
 from otovox.serve.desk import Desk
-from otovox.serve.settings import Settings
+from otovox.serve.settings import ServerSettings
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""
@@ -50,7 +50,7 @@ def site(tmp_path_factory) -> Iterator[tuple[str, Path]]:
     with socket.socket() as place:
         place.bind(("127.0.0.1", 0))
         place.listen()
-        desk = Desk(Settings(folder / "data"), serving.tasks(serving.by_threshold))
+        desk = Desk(ServerSettings(folder / "data"), serving.tasks(serving.by_threshold))
         running = uvicorn.Server(uvicorn.Config(make_app(desk), log_level="error"))
         thread = threading.Thread(target=running.run, kwargs={"sockets": [place]})
         thread.start()

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,7 @@ pytest.importorskip("pynetdicom", reason="the DICOM node is not installed")
 
 import pynetdicom
 from pydicom import dcmread
-from pydicom.uid import CTImageStorage, MRImageStorage, generate_uid
+from pydicom.uid import UID, CTImageStorage, MRImageStorage, generate_uid
 from pynetdicom.sop_class import Verification  # pyright: ignore[reportAttributeAccessIssue]
 
 import serving
@@ -33,7 +34,7 @@ def with_dicom(task, say) -> dict:
         ("segmentation.dcm", "1.2.840.10008.5.1.4.1.1.66.4"),
         ("measurements.dcm", "1.2.840.10008.5.1.4.1.1.88.34"),
     ):
-        source.SOPClassUID = source.file_meta.MediaStorageSOPClassUID = kind
+        source.SOPClassUID = source.file_meta.MediaStorageSOPClassUID = UID(kind)
         source.SOPInstanceUID = source.file_meta.MediaStorageSOPInstanceUID = generate_uid()
         source.SeriesInstanceUID = generate_uid()
         source.save_as(task.results / name)
@@ -108,9 +109,10 @@ def test_results_are_sent_on(tmp_path, write_series) -> None:
     entity = pynetdicom.AE("PACS")
     entity.supported_contexts = pynetdicom.StoragePresentationContexts
     entity.supported_contexts += (pynetdicom.build_context("1.2.840.10008.5.1.4.1.1.66.4"),)
-    handlers = [(pynetdicom.evt.EVT_C_STORE, lambda event: got.append(str(
+    handlers: list[Any] = [(pynetdicom.evt.EVT_C_STORE, lambda event: got.append(str(
         event.request.AffectedSOPClassUID)) or 0)]  # fmt: skip
     pacs = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
+    assert pacs is not None
     target = Destination("PACS", "127.0.0.1", pacs.server_address[1])
     try:
         with node(tmp_path / "data", with_dicom, send_to=(target,)) as (_, port):

@@ -20,7 +20,7 @@ from otovox.formats.images import load_label_map, save_label_map, save_volume
 from otovox.serve.app import make_app
 from otovox.serve.desk import Desk
 from otovox.serve.monai_label import MODEL
-from otovox.serve.settings import Settings
+from otovox.serve.settings import ServerSettings
 from serving import server
 
 
@@ -62,7 +62,7 @@ def address(tmp_path: Path) -> Iterator[str]:
     with socket.socket() as place:
         place.bind(("127.0.0.1", 0))
         place.listen()
-        desk = Desk(Settings(tmp_path / "data"), serving.tasks(serving.by_threshold))
+        desk = Desk(ServerSettings(tmp_path / "data"), serving.tasks(serving.by_threshold))
         running = uvicorn.Server(uvicorn.Config(make_app(desk), log_level="error"))
         thread = threading.Thread(target=running.run, kwargs={"sockets": [place]})
         thread.start()

@@ -15,7 +15,7 @@ import serving
 from otovox.errors import ConfigError
 from otovox.serve.app import make_app
 from otovox.serve.desk import Desk
-from otovox.serve.settings import Limits, Settings
+from otovox.serve.settings import Limits, ServerSettings
 from otovox.serve.uploads import Refused, place_for, stored_name, unpack
 from serving import ended, send, server, until
 
@@ -28,14 +28,14 @@ def scan(tmp_path: Path, write_scan) -> bytes:
 
 
 def at(data: Path, host: str = "localhost:8617", **settings) -> TestClient:
-    desk = Desk(Settings(data, **settings), serving.tasks(serving.quickly))
+    desk = Desk(ServerSettings(data, **settings), serving.tasks(serving.quickly))
     return TestClient(make_app(desk), base_url=f"http://{host}", follow_redirects=False)
 
 
 def test_beyond_this_machine_a_token_is_needed(tmp_path) -> None:
     with pytest.raises(ConfigError, match="needs a token"):
-        Settings(tmp_path, host="0.0.0.0")
-    assert Settings(tmp_path, host="0.0.0.0", token=TOKEN).address.endswith(f"?token={TOKEN}")
+        ServerSettings(tmp_path, host="0.0.0.0")
+    assert ServerSettings(tmp_path, host="0.0.0.0", token=TOKEN).address.endswith(f"?token={TOKEN}")
 
 
 def test_without_the_token_nothing_is_answered(tmp_path) -> None:

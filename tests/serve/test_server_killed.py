@@ -21,8 +21,8 @@ if __name__ == "__main__":
     from pathlib import Path
     from otovox.serve.app import make_app
     from otovox.serve.desk import Desk
-    from otovox.serve.settings import Settings
-    desk = Desk(Settings(Path({data!r}), port={port}), serving.tasks(serving.{work}))
+    from otovox.serve.settings import ServerSettings
+    desk = Desk(ServerSettings(Path({data!r}), port={port}), serving.tasks(serving.{work}))
     uvicorn.run(make_app(desk), port={port}, log_level="error")
 """
 

@@ -72,8 +72,8 @@ def serve(
         import starlette  # noqa: F401
         import uvicorn  # noqa: F401
 
-        from otovox.serve.run import run
-        from otovox.serve.settings import Analysis, Limits, Settings, is_loopback, new_token
+        from otovox.serve.run import run_server
+        from otovox.serve.settings import Analysis, Limits, ServerSettings, is_loopback, new_token
     except ModuleNotFoundError as error:
         raise ConfigError(
             f"the server needs {error.name}, which is not installed: pip install 'otovox[serve]'"
@@ -85,11 +85,11 @@ def serve(
     limits = Limits(upload_bytes=most, file_bytes=most)
     node = dicom_of(dicom_port, ae_title, allow_ae or [], send_to or [])
     how = Analysis(model, device, threads, tta)
-    settings = Settings(
+    settings = ServerSettings(
         data.absolute(), host, port, token, workers, how, limits, tuple(allow_origin or ()), node
     )
     typer.echo(f"otovox: open {settings.address}")
-    run(settings)
+    run_server(settings)
 
 
 def dicom_of(

@@ -10,7 +10,7 @@ from otovox.errors import InputError, OutputError
 from otovox.formats.writing import replacing
 from otovox.results.schema import FILES, RESULT
 from otovox.serve.pool import Pool, Tasks
-from otovox.serve.settings import Place, Settings
+from otovox.serve.settings import Place, ServerSettings
 from otovox.serve.store import Row, Store, new_id, now
 from otovox.serve.uploads import Refused, place_for, receive, shown_name
 from otovox.serve.work import AnalyseTask, MeasureTask, SortTask, analyse, measure, sort_upload
@@ -35,7 +35,7 @@ class Desk:
         tasks: what workers do; others only in tests.
     """
 
-    def __init__(self, settings: Settings, tasks: Tasks = TASKS) -> None:
+    def __init__(self, settings: ServerSettings, tasks: Tasks = TASKS) -> None:
         self.settings = settings
         self.data = settings.data
         for folder in (self.data, self.data / "uploads", self.data / "studies"):

@@ -7,7 +7,6 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -82,7 +81,7 @@ class Node:
         contexts = {one.abstract_syntax: one for one in StoragePresentationContexts}
         for kind in _RECEIVED:
             entity.add_supported_context(kind, contexts[kind].transfer_syntax)
-        handlers: list[tuple[Any, Callable[..., Any]]] = [(evt.EVT_C_STORE, self._store)]
+        handlers: list[Any] = [(evt.EVT_C_STORE, self._store)]
         place = (self.desk.settings.host, self.settings.port)
         try:
             self._server = entity.start_server(place, block=False, evt_handlers=handlers)

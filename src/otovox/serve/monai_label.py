@@ -8,6 +8,7 @@ endpoints.
 import asyncio
 import json
 import shutil
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -223,7 +224,7 @@ async def _study_from(desk: Desk, given: list[UploadFile]) -> str:
     return rows[0]["id"]
 
 
-async def _blocks(file: UploadFile) -> Any:
+async def _blocks(file: UploadFile) -> AsyncIterator[bytes]:
     while block := await file.read(_BLOCK):
         yield block
 

@@ -8,12 +8,12 @@ import tempfile
 from pathlib import Path
 
 from otovox.errors import ConfigError
-from otovox.serve.settings import Settings
+from otovox.serve.settings import ServerSettings
 
 log = logging.getLogger(__name__)
 
 
-def run(settings: Settings) -> None:
+def run_server(settings: ServerSettings) -> None:
     """Serve until interrupted.
 
     Args:
@@ -56,7 +56,7 @@ def _keep_temporary_files(folder: Path) -> None:
     tempfile.tempdir = str(folder)
 
 
-def _serve(server: "object", settings: Settings) -> None:
+def _serve(server: "object", settings: ServerSettings) -> None:
     try:
         server.run()  # pyright: ignore[reportAttributeAccessIssue]
     except SystemExit as error:

@@ -8,7 +8,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from otovox.serve.settings import Settings, is_loopback
+from otovox.serve.settings import ServerSettings, is_loopback
 
 COOKIE = "otovox_token"
 #: Everything comes from this server; the viewer makes images and workers in memory.
@@ -33,7 +33,7 @@ _SAFE = ("GET", "HEAD", "OPTIONS")
 class Guard:
     """ASGI middleware in front of everything."""
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+    def __init__(self, app: ASGIApp, settings: ServerSettings) -> None:
         self.app, self.settings = app, settings
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

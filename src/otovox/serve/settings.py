@@ -68,7 +68,7 @@ class Dicom:
 
 
 @dataclass(frozen=True)
-class Settings:
+class ServerSettings:
     """Everything a server is started with.
 
     Attributes:

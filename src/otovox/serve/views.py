@@ -3,7 +3,7 @@
 import gzip
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from otovox.core.anatomy import LABYRINTH, LANDMARK_NAMES, LANDMARKS, Side
+from otovox.core.geometry import affine_from
 from otovox.core.landmarks import Landmarks
 from otovox.core.volume import Grid, LabelMap
 from otovox.errors import InputError
@@ -26,8 +27,9 @@ from otovox.serve.work import read_view
 
 #: Field around an ear that is shown, mm: chosen, a temporal bone's middle.
 FIELD_MM = 44.0
-#: The area that is the whole scan.
-WHOLE = "whole"
+#: The area that is the whole scan, and how many of its voxels are shown at most: chosen, what a
+#: notebook's graphics draw smoothly. A larger one is thinned, and its mask is corrected ear by ear.
+WHOLE, MOST_VOXELS = "whole", 16_000_000
 #: NIfTI and the viewer count to the right and to the front, LPS to the left and to the back.
 _TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 #: Bytes before the voxels of a NIfTI file, and its code of unsigned bytes (NIfTI-1).
@@ -39,6 +41,7 @@ def describe_view(results: Path) -> dict[str, Any]:
     result = read_result(results / RESULT)
     return {
         "areas": [*(ear.side.value for ear in result.ears), WHOLE],
+        "whole_editable": thinning(result.input.shape) == 1,
         "centers": {ear.side.value: ear.center_mm for ear in result.ears},
         "landmarks": {
             ear.side.value: {name: point.mm for name, point in ear.landmarks.items()}
@@ -75,9 +78,22 @@ def volume(view: Path, results: Path, area: str, kind: str) -> bytes:
     elif kind != "scan":
         raise InputError(f"there is no volume {kind!r}")
     start = [side.start for side in window]
-    part = np.asarray(values[window])
-    i, j, k = part.shape
-    return _nifti(part, grid.crop(start, (i, j, k)))
+    step = thinning(values.shape) if area == WHOLE else 1
+    part = np.asarray(values[window][::step, ::step, ::step])
+    affine = affine_from(grid.affine[:3, :3] * step, grid.to_mm(start))
+    return _nifti(part, Grid(part.shape, affine))  # pyright: ignore[reportArgumentType]
+
+
+def thinning(shape: Sequence[int]) -> int:
+    """Every how many voxels along each axis a scan is shown as a whole.
+
+    >>> thinning((300, 300, 100)), thinning((512, 512, 234))
+    (1, 2)
+    """
+    step = 1
+    while np.prod([-(-size // step) for size in shape]) > MOST_VOXELS:
+        step += 1
+    return step
 
 
 def surface(results: Path, side: str) -> bytes:
@@ -124,6 +140,8 @@ def corrected(
     labels = np.asarray(_loaded(results / FILES["segmentation"]))
     if mask is not None:
         window = window_of(read_result(results / RESULT), grid, area)
+        if area == WHOLE and thinning(grid.shape) > 1:
+            raise Refused("the mask of a scan of this size is corrected ear by ear")
         labels = labels.copy()
         labels[window] = _drawn(mask, labels[window].shape)
     make_folder(beside)

@@ -127,6 +127,9 @@ function changed() {
 function setPen() {
   const pen = document.querySelector("input[name=pen]:checked").value;
   for (const view of views) view.setPen(pen, Number(get("pen-size").value));
+  const fixed = views.some((view) => !view.editable);
+  get("pens").disabled = fixed;
+  get("pens").title = fixed ? "The mask of a scan of this size is corrected ear by ear." : "";
 }
 
 // Each view that was changed makes a version; of two ears the second builds on the first.

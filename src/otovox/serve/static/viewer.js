@@ -46,7 +46,7 @@ export class EarView {
 
   async load() {
     this.nv = new Niivue({
-      isRadiologicalConvention: true, isColorbar: false, show3Dcrosshair: false, crosshairWidth: 0.4,
+      isRadiologicalConvention: true, isColorbar: false, show3Dcrosshair: false, crosshairWidth: 0.15, crosshairWidthUnit: "mm",
       crosshairColor: [0.35, 0.75, 1, 0.55], backColor: [0, 0, 0, 1], logLevel: "error",
       multiplanarShowRender: SHOW_RENDER.ALWAYS, dragAndDropEnabled: false, penSize: 3,
       isResizeCanvas: true, fontMinPx: 11, loadingText: "", isHighResolutionCapable: true,
@@ -68,6 +68,7 @@ export class EarView {
     this.nv.onLocationChange = (place) => this.located(place);
     const draw = this.nv.drawScene.bind(this.nv);
     this.nv.drawScene = (...given) => { const done = draw(...given); this.redraw(); return done; };
+    this.nv.scene.volScaleMultiplier = this.area === "whole" ? 1 : 1.7;
     this.center();
     this.setWindow(0);
     new ResizeObserver(() => this.redraw()).observe(this.element);
@@ -122,7 +123,10 @@ export class EarView {
     if (this.nv.volumes.length > 1) this.nv.setOpacity(1, shown ? 0.7 : 0);
   }
 
-  setPen(pen, size) {
+  get editable() { return this.area !== "whole" || this.meta.whole_editable; }
+
+  setPen(wanted, size) {
+    const pen = this.editable ? wanted : "none";
     this.pen = pen;
     this.nv.opts.penSize = size;
     this.nv.setDrawingEnabled(pen !== "none");
