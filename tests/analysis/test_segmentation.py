@@ -84,7 +84,7 @@ def test_a_labyrinth_without_a_side_gets_that_of_its_shape(tmp_path: Path, monke
 def test_landmarks_far_off_and_of_no_ear_are_refused(files, tmp_path: Path) -> None:
     far = replace(POINTS, points_mm=POINTS.points_mm + 5.0)
     write_markups(tmp_path / "far.mrk.json", {Side.LEFT: far})
-    with pytest.raises(InputError, match=r"lies .* off the left labyrinth"):
+    with pytest.raises(InputError, match=r"lies .* from the left labyrinth"):
         measure_segmentation(files[0], landmarks=tmp_path / "far.mrk.json")
     write_markups(tmp_path / "other.mrk.json", {Side.RIGHT: POINTS})
     with pytest.raises(InputError, match="there is no right labyrinth"):
@@ -93,13 +93,13 @@ def test_landmarks_far_off_and_of_no_ear_are_refused(files, tmp_path: Path) -> N
 
 def test_results_never_replace_what_is_measured(files, tmp_path: Path) -> None:
     save_label_map(LEFT, tmp_path / "anna" / "mask.nii.gz")
-    with pytest.raises(OutputError, match="would take the results"):
+    with pytest.raises(OutputError, match="results would replace"):
         measure_into(Inputs(tmp_path / "anna" / "mask.nii.gz", scan=tmp_path / "anna"), tmp_path)
 
 
 def test_what_cannot_be_read_is_an_outcome(tmp_path: Path) -> None:
     outcome = measure_into(Inputs(tmp_path / "none.nii.gz"), tmp_path / "out")
     assert outcome.status is Status.REFUSED
-    assert "no such file" in outcome.reason
+    assert "file not found" in outcome.reason
     assert not (tmp_path / "out" / "none").exists()
     assert "refused" in (tmp_path / "out" / "summary.csv").read_text()

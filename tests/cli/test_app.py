@@ -54,8 +54,7 @@ def analyzer(monkeypatch: pytest.MonkeyPatch, predict: Any) -> FakeAnalyzer:
         return described
 
     model = Model("fake", "cpu", "none", fake)  # pyright: ignore[reportArgumentType]
-    for module in ("scan", "model"):
-        monkeypatch.setattr(f"otovox.analysis.{module}.load_model", lambda *_, **__: model)
+    monkeypatch.setattr("otovox.analysis.model.load_model", lambda *_, **__: model)
     monkeypatch.setattr("otovox.results.folder.write_results", write_results)
     return fake
 
@@ -74,7 +73,7 @@ def rows(output: Path) -> list[dict[str, str]]:
 
 
 @pytest.mark.usefixtures("analyzer")
-def test_two_ears_are_told_and_written(tmp_path: Path, write_scan: Any) -> None:
+def test_two_ears_are_reported_and_written(tmp_path: Path, write_scan: Any) -> None:
     scan = write_scan(tmp_path / "head.nii.gz")
     code, out, err = otovox_command("analyze", scan, "--output", tmp_path / "out")
     assert code == 0
@@ -116,8 +115,8 @@ def test_one_bad_scan_stops_no_other(
     assert str(bad) in err.replace("\n", "")
     assert err.count("otovox:") == 1
     assert not (tmp_path / "out" / "bad").exists()
-    told = {(row["scan"], row["status"], row["side"]) for row in rows(tmp_path / "out")}
-    assert told == {
+    listed = {(row["scan"], row["status"], row["side"]) for row in rows(tmp_path / "out")}
+    assert listed == {
         ("bad", "refused", ""),
         ("empty", "no inner ear found", ""),
         ("good", "done", "right"),
@@ -139,7 +138,7 @@ def test_a_path_that_is_not_there_stops_no_other(tmp_path: Path, write_scan: Any
     ("name", "code", "words"),
     [("bug", 1, "ZeroDivisionError: division by zero"), ("huge", 2, "not enough memory")],
 )
-def test_what_goes_wrong_inside_is_told_in_a_sentence(
+def test_what_goes_wrong_inside_is_reported_in_a_sentence(
     tmp_path: Path, write_scan: Any, name: str, code: int, words: str
 ) -> None:
     paths = [write_scan(tmp_path / f"{name}.nii"), write_scan(tmp_path / "good.nii")]
@@ -197,7 +196,7 @@ def test_silent_headers_are_refused_or_stated(tmp_path: Path, write_scan: Any) -
     options = ("--space", "RAS", "--spacing", "1,1,1")
     code, _, err = otovox_command("analyze", scan, "-o", tmp_path / "out", *options)
     assert code == 2
-    assert "--spacing says 1 x 1 x 1" in err
+    assert "--spacing is 1 x 1 x 1 mm" in err
 
 
 def test_a_series_is_one_scan_however_it_is_given(
@@ -258,7 +257,7 @@ def test_a_model_that_cannot_be_used_is_refused(
     def refuse(*_: object, **__: object) -> None:
         raise ModelError("there is no GPU here; choose --device cpu")
 
-    monkeypatch.setattr("otovox.analysis.scan.load_model", refuse)
+    monkeypatch.setattr("otovox.analysis.model.load_model", refuse)
     scan = write_scan(tmp_path / "ct.nii")
     code, _, err = otovox_command("analyze", scan, "-o", tmp_path / "out", "--device", "cuda")
     assert (code, err) == (2, "otovox: there is no GPU here; choose --device cpu\n")
@@ -317,10 +316,10 @@ def test_interruption_keeps_what_is_finished(tmp_path: Path, write_scan: Any) ->
 def test_json_and_quiet(tmp_path: Path, write_scan: Any) -> None:
     scan = write_scan(tmp_path / "ct.nii")
     code, out, _ = otovox_command("analyze", scan, "-o", tmp_path / "out", "--json")
-    (told,) = json.loads(out)["scans"]
+    (outcome,) = json.loads(out)["scans"]
     assert code == 0
-    assert told["scan"] == "ct"
-    assert [ear["side"] for ear in told["result"]["ears"]] == ["right", "left"]
+    assert outcome["scan"] == "ct"
+    assert [ear["side"] for ear in outcome["result"]["ears"]] == ["right", "left"]
     assert otovox_command("analyze", scan, "-o", tmp_path / "out", "-q") == (0, "", "")
 
 
@@ -432,7 +431,7 @@ def test_measure_refuses_in_one_sentence_and_writes_no_results(tmp_path: Path) -
     mask, output = tmp_path / "none.nii.gz", tmp_path / "out"
     code, out, err = otovox_command("measure", mask, "--output", output, "--quiet")
     assert (code, out) == (2, "")
-    assert "there is no such file" in err
+    assert "file not found" in err
     assert [path.name for path in output.iterdir()] == ["summary.csv"]
     code, _, err = otovox_command("measure", mask, "-o", output, "--labels", "1=wrong")
     assert code == 2

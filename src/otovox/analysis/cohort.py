@@ -1,32 +1,31 @@
-"""Many scans: one after the other, on several local processes, or on a dask.distributed cluster.
+"""Many scans: sequentially, on several local processes, or on a dask.distributed cluster.
 
-Each worker writes the results of its scan, whole or not at all, so a worker that dies loses nothing
-that was finished; dask gives its scan to another.
+Each worker writes complete results of its scan or none, so finished work is never lost; if a worker
+dies, dask gives its scan to another.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from otovox.analysis.cohort_page import write_cohort_page
 from otovox.analysis.scan import Job, Options, ScanOutcome, examine
 from otovox.analysis.summary import Row, read_summary, rows_of, write_summary
 from otovox.formats.writing import replacing
-from otovox.results.tables import long_table
+from otovox.results.tables import long_table, write_long_table
 from otovox.workers import DIED, Outcome, Status, Workers, client_of, shared_out
 
-#: Memory that a worker needs: a whole head takes 2.1 GiB (benchmarks), with a reserve.
+#: Memory that a worker needs: a whole head takes 2.1 GiB (benchmarks), plus a reserve.
 WORKER_GIB = 4.0
-#: Cores that one scan keeps busy; more help little. Chosen, not measured.
+#: Cores that one scan uses efficiently. Chosen, not measured.
 WORKER_CORES = 2
 
 SUMMARY = "summary.csv"
-#: What several scans get besides: a table with a row per measurement, and a page.
+#: Additional files for several scans: a table with a row per measurement, and a page.
 LONG, PAGE = "measurements.csv", "cohort.html"
 
 
 def local_workers(scans: int) -> int:
-    """How many local processes the cores and memory of this machine allow, at most `scans`."""
+    """Number of local processes that cores and memory of this machine allow, at most `scans`."""
     if scans < 2:
         return 1
     from dask.system import CPU_COUNT
@@ -39,16 +38,16 @@ def local_workers(scans: int) -> int:
 def run(
     jobs: Sequence[Job], output: Path, options: Options, workers: Workers | None = None
 ) -> Iterator[ScanOutcome]:
-    """Examine all scans; summary.csv is kept up to date, the cohort's files are written at the end.
+    """Analyse all scans; summary.csv is updated continuously, the cohort files at the end.
 
     Args:
         jobs: from `analysis.plan`.
-        output: result folder.
-        options: of every scan.
-        workers: where to examine them.
+        output: results folder.
+        options: options for every scan.
+        workers: where to analyse them.
 
     Yields:
-        The outcome of each job, as it comes.
+        The outcome of each job, in order of completion.
 
     Raises:
         ConfigError, ModelError: if the workers, the model or the device cannot be used at all.
@@ -74,12 +73,14 @@ def summary_rows(outcome: ScanOutcome) -> tuple[Row, ...]:
 
 
 def _write_cohort(outcomes: Sequence[ScanOutcome], output: Path) -> None:
+    # The page's libraries load slowly, and a single scan needs none of them.
+    from otovox.analysis.cohort_page import write_cohort_page
+
     results = {o.job.name: o.answer for o in outcomes if o.answer is not None}
-    table = long_table(results)
     with replacing(output / LONG) as beside:
-        table.to_csv(beside, index=False)
+        write_long_table(results, beside)
     with replacing(output / PAGE) as beside:
-        write_cohort_page(outcomes, table, beside)
+        write_cohort_page(outcomes, long_table(results), beside)
 
 
 def _outcomes(jobs: Sequence[Job], options: Options, workers: Workers) -> Iterator[ScanOutcome]:

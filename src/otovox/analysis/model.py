@@ -1,4 +1,4 @@
-"""The way in for Python: a model, loaded once, that analyses scans of any kind."""
+"""The Python entry point: a model that is loaded once and analyses scans of any kind."""
 
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -19,25 +19,27 @@ if TYPE_CHECKING:
     from otovox.inference.ears import Analyzer
     from otovox.inference.single_ear import SingleEarAnalyzer
 
-#: Held while a model is loaded, so that threads that ask for the same one share it.
+#: Held while a model is loaded, so that threads that request the same one share it.
 _LOADING = Lock()
 
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A trained model, ready to analyse scans, from any number of threads.
+    """A trained model, ready to analyse scans from any number of threads.
 
     Attributes:
-        name: of an embedded model, or the folder of another.
-        device: where it runs.
+        name: name of an embedded model, or folder of a trained one.
+        device: device on which it runs.
         tta: test-time augmentation.
         analyzer: its networks.
+        threads: CPU threads; None for all cores.
     """
 
     name: str
     device: str
     tta: str
     analyzer: "Analyzer | SingleEarAnalyzer" = field(repr=False)
+    threads: int | None = None
 
     def analyze(
         self,
@@ -52,10 +54,10 @@ class Model:
         Args:
             scan: an image file, a DICOM folder, a `Scan`, a SimpleITK or nibabel image, a MONAI
                 MetaTensor, or an array (i, j, k) with `affine` and `space`.
-            series: which DICOM series of a folder: UID, number or description.
-            affine: of an array: (4, 4), from (i, j, k) of a voxel's centre to mm.
-            space: of `affine`: "LPS" (left, posterior, superior, as in ITK and DICOM) or "RAS"
-                (right, anterior, superior, as in NIfTI).
+            series: DICOM series of a folder: UID, number or description.
+            affine: for arrays: (4, 4), from (i, j, k) of a voxel's centre to mm.
+            space: space of `affine`: "LPS" (left, posterior, superior, as in ITK and DICOM) or
+                "RAS" (right, anterior, superior, as in NIfTI).
 
         Raises:
             OtovoxError: if the scan cannot be used.
@@ -63,16 +65,16 @@ class Model:
         return self.analyze_scan(as_scan(scan, series=series, affine=affine, space=space))
 
     def analyze_scan(self, scan: Scan, *, key: str | None = None) -> Result:
-        """Analyse a scan that has been read.
+        """Analyse a loaded scan.
 
         Args:
-            scan: of any field, orientation and grey scale.
-            key: changes with everything that the result depends on; kept in its provenance.
+            scan: any field of view, orientation and grey scale.
+            key: hash of everything that affects the result; stored in its provenance.
         """
         prediction = self.analyzer.predict(scan)
         if key is not None:
             prediction = replace(prediction, provenance=replace(prediction.provenance, key=key))
-        return Result(measure_scan(prediction))
+        return Result(measure_scan(prediction, threads=self.threads))
 
 
 def load_model(
@@ -82,10 +84,10 @@ def load_model(
     threads: int | None = None,
     tta: str = "fast",
 ) -> Model:
-    """Load a trained model; the one that was loaded last is kept in memory.
+    """Load a trained model; the last one loaded is kept in memory.
 
     Args:
-        model: name of an embedded model, or the folder of another.
+        model: name of an embedded model, or folder of a trained one.
         device: "auto", "cpu" (OpenVINO), "torch" (PyTorch on the CPU), "cuda", "cuda:N" or "mps".
         threads: CPU threads; None for all cores.
         tta: test-time augmentation, from which the uncertainty is computed: "none", "fast" (5
@@ -131,7 +133,7 @@ def as_scan(
     affine: ArrayLike | None = None,
     space: Space | None = None,
 ) -> Scan:
-    """Anything that `analyze` takes, as a `Scan`.
+    """Convert anything that `analyze` accepts to a `Scan`.
 
     Raises:
         InputError: if it cannot be used, or an argument does not apply to it.
@@ -152,4 +154,5 @@ def as_scan(
 def _loaded(model: str, device: str, threads: int | None, tta: str) -> Model:
     from otovox.inference.single_ear import open_any
 
-    return Model(model, device, tta, open_any(device=device, threads=threads, tta=tta, model=model))
+    analyzer = open_any(device=device, threads=threads, tta=tta, model=model)
+    return Model(model, device, tta, analyzer, threads)

@@ -1,4 +1,4 @@
-"""summary.csv: the table of all ears in a result folder, refused scans included."""
+"""summary.csv: the table of all ears in a results folder, including refused scans."""
 
 import csv
 from collections.abc import Sequence
@@ -8,10 +8,10 @@ from otovox.formats.writing import replacing
 from otovox.results.schema import ResultFile
 from otovox.results.tables import EAR_COLUMNS, ear_row
 
-#: Columns about the scan, the same in every row of it.
+#: Columns about the scan, identical in all of its rows.
 SCAN_COLUMNS = ("scan", "path", "status", "reason")
 
-#: One line: column to text; a missing column is an empty cell.
+#: One row: column to text; a missing column is an empty cell.
 Row = dict[str, str]
 
 
@@ -21,9 +21,9 @@ def rows_of(
     """The rows of a scan: one per ear, or a single one without an ear.
 
     Args:
-        name, path: of the scan.
-        status, reason: how it went.
-        result: what `result.json` holds; None if the scan was refused.
+        name, path: name and path of the scan.
+        status, reason: outcome of the analysis.
+        result: contents of `result.json`; None if the scan was refused.
     """
     scan = {"scan": name, "path": str(path), "status": status, "reason": reason}
     ears = result.ears if result else []
@@ -48,7 +48,7 @@ def read_summary(path: Path) -> list[Row]:
 
 
 def write_summary(path: Path, rows: Sequence[Row]) -> None:
-    """Write the table; a reader sees the old one or the new one, never a part.
+    """Write the table atomically.
 
     Raises:
         OutputError: if it cannot be written.

@@ -1,4 +1,4 @@
-"""How a command ends when something is refused: one sentence and an exit code, no traceback."""
+"""Reports errors as one sentence and an exit code, without a traceback."""
 
 import functools
 import logging
@@ -11,7 +11,7 @@ from otovox.errors import OtovoxError
 
 
 def refusals(command: Callable[..., None]) -> Callable[..., None]:
-    """A command whose refusals end in one sentence and exit code 2, and Ctrl-C in 130."""
+    """Wrap a command: errors print one sentence and exit with code 2, Ctrl-C with 130."""
 
     @functools.wraps(command)
     def guarded(*args: Any, **kwargs: Any) -> None:
@@ -23,21 +23,21 @@ def refusals(command: Callable[..., None]) -> Callable[..., None]:
         except OtovoxError as error:
             stop(str(error), 2)
         except KeyboardInterrupt:
-            stop("interrupted; what was finished is kept", 130)
+            stop("interrupted; finished results are kept", 130)
 
     return guarded
 
 
 def stop(message: str, code: int) -> NoReturn:
-    """Print a message on stderr and end with a code."""
+    """Print a message to stderr and exit with a code."""
     typer.echo(f"otovox: {message}", err=True)
     raise typer.Exit(code)
 
 
 def set_up_logging(verbose: bool) -> None:
-    """Warnings of ours go to stderr; with `verbose` what is being done, and those of libraries."""
+    """Log our warnings to stderr; with `verbose` also progress and warnings from libraries."""
     logging.captureWarnings(True)
     logging.basicConfig(format="otovox: %(message)s", level=logging.WARNING)
     logging.getLogger("otovox").setLevel(logging.INFO if verbose else logging.WARNING)
-    # Warnings of libraries are for developers.
+    # Warnings from libraries are for developers.
     logging.getLogger("py.warnings").setLevel(logging.WARNING if verbose else logging.ERROR)

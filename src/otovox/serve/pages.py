@@ -15,8 +15,7 @@ from otovox._version import __version__
 from otovox.analysis.cohort_page import write_cohort_page
 from otovox.analysis.scan import Job, ScanOutcome, success
 from otovox.core.case import DISCLAIMER
-from otovox.results.folder import read_result
-from otovox.results.schema import RESULT
+from otovox.results.schema import RESULT, read_result
 from otovox.results.tables import long_table
 from otovox.serve.api import desk_of
 from otovox.serve.desk import Desk, Unknown

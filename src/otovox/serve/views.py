@@ -20,8 +20,7 @@ from otovox.formats.images import load_label_map, opened, pixels_of, save_label_
 from otovox.formats.markups import write_markups
 from otovox.formats.writing import make_folder
 from otovox.imaging.windows import Window
-from otovox.results.folder import read_result
-from otovox.results.schema import FILES, RESULT, ResultFile
+from otovox.results.schema import FILES, RESULT, ResultFile, read_result
 from otovox.serve.uploads import Refused
 from otovox.serve.work import read_view
 

@@ -105,8 +105,7 @@ def analyse(task: AnalyseTask, say: Say) -> dict[str, Any]:
     from otovox.analysis.model import load_model
     from otovox.analysis.result import Result
     from otovox.measure.measured_scan import measure_scan
-    from otovox.results.folder import read_result
-    from otovox.results.schema import RESULT
+    from otovox.results.schema import RESULT, read_result
 
     if (task.results / RESULT).exists():
         return summary(read_result(task.results / RESULT))
@@ -127,8 +126,7 @@ def measure(task: MeasureTask, say: Say) -> dict[str, Any]:
     """Measure what somebody corrected, and write its result folder."""
     from otovox.analysis.segmentation import measure_labels
     from otovox.results.corrections import read_correction
-    from otovox.results.folder import read_result
-    from otovox.results.schema import FILES, RESULT
+    from otovox.results.schema import FILES, RESULT, read_result
 
     if (task.results / RESULT).exists():
         return summary(read_result(task.results / RESULT))
