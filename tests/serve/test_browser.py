@@ -236,7 +236,7 @@ def test_a_file_dropped_on_the_page_that_is_no_scan_is_told(site, browser) -> No
         }"""
     )
     page.wait_for_selector("tr[data-state=failed]", timeout=60_000)
-    assert "holds no scan" in page.inner_text("tr[data-state=failed]")
+    assert "contains no scan" in page.inner_text("tr[data-state=failed]")
     page.locator("tr[data-state=failed] button", has_text="Delete").click()
     page.wait_for_selector("tr[data-state=failed]", state="detached", timeout=20_000)
     page.context.close()

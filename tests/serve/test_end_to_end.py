@@ -57,7 +57,7 @@ def test_a_phantom_from_upload_to_correction(tmp_path: Path) -> None:
         until(client, lambda them: not them[0]["job"], seconds=120)
         last = client.get(f"/api/studies/{study['id']}").json()["versions"][-1]
         assert last["state"] == "failed"
-        assert "mm off the" in last["reason"]
+        assert "mm from the" in last["reason"]
         assert str(tmp_path) not in last["reason"]
         for hostile in (
             "{",

@@ -61,7 +61,7 @@ def test_what_is_no_scan_is_told_and_stops_no_other(tmp_path, scan) -> None:
     states = {one["name"]: (one["state"], one["reason"]) for one in found}
     assert states["good"] == ("done", "")
     (bad,) = [reason for name, (state, reason) in states.items() if state == "failed"]
-    assert "holds no scan" in bad
+    assert "contains no scan" in bad
     assert str(tmp_path) not in bad
 
 

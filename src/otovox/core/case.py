@@ -83,7 +83,7 @@ class EarPrediction:
         volume_mm3: volume of the voxels labelled as labyrinth, on the input's grid.
         center_mm: (3,) LPS centroid of the labyrinth.
         confidence: 0 to 1, the expected DSC of the mask; if the model has no estimator, the
-            plausibility of the ear, see `inference.confidence`; nan of a mask of another's.
+            plausibility of the ear, see `inference.confidence`; nan if no model made the mask.
         uncertainty: mean voxel SD over the test-time samples within and near the labyrinth.
         agreement: lowest Dice between a test-time sample and the mean; nan if unknown.
         unusual: whether it is flagged as unlike healthy ears, see `inference.unusual`; None if the
@@ -96,8 +96,8 @@ class EarPrediction:
         samples: the test-time samples, all on the grid of `probability`.
         landmark_peaks: (n,) heatmap peaks relative to a full heatmap; None if unknown.
         quality: expected quality of mask and landmarks; None if the model has no estimator.
-        landmarks_sought: whether an absent landmark was looked for; of a mask that somebody else
-            made, it was merely not given.
+        landmarks_sought: whether an absent landmark was searched for; for a mask that no model
+            made, it was not given.
     """
 
     side: Side

@@ -281,7 +281,7 @@ class Desk:
         """Record the scans of an upload, then move their files."""
         origin = (self.store.row("uploads", id=upload) or {}).get("origin", "")
         scans = outcome.get("scans") or [
-            {"name": "upload", "files": [], "problem": outcome["reason"] or "holds no scan"}
+            {"name": "upload", "files": [], "problem": outcome["reason"] or "contains no scan"}
         ]
         for scan in scans:
             facts = {n: scan.get(n, "") for n in ("patient", "patient_id", "study_date")}
