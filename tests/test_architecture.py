@@ -24,6 +24,7 @@ LIBRARIES = {
     "formats": "nibabel pydicom highdicom trimesh",
     "learning": "torch lightning safetensors openvino threadpoolctl",
     "results": "pandas matplotlib plotly jinja2",
+    "serve": "starlette uvicorn anyio pynetdicom",
     "cli": "typer rich click",
 }
 FIRST = {library: room for room, names in LIBRARIES.items() for library in names.split()}

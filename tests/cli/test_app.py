@@ -54,8 +54,7 @@ def analyzer(monkeypatch: pytest.MonkeyPatch, predict: Any) -> FakeAnalyzer:
         return described
 
     model = Model("fake", "cpu", "none", fake)  # pyright: ignore[reportArgumentType]
-    for module in ("scan", "model"):
-        monkeypatch.setattr(f"otovox.analysis.{module}.load_model", lambda *_, **__: model)
+    monkeypatch.setattr("otovox.analysis.model.load_model", lambda *_, **__: model)
     monkeypatch.setattr("otovox.results.folder.write_results", write_results)
     return fake
 
@@ -258,7 +257,7 @@ def test_a_model_that_cannot_be_used_is_refused(
     def refuse(*_: object, **__: object) -> None:
         raise ModelError("there is no GPU here; choose --device cpu")
 
-    monkeypatch.setattr("otovox.analysis.scan.load_model", refuse)
+    monkeypatch.setattr("otovox.analysis.model.load_model", refuse)
     scan = write_scan(tmp_path / "ct.nii")
     code, _, err = otovox_command("analyze", scan, "-o", tmp_path / "out", "--device", "cuda")
     assert (code, err) == (2, "otovox: there is no GPU here; choose --device cpu\n")
@@ -426,3 +425,14 @@ def test_help_is_quick_and_module_runs() -> None:
     assert "analyze" in result.stdout
     for heavy in ("numpy", "torch", "SimpleITK", "matplotlib", "pydantic"):
         assert f" {heavy}\n" not in result.stderr
+
+
+def test_measure_refuses_in_one_sentence_and_writes_no_results(tmp_path: Path) -> None:
+    mask, output = tmp_path / "none.nii.gz", tmp_path / "out"
+    code, out, err = otovox_command("measure", mask, "--output", output, "--quiet")
+    assert (code, out) == (2, "")
+    assert "file not found" in err
+    assert [path.name for path in output.iterdir()] == ["summary.csv"]
+    code, _, err = otovox_command("measure", mask, "-o", output, "--labels", "1=wrong")
+    assert code == 2
+    assert "MEANING is one of" in err

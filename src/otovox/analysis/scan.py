@@ -134,7 +134,7 @@ def examine(job: Job, options: Options) -> ScanOutcome:
         with opened_source(job.source or Source(job.path, job.name)) as source:
             scan = read_source(source, series=options.series, stated=options.stated)
             result = _model(options).analyze_scan(scan, key=key).save(job.folder)
-        return _success(job, result)
+        return success(job, result)
     except (ConfigError, ModelError):
         raise
     except Exception as error:
@@ -193,10 +193,11 @@ def _kept(job: Job, key: str) -> ScanOutcome | None:
         result = read_result(job.folder / RESULT)
     except InputError:
         return None
-    return _success(job, result) if result.provenance.key == key else None
+    return success(job, result) if result.provenance.key == key else None
 
 
-def _success(job: Job, result: ResultFile) -> ScanOutcome:
+def success(job: Job, result: ResultFile) -> ScanOutcome:
+    """The outcome of a scan whose results were written; its warnings are the reason."""
     reasons = [*result.warnings]
     for ear in result.ears:
         reasons += [f"{ear.side}: {warning}" for warning in ear.warnings]

@@ -161,6 +161,11 @@ class Probability:
         if self.values.shape != self.grid.shape:
             raise ValueError(f"values {self.values.shape} do not match the grid {self.grid.shape}")
 
+    @property
+    def is_mask(self) -> bool:
+        """Whether no value lies between 0 and 1."""
+        return not ((self.values > 0) & (self.values < 1)).any()
+
     def __repr__(self) -> str:
         return f"<Probability: {self.grid}>"
 

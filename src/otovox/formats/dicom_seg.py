@@ -69,15 +69,15 @@ def write_dicom_seg(
         source=MANUFACTURER,
         parameters={f"{name} sha256": value for name, value in caveats.models.items()} or None,
     )
-    segments = []
+    kinds, segments = hd.seg.SegmentAlgorithmTypeValues, []
     for number, side in enumerate(sides, start=1):
         segment = hd.seg.SegmentDescription(
             segment_number=number,
             segment_label=LABYRINTH[side].title,
             segmented_property_category=codes.SCT.AnatomicalStructure,
             segmented_property_type=concept(LABYRINTH[side], "Bony labyrinth"),
-            algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
-            algorithm_identification=algorithm,
+            algorithm_type=(kinds.AUTOMATIC if caveats.by_model else kinds.MANUAL),
+            algorithm_identification=algorithm if caveats.by_model else None,
             tracking_uid=hd.UID(),
             tracking_id=f"{side}/labyrinth",
             display_color=hd.color.CIELabColor.from_rgb(*LABYRINTH[side].rgb),

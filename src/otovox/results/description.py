@@ -88,6 +88,8 @@ def _files(measured: MeasuredScan) -> dict[str, str]:
         omitted |= {"scene", *DICOM}
     if not any(ear.canals for ear in measured.ears):
         omitted |= {"parts", "lines", "planes"}
+    if not measured.prediction.by_model:
+        omitted.add("uncertainty")
     if not measured.prediction.scan.series:
         omitted |= set(DICOM)
     return {name: file for name, file in FILES.items() if name not in omitted}
@@ -96,7 +98,7 @@ def _files(measured: MeasuredScan) -> dict[str, str]:
 def _ear(ear: EarPrediction, grid: Grid, measured: EarMeasurements) -> EarResult:
     return EarResult(
         side=ear.side,
-        confidence=round(float(ear.confidence), 4),
+        confidence=_number(ear.confidence, 4),
         center_mm=_rounded(ear.center_mm, 4),
         pose=PoseInfo(
             origin_mm=_rounded(ear.pose.origin_mm, 4),

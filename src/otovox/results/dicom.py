@@ -64,13 +64,14 @@ def _caveats(result: ResultFile) -> Caveats:
     """Information that must accompany files passed on without `result.json`."""
     return Caveats(
         warnings=result.warnings,
-        confidence={ear.side: ear.confidence for ear in result.ears},
+        confidence={ear.side: ear.confidence for ear in result.ears if ear.confidence is not None},
         ear_warnings={ear.side: ear.warnings for ear in result.ears},
         models={
             name: str(facts["sha256"])
             for name, facts in result.provenance.models.items()
             if isinstance(facts, dict) and "sha256" in facts
         },
+        by_model="segmentation" not in result.provenance.settings,
     )
 
 

@@ -98,7 +98,8 @@ def _write_volumes(prediction: Prediction, folder: Path) -> None:
     """Label map and uncertainty, on the scan's grid."""
     labels = prediction.labels
     save_label_map(labels, folder / FILES["segmentation"])
-    save_volume(stepped(prediction.uncertainty), labels.grid, folder / FILES["uncertainty"])
+    if prediction.by_model:
+        save_volume(stepped(prediction.uncertainty), labels.grid, folder / FILES["uncertainty"])
     write_segments(folder / FILES["segments"], labels)
     write_itksnap_labels(folder / FILES["labels"])
 

@@ -10,7 +10,7 @@ from otovox.errors import InputError
 from otovox.measure.values import Measurement
 
 #: The minor number is raised when a field is added, the major one when a field changes its meaning.
-SCHEMA_VERSION = "1.1"
+SCHEMA_VERSION = "1.2"
 
 #: Possible files of a results folder; surfaces only of detected ears, DICOM only for DICOM scans.
 FILES = {
@@ -141,10 +141,10 @@ class UncertaintyInfo(_Model):
 
 
 class EarResult(_Model):
-    """One ear."""
+    """One ear; its confidence is null where a mask was measured that no model made."""
 
     side: Side
-    confidence: float
+    confidence: float | None
     center_mm: Triple
     pose: PoseInfo
     landmarks: dict[str, LandmarkInfo]
@@ -177,7 +177,7 @@ class ProvenanceInfo(_Model):
 class ResultFile(_Model):
     """The contents of `result.json`."""
 
-    schema_version: Literal["1.0", "1.1"]
+    schema_version: Literal["1.0", "1.1", "1.2"]
     disclaimer: str
     coordinate_system: Literal["LPS"]
     input: InputInfo
