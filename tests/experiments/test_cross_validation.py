@@ -113,7 +113,7 @@ def test_all_folds_are_trained_and_predicted_once_and_can_be_scored(folder, tmp_
     (tmp_path / "settings.toml").write_text(SMOKE.replace("= 0.0", "= 0.5"))
     code, text = run(*command)
     assert code == 2
-    assert "other settings" in text
+    assert "different settings" in text
 
 
 def test_one_fold_alone_and_folds_that_are_none(folder, tmp_path):

@@ -114,7 +114,7 @@ def test_training_starts_from_weights_and_reports_it(tmp_path, datasets):
     other = still.model_copy(
         update={"network": still.network.model_copy(update={"activation": "relu"})}
     )
-    with pytest.raises(ConfigError, match="different network"):
+    with pytest.raises(ConfigError, match="network of the --from model differs"):
         train_on(datasets, other, tmp_path / "c", origin={}, run=replace(run, start=first))
 
 
