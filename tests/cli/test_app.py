@@ -3,6 +3,7 @@
 import csv
 import inspect
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -426,3 +427,22 @@ def test_help_is_quick_and_module_runs() -> None:
     assert "analyze" in result.stdout
     for heavy in ("numpy", "torch", "SimpleITK", "matplotlib", "pydantic"):
         assert f" {heavy}\n" not in result.stderr
+
+
+@pytest.mark.slow
+def test_terminals_in_ascii_are_enough(tmp_path: Path) -> None:
+    """The table and the sentence hold characters that neither the terminal nor UTF-8 has."""
+    name = os.fsdecode("ö-sch\xf6n.nii".encode("latin-1"))
+    arguments = [tmp_path / "ö.nii", tmp_path / name, "-o", tmp_path / "out"]
+    done = subprocess.run(
+        [sys.executable, "-m", "otovox", "analyze", *map(str, arguments)],
+        capture_output=True,
+        env=os.environ | {"PYTHONIOENCODING": "ascii", "LC_ALL": "C"},
+        check=False,
+    )
+    assert done.returncode == 2
+    assert b"Traceback" not in done.stderr
+    assert b"\\xf6.nii: cannot be read" in done.stderr
+    assert b"\\xf6" in done.stdout
+    assert done.stdout.isascii()
+    assert [row["status"] for row in rows(tmp_path / "out")] == ["refused"] * 2

@@ -8,14 +8,14 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from glob import glob, has_magic
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from otovox._version import __version__
 from otovox.analysis.model import Model, load_model
 from otovox.errors import ConfigError, InputError, ModelError
 from otovox.formats.archives import is_archive
+from otovox.formats.arguments import expanded, printable
 from otovox.formats.fingerprint import fingerprint
 from otovox.formats.images import scan_name
 from otovox.formats.placement import Stated
@@ -89,16 +89,10 @@ def plan(arguments: Sequence[Path], output: Path, *, series: str | None = None) 
         InputError: if two scans would share a result folder.
         OutputError: if nothing can be written to `output`, or results would replace a scan.
     """
-    paths: list[Path] = []
-    bad: list[Job] = []
-    for argument in arguments:
-        try:
-            paths += _expanded(argument)
-        except InputError as error:
-            name = scan_name(argument)
-            bad.append(Job(name, argument, output / name, str(error)))
+    paths, refused = expanded(arguments)
     sources = find_scans(paths, series=series, passing_over=[output], strict=False)
-    jobs = [Job(s.name, s.path, output / s.name, s.problem, s) for s in sources] + bad
+    sources += [Source(path, scan_name(path), problem=why) for path, why in refused]
+    jobs = [Job(s.name, s.path, output / s.name, s.problem, s) for s in _told_apart(sources)]
     _refuse_collisions(jobs)
     check_output(
         output,
@@ -146,20 +140,6 @@ def _model(options: Options) -> Model:
     )
 
 
-def _expanded(argument: Path) -> list[Path]:
-    """The paths that a list or a pattern stands for; otherwise the argument itself."""
-    if argument.suffix.lower() == ".txt" and argument.is_file():
-        lines = (line.strip() for line in argument.read_text("utf-8").splitlines())
-        listed = [argument.parent / line for line in lines if line and not line.startswith("#")]
-        return [path for line in listed for path in _expanded(line)]
-    if has_magic(str(argument)) and not argument.exists():
-        matches = sorted(glob(str(argument), recursive=True))
-        if not matches:
-            raise InputError(f"{argument}: matches no file")
-        return [Path(match) for match in matches]
-    return [argument]
-
-
 def _key(job: Job, options: Options) -> str:
     """What a result depends on: the scan's files, the models, the settings and the version."""
     parts = {
@@ -199,7 +179,22 @@ def _success(job: Job, result: ResultFile) -> ScanOutcome:
 
 
 def _failure(job: Job, error: Exception) -> ScanOutcome:
-    return failure(job, error, job.path, hint="; crop the scan around the ears")
+    return failure(job, error, printable(job.path), hint="; crop the scan around the ears")
+
+
+def _told_apart(sources: Sequence[Source]) -> list[Source]:
+    """The sources, those that are no scans under names that no other one has."""
+    taken = {source.name.casefold() for source in sources if not source.problem}
+    named = []
+    for source in sources:
+        if source.problem:
+            base = printable(source.path.name)
+            names = (source.name, base, *(f"{base}-{n}" for n in range(2, len(sources) + 2)))
+            name = next(name for name in map(printable, names) if name.casefold() not in taken)
+            taken.add(name.casefold())
+            source = replace(source, name=name)
+        named.append(source)
+    return named
 
 
 def _refuse_collisions(jobs: Sequence[Job]) -> None:

@@ -4,6 +4,7 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
+from otovox.formats.arguments import printable
 from otovox.formats.writing import replacing
 from otovox.results.schema import ResultFile
 from otovox.results.tables import EAR_COLUMNS, ear_row
@@ -25,7 +26,7 @@ def rows_of(
         status, reason: how it went.
         result: what `result.json` holds; None if the scan was refused.
     """
-    scan = {"scan": name, "path": str(path), "status": status, "reason": reason}
+    scan = {"scan": name, "path": printable(path), "status": status, "reason": printable(reason)}
     ears = result.ears if result else []
     return tuple(
         scan | {column: _cell(value) for column, value in ear_row(ear).items()} for ear in ears

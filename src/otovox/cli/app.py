@@ -13,7 +13,7 @@ import typer
 
 from otovox._version import __version__
 from otovox.cli.dataset import app as dataset_app
-from otovox.cli.errors import refusals, set_up_logging
+from otovox.cli.errors import forgive_terminals, refusals, set_up_logging
 from otovox.cli.evaluate import evaluate
 from otovox.cli.progress import counted, watched
 from otovox.cli.study import app as study_app
@@ -86,6 +86,7 @@ Diagnosis = Annotated[str, typer.Option(help="Disease or variant, such as otoscl
 
 def main() -> None:
     """Entry point of `otovox` and `python -m otovox`."""
+    forgive_terminals()
     app(prog_name="otovox")
 
 

@@ -1,7 +1,9 @@
 """How a command ends when something is refused: one sentence and an exit code, no traceback."""
 
 import functools
+import io
 import logging
+import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -32,6 +34,13 @@ def stop(message: str, code: int) -> NoReturn:
     """Print a message on stderr and end with a code."""
     typer.echo(f"otovox: {message}", err=True)
     raise typer.Exit(code)
+
+
+def forgive_terminals() -> None:
+    """Escape characters that the terminal or pipe cannot show, instead of failing."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def set_up_logging(verbose: bool) -> None:

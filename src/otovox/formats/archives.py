@@ -1,5 +1,6 @@
 """Zip files, unpacked for as long as they are read, with bounds."""
 
+import os
 import shutil
 import stat
 import tempfile
@@ -21,7 +22,7 @@ _FREE = 0.9
 
 def is_archive(path: Path) -> bool:
     """Whether the ending is that of a zip file."""
-    return path.suffix.lower() == ".zip" and path.is_file()
+    return path.suffix.lower() == ".zip" and os.path.isfile(path)
 
 
 @contextmanager

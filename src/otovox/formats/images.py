@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from otovox.core.volume import Grid, LabelMap, Scan
 from otovox.errors import InputError, OutputError
+from otovox.formats.arguments import check_name
 from otovox.formats.detached import PAIR, image_files
 from otovox.formats.guards import check_finite, check_header, check_values
 from otovox.formats.native import alone
@@ -151,8 +152,9 @@ def opened(path: Path) -> sitk.ImageFileReader:
     Raises:
         InputError: if it is missing, damaged, or of another format.
     """
-    if not path.exists():
-        if path.is_symlink():
+    check_name(path)
+    if not os.path.exists(path):
+        if os.path.islink(path):
             raise InputError(
                 f"{path}: is a link to a file that is not there; fetch it first (git annex get)"
             )

@@ -13,6 +13,7 @@ from otovox.core.anatomy import CANONICAL_MM, Side
 from otovox.core.case import DISCLAIMER, EarPrediction, Estimate, Prediction
 from otovox.core.geometry import FloatArray
 from otovox.core.volume import Grid, Scan
+from otovox.formats.arguments import printable
 from otovox.measure.canals import HeadPlanes
 from otovox.measure.measured_scan import MeasuredScan
 from otovox.measure.measurements import EarMeasurements
@@ -61,7 +62,7 @@ def describe(measured: MeasuredScan) -> ResultFile:
 def _input(scan: Scan) -> InputInfo:
     return InputInfo(
         name=scan.name,
-        file=Path(scan.source).name if scan.source else None,
+        file=printable(Path(scan.source).name) if scan.source else None,
         shape=list(scan.grid.shape),
         spacing_mm=_rounded(scan.grid.spacing_mm, 5),
         field_mm=_rounded(scan.grid.extent_mm, 3),
