@@ -25,7 +25,7 @@ def test_results_do_not_replace_scans(tmp_path: Path) -> None:
 
 
 def test_names_that_are_too_long_are_refused(tmp_path: Path) -> None:
-    check_output(tmp_path / "new", names=["n" * 240], inputs=[])
-    for name in ("n" * 250, "ö" * 125):
+    check_output(tmp_path / "new", names=["n" * 250], inputs=[])
+    for name in ("n" * 256, "ö" * 128):
         with pytest.raises(OutputError, match="too long"):
             check_output(tmp_path / "new", names=[name], inputs=[])

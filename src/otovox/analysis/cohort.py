@@ -9,9 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from otovox.analysis.cohort_page import write_cohort_page
-from otovox.analysis.scan import Job, Options, ScanOutcome, examine
-from otovox.analysis.summary import Row, read_summary, rows_of, write_summary
-from otovox.formats.writing import replacing
+from otovox.analysis.scan import Job, Options, ScanOutcome, examine, success
+from otovox.analysis.summary import Row, read_summary, rows_of, update_summary
+from otovox.errors import InputError
+from otovox.formats.leftovers import is_scratch, remove_leftovers
+from otovox.formats.writing import locked, replacing
+from otovox.results.folder import read_result
+from otovox.results.schema import RESULT
 from otovox.results.tables import long_table
 from otovox.workers import DIED, Outcome, Status, Workers, client_of, shared_out
 
@@ -21,7 +25,9 @@ WORKER_GIB = 4.0
 WORKER_CORES = 2
 
 SUMMARY = "summary.csv"
-#: What several scans get besides: a table with a row per measurement, and a page.
+#: How scans without results end.
+FAILURES = (Status.REFUSED, Status.BROKEN)
+#: What a folder of several scans gets besides: a table with a row per measurement, and a page.
 LONG, PAGE = "measurements.csv", "cohort.html"
 
 
@@ -41,6 +47,8 @@ def run(
 ) -> Iterator[ScanOutcome]:
     """Examine all scans; summary.csv is kept up to date, the cohort's files are written at the end.
 
+    Several processes may do so into one folder: its tables hold the scans of all.
+
     Args:
         jobs: from `analysis.plan`.
         output: result folder.
@@ -54,17 +62,15 @@ def run(
         ConfigError, ModelError: if the workers, the model or the device cannot be used at all.
         OutputError: if a table or the page cannot be written.
     """
-    rows: dict[str, tuple[Row, ...]] = {}
-    done: list[ScanOutcome] = []
-    for row in read_summary(output / SUMMARY):
-        rows[row["scan"]] = (*rows.get(row["scan"], ()), row)
-    for outcome in _outcomes(jobs, options, workers or Workers()):
-        rows[outcome.job.name] = summary_rows(outcome)
-        write_summary(output / SUMMARY, [row for scan in rows.values() for row in scan])
-        done.append(outcome)
-        yield outcome
-    if len(jobs) > 1:
-        _write_cohort(sorted(done, key=lambda outcome: jobs.index(outcome.job)), output)
+    try:
+        for outcome in _outcomes(jobs, options, workers or Workers()):
+            with locked(output):
+                update_summary(output / SUMMARY, outcome.job.name, summary_rows(outcome))
+            yield outcome
+        with locked(output):
+            _write_cohort(output)
+    finally:
+        remove_leftovers(output)  # of workers that were ended
 
 
 def summary_rows(outcome: ScanOutcome) -> tuple[Row, ...]:
@@ -73,13 +79,50 @@ def summary_rows(outcome: ScanOutcome) -> tuple[Row, ...]:
     return rows_of(job.name, job.path, status=status, reason=outcome.reason, result=outcome.answer)
 
 
-def _write_cohort(outcomes: Sequence[ScanOutcome], output: Path) -> None:
-    results = {o.job.name: o.answer for o in outcomes if o.answer is not None}
-    table = long_table(results)
+def _write_cohort(output: Path) -> None:
+    """The files about all scans of a folder, if there are several."""
+    outcomes = known_outcomes(output)
+    if len(outcomes) < 2:
+        return
+    table = long_table({o.job.name: o.answer for o in outcomes if o.answer is not None})
     with replacing(output / LONG) as beside:
         table.to_csv(beside, index=False)
     with replacing(output / PAGE) as beside:
         write_cohort_page(outcomes, table, beside)
+
+
+def known_outcomes(output: Path) -> list[ScanOutcome]:
+    """The outcome of every scan of a result folder, whoever analysed it, by name.
+
+    Results that summary.csv lacks, because a process was killed, are added to it.
+
+    Args:
+        output: result folder.
+
+    Raises:
+        OutputError: if summary.csv cannot be written.
+    """
+    rows: dict[str, Row] = {}
+    for row in read_summary(output / SUMMARY):
+        rows.setdefault(row["scan"], row)
+    folders = [path.parent for path in output.glob(f"*/{RESULT}")]
+    found = {folder.name for folder in folders if not is_scratch(folder)}
+    outcomes: list[ScanOutcome] = []
+    for name in sorted({*rows, *found}):
+        row = rows.get(name, {})
+        job = Job(name, Path(row.get("path", name)), output / name)
+        refused = next((s for s in FAILURES if s.value == row.get("status")), None)
+        if refused is not None:
+            outcomes.append(Outcome(job, refused, row["reason"]))
+            continue
+        try:
+            outcome = success(job, read_result(output / name / RESULT))
+        except InputError:  # removed or damaged since
+            continue
+        outcomes.append(outcome)
+        if not row:
+            update_summary(output / SUMMARY, name, summary_rows(outcome))
+    return outcomes
 
 
 def _outcomes(jobs: Sequence[Job], options: Options, workers: Workers) -> Iterator[ScanOutcome]:

@@ -18,11 +18,12 @@ from otovox.formats.archives import is_archive
 from otovox.formats.arguments import expanded, printable
 from otovox.formats.fingerprint import fingerprint
 from otovox.formats.images import scan_name
+from otovox.formats.leftovers import remove_leftovers
 from otovox.formats.placement import Stated
 from otovox.formats.scans import Source, find_scans, opened_source, read_source
 from otovox.formats.writing import check_output, make_folder
 from otovox.learning.bundle import embedded, load_bundle
-from otovox.results.folder import read_result
+from otovox.results.folder import check_same_scan, read_result
 from otovox.results.schema import RESULT, ResultFile
 from otovox.workers import Outcome, Status, failure
 
@@ -100,6 +101,7 @@ def plan(arguments: Sequence[Path], output: Path, *, series: str | None = None) 
         inputs=[*paths, *(path for s in sources for path in (s.path, *s.files) if not s.inside)],
     )
     make_folder(output)
+    remove_leftovers(output)
     return tuple(jobs)
 
 
@@ -119,15 +121,19 @@ def examine(job: Job, options: Options) -> ScanOutcome:
     if job.problem:
         return Outcome(job, Status.REFUSED, job.problem)
     try:
+        origin = job.source or Source(job.path, job.name)
         key = _key(job, options)
         kept = None if options.fresh else _kept(job, key)
         if kept is not None:
             return kept
+        check_same_scan(job.folder, origin.location)
         # The files of a zip file exist until the results that refer to them are written.
-        with opened_source(job.source or Source(job.path, job.name)) as source:
+        with opened_source(origin) as source:
             scan = read_source(source, series=options.series, stated=options.stated)
-            result = _model(options).analyze_scan(scan, key=key).save(job.folder)
-        return _success(job, result)
+            model = _model(options)
+            analysed = model.analyze_scan(scan, key=key, location=origin.location)
+            result = analysed.save(job.folder)
+        return success(job, result)
     except (ConfigError, ModelError):
         raise
     except Exception as error:
@@ -167,10 +173,16 @@ def _kept(job: Job, key: str) -> ScanOutcome | None:
         result = read_result(job.folder / RESULT)
     except InputError:
         return None
-    return _success(job, result) if result.provenance.key == key else None
+    return success(job, result) if result.provenance.key == key else None
 
 
-def _success(job: Job, result: ResultFile) -> ScanOutcome:
+def success(job: Job, result: ResultFile) -> ScanOutcome:
+    """The outcome of a scan that has results.
+
+    Args:
+        job: the scan.
+        result: what its `result.json` holds.
+    """
     reasons = [*result.warnings]
     for ear in result.ears:
         reasons += [f"{ear.side}: {warning}" for warning in ear.warnings]

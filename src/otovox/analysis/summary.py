@@ -59,3 +59,20 @@ def write_summary(path: Path, rows: Sequence[Row]) -> None:
         writer = csv.DictWriter(file, columns, restval="")
         writer.writeheader()
         writer.writerows(rows)
+
+
+def update_summary(path: Path, name: str, rows: Sequence[Row]) -> None:
+    """Put a scan's rows into the table, in place of those that it had.
+
+    Args:
+        path: the table; whoever may write it at the same time must hold its folder's lock.
+        name: of the scan.
+        rows: its own.
+
+    Raises:
+        OutputError: if it cannot be written.
+    """
+    there: dict[str, list[Row]] = {}
+    for row in read_summary(path):
+        there.setdefault(row["scan"], []).append(row)
+    write_summary(path, [row for scan in (there | {name: rows}).values() for row in scan])

@@ -3,8 +3,11 @@
 import functools
 import io
 import logging
+import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import typer
@@ -13,21 +16,57 @@ from otovox.errors import OtovoxError
 
 
 def refusals(command: Callable[..., None]) -> Callable[..., None]:
-    """A command whose refusals end in one sentence and exit code 2, and Ctrl-C in 130."""
+    """A command whose refusals end in one sentence and exit code 2, Ctrl-C in 130, SIGTERM in 143.
+
+    Whatever ends it, what it was writing is removed.
+    """
 
     @functools.wraps(command)
     def guarded(*args: Any, **kwargs: Any) -> None:
         from otovox.formats.native import silenced_libraries
 
         try:
-            with silenced_libraries():
+            with silenced_libraries(), _signals_raise():
                 command(*args, **kwargs)
         except OtovoxError as error:
             stop(str(error), 2)
         except KeyboardInterrupt:
             stop("interrupted; what was finished is kept", 130)
+        except _Ended as error:
+            stop("terminated; what was finished is kept", 128 + error.signal)
 
     return guarded
+
+
+class _Ended(BaseException):
+    """A signal asked the process to end."""
+
+    def __init__(self, signal: int) -> None:
+        self.signal = signal
+
+
+@contextmanager
+def _signals_raise() -> Iterator[None]:
+    """Let signals that would end the process at once raise, so that it can tidy up.
+
+    The second one ends it at once. Only in the main thread, which alone may do so.
+    """
+
+    def end(number: int, _: object) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        raise _Ended(number)
+
+    kept: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        for name in ("SIGTERM", "SIGHUP"):  # Windows has the first alone
+            number = getattr(signal, name, None)
+            if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+                kept[number] = signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number, handler in kept.items():
+            signal.signal(number, handler)
 
 
 def stop(message: str, code: int) -> NoReturn:

@@ -165,11 +165,13 @@ class Provenance:
         models: SHA-256 of each model's weights, by the model's name.
         settings: that the prediction depends on.
         key: hash of everything that the prediction depends on; None if it was not computed.
+        location: checksum of where the scan lies; None if it was not computed.
     """
 
     models: Mapping[str, str] = field(default_factory=dict)
     settings: PredictionSettings = PredictionSettings()
     key: str | None = None
+    location: str | None = None
 
 
 @dataclass(frozen=True)

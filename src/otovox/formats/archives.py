@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from otovox.errors import InputError
+from otovox.formats.leftovers import remove_leftovers, scratch_folder
 
 #: Most bytes and files that a zip file may unpack to: chosen, far above a study.
 LARGEST, MOST_FILES = 32 * 2**30, 200_000
@@ -32,10 +33,12 @@ def unpacked(path: Path) -> Iterator[Path]:
     Raises:
         InputError: if it is damaged or encrypted, unpacks to too much, or would write elsewhere.
     """
-    with tempfile.TemporaryDirectory(prefix="otovox-") as folder:
+    place = Path(tempfile.gettempdir())
+    remove_leftovers(place)
+    with scratch_folder(place, path.name) as folder:
         try:
             with zipfile.ZipFile(path) as archive:
-                _check(path, archive.infolist(), Path(folder))
+                _check(path, archive.infolist(), folder)
                 for member in archive.infolist():
                     if not member.is_dir():
                         archive.extract(member, folder)
@@ -46,7 +49,7 @@ def unpacked(path: Path) -> Iterator[Path]:
         except (OSError, RuntimeError) as error:
             reason = getattr(error, "strerror", None) or error
             raise InputError(f"{path}: cannot be unpacked ({reason})") from error
-        yield Path(folder)
+        yield folder
 
 
 def _check(path: Path, members: list[zipfile.ZipInfo], folder: Path) -> None:

@@ -4,6 +4,7 @@ What a user gives stands for one scan or many. A DICOM series is one scan, where
 nothing that might be a scan is left out without a word (logged as a warning).
 """
 
+import hashlib
 import logging
 import os
 import re
@@ -66,6 +67,11 @@ class Source:
         """The same for one scan that is found twice; links are scans of their own."""
         folder, name = os.path.split(os.path.abspath(self.path))
         return os.path.realpath(folder), name, self.series, str(self.inside or "")
+
+    @property
+    def location(self) -> str:
+        """Checksum of the identity: what tells scans of one name from each other, run by run."""
+        return hashlib.sha256(printable("\n".join(self.identity)).encode()).hexdigest()[:16]
 
 
 def load_scan(

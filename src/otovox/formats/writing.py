@@ -1,20 +1,22 @@
 """Nothing half-written: write beside, then rename."""
 
 import os
-import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from otovox.errors import OutputError
+from filelock import FileLock
 
-#: Characters that a temporary folder's name has more than that of its results.
-_BESIDE = 10
+from otovox.errors import OutputError
+from otovox.formats.leftovers import scratch_folder
+
+#: Name of a folder's lock.
+_LOCK = ".otovox.lock"
 #: Longest name of a file where the system does not say, and longest path (Linux), bytes.
 _USUAL_NAME, _LONGEST_PATH = 255, 4095
-#: Room that the longest name within a result folder takes, bytes.
-_FILE = 64
+#: Room that the longest path within a temporary folder of results takes, bytes.
+_FILE = 160
 
 
 @contextmanager
@@ -30,33 +32,63 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def replacing_folder(path: Path) -> Iterator[Path]:
+def replacing_folder(path: Path, check: Callable[[], None] | None = None) -> Iterator[Path]:
     """A temporary folder beside `path`, renamed to it if all goes well; an old one is replaced.
+
+    Args:
+        path: the folder.
+        check: called last, when no other process can replace the folder; it may raise.
 
     Raises:
         OutputError: if it cannot be written; nothing is left behind and the old folder stays.
     """
     with _beside(path) as folder:
         yield folder
-        if path.exists():
-            shutil.rmtree(path)
-        os.replace(folder, path)
+        with locked(path.parent), _beside(path) as aside:
+            if check is not None:
+                check()
+            old = aside / path.name
+            if path.exists():
+                os.replace(path, old)
+            try:
+                os.replace(folder, path)
+            except OSError:
+                if old.exists():
+                    os.replace(old, path)
+                raise
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold a folder's lock: no other process that asks for it goes on meanwhile.
+
+    Raises:
+        OutputError: if the lock's file cannot be written.
+    """
+    lock = FileLock(folder / _LOCK)
+    try:
+        lock.acquire()
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be locked ({error.strerror or error})") from error
+    try:
+        yield
+    finally:
+        # Removed while it is held: who waits for it notices, and makes a new one.
+        with suppress(OSError):
+            os.unlink(folder / _LOCK)
+        lock.release()
 
 
 @contextmanager
 def _beside(path: Path) -> Iterator[Path]:
     """A temporary folder beside `path`, gone afterwards; what fails within is told of `path`."""
     make_folder(path.parent)
-    folder: Path | None = None
     try:
-        folder = Path(tempfile.mkdtemp(prefix=f".{path.name.strip('.')}-", dir=path.parent))
-        folder.chmod(0o755)
-        yield folder
+        with scratch_folder(path.parent, path.name) as folder:
+            folder.chmod(0o755)
+            yield folder
     except OSError as error:
         raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error
-    finally:
-        if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def check_output(output: Path, *, names: Sequence[str], inputs: Sequence[Path]) -> None:
@@ -83,8 +115,7 @@ def check_output(output: Path, *, names: Sequence[str], inputs: Sequence[Path]) 
                 f"{output / name}: would take the results, but {inside.name}, which is to be "
                 "analysed, lies there; choose another --output"
             )
-        long = len(os.fsencode(name)) + _BESIDE
-        if long > _longest_name(there) or len(os.fsencode(str(folder))) + _FILE > _LONGEST_PATH:
+        if len(os.fsencode(name)) > _longest_name(there) or len(os.fsencode(str(folder))) + _FILE > _LONGEST_PATH:
             raise OutputError(
                 f"{output / name}: the name is too long for a folder of results here; rename the "
                 "scan, or give a link with a shorter name"

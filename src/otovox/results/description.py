@@ -77,6 +77,7 @@ def _provenance(prediction: Prediction) -> ProvenanceInfo:
         models={name: {"sha256": sha256} for name, sha256 in provenance.models.items()},
         settings=_as_json(provenance.settings.to_json()),
         key=provenance.key,
+        location=provenance.location,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
 

@@ -44,11 +44,17 @@ def write_results(
         What `result.json` holds.
 
     Raises:
-        OutputError: if it cannot be written, or holds files that otovox did not write.
+        OutputError: if it cannot be written, or holds files that otovox did not write or the
+            results of another scan.
     """
     described = described or describe(measured)
-    _refuse_foreign(folder)
-    with replacing_folder(folder) as beside:
+
+    def check() -> None:
+        _refuse_foreign(folder)
+        check_same_scan(folder, described.provenance.location)
+
+    check()
+    with replacing_folder(folder, check) as beside:
         try:
             return _write(measured, described, beside)
         except OutputError as error:
@@ -72,6 +78,27 @@ def read_result(path: Path) -> ResultFile:
         raise InputError(
             f"{path}: is not a result.json of schema {SCHEMA_VERSION} ({place}: {first['msg']})"
         ) from error
+
+
+def check_same_scan(folder: Path, location: str | None) -> None:
+    """Refuse to replace the results of a scan of the same name that lies elsewhere.
+
+    Args:
+        folder: a result folder, or none yet.
+        location: of the scan whose results are to go there; None if it is not known.
+
+    Raises:
+        OutputError: if the folder is another scan's.
+    """
+    try:
+        there = read_result(folder / RESULT).provenance.location
+    except InputError:
+        return
+    if None not in (there, location) and there != location:
+        raise OutputError(
+            f"{folder}: holds the results of another scan of this name, from another place; "
+            "choose another --output, or remove them"
+        )
 
 
 def stepped(uncertainty: NDArray[np.float32]) -> NDArray[np.float32]:

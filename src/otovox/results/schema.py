@@ -8,7 +8,7 @@ from otovox.core.anatomy import Side
 from otovox.measure.measurements import Measurement
 
 #: The minor number is raised when a field is added, the major one when a field changes its meaning.
-SCHEMA_VERSION = "1.1"
+SCHEMA_VERSION = "1.2"
 
 #: What a result folder may hold; surfaces of the detected ears, DICOM of DICOM scans alone.
 FILES = {
@@ -162,20 +162,25 @@ class SoftwareInfo(_Model):
 
 
 class ProvenanceInfo(_Model):
-    """What produced the result, and when; `key` changes with whatever the result depends on."""
+    """What produced the result, and when; `key` changes with whatever the result depends on.
+
+    `location` is a checksum of where the scan lay, which tells scans of one name from each other;
+    new in 1.2.
+    """
 
     software: SoftwareInfo
     python: str
     models: dict[str, JsonValue]
     settings: dict[str, JsonValue]
     key: str | None = None
+    location: str | None = None
     created: str
 
 
 class ResultFile(_Model):
     """The whole of `result.json`."""
 
-    schema_version: Literal["1.0", "1.1"]
+    schema_version: Literal["1.0", "1.1", "1.2"]
     disclaimer: str
     coordinate_system: Literal["LPS"]
     input: InputInfo
