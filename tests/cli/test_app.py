@@ -5,8 +5,10 @@ import inspect
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,9 @@ class FakeAnalyzer:
             raise MemoryError
         if scan.name.startswith("interrupted"):
             raise KeyboardInterrupt
+        if scan.name.startswith("ended"):
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(5)
         return self.predict_ears(scan, () if scan.name.startswith("empty") else tuple(Side))
 
 
@@ -312,6 +317,49 @@ def test_interruption_keeps_what_is_finished(tmp_path: Path, write_scan: Any) ->
     assert "interrupted" in err
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a", SUMMARY]
     assert {row["scan"] for row in rows(tmp_path / "out")} == {"a"}
+
+
+@pytest.mark.usefixtures("analyzer")
+def test_a_signal_ends_it_and_keeps_what_is_finished(tmp_path: Path, write_scan: Any) -> None:
+    scans = [write_scan(tmp_path / name) for name in ("a.nii", "ended.nii", "z.nii")]
+    usual = signal.getsignal(signal.SIGTERM)
+    code, _, err = otovox_command("analyze", *scans, "-o", tmp_path / "out", "--workers", 1)
+    assert code == 143
+    assert "terminated" in err
+    assert signal.getsignal(signal.SIGTERM) is usual
+    assert {row["scan"] for row in rows(tmp_path / "out")} == {"a"}
+
+
+@pytest.mark.usefixtures("analyzer")
+def test_the_tables_hold_the_scans_of_every_run(tmp_path: Path, write_scan: Any) -> None:
+    out = tmp_path / "out"
+    for name in ("a.nii", "empty.nii", "gone.nii"):
+        scan = tmp_path / name if name == "gone.nii" else write_scan(tmp_path / name)
+        otovox_command("analyze", scan, "-o", out)
+    assert [row["scan"] for row in rows(out)] == ["a", "a", "empty", "gone"]
+    page = (out / "cohort.html").read_text("utf-8")
+    assert "3 scans, 2 ears" in page
+    # A process was killed between a result and its row: the next run adds it.
+    (out / SUMMARY).unlink()
+    otovox_command("analyze", tmp_path / "gone.nii", "-o", out)
+    assert sorted(row["scan"] for row in rows(out)) == ["a", "a", "empty", "gone"]
+
+
+@pytest.mark.usefixtures("analyzer")
+def test_a_scan_of_the_same_name_from_elsewhere_is_refused(tmp_path: Path, write_scan: Any) -> None:
+    first, second = (write_scan(tmp_path / place / "ct.nii") for place in ("anna", "bert"))
+    second.write_bytes(second.read_bytes() + b"another")
+    assert otovox_command("analyze", first, "-o", tmp_path / "out")[0] == 0
+    result = (tmp_path / "out" / "ct" / "result.json").read_bytes()
+    for more in ((), ("--fresh",)):
+        code, _, err = otovox_command("analyze", second, "-o", tmp_path / "out", *more)
+        assert code == 2
+        assert "holds the results of another scan of this name" in err
+    assert (tmp_path / "out" / "ct" / "result.json").read_bytes() == result
+    # The same scan, changed, replaces its own.
+    first.write_bytes(first.read_bytes() + b"changed")
+    assert otovox_command("analyze", first, "-o", tmp_path / "out")[0] == 0
+    assert (tmp_path / "out" / "ct" / "result.json").read_bytes() != result
 
 
 @pytest.mark.usefixtures("analyzer")

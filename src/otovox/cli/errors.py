@@ -3,16 +3,22 @@
 import functools
 import io
 import logging
+import os
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import Any, NoReturn
 
 import typer
 
 from otovox.errors import OtovoxError
+
+
+#: How long a signal waits while a module is imported, s: chosen.
+_AGAIN_S = 0.05
 
 
 def refusals(command: Callable[..., None]) -> Callable[..., None]:
@@ -52,21 +58,36 @@ def _signals_raise() -> Iterator[None]:
     The second one ends it at once. Only in the main thread, which alone may do so.
     """
 
-    def end(number: int, _: object) -> None:
+    def end(number: int, frame: FrameType | None) -> None:
+        if _imports(frame):  # libraries may catch whatever is raised while they are imported
+            threading.Timer(_AGAIN_S, os.kill, (os.getpid(), number)).start()
+            return
         signal.signal(number, signal.SIG_DFL)
+        if number == signal.SIGINT:
+            raise KeyboardInterrupt
         raise _Ended(number)
 
     kept: dict[int, Any] = {}
     if threading.current_thread() is threading.main_thread():
-        for name in ("SIGTERM", "SIGHUP"):  # Windows has the first alone
+        for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # Windows lacks the last
             number = getattr(signal, name, None)
-            if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+            usual = (signal.SIG_DFL, signal.default_int_handler)
+            if number is not None and signal.getsignal(number) in usual:
                 kept[number] = signal.signal(number, end)
     try:
         yield
     finally:
         for number, handler in kept.items():
             signal.signal(number, handler)
+
+
+def _imports(frame: FrameType | None) -> bool:
+    """Whether a module is being imported."""
+    while frame is not None:
+        if frame.f_globals.get("__name__") == "importlib._bootstrap":
+            return True
+        frame = frame.f_back
+    return False
 
 
 def stop(message: str, code: int) -> NoReturn:

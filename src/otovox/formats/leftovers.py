@@ -52,7 +52,11 @@ def remove_leftovers(parent: Path) -> None:
         for entry in os.scandir(parent):
             match = _NAME.fullmatch(entry.name)
             with suppress(OSError):
-                if match and entry.is_dir(follow_symlinks=False) and _is_left(entry, *match.groups()):
+                if (
+                    match
+                    and entry.is_dir(follow_symlinks=False)
+                    and _is_left(entry, *match.groups())
+                ):
                     shutil.rmtree(entry.path, ignore_errors=True)
 
 

@@ -115,7 +115,10 @@ def check_output(output: Path, *, names: Sequence[str], inputs: Sequence[Path]) 
                 f"{output / name}: would take the results, but {inside.name}, which is to be "
                 "analysed, lies there; choose another --output"
             )
-        if len(os.fsencode(name)) > _longest_name(there) or len(os.fsencode(str(folder))) + _FILE > _LONGEST_PATH:
+        if (
+            len(os.fsencode(name)) > _longest_name(there)
+            or len(os.fsencode(str(folder))) + _FILE > _LONGEST_PATH
+        ):
             raise OutputError(
                 f"{output / name}: the name is too long for a folder of results here; rename the "
                 "scan, or give a link with a shorter name"
