@@ -1,9 +1,9 @@
-"""Accuracy on unseen phantoms: overlap, landmarks, sides, and what the confidence is worth.
+"""Accuracy on unseen phantoms: overlap, landmarks, sides, and calibration of the confidence.
 
     python benchmarks/accuracy.py --scanner fpvct --cases 40
 
 Cases are drawn from seeds that no training or validation sample uses. Writes two CSV (one row per
-ear; statistics over them) and a JSON that names the machine, the data and the model.
+ear; statistics over them) and a JSON with the machine, the data and the model.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from otovox.phantom.cases import make_case
 
 #: Training draws anatomies from seed 0 on, validation from 900,000 on.
 FIRST_SEED = 5_000
-#: Measures whose worst value is the smallest.
+#: Measures for which the smallest value is the worst.
 HIGHER_IS_BETTER = (
     "dice", "iou", "vs", "precision", "recall", "specificity", "accuracy", "surface_dice",
     "confidence",
@@ -37,7 +37,7 @@ HIGHER_IS_BETTER = (
 
 
 def processor() -> str:
-    """The processor's name, where the system tells it."""
+    """The processor's name, if the system reports it."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

@@ -1,11 +1,11 @@
-"""Drawn labyrinths against measured ones: means, SDs and correlations, as a table and a picture.
+"""Simulated labyrinths against measured ones: means, SDs and correlations, as table and figure.
 
     python benchmarks/anatomy.py --cases 500
 
-Everything is measured on the drawn geometry, as the references measured meshes and centrelines:
+Everything is measured on the simulated geometry, as the references measured meshes and centrelines:
 volumes and extents on voxels of 0.25 mm, the rest on centrelines, sections and landmarks. A row
-passes if the mean lies within one measured SD and the SD within a factor of 1.5 (rows whose SD the
-reference calls unreliable are judged by the mean alone).
+passes if the mean is within one measured SD and the SD within a factor of 1.5 (rows whose SD the
+reference calls unreliable are judged by the mean only).
 """
 
 import argparse
@@ -31,12 +31,12 @@ HOME = Pose(Side.RIGHT, np.eye(3), np.zeros(3))
 
 @dataclass(frozen=True)
 class Reference:
-    """A measured quantity: 72 ears of one statistical model unless `source` says otherwise.
+    """A measured quantity, from 72 ears of one statistical model unless `source` states otherwise.
 
     Attributes:
         mean, sd: as measured.
         source: of the numbers.
-        spread: whether the SD is a target too.
+        spread: whether the SD is also a target.
     """
 
     mean: float
@@ -59,7 +59,7 @@ REFERENCES: dict[str, Reference] = {
     "H, mm": Reference(4.51, 0.35),
     "followed angle, deg": Reference(911.0, 46.0, "lumen followed to 865-957 deg", spread=False),
     **{
-        # From 450 degrees on the section reaches the axis: its SD is that of the axis' error.
+        # From 450 degrees the section reaches the axis, so its SD reflects the error of the axis.
         f"cochlea r at {angle}, mm": Reference(mean, sd, spread=angle < 450)
         for angle, mean, sd in (
             (0, 4.74, 0.24),
@@ -184,7 +184,7 @@ def _cochlea(shape: Labyrinth) -> Iterator[tuple[str, float]]:
     r = np.linalg.norm(across, axis=1)
     e1 = unit(across[0])
     turn = np.degrees(np.unwrap(np.arctan2(across @ np.cross(shape.axis, e1), across @ e1)))
-    theta = turn - 7.0  # the tube begins 7 degrees before the window
+    theta = turn - 7.0  # the tube starts 7 degrees before the window
     wide, tall = tube.radii_mm[:, 0], tube.radii_mm[:, 1]
 
     def at(values: FloatArray, angle: float) -> float:
@@ -209,7 +209,7 @@ def _cochlea(shape: Labyrinth) -> Iterator[tuple[str, float]]:
 
 
 def _canal(tube: Tube, shape: Labyrinth, name: str) -> tuple[FloatArray, dict[str, float]]:
-    """Plane normal and figures of a canal without its tails into vestibule and crus."""
+    """Plane normal and measurements of a canal without its ends in vestibule and crus."""
     keep = _own_part(tube, shape)
     line, radii = tube.points_mm[keep], tube.radii_mm[keep]
     middle = line.mean(axis=0)
@@ -238,7 +238,7 @@ def _canal(tube: Tube, shape: Labyrinth, name: str) -> tuple[FloatArray, dict[st
 
 
 def _own_part(tube: Tube, shape: Labyrinth) -> slice:
-    """Points of a canal without the straight tails, whose sections are round by construction."""
+    """Points of a canal without the straight ends, whose sections are round by construction."""
     own = np.flatnonzero(~np.all(np.isclose(tube.axes, np.eye(3)), axis=(1, 2)))
     return slice(int(own[0]), int(own[-1]) + 1)
 
@@ -262,7 +262,7 @@ def _angle(first: FloatArray, second: FloatArray) -> float:
 
 
 def verdict(reference: Reference, values: FloatArray) -> str:
-    """ "ok", or what is off."""
+    """ "ok", or the quantities that fail."""
     off = []
     if abs(values.mean() - reference.mean) > reference.sd:
         off.append("mean")
@@ -273,7 +273,7 @@ def verdict(reference: Reference, values: FloatArray) -> str:
 
 
 def draw_picture(table: dict[str, FloatArray], path: Path) -> None:
-    """A histogram per quantity, the measured mean and SD over it."""
+    """A histogram per quantity, with the measured mean and SD."""
     from matplotlib.figure import Figure
 
     columns = 8
@@ -318,7 +318,10 @@ def main() -> None:
     for line in lines:
         print(f"{line[0]:36s}" + "".join(f"{cell:>15s}" for cell in line[1:6]))
     spiral = np.corrcoef([table[f"spiral {name}"] for name in ("A1", "B1", "A2", "B2")])
-    print("largest gap of the spiral's correlations:", np.abs(spiral - SPIRAL_CORRELATION).max())
+    print(
+        "largest difference in the spiral's correlations:",
+        np.abs(spiral - SPIRAL_CORRELATION).max(),
+    )
     print(f"{sum(line[5] == 'ok' for line in lines)} of {len(REFERENCES)} rows pass")
 
 

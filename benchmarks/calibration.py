@@ -1,12 +1,12 @@
-"""What probabilities and uncertainty are worth: calibration, ROC of disease, a threshold to ship.
+"""Calibration of probabilities and uncertainty, ROC for disease, and a threshold to ship.
 
     python benchmarks/calibration.py --usual 20 --unusual 1 --scanner msct cbct --ship
 
-Healthy phantoms and diseased ones, scanned alike, in two sets that share no seed: on the first the
-threshold is set from the healthy ears alone, on the second it is tried. The score is that of
-Stebani et al. 2023 (S24), the spread over the test-time samples; others are shown beside it.
-Writes `calibration.csv` (a row per ear), `calibration.json` and three pictures; with --ship the
-threshold, too, beside the model's weights.
+Healthy and diseased phantoms are scanned alike, in two sets with different seeds: the threshold is
+set from the healthy ears of the first set and tested on the second. The score is that of Stebani et
+al. 2023 (S24), the spread over the test-time samples; others are shown for comparison. Writes
+`calibration.csv` (a row per ear), `calibration.json` and three figures; with --ship also the
+threshold, next to the model's weights.
 """
 
 import argparse
@@ -31,17 +31,17 @@ from otovox.phantom.disease import DIAGNOSES
 
 #: No training or validation sample, and no other benchmark, uses these.
 FIRST_SEED = {"calibration": 8_000, "test": 8_500}
-#: The score that the threshold is of. Source: Stebani et al. 2023 (S24), not chosen on any ear.
+#: The score that the threshold applies to. Source: Stebani et al. 2023 (S24), not tuned on data.
 SCORE = "uncertainty"
-#: Below this DSC an ear's mask counts as poor: chosen, some three SDs below the usual.
+#: A mask with a DSC below this counts as poor: chosen, about three SDs below the usual.
 POOR_DSC = 0.94
-#: Chance of a false alarm that the threshold keeps to.
+#: Largest false alarm rate allowed by the threshold.
 FALSE_ALARMS = 0.05
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """A phantom to be made: of which set, from which seed, how scanned, how diseased."""
+    """A phantom to render: its set, seed, scanner and diagnosis."""
 
     set: str
     seed: int
@@ -50,7 +50,7 @@ class Drawn:
 
 
 def plan(options: argparse.Namespace) -> Iterator[Drawn]:
-    """All phantoms; healthy and diseased ones take the scanners in turn, so none means disease."""
+    """All phantoms; healthy and diseased ones use the scanners equally, so none implies disease."""
     for name, first in FIRST_SEED.items():
         kinds = ["healthy"] * options.usual
         kinds += [kind for kind in options.diagnosis for _ in range(options.unusual)]
@@ -59,7 +59,7 @@ def plan(options: argparse.Namespace) -> Iterator[Drawn]:
 
 
 def examine(analyzer: Analyzer, drawn: Drawn) -> tuple[list[dict[str, Any]], list[Reliability]]:
-    """Rows of one phantom's ears, and the reliability of those that were found."""
+    """Rows of one phantom's ears, and the reliability curves of the detected ones."""
     case = make_case(drawn.seed, scanner=drawn.scanner, diagnosis=drawn.diagnosis)
     prediction = analyzer.predict(case.scan)
     rows, curves = [], []
@@ -67,7 +67,7 @@ def examine(analyzer: Analyzer, drawn: Drawn) -> tuple[list[dict[str, Any]], lis
         row: dict[str, Any] = {**asdict(drawn), "case": score.case, "side": score.side.value}
         row |= {"found": score.found, "dice": score.dice, "confidence": score.confidence}
         row |= dict.fromkeys(TITLES, float("nan"))
-        if score.found:  # a phantom ear is alone in its scan
+        if score.found:  # a phantom scan contains a single ear
             ear = max(prediction.ears, key=lambda ear: ear.confidence)
             row |= unusual_scores(ear)
             if ear.probability is not None:
@@ -77,28 +77,28 @@ def examine(analyzer: Analyzer, drawn: Drawn) -> tuple[list[dict[str, Any]], lis
 
 
 def values(table: pd.DataFrame, name: str, score: str, *, healthy: bool) -> np.ndarray:
-    """A score of one set's healthy or diseased ears."""
+    """Values of a score for one set's healthy or diseased ears."""
     rows = table[(table["set"] == name) & ((table["diagnosis"] == "healthy") == healthy)]
     return rows[score].to_numpy(dtype=float)
 
 
 def shares(table: pd.DataFrame, name: str, score: str, threshold: float) -> dict[str, Any]:
-    """What the threshold tells on a set: false alarms, sensitivity, and that per diagnosis."""
+    """The threshold's performance on a set: false alarms, sensitivity overall and per diagnosis."""
     rows = table[(table["set"] == name) & table[score].notna()]
-    told = (rows[score] > threshold).groupby(rows["diagnosis"]).mean().round(3).to_dict()
+    rates = (rows[score] > threshold).groupby(rows["diagnosis"]).mean().round(3).to_dict()
     sick = values(table, name, score, healthy=False)
     poor = rows["dice"] < POOR_DSC
     return {
         "poor_told": [int((rows[score] > threshold)[poor].sum()), int(poor.sum())],
         "others_told": [int((rows[score] > threshold)[~poor].sum()), int((~poor).sum())],
-        "false_alarms": told.pop("healthy", None),
+        "false_alarms": rates.pop("healthy", None),
         "sensitivity": round(float((sick[~np.isnan(sick)] > threshold).mean()), 3),
-        "sensitivity_by_diagnosis": told,
+        "sensitivity_by_diagnosis": rates,
     }
 
 
 def correlation(rows: pd.DataFrame, score: str) -> float | None:
-    """Spearman's correlation of a score with the DSC; None where the score never varies."""
+    """Spearman's correlation of a score with the DSC; None if the score is constant."""
     known = rows[np.isfinite(rows[score])]
     if known[score].nunique() < 2:
         return None
@@ -106,7 +106,7 @@ def correlation(rows: pd.DataFrame, score: str) -> float | None:
 
 
 def summarise(table: pd.DataFrame, curves: dict[str, list[Reliability]]) -> dict[str, Any]:
-    """Everything in figures."""
+    """All results as numbers."""
     auc = {
         name: {
             score: round(

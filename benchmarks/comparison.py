@@ -1,12 +1,12 @@
-"""The systems beside each other, and ablations, on phantoms, at a scale that two CPU cores carry.
+"""Comparison of the systems, and ablations, on phantoms at a scale suitable for two CPU cores.
 
     python benchmarks/comparison.py --work runs/comparison
 
-renders the phantom sets of `reproduction.py`, runs the studies `systems` (settings of
-`benchmarks/comparison/scale.toml`) and some of the ablations (`ablations.toml` with `base.toml`
-beside it), and writes tables and figures to `docs/comparison/` and docs/comparison.md. What is
-finished is kept, so that a run can be stopped and taken up again; `--report` only writes down what
-is there, of as many folds as are finished. The costs are those that `costs.py` wrote last.
+renders the phantom sets of `reproduction.py`, runs the study `systems` (with the settings in
+`benchmarks/comparison/scale.toml`) and some of the ablations (`ablations.toml` with `base.toml`),
+and writes tables and figures to `docs/comparison/` and docs/comparison.md. Finished work is kept,
+so a run can be interrupted and resumed. `--report` only reports the existing results, from all
+finished folds. The costs are from the last run of `costs.py`.
 """
 
 import argparse
@@ -41,7 +41,7 @@ H10 = {
     "dice": "Dice", "iou": "Jaccard", "accuracy": "accuracy", "precision": "precision",
     "recall": "recall", "specificity": "specificity", "auc": "AUC", "hd_mm": "HD, mm",
 }  # fmt: skip
-#: The set with disease, for L9-L11: as clinical scanners see it.
+#: The set with diseased ears, for L9-L11, as imaged by clinical scanners.
 DISEASED: Sets = {
     "D": [
         ("msct", diagnosis, cases, seed)
@@ -51,8 +51,8 @@ DISEASED: Sets = {
         )
     ]
 }  # fmt: skip
-#: Models that look at it: the run's MPUNet, and the one that comes with otovox.
-LOOKING = {"mpunet": "MPUNet, first fold", "own": "the model within otovox"}
+#: Models applied to it: the run's MPUNet, and the one included in otovox.
+LOOKING = {"mpunet": "MPUNet, first fold", "own": "the model included in otovox"}
 RATES = [field.name for field in fields(Rates)]
 
 
@@ -68,23 +68,25 @@ def run(work: Path) -> None:
 
 
 def look_at_disease(work: Path) -> None:
-    """Both models at the diseased set."""
+    """Apply both models to the diseased set."""
     scans = sorted((work / "D" / "images").iterdir())
     mpunet = next(one for one in load_study(SYSTEMS).runs if one.factor == "MPUNet")
     model = work / SYSTEMS / "runs" / mpunet.name / "fold-0" / "model"
-    for name, how in zip(LOOKING, (("--model", model), ()), strict=True):
-        otovox_command("analyze", *scans, *how, "--output", work / f"disease-{name}", "--quiet")
+    for name, model_options in zip(LOOKING, (("--model", model), ()), strict=True):
+        otovox_command(
+            "analyze", *scans, *model_options, "--output", work / f"disease-{name}", "--quiet"
+        )
 
 
 def report(work: Path, output: Path) -> None:
-    """Score what is there; tables and pictures."""
+    """Score the existing results; write tables and figures."""
     output.mkdir(parents=True, exist_ok=True)
     for study in (SYSTEMS, ABLATIONS):
         if (work / study).is_dir():
             otovox_command("study", "report", work / study, "--data", work / "A", *test_sets(work))
-            found = work / study / "report"
-            pictures = found.glob("*.png") if study == ABLATIONS else ()
-            for path in (found / "runs.csv", *pictures):
+            report_folder = work / study / "report"
+            figures = report_folder.glob("*.png") if study == ABLATIONS else ()
+            for path in (report_folder / "runs.csv", *figures):
                 shutil.copy(path, output / f"{study}-{path.name}")
     for name in LOOKING:
         if (work / f"disease-{name}").is_dir():
@@ -96,8 +98,8 @@ def report(work: Path, output: Path) -> None:
 
 
 def rates(work: Path) -> pd.DataFrame:
-    """The measures of Hussain et al. 2021 on the folds' validation ears, ours and theirs."""
-    known = published()
+    """The measures of Hussain et al. 2021 on the validation ears of all folds, ours and theirs."""
+    published_scores = published()
     rows = []
     for one in load_study(SYSTEMS).runs:
         scores = _scores(work, one.name, ("A",))
@@ -106,52 +108,54 @@ def rates(work: Path) -> pd.DataFrame:
         scores["auc"] = [Rates(*row).auc for row in scores[RATES].to_numpy()]
         scores = scores.replace(np.inf, np.nan)
         row = {"system": f"{one.factor}, {one.level}", "ears": len(scores)}
-        theirs = known[known["system"] == one.published].set_index("measure")["mean"]
+        theirs = published_scores[published_scores["system"] == one.published].set_index("measure")[
+            "mean"
+        ]
         for measure, title in H10.items():
-            told = f" [{theirs[measure]:.3f}]" if one.published else ""
-            row[title] = f"{scores[measure].mean():.3f} ± {scores[measure].std():.3f}{told}"
+            reference = f" [{theirs[measure]:.3f}]" if one.published else ""
+            row[title] = f"{scores[measure].mean():.3f} ± {scores[measure].std():.3f}{reference}"
         rows.append(row)
     return pd.DataFrame(rows)
 
 
 def cascades(work: Path) -> pd.DataFrame:
-    """Each cascade against its views alone and its reverse: Wilcoxon's test over all ears."""
+    """Each cascade versus its single views and its reverse: Wilcoxon's test over all ears."""
     runs = load_study(SYSTEMS).runs
-    found = []
+    table_rows = []
     for cascade in (one for one in runs if one.level == "cascade"):
         own = _scores(work, cascade.name, SETS)
         rest = [one for one in runs if one.factor == cascade.factor and one is not cascade]
         others = {one.level: _scores(work, one.name, SETS) for one in rest}
         pairs = {level: paired(other, own, "dice") for level, other in others.items()}
         for test in compare({level: pair for level, pair in pairs.items() if len(pair[0])}):
-            found.append(
+            table_rows.append(
                 {
                     "cascade": cascade.factor,
-                    "less": test.measure,
+                    "compared with": test.measure,
                     "ears": test.n,
-                    "median difference of Dice": f"{test.median_difference:+.3f}",
+                    "median difference in Dice": f"{test.median_difference:+.3f}",
                     "p (Holm)": f"{test.p_holm:.2g}",
                 }
             )
-    return pd.DataFrame(found)
+    return pd.DataFrame(table_rows)
 
 
 def _scores(work: Path, name: str, sets: Iterable[str]) -> pd.DataFrame:
-    """Of a run's ears of some sets, all folds."""
+    """Scores of a run's ears in some sets, over all folds."""
     folder = work / SYSTEMS / "scores" / name
-    paths = [path for part in sets for path in sorted(folder.glob(f"{part}-*.csv"))]
+    paths = [path for set_name in sets for path in sorted(folder.glob(f"{set_name}-*.csv"))]
     columns = pd.DataFrame(columns=["data", "case", "side", "dice"])
     return pd.concat([columns, *(read_scores(path) for path in paths)])
 
 
 def costs() -> str:
-    """From `costs.py`, as text."""
+    """The results of `costs.py` as Markdown."""
     path = HERE / "results" / "costs.csv"
     table = pd.read_csv(path)
     for column in (name for name in table.columns if name.startswith("parameters")):
         table[column] = [f"{count / 1e6:.2f} M" for count in table[column]]
     machine = json.loads(path.with_suffix(".json").read_text("utf-8"))["processor"]
-    about = "The models above on one phantom ear of set W, torch on one thread, no turns"
+    about = "The models above on one phantom ear of set W, PyTorch on one thread, no rotations"
     return f"{about} ({machine}, `benchmarks/costs.py`):\n\n{markdown(table)}"
 
 
@@ -165,22 +169,22 @@ def page(work: Path, output: Path) -> None:
     pictures = sorted(output.glob(f"{ABLATIONS}-*.png"))
     body = [
         f"Made by `python benchmarks/comparison.py`: {facts}.",
-        f"### Systems ({_told(folds[0])})",
+        f"### Systems ({_fold_count(folds[0])})",
         _table(work / SYSTEMS),
         "![Systems](comparison/systems.png)",
-        "Dots: mean over the folds, SD over them; dashes: published, on other scans.",
-        "### AutoCasNet by the measures of its paper",
+        "Dots: mean and SD over the folds; dashes: published, on other scans.",
+        "### AutoCasNet with the measures of its paper",
         markdown(rates(work)),
-        "Mean ± SD over the folds' validation ears; in brackets the paper's, on micro-CT.",
+        "Mean ± SD over the validation ears; in brackets the paper's values, on micro-CT.",
         markdown(cascades(work)),
         "### By condition and by the Likert score (L9-L11)",
-        f"Phantoms seen by {DISEASED['D'][0][0].upper()}: "
+        f"Phantoms imaged by {DISEASED['D'][0][0].upper()}: "
         + ", ".join(f"{kind[2]} {kind[1].replace('_', ' ')}" for kind in DISEASED["D"])
         + ".",
         *_by_condition(work),
-        "### What one scan costs",
+        "### Cost per scan",
         costs(),
-        f"### Ablations ({_told(folds[1])})",
+        f"### Ablations ({_fold_count(folds[1])})",
         _table(work / ABLATIONS),
         *(f"![{path.stem}](comparison/{path.name})" for path in pictures),
     ]
@@ -188,41 +192,41 @@ def page(work: Path, output: Path) -> None:
 
 
 def _by_condition(work: Path) -> Iterator[str]:
-    """Both tables of Lim et al. 2024, with every model that has looked at the diseased set."""
-    folders = {work / "scores-D" / name: told for name, told in LOOKING.items()}
+    """Both tables of Lim et al. 2024, for every model applied to the diseased set."""
+    folders = {work / "scores-D" / name: title for name, title in LOOKING.items()}
     for file, by in (("dsc-by-subgroup.csv", "subgroup"), ("dsc-by-likert.csv", "from")):
-        found = {told: pd.read_csv(folder / file) for folder, told in folders.items()
+        tables = {title: pd.read_csv(folder / file) for folder, title in folders.items()
                  if (folder / file).is_file()}  # fmt: skip
-        if found:
-            ours = [each[each["from"] == OURS].assign(**{"from": told})
-                    for told, each in found.items()]  # fmt: skip
-            first = next(iter(found.values()))
+        if tables:
+            ours = [each[each["from"] == OURS].assign(**{"from": title})
+                    for title, each in tables.items()]  # fmt: skip
+            first = next(iter(tables.values()))
             table = pd.concat([*ours, first[first["from"] != OURS]])
             order = list(dict.fromkeys(table[by]))
             table = table.sort_values(by, key=lambda names: names.map(order.index), kind="stable")
             yield markdown(printed(table))
 
 
-def _told(folds: pd.Series) -> str:
-    """How many folds the runs have."""
+def _fold_count(folds: pd.Series) -> str:
+    """The number of folds of the runs, as text."""
     few, many = int(folds.min()), int(folds.max())
     word = "fold" if many == 1 else "folds"
     return f"{few} {word} each" if few == many else f"{few} to {many} folds"
 
 
 def _table(study: Path) -> str:
-    """All runs of a study, and which are missing."""
+    """All runs of a study, and a list of those without results."""
     table = pd.read_csv(study / "report" / "runs.csv")
     missing = [one.name for one in read_study(study).runs if one.name not in set(table["run"])]
-    told = f"\n\nWithout results: {', '.join(missing)}." if missing else ""
-    return runs_markdown(table) + told
+    note = f"\n\nWithout results: {', '.join(missing)}." if missing else ""
+    return runs_markdown(table) + note
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, required=True, help="folder for sets and runs")
     parser.add_argument("--output", type=Path, default=ROOT / "docs" / "comparison")
-    parser.add_argument("--report", action="store_true", help="only report what is there")
+    parser.add_argument("--report", action="store_true", help="only report existing results")
     options = parser.parse_args()
     if not options.report:
         render(options.work, SETS | DISEASED)

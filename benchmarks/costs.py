@@ -1,10 +1,10 @@
-"""What each system costs: parameters, seconds and peak memory for one scan, all in one run.
+"""Costs of each system: parameters, time and peak memory for one scan, all in one run.
 
     python benchmarks/costs.py --work runs/comparison --output benchmarks/results
 
-Times the models that `comparison.py` trained, at its reduced scale, on one phantom ear of set W;
-each system in a process of its own, on torch and one CPU thread, without turns at test time. Beside
-it stand the parameters of the same network at its full size.
+Times the models that `comparison.py` trained, at its reduced scale, on one phantom ear of set W.
+Each system runs in its own process, with PyTorch on one CPU thread and no test-time rotations. The
+table also lists the parameters of the same network at full size.
 """
 
 import argparse
@@ -40,10 +40,10 @@ COLUMNS = ("system", "parameters at full size", "parameters here", "seconds", "p
 
 
 def rows(work: Path) -> list[tuple[object, ...]]:
-    """One per run that has a model, in the study's order."""
+    """One row per run with a model, in the study's order."""
     scan = sorted((work / "W" / "images").glob("*.nii.gz"))[0]
     study = load_study("systems")
-    found: list[tuple[object, ...]] = []
+    table_rows: list[tuple[object, ...]] = []
     for run in study.runs:
         model = work / "systems" / "runs" / run.name / "fold-0" / "model"
         if not model.is_dir():
@@ -51,12 +51,12 @@ def rows(work: Path) -> list[tuple[object, ...]]:
         done = measured([sys.executable, "-c", LOOK, str(model), str(scan)])
         if done["exit"]:
             raise SystemExit(f"{run.name}: exit {done['exit']}")
-        own = load_bundle(model).config
-        counts = [_parameters(config) for config in (run_settings(study, run), own)]
+        trained = load_bundle(model).config
+        counts = [_parameters(config) for config in (run_settings(study, run), trained)]
         seconds = float(done["printed"][0])
-        found.append((f"{run.factor}, {run.level}", *counts, seconds, done["peak_gib"]))
-        print(*found[-1], sep="; ", flush=True)
-    return found
+        table_rows.append((f"{run.factor}, {run.level}", *counts, seconds, done["peak_gib"]))
+        print(*table_rows[-1], sep="; ", flush=True)
+    return table_rows
 
 
 def _parameters(config: TrainConfig) -> int:
@@ -70,7 +70,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results"))
     options = parser.parse_args()
     table = pd.DataFrame(rows(options.work), columns=list(COLUMNS))
-    table["times the first"] = (table["seconds"] / table.loc[0, "seconds"]).round(2)
+    table["relative to the first"] = (table["seconds"] / table.loc[0, "seconds"]).round(2)
     options.output.mkdir(parents=True, exist_ok=True)
     table.to_csv(options.output / "costs.csv", index=False)
     machine = {"cores": os.cpu_count(), "processor": processor()}

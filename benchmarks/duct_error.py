@@ -1,12 +1,13 @@
-"""How much of the cochlear duct's length the landmarks' errors cost.
+"""Effect of landmark errors on the cochlear duct length.
 
     python benchmarks/duct_error.py --cases 10 --release RELEASE
 
 Stebani et al. 2023 add the mean errors of helicotrema and round window to a worst case of 1.08 mm.
-Here the duct of each ear is measured twice on the true mask: with the true landmarks and with those
-that the model finds. The difference is what the landmarks alone cost, along the traced lateral wall
-and by the formula of Escude et al. 2006. Phantoms (MSCT) and, with --release, the real ears of
-Wimmer et al. 2019, whose truth is their experts'. Writes `duct-error.csv` and `duct-error.json`.
+Here the duct of each ear is measured twice on the ground-truth mask: with the true and with the
+predicted landmarks. The difference is the error due to the landmarks alone, along the traced
+lateral wall and by the formula of Escude et al. 2006. Phantoms (MSCT) and, with --release, the real
+ears of Wimmer et al. 2019 with their experts' ground truth. Writes `duct-error.csv` and
+`duct-error.json`.
 """
 
 import argparse
@@ -16,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from real_ears import learned_by, release, saw
+from real_ears import release, training_data_of, was_trained_on
 
 from otovox.core.anatomy import LANDMARK_NAMES
 from otovox.core.case import Case
@@ -64,7 +65,7 @@ def main() -> None:
         by_truth = measured(case, truth, ear.pose)
         by_found = measured(case, ear.landmarks, ear.pose)
         row: dict = {"data": of, "ear": case.scan.name}
-        row["seen"] = of == "real" and saw(analyzer, case)
+        row["seen"] = of == "real" and was_trained_on(analyzer, case)
         row["helicotrema_mm"], row["round_window_mm"] = gaps[0], gaps[2]
         row["worst_case_mm"] = gaps[0] + gaps[2]
         if by_truth.wall and by_found.wall:
@@ -75,19 +76,19 @@ def main() -> None:
             row["escude_mm"] = by_found.formulas[name] - by_truth.formulas[name]
         rows.append(row)
         print({k: round(v, 3) if isinstance(v, float) else v for k, v in row.items()}, flush=True)
-    facts = {"model_sha256": analyzer.labyrinth.sha256, "training_data": learned_by(analyzer)}
+    facts = {"model_sha256": analyzer.labyrinth.sha256, "training_data": training_data_of(analyzer)}
     for of in dict.fromkeys(row["data"] for row in rows):
         own = [row for row in rows if row["data"] == of]
-        told = {"ears": len(own), "seen in training": sum(row["seen"] for row in own)}
+        errors = {"ears": len(own), "seen in training": sum(row["seen"] for row in own)}
         for key in ("worst_case_mm", "traced_mm", "escude_mm"):
             values = np.abs([row[key] for row in own if key in row])
             if len(values):
-                told[key] = {
+                errors[key] = {
                     "measured": len(values),
                     "mean absolute": round(float(values.mean()), 3),
                     "largest": round(float(values.max()), 3),
                 }
-        facts[of] = told
+        facts[of] = errors
     options.output.mkdir(parents=True, exist_ok=True)
     columns = list(dict.fromkeys(key for row in rows for key in row))
     with (options.output / "duct-error.csv").open("w", newline="") as file:

@@ -1,10 +1,10 @@
-"""What each landmark is: the picture of docs/landmarks.md, and its distances in phantoms.
+"""The figure of docs/landmarks.md, and the distances between landmarks in phantoms.
 
     python benchmarks/landmarks.py --release RELEASE
 
 Draws each landmark of a phantom and, with the release of Wimmer et al. 2019 (CC BY 4.0), of ear F03
 as its experts marked it, in a plane through the landmark. Writes `docs/landmarks.png`, and prints
-the landmarks' distances over 100 drawn labyrinths beside those of 94 real ears.
+the landmarks' distances over 100 simulated labyrinths and those of 94 real ears.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from otovox.imaging.resample import resample
 from otovox.phantom.cases import make_case
 from otovox.phantom.labyrinth import OVAL_WINDOW_NORMAL, ROUND_WINDOW_NORMAL, draw_labyrinth
 
-#: Edge of a picture's field and of its pixels, mm.
+#: Edge of a figure's field of view and of its pixels, mm.
 FIELD_MM, PIXEL_MM = 10.0, 0.05
 #: Mean distances in mm of 94 ears, and of the 23 of set W among them. Source: public companion data
 #: of Stebani et al. 2023.
@@ -38,7 +38,7 @@ PUBLISHED_MM = {
 
 
 def planes() -> dict[str, tuple[FloatArray, FloatArray]]:
-    """Right and up of each landmark's picture, canonical: the landmark's own direction is up."""
+    """Right and up of each landmark's figure, canonical; the landmark's own direction is up."""
     axis = unit(MODIOLAR_AXIS)
     across = unit(np.cross(axis, (0.0, 1.0, 0.0)))
     views = {"helicotrema": (across, axis)}

@@ -1,4 +1,4 @@
-"""Where scripts write their results in a page: between two marks, all else stays."""
+"""Writes results into a page between two marks; the rest of the page is unchanged."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ START, END = "<!-- results:start -->\n", "<!-- results:end -->"
 
 
 def write_between(page: Path, text: str) -> None:
-    """Put a text between the marks of a page, in place of what stands there."""
+    """Replace the text between the marks of a page."""
     head, rest = page.read_text("utf-8").split(START)
     _, tail = rest.split(END)
     page.write_text(f"{head}{START}\n{text}\n\n{END}{tail}", "utf-8")

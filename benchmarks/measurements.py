@@ -1,11 +1,11 @@
-"""Bias and spread of the cochlea's measurements on drawn cochleae, whose truth is known.
+"""Bias and spread of cochlear measurements on simulated cochleae with known ground truth.
 
     python benchmarks/measurements.py --cases 20
     python benchmarks/measurements.py --cases 10 --predicted fpvct
 
-The first measures truth masks at several voxels; the second renders, scans and analyses each ear
-with the embedded model, and measures what it found. Writes a CSV with one row per ear and one with
-the statistics. The seeds are none that training draws.
+The first measures ground-truth masks at several voxel sizes; the second renders, scans and analyses
+each ear with the embedded model, and measures the result. Writes a CSV with one row per ear and one
+with the statistics. The seeds are never used in training.
 """
 
 import argparse
@@ -31,10 +31,11 @@ from otovox.phantom.scanner import SCANNERS, draw_protocol, scan, scanned_shape
 from otovox.phantom.tissues import draw_tissues
 from otovox.phantom.truth import CochleaTruth, cochlea_truth
 
-#: Seeds of this benchmark's ears never meet those of training or of whole cases.
+#: Seeds of this benchmark's ears never overlap with those of training or of whole cases.
 STREAM = 23
 VOXELS_MM = ((0.1, 0.1, 0.1), (0.2, 0.2, 0.2), (0.3, 0.3, 0.3), (0.25, 0.25, 0.5))
-#: Field of a truth mask and of a scan, mm: chosen, a labyrinth at any angle, and bone around it.
+#: Field of view of a mask and of a scan, mm: chosen, a labyrinth at any angle with surrounding
+#: bone.
 FIELD_MM, SCAN_MM = 23.0, 26.0
 
 COLUMNS = (
@@ -66,14 +67,14 @@ def main() -> None:
 
 
 def drawn(seed: int) -> tuple[Labyrinth, Pose, np.random.Generator]:
-    """An ear, where it lies in a scan, and the generator for the rest."""
+    """An ear, its pose in a scan, and the random generator for the rest."""
     rng = np.random.default_rng([STREAM, seed])
     side = Side.RIGHT if rng.random() < 0.5 else Side.LEFT
     return draw_labyrinth(rng, spread=1.0), draw_pose(side, rng, rng.uniform(-40, 40, 3)), rng
 
 
 def truth_masks(seed: int) -> Iterator[tuple[str, Cochlea, CochleaTruth, float]]:
-    """Binary masks of one ear at every voxel, with the true landmarks."""
+    """Binary masks of one ear at every voxel size, with the true landmarks."""
     shape, pose, _ = drawn(seed)
     truth = cochlea_truth(shape)
     landmarks = Landmarks(shape.landmarks.names, pose.to_lps(shape.landmarks.points_mm))
@@ -90,7 +91,7 @@ def truth_masks(seed: int) -> Iterator[tuple[str, Cochlea, CochleaTruth, float]]
 
 
 def predicted(seed: int, scanner: str) -> Iterator[tuple[str, Cochlea, CochleaTruth, float]]:
-    """One ear as the embedded model finds it in a simulated scan."""
+    """One ear as segmented by the embedded model in a simulated scan."""
     shape, pose, rng = drawn(seed)
     kind, protocol = SCANNERS[scanner], draw_protocol(rng, scanner)
     step = 0.1 if min(protocol.voxel_mm) < 0.15 else 0.15
@@ -114,12 +115,12 @@ def predicted(seed: int, scanner: str) -> Iterator[tuple[str, Cochlea, CochleaTr
 
 
 def in_lps(truth: CochleaTruth, pose: Pose) -> CochleaTruth:
-    """The truth with its axis and points in LPS."""
+    """The ground truth with its axis and points in LPS."""
     return replace(truth, axis=pose.matrix @ truth.axis, point_mm=pose.to_lps(truth.point_mm))
 
 
 def compare(cochlea: Cochlea, truth: CochleaTruth, seconds: float) -> FloatArray:
-    """Errors in the order of `COLUMNS`; nan where something was withheld."""
+    """Errors in the order of `COLUMNS`; NaN where a value was withheld."""
     nan = float("nan")
     angle = aside = nan
     if cochlea.axis is not None and cochlea.apex_mm is not None:
@@ -148,7 +149,7 @@ def compare(cochlea: Cochlea, truth: CochleaTruth, seconds: float) -> FloatArray
 
 
 def write(rows: list[tuple[str, int, FloatArray]], folder: Path, name: str) -> None:
-    """Every ear, and per kind the bias, SD and largest error of each quantity."""
+    """Write every ear, and the bias, SD and largest error of each quantity per kind."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / f"{name}.csv").open("w", newline="") as file:
         table = csv.writer(file)

@@ -1,17 +1,17 @@
-"""Bias and spread of the measurements of vestibule and canals on drawn ears, whose truth is known.
+"""Bias and spread of vestibule and canal measurements on simulated ears with known ground truth.
 
     python benchmarks/measurements_canals.py --cases 20
     python benchmarks/measurements_canals.py --cases 10 --predicted fpvct
     python benchmarks/measurements_canals.py --cases 20 --diseases
 
 The first measures truth masks at several voxels; the second renders, scans and analyses each ear
-with the embedded model, and measures what it found; the third scores how complete ears of every
-diagnosis are. Writes a CSV with one row per ear and one with the statistics. The seeds are none
-that training draws.
+with the embedded model, and measures the result; the third scores the completeness of ears of every
+diagnosis. Writes a CSV with one row per ear and one with the statistics. The seeds are never used
+in training.
 
-Truth is as drawn (`phantom.canal_truth`): a canal runs between the ends that the 72 measured ears
-have on average, moved with the drawn ear; its plane and circle are those fitted to its own
-centreline. Borders of the parts are the same for truth and measurement (`measure.parts`).
+Ground truth is the simulated geometry (`phantom.canal_truth`): a canal runs between the mean ends
+of the 72 measured ears, moved with the simulated ear; its plane and circle are fitted to its own
+centreline. Borders of the parts are the same for ground truth and measurement (`measure.parts`).
 """
 
 import argparse
@@ -40,12 +40,12 @@ from otovox.phantom.labyrinth import Labyrinth, draw_labyrinth, paint
 from otovox.phantom.scanner import SCANNERS, draw_protocol, scan, scanned_shape
 from otovox.phantom.tissues import draw_tissues
 
-#: Seeds of this benchmark's ears never meet those of training or of whole cases.
+#: Seeds of this benchmark's ears never overlap with those of training or of whole cases.
 STREAM = 29
 VOXELS_MM = ((0.1, 0.1, 0.1), (0.2, 0.2, 0.2), (0.3, 0.3, 0.3), (0.25, 0.25, 0.5))
 #: Voxel of the true parts, mm.
 FINE_MM = 0.1
-#: Field of a truth mask and of a scan, mm: chosen, a labyrinth at any angle, and bone around it.
+#: Field of a truth mask and of a scan, mm: chosen, a labyrinth at any angle plus bone around it.
 FIELD_MM, SCAN_MM = 23.0, 26.0
 
 COLUMNS = (
@@ -89,7 +89,7 @@ def main() -> None:
 
 
 def drawn(seed: int, diagnosis: str = "healthy") -> tuple[Labyrinth, Pose, np.random.Generator]:
-    """An ear, where it lies in a scan, and the generator for the rest."""
+    """An ear, its pose in a scan, and the random generator for the rest."""
     rng = np.random.default_rng([STREAM, seed])
     side = Side.RIGHT if rng.random() < 0.5 else Side.LEFT
     shape = malformed(draw_labyrinth(rng, spread=1.0), diagnosis, rng)
@@ -97,13 +97,13 @@ def drawn(seed: int, diagnosis: str = "healthy") -> tuple[Labyrinth, Pose, np.ra
 
 
 def grid_at(pose: Pose, voxel_mm: tuple[float, float, float]) -> Grid:
-    """The field of a truth mask."""
+    """The field of view of a truth mask."""
     i, j, k = (int(n) for n in np.ceil(FIELD_MM / np.asarray(voxel_mm)))
     return Grid.centred(pose.to_lps(MIDDLE_MM), (i, j, k), spacing_mm=voxel_mm)
 
 
 def truth_masks(seed: int) -> Iterator[tuple[str, Canals, dict[str, FloatArray], float]]:
-    """Binary masks of one ear at every voxel, with the true landmarks."""
+    """Binary masks of one ear at every voxel size, with the true landmarks."""
     shape, pose, _ = drawn(seed)
     truth = true_numbers(shape, pose)
     landmarks = Landmarks(shape.landmarks.names, pose.to_lps(shape.landmarks.points_mm))
@@ -120,7 +120,7 @@ def truth_masks(seed: int) -> Iterator[tuple[str, Canals, dict[str, FloatArray],
 def predicted(
     seed: int, scanner: str
 ) -> Iterator[tuple[str, Canals, dict[str, FloatArray], float]]:
-    """One ear as the embedded model finds it in a simulated scan."""
+    """One ear as segmented by the embedded model in a simulated scan."""
     shape, pose, rng = drawn(seed)
     kind, protocol = SCANNERS[scanner], draw_protocol(rng, scanner)
     step = 0.1 if min(protocol.voxel_mm) < 0.15 else 0.15
@@ -143,7 +143,7 @@ def predicted(
 
 
 def true_numbers(shape: Labyrinth, pose: Pose) -> dict[str, FloatArray]:
-    """What a drawn ear measures: per canal normal, centre and numbers; volumes of the parts."""
+    """Ground truth of a simulated ear: normal, centre, numbers per canal; volumes of parts."""
     truth: dict[str, FloatArray] = {}
     for name in CANALS:
         tube = canal_tube(shape, name)
@@ -164,7 +164,7 @@ def true_numbers(shape: Labyrinth, pose: Pose) -> dict[str, FloatArray]:
 
 
 def compare(canals: Canals, truth: dict[str, FloatArray], seconds: float) -> FloatArray:
-    """Errors in the order of `COLUMNS`; nan where something was withheld."""
+    """Errors in the order of `COLUMNS`; NaN where a value was withheld."""
     errors: list[float] = []
     for name in CANALS:
         canal, (radius, arc, coverage, lumen) = canals.canals[name], truth[name]
@@ -194,7 +194,7 @@ def between_deg(first: FloatArray, second: FloatArray) -> float:
 
 
 def write(rows: list[tuple[str, int, FloatArray]], folder: Path, name: str) -> None:
-    """Every ear, and per kind the bias, SD and largest error of each quantity."""
+    """Write every ear, and the bias, SD and largest error of each quantity per kind."""
     with (folder / f"{name}.csv").open("w", newline="") as file:
         table = csv.writer(file)
         table.writerow(("data", "seed", *COLUMNS))
@@ -217,7 +217,7 @@ def write(rows: list[tuple[str, int, FloatArray]], folder: Path, name: str) -> N
 
 
 def score_diseases(seeds: range, folder: Path) -> None:
-    """What the score says of every diagnosis: structures that truly lack, and those it names."""
+    """The score for every diagnosis: structures that are truly missing, and those it reports."""
     with (folder / "completeness.csv").open("w", newline="") as file:
         table = csv.writer(file)
         table.writerow(
@@ -246,14 +246,15 @@ def score_diseases(seeds: range, folder: Path) -> None:
                     )
                 )
             print(
-                f"{diagnosis:22s}canals named rightly {right} of {len(seeds)}; ears with Likert "
+                f"{diagnosis:22s}canals reported correctly {right} of {len(seeds)}; "
+                "ears with Likert "
                 + ", ".join(f"{level}: {scores[level]}" for level in (1, 2, 3, 4)),
                 flush=True,
             )
 
 
 def scored(seed: int, diagnosis: str) -> tuple[list[str], Completeness]:
-    """Canals that a drawn ear lacks or that bone interrupts, and what the score says."""
+    """Canals that a simulated ear lacks or that bone interrupts, and the resulting score."""
     shape, pose, rng = drawn(seed, diagnosis)
     grid = grid_at(pose, (0.2, 0.2, 0.2))
     canvas = Canvas(grid, pose)

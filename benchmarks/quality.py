@@ -1,14 +1,14 @@
-"""The estimate of an ear's quality: fitted on phantoms, its intervals from others, tried on third.
+"""The quality estimate of an ear: fitted, calibrated and tested on three sets of phantoms.
 
     python benchmarks/quality.py --cases 60 --ship
     python benchmarks/quality.py --cases 60 --release RELEASE
 
-Phantoms of five scanners and all diseases, each seen as it is and degraded: coarser voxels, noise,
-a cut field. Three sets share no seed: the first is fitted to, the residuals of the second give the
-intervals, the third, half as large, is only tried. With --release the same is tried on real ears,
-degraded like the phantoms and by the conditions of `real_ears.py`; nothing is ever fitted to them.
-Writes `quality.csv` (a row per ear and condition), `quality.json`, `quality.png`; with --ship the
-estimator, too, beside the model's weights.
+Phantoms of five scanners and all diseases, each in original and degraded form: coarser voxels,
+noise, a cut field of view. Three sets have different seeds: the first is for fitting, the residuals
+of the second give the intervals, and the third, half as large, is for testing only. With --release
+the estimate is also tested on real ears, degraded like the phantoms and by the conditions of
+`real_ears.py`; nothing is fitted to them. Writes `quality.csv` (a row per ear and condition),
+`quality.json` and `quality.png`; with --ship also the estimator, next to the model's weights.
 """
 
 import argparse
@@ -44,18 +44,19 @@ from otovox.phantom.disease import DIAGNOSES
 
 #: No training or validation sample, and no other benchmark, uses these.
 FIRST_SEED = {"fit": 9_000, "interval": 9_300, "test": 9_600}
-#: Scanners and field of the phantoms: finer ones cost much, and coarser voxels are made from these.
+#: Scanners and field of view of the phantoms: finer voxels are slow, and coarser ones are made from
+#: these.
 SEEN_BY, FIELD_MM = ("msct", "cbct", "pcct", "msct-embalmed", "cbct-resin"), (24.0, 24.0, 24.0)
-#: Probability that an interval holds the true value.
+#: Probability that an interval contains the true value.
 COVERAGE = 0.9
 #: Ridge of the fit, in units of the standardised features: chosen.
 RIDGE = 0.1
-#: An ear whose mask overlaps the truth less than this is another structure: chosen.
+#: A mask that overlaps the ground truth less than this is another structure: chosen.
 LEAST_DICE = 0.05
 
 
 def degraded(case: Case, rng: np.random.Generator) -> Case:
-    """The case in coarser voxels, noisier and cut, each as often as not."""
+    """The case with coarser voxels, more noise and a cut, each with probability one half."""
     if rng.random() < 0.7:
         edge = float(np.exp(rng.uniform(np.log(0.25), np.log(1.2))))
         thick = edge * rng.uniform(1, 2) if rng.random() < 0.5 else edge
@@ -93,13 +94,13 @@ def phantoms(cases: int, looks: int) -> Iterator[tuple[str, Case, str]]:
             diagnosis = "healthy" if rng.random() < 0.6 else str(rng.choice(DIAGNOSES[1:]))
             scanner = str(rng.choice(SEEN_BY))
             case = make_case(seed, scanner=scanner, diagnosis=diagnosis, field_mm=FIELD_MM)
-            yield name, case, "as it is"
+            yield name, case, "original"
             for _ in range(looks):
                 yield name, degraded(case, rng), "degraded"
 
 
 def real(folder: Path, looks: int) -> Iterator[tuple[str, Case, str]]:
-    """Real ears, as they are and degraded."""
+    """Real ears, original and degraded."""
     for case in release(folder):
         for name, change in CONDITIONS.items():
             yield "real", change(case), name
@@ -109,7 +110,7 @@ def real(folder: Path, looks: int) -> Iterator[tuple[str, Case, str]]:
 
 
 def row_of(analyzer: Analyzer, case: Case, of: str, condition: str) -> dict | None:
-    """Features and truth of the ear that was found; None where none was."""
+    """Features and ground truth of the detected ear; None if none was detected."""
     if max(case.scan.grid.shape) < 2 or not (case.labels.values > 0).any():
         return None
     found = analyzer.predict(case.scan)
@@ -122,7 +123,7 @@ def row_of(analyzer: Analyzer, case: Case, of: str, condition: str) -> dict | No
     if overlap < LEAST_DICE:
         return None
     errors = [e for e in landmark_errors_mm(ear.landmarks, truth).values() if np.isfinite(e)]
-    told = dict(zip(FEATURES, features(ear, case.scan.grid.spacing_mm), strict=True))
+    values = dict(zip(FEATURES, features(ear, case.scan.grid.spacing_mm), strict=True))
     return {
         "set": of,
         "case": case.scan.name,
@@ -130,7 +131,7 @@ def row_of(analyzer: Analyzer, case: Case, of: str, condition: str) -> dict | No
         "dice": overlap,
         "landmark_mm": float(np.mean(errors)) if errors else np.nan,
         "side_right": ear.side is side,
-        **told,
+        **values,
     }
 
 
@@ -194,23 +195,23 @@ def fit(table: pd.DataFrame, analyzer: Analyzer, data: str) -> Estimator:
 
 
 def tried(rows: pd.DataFrame) -> dict[str, dict[str, float]]:
-    """How the estimate does on ears that it has not seen."""
-    told = {}
+    """Performance of the estimate on unseen ears."""
+    statistics = {}
     for target in ("dice", "landmark_mm"):
         known = rows.dropna(subset=[target])
         expected, true = known[f"expected_{target}"], known[target]
         held = (true >= known[f"{target}_low"]) & (true <= known[f"{target}_high"])
-        told[target] = {
+        statistics[target] = {
             "ears": len(known),
             "spearman": round(float(spearmanr(expected, true).statistic), 3),
             "mean_absolute_error": round(float((expected - true).abs().mean()), 4),
             "interval_holds": round(float(held.mean()), 3),
         }
-    return told
+    return statistics
 
 
 def picture(table: pd.DataFrame, path: Path) -> None:
-    """Expected against true, on ears never fitted to."""
+    """Expected against true values, on ears not used for fitting."""
     figure, axes = plt.subplots(1, 2, figsize=(9, 4.4), layout="constrained")
     titles = {"dice": "DSC", "landmark_mm": "mean landmark error, mm"}
     for axis, (target, title) in zip(axes, titles.items(), strict=True):
@@ -230,8 +231,8 @@ def picture(table: pd.DataFrame, path: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--cases", type=int, default=60, help="phantoms to fit to")
-    parser.add_argument("--looks", type=int, default=3, help="degraded looks at each")
+    parser.add_argument("--cases", type=int, default=60, help="number of phantoms for fitting")
+    parser.add_argument("--looks", type=int, default=3, help="degraded versions of each")
     parser.add_argument("--release", type=Path)
     parser.add_argument("--model", default="labyrinth")
     parser.add_argument("--tta", nargs="+", default=["fast", "none"])
@@ -242,7 +243,8 @@ def main() -> None:
     analyzers = {tta: open_analyzer(model=options.model, tta=tta) for tta in options.tta}
     cases = list(FIRST_SEED)
     data = (
-        f"{options.cases} phantoms of five scanners and all diseases, {options.looks} looks at each"
+        f"{options.cases} phantoms of five scanners and all diseases, "
+        f"{options.looks} degraded versions of each"
     )
     rows: list[dict] = []
     for source in (phantoms(options.cases, options.looks), real_or_none(options)):
@@ -260,9 +262,9 @@ def main() -> None:
         own = table[table["tta"] == tta].copy()
         estimator = fit(own, analyzer, data)
         estimators.append(estimator)
-        told = [estimator.estimate(row) for row in own[list(FEATURES)].to_numpy()]
+        estimates = [estimator.estimate(row) for row in own[list(FEATURES)].to_numpy()]
         for target in ("dice", "landmark_mm"):
-            parts = [getattr(one, target) for one in told]
+            parts = [getattr(one, target) for one in estimates]
             own[f"expected_{target}"] = [part.value for part in parts]
             own[f"{target}_low"] = [part.low for part in parts]
             own[f"{target}_high"] = [part.high for part in parts]

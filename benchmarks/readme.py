@@ -1,4 +1,4 @@
-"""Writes the figures in `benchmarks/results/` into the README, between its results marks.
+"""Writes the numbers in `benchmarks/results/` into the README, between its results marks.
 
 python benchmarks/readme.py
 """
@@ -21,8 +21,8 @@ def load(name: str) -> Any:
 def phantoms() -> str:
     """One line per set of unseen phantoms."""
     lines = [
-        "| phantoms, unseen | ears | found | right side | DSC | ASSD, mm | helicotrema, mm "
-        "| oval window, mm | round window, mm |",
+        "| unseen phantoms | ears | detected | correct side | DSC | ASSD, mm "
+        "| helicotrema, mm | oval window, mm | round window, mm |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for path in sorted(RESULTS.glob("accuracy-*.json")):
@@ -47,7 +47,7 @@ def robustness() -> str:
     with (RESULTS / "robustness.csv").open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["model"] == "labyrinth"]
     lines = [
-        "| scanner or disease | ears | found | right side | DSC | landmarks, mm |",
+        "| scanner or disease | ears | detected | correct side | DSC | landmarks, mm |",
         "|---|---|---|---|---|---|",
     ]
     for row in rows:
@@ -57,19 +57,19 @@ def robustness() -> str:
 
 
 def real() -> str:
-    """Real ears with expert truth: held out in cross-validation, then seen by the shipped model."""
+    """Real ears with expert ground truth: held out in cross-validation, then in-sample."""
     lines = [
-        "| real ears | ears | seen in training | right side | DSC | ASSD, mm | helicotrema, mm "
-        "| oval window, mm | round window, mm | windows apart, mm | confidence |",
+        "| real ears | ears | evaluation | correct side | DSC | ASSD, mm | helicotrema, mm "
+        "| oval window, mm | round window, mm | distance between windows, mm | confidence |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for name, seen in (("real-ears-cross-validated", "none"), ("real-ears", "all")):
+    for name, kind in (("real-ears-cross-validated", "held-out"), ("real-ears", "in-sample")):
         for condition, means in load(name)["means"].items():
             figures = [means["dice"], means["assd_mm"]]
             figures += [means[f"{one}_mm"] for one in ("helicotrema", "oval_window")]
             figures += [means["round_window_mm"], means["windows_mm"]]
-            confidence = f"{means['confidence']:.2f}" if seen == "all" else ""
-            cells = [condition, means["ears"], seen, means["side_right"]]
+            confidence = f"{means['confidence']:.2f}" if kind == "in-sample" else ""
+            cells = [condition, means["ears"], kind, means["side_right"]]
             cells += [f"{figures[0]:.3f}", f"{figures[1]:.3f}"]
             cells += [f"{figure:.2f}" for figure in figures[2:]] + [confidence]
             lines.append("| " + " | ".join(map(str, cells)) + " |")
@@ -77,14 +77,14 @@ def real() -> str:
 
 
 def quality() -> str:
-    """What the estimate of an ear's quality is worth."""
+    """Accuracy of the estimated quality of an ear."""
     facts = load("quality")["fast"]
     lines = [
         "| expected quality | ears | rank correlation with the true value | mean error "
-        "| 90 % interval holds |",
+        "| coverage of the 90 % interval |",
         "|---|---|---|---|---|",
     ]
-    for data, title in (("test", "unseen phantoms"), ("real", "real ears, seen in training")):
+    for data, title in (("test", "unseen phantoms"), ("real", "real ears, in-sample")):
         for key, unit in (("dice", "DSC"), ("landmark_mm", "landmark error, mm")):
             row = facts[data][key]
             lines.append(
@@ -95,25 +95,25 @@ def quality() -> str:
 
 
 def duct() -> str:
-    """What the landmarks' errors cost in duct length."""
+    """Effect of the landmark errors on the duct length."""
     facts = load("duct-error")
-    told = []
-    for of, title in (("phantom", "unseen phantoms"), ("real", "real ears seen in training")):
-        own = facts[of]
-        told.append(
-            f"{own['ears']} {title}: {own['traced_mm']['mean absolute']:.2f} mm on average and "
-            f"{own['traced_mm']['largest']:.2f} mm at most along the traced wall, "
-            f"{own['escude_mm']['mean absolute']:.2f} and {own['escude_mm']['largest']:.2f} mm by "
+    sentences = []
+    for data, title in (("phantom", "unseen phantoms"), ("real", "real ears, in-sample")):
+        traced, escude = facts[data]["traced_mm"], facts[data]["escude_mm"]
+        sentences.append(
+            f"{facts[data]['ears']} {title}: {traced['mean absolute']:.2f} mm on average and "
+            f"{traced['largest']:.2f} mm at most along the traced wall, "
+            f"{escude['mean absolute']:.2f} and {escude['largest']:.2f} mm by "
             "the formula of Escude et al."
         )
     return (
-        "Error of the cochlear duct length that follows from the landmarks' errors alone, "
-        + "; ".join(told)
+        "Error of the cochlear duct length caused by the landmark errors alone: "
+        + "; ".join(sentences)
         + " Stebani et al. 2023 estimate a worst case of 1.08 mm."
     )
 
 
-#: Measurements told in the README: file, row, how it is called there, digits.
+#: Measurements in the README: file, row, title, digits.
 MEASURED = (
     ("cochlea", "A mm", "A, mm", 2),
     ("cochlea", "B mm", "B, mm", 2),
@@ -130,12 +130,12 @@ MEASURED = (
 
 
 def measured() -> str:
-    """Measurements against drawn truth: mean absolute error and the largest."""
+    """Measurements against simulated ground truth: mean absolute and largest error."""
     columns = {
-        "true mask, 0.1 mm": ("truth", "0.1x0.1x0.1"),
-        "true mask, 0.25 x 0.25 x 0.5 mm": ("truth", "0.25x0.25x0.5"),
-        "as analysed, fpvct": ("fpvct", "fpvct"),
-        "as analysed, msct": ("msct", "msct"),
+        "ground-truth mask, 0.1 mm": ("truth", "0.1x0.1x0.1"),
+        "ground-truth mask, 0.25 x 0.25 x 0.5 mm": ("truth", "0.25x0.25x0.5"),
+        "predicted mask, fpvct": ("fpvct", "fpvct"),
+        "predicted mask, msct": ("msct", "msct"),
     }
     lines = [
         "| error, mean (largest) | " + " | ".join(columns) + " |",
@@ -159,7 +159,7 @@ def measured() -> str:
 def head() -> str:
     """The real head's ears."""
     lines = [
-        "| a real head, voxels of 1 mm | volume, mm³ | centre off by, mm | helicotrema, mm "
+        "| real head, voxels of 1 mm | volume, mm³ | centre error, mm | helicotrema, mm "
         "| oval window, mm | confidence |",
         "|---|---|---|---|---|---|",
     ]
@@ -171,20 +171,20 @@ def head() -> str:
 
 
 def trust() -> str:
-    """How honest probabilities are, and what the threshold tells on ears it was not set on."""
+    """Calibration of probabilities, and performance of the threshold on held-out ears."""
     facts = load("calibration")
     lines = [
         "| voxels within 1.5 mm of the labyrinth | expected calibration error "
-        "| largest gap | Brier score |",
+        "| maximum calibration error | Brier score |",
         "|---|---|---|---|",
     ]
     for name, row in facts["voxels"].items():
         lines.append(f"| {name} | {row['ece']:.3f} | {row['mce']:.2f} | {row['brier']:.3f} |")
-    told, rho, auc = facts["test"], facts["spearman_with_dice"]["test"], facts["auc"]["test"]
+    test, rho, auc = facts["test"], facts["spearman_with_dice"]["test"], facts["auc"]["test"]
     return "\n".join(lines) + (
         f"\n\nAn ear is flagged as unusual if its mean voxel SD exceeds {facts['threshold']:.4f}, "
         f"set on {facts['ears']['calibration']} phantoms. On {facts['ears']['test']} others it "
-        f"exceeds that in {told['false_alarms']:.0%} of the healthy ones; its rank correlation "
+        f"exceeds this in {test['false_alarms']:.0%} of the healthy ones; its rank correlation "
         f"with the DSC is {rho['uncertainty']:.2f}. It detects poor masks, not disease (area under "
         f"the ROC of healthy against diseased {auc['uncertainty']:.2f}): most diseased phantoms "
         "are segmented as well as healthy ones."
@@ -192,10 +192,10 @@ def trust() -> str:
 
 
 def speed() -> str:
-    """The command's time and memory, reading and writing included."""
+    """Time and memory of the command, including reading and writing."""
     facts = load("speed")
     lines = [
-        "| `otovox analyze`, everything included | time, s | peak memory, GiB |",
+        "| `otovox analyze`, total | time, s | peak memory, GiB |",
         "|---|---|---|",
     ]
     for name, measured in facts.items():
@@ -205,43 +205,45 @@ def speed() -> str:
                 f"| {measured['peak_gib']:.1f} |"
             )
     machine = facts["machine"]
-    return "\n".join(lines) + f"\n\non {machine['cores']} cores ({machine['processor']}), no GPU."
+    hardware = f"{machine['cores']} cores ({machine['processor']}), no GPU"
+    return "\n".join(lines) + f"\n\nMeasured on {hardware}."
 
 
 def main() -> None:
     parts = [
         phantoms(),
-        "Phantoms (mean ± SD) have truth to the voxel, but are not patients: `python "
-        "benchmarks/accuracy.py --scanner fpvct --cases 20`, and so on for each line.",
+        "Phantoms (mean ± SD) have exact ground truth, but are not patients: `python "
+        "benchmarks/accuracy.py --scanner fpvct --cases 20`, and likewise for each row.",
         real(),
-        "Set W of Wimmer et al. 2019 (CC BY 4.0), nine ears with expert truth, as they are and "
-        "degraded, the truth averaged to coarser voxels. First three folds by person, 1,000 "
-        "iterations each, every ear by the model that did not see it; then the embedded model, "
-        "which saw all nine: `python benchmarks/real_ears.py RELEASE`, with `--model` for the "
-        "folds.",
+        "Set W of Wimmer et al. 2019 (CC BY 4.0): nine ears with expert ground truth, original and "
+        "degraded (with the ground truth averaged to coarser voxels). Held-out: three folds by "
+        "person, 1,000 iterations each, every ear analysed by the model not trained on it. "
+        "In-sample: the embedded model, which was trained on all nine. `python "
+        "benchmarks/real_ears.py RELEASE`, with `--model` for the folds.",
         quality(),
-        "Fitted to phantoms, never to real ears: `python benchmarks/quality.py --cases 20 "
-        "--looks 4 --tta fast --ship --release RELEASE`.",
+        "The estimate was fitted to phantoms only; the real ears are in-sample for the network "
+        "that segmented them: `python benchmarks/quality.py --cases 20 --looks 4 --tta fast --ship "
+        "--release RELEASE`.",
         duct(),
         "`python benchmarks/duct_error.py --cases 8 --release RELEASE`.",
         robustness(),
-        "Unseen phantoms again. Diseases are seen by a CBCT. `python benchmarks/robustness.py "
+        "Unseen phantoms again, the diseases as imaged by a CBCT: `python benchmarks/robustness.py "
         "--cases 2 --model labyrinth`.",
         measured(),
-        "Measurements of unseen phantoms whose geometry is known. Cochlea: 10 masks, 6 and 6 ears "
-        "as analysed (`python benchmarks/measurements.py --cases 10`, again with `--cases 6 "
-        "--predicted fpvct` and `--cases 6 --predicted msct`); canals: 10 masks, 8 and 8 ears as "
-        "analysed (`measurements_canals.py` likewise; these still by the model before this one). "
-        "Ears as analysed have `--first-seed 100`.",
+        "Measurements of unseen phantoms with known geometry. Cochlea: 10 ground-truth masks, 6 "
+        "and 6 predicted ones (`python benchmarks/measurements.py --cases 10`, again with "
+        "`--cases 6 --predicted fpvct` and `--cases 6 --predicted msct`); canals: 10 ground-truth "
+        "masks, 8 and 8 predicted ones (`measurements_canals.py` likewise, still with the previous "
+        "model). Predicted masks use `--first-seed 100`.",
         head(),
-        "The Visible Human Female (real, no expert truth; places are known to ±1.5 mm): "
+        "The Visible Human Female (real, no expert ground truth; positions are known to ±1.5 mm): "
         "`python benchmarks/real_head.py --scan vhf_head_ct.nii.gz`.",
         trust(),
-        "The model before this one: for the present one the threshold is not set yet, `unusual` is "
+        "Previous model: the threshold is not yet set for the current one, for which `unusual` is "
         "null. `python benchmarks/calibration.py --usual 20 --unusual 1 --scanner msct cbct "
         "--ship`.",
         speed(),
-        "The model before this one, which computes the same. `python benchmarks/speed.py --scan "
+        "Previous model, which has the same computational cost. `python benchmarks/speed.py --scan "
         "vhf_head_ct.nii.gz`.",
     ]
     write_between(ROOT / "README.md", "\n\n".join(parts))

@@ -1,20 +1,21 @@
-"""Real ears with expert truth: the release of Wimmer et al. 2019, as it is and made worse.
+"""Real ears with expert ground truth: the release of Wimmer et al. 2019, original and degraded.
 
     python benchmarks/real_ears.py RELEASE
     python benchmarks/real_ears.py RELEASE --model FOLD-0/model FOLD-1/model FOLD-2/model
     python benchmarks/real_ears.py RELEASE --results FOLDER
     python benchmarks/real_ears.py RELEASE --masks FOLDER
 
-RELEASE is the unpacked release (doi:10.5281/zenodo.3355272, CC BY 4.0) or as many of its ears as
-there are; damaged cases are left out. Without --results or --masks the model analyses every ear, as
-it is and degraded: coarser voxels (the truth averaged to them), noise, 8 bits, mirrored, cut.
-Of several models each ear is analysed by the first that has not seen it: cross-validation.
---results scores result folders of `otovox analyze` instead (FOLDER/F01_CT_RAW or FOLDER/F01),
+RELEASE is the unpacked release (doi:10.5281/zenodo.3355272, CC BY 4.0) or a part of its ears;
+damaged cases are skipped. Without --results or --masks the model analyses every ear, original and
+degraded: coarser voxels (with averaged ground truth), noise, 8 bits, mirrored, cut.
+If several models are given, each ear is analysed by the first that was not trained on it, as in
+cross-validation.
+--results scores results folders of `otovox analyze` instead (FOLDER/F01_CT_RAW or FOLDER/F01),
 --masks any tool's label maps (FOLDER/F01.nii.gz or F01_CT_RAW.nii.gz), all labels above 0.
 
-Writes one row per ear and condition, and means with the number of ears and whether the model saw
-them in training, as its card tells. Offsets are those of the found landmarks from the experts' in
-the canonical right ear's frame.
+Writes one row per ear and condition, and means with the number of ears and whether the model was
+trained on them (from its model card). Offsets are those of the predicted landmarks from the
+experts', in the frame of the canonical right ear.
 """
 
 import argparse
@@ -50,7 +51,7 @@ NOISE_HU = 150.0
 
 @dataclass(frozen=True)
 class Found:
-    """What somebody says of one ear; None or empty where nothing is said."""
+    """A prediction for one ear; None or empty where a value is missing."""
 
     mask: np.ndarray | None
     landmarks: Landmarks | None
@@ -61,7 +62,7 @@ class Found:
 
 
 def averaged(values: np.ndarray, grid: Grid, spacing_mm: tuple[float, float, float]) -> np.ndarray:
-    """Values averaged over coarser voxels, each old voxel by the share that lies within."""
+    """Values averaged over coarser voxels, weighted by the share of each old voxel inside."""
     for axis, edge in enumerate(spacing_mm):
         ratio = edge / grid.spacing_mm[axis]
         count = max(int(values.shape[axis] / ratio + 1e-6), 1)
@@ -74,7 +75,7 @@ def averaged(values: np.ndarray, grid: Grid, spacing_mm: tuple[float, float, flo
 
 
 def coarser(case: Case, spacing_mm: tuple[float, float, float]) -> Case:
-    """The case in coarser voxels; where less than half of one is labyrinth, it is none."""
+    """The case in coarser voxels; a voxel is labyrinth if at least half of it is."""
     grid = case.scan.grid
     values = averaged(case.scan.values.astype(np.float32), grid, spacing_mm)
     factor = np.asarray(spacing_mm) / grid.spacing_mm
@@ -107,7 +108,7 @@ def eight_bits(case: Case) -> Case:
 
 
 def mirrored(case: Case) -> Case:
-    """The voxels mirrored under the same header: by its anatomy the ear is now the other side's."""
+    """The voxels mirrored under the same header, so the anatomy is that of the other side."""
     (side,) = case.landmarks
     labels = np.where(case.labels.values > 0, side.other.label, 0).astype(np.uint8)[::-1]
     ijk = case.scan.grid.to_ijk(case.landmarks[side].points_mm)
@@ -128,7 +129,7 @@ def cut(case: Case) -> Case:
 
 
 CONDITIONS: dict[str, Callable[[Case], Case]] = {
-    "as it is": lambda case: case,
+    "original": lambda case: case,
     "0.3 x 0.3 x 0.6 mm": lambda case: coarser(case, (0.3, 0.3, 0.6)),
     "0.5 mm": lambda case: coarser(case, (0.5, 0.5, 0.5)),
     "1 mm": lambda case: coarser(case, (1.0, 1.0, 1.0)),
@@ -140,31 +141,31 @@ CONDITIONS: dict[str, Callable[[Case], Case]] = {
 
 
 def release(folder: Path) -> Iterator[Case]:
-    """The ears of the release that can be read, with their truth."""
+    """The readable ears of the release, with ground truth."""
     with tempfile.TemporaryDirectory() as made:
         for one in import_release(load_recipe("wimmer"), folder, Path(made)):
             if one.entry is None:
-                print(f"{one.case}: left out ({'; '.join(one.lacking)})", flush=True)
+                print(f"{one.case}: skipped ({'; '.join(one.lacking)})", flush=True)
         for entry in read_index(Path(made)):
             yield load_case(Path(made), entry)
 
 
-def learned_by(analyzer: Analyzer) -> str:
-    """What a model's card says that it was trained on."""
+def training_data_of(analyzer: Analyzer) -> str:
+    """The training data according to the model card."""
     return str(analyzer.labyrinth.facts.get("training_data", ""))
 
 
-def saw(analyzer: Analyzer, case: Case) -> bool:
+def was_trained_on(analyzer: Analyzer, case: Case) -> bool:
     """Whether a model was trained on an ear."""
-    return bool(re.search(rf"\b{case.scan.name}\b", learned_by(analyzer)))
+    return bool(re.search(rf"\b{case.scan.name}\b", training_data_of(analyzer)))
 
 
 def chosen(analyzers: list[Analyzer], case: Case) -> Analyzer:
-    """The first that has not seen an ear, else the first."""
-    return next((one for one in analyzers if not saw(one, case)), analyzers[0])
+    """The first model that was not trained on an ear, otherwise the first."""
+    return next((one for one in analyzers if not was_trained_on(one, case)), analyzers[0])
 
 
-def of_prediction(found: Prediction, case: Case) -> Found:
+def from_prediction(found: Prediction, case: Case) -> Found:
     (truth,) = case.landmarks.values()
     if not found.ears:
         return Found(None, None, None, {})
@@ -179,8 +180,8 @@ def of_prediction(found: Prediction, case: Case) -> Found:
     return Found(mask, ear.landmarks, ear.side, numbers, np.stack(offsets))
 
 
-def of_results(folder: Path, case: Case) -> Found:
-    """A result folder of `otovox analyze`."""
+def from_results(folder: Path, case: Case) -> Found:
+    """A results folder of `otovox analyze`."""
     places = [folder / f"{case.scan.name}_CT_RAW", folder / case.scan.name]
     place = next((path for path in places if path.is_dir()), None)
     if place is None:
@@ -193,7 +194,7 @@ def of_results(folder: Path, case: Case) -> Found:
     return Found(values == side.label, points[side], side, {})
 
 
-def of_mask(folder: Path, case: Case) -> Found:
+def from_mask(folder: Path, case: Case) -> Found:
     for name in (case.scan.name, f"{case.scan.name}_CT_RAW"):
         for path in sorted(folder.glob(f"{name}.*")):
             return Found(load_label_map(path).values > 0, None, None, {})
@@ -201,7 +202,7 @@ def of_mask(folder: Path, case: Case) -> Found:
 
 
 def row_of(case: Case, found: Found, condition: str) -> dict[str, object]:
-    """One line of the table; empty where nothing was said."""
+    """One row of the table; empty where a value is missing."""
     ((side, truth),) = case.landmarks.items()
     row: dict[str, object] = {"ear": case.scan.name, "condition": condition, "seen": found.seen}
     expert = case.labels.values == side.label
@@ -220,7 +221,7 @@ def row_of(case: Case, found: Found, condition: str) -> dict[str, object]:
 
 
 def means_of(rows: list[dict]) -> dict[str, dict[str, float]]:
-    """Means by condition, and over its ears the correlation of confidence with the DSC."""
+    """Means by condition, and the correlation of confidence with the DSC over all ears."""
     table = {}
     for condition in dict.fromkeys(row["condition"] for row in rows):
         own = [row for row in rows if row["condition"] == condition]
@@ -247,30 +248,30 @@ def main() -> None:
     source.add_argument("--masks", type=Path)
     parser.add_argument("--model", nargs="+", default=["labyrinth"])
     parser.add_argument("--tta", default="fast")
-    parser.add_argument("--only", nargs="*", help="these ears alone")
+    parser.add_argument("--only", nargs="*", help="only these ears")
     parser.add_argument("--conditions", nargs="*", default=list(CONDITIONS))
-    parser.add_argument("--name", default="real-ears", help="of the files written")
+    parser.add_argument("--name", default="real-ears", help="prefix of the output files")
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results"))
     options = parser.parse_args()
 
     facts: dict[str, object] = {"data": "Wimmer et al. 2019, real ears with expert truth"}
     if options.results or options.masks:
-        conditions = {"as it is": CONDITIONS["as it is"]}
-        read = of_results if options.results else of_mask
+        conditions = {"original": CONDITIONS["original"]}
+        read = from_results if options.results else from_mask
         folder = options.results or options.masks
-        say: Callable[[Case], Found] = lambda case: read(folder, case)  # noqa: E731
+        analyse: Callable[[Case], Found] = lambda case: read(folder, case)  # noqa: E731
     else:
         conditions = {name: CONDITIONS[name] for name in options.conditions}
         analyzers = [open_analyzer(model=model, tta=options.tta) for model in options.model]
         facts["models"] = [
-            {"sha256": one.labyrinth.sha256, "tta": one.tta, "training_data": learned_by(one)}
+            {"sha256": one.labyrinth.sha256, "tta": one.tta, "training_data": training_data_of(one)}
             for one in analyzers
         ]
 
-        def say(case: Case) -> Found:
+        def analyse(case: Case) -> Found:
             analyzer = chosen(analyzers, case)
-            found = of_prediction(analyzer.predict(case.scan), case)
-            return replace(found, seen=saw(analyzer, case))
+            found = from_prediction(analyzer.predict(case.scan), case)
+            return replace(found, seen=was_trained_on(analyzer, case))
 
     rows, offsets = [], []
     for case in release(options.release):
@@ -278,10 +279,10 @@ def main() -> None:
             continue
         for name, degraded in conditions.items():
             worse = degraded(case)
-            found = say(worse)
+            found = analyse(worse)
             row = row_of(worse, found, name)
             rows.append(row)
-            if name == "as it is" and found.offsets_mm is not None:
+            if name == "original" and found.offsets_mm is not None:
                 offsets.append(found.offsets_mm)
             shown = {k: round(v, 3) for k, v in row.items() if isinstance(v, float)}
             print(case.scan.name, name, "seen" if found.seen else "unseen", shown, flush=True)
@@ -292,8 +293,9 @@ def main() -> None:
     facts["means"] = means_of(rows)
     known = [row for row in rows if "confidence" in row and "dice" in row]
     if len(known) > 2:
-        told = stats.spearmanr([r["confidence"] for r in known], [r["dice"] for r in known])
-        facts["confidence_against_dice"] = {"n": len(known), "spearman": round(told.statistic, 3)}
+        correlation = stats.spearmanr([r["confidence"] for r in known], [r["dice"] for r in known])
+        rho = round(correlation.statistic, 3)
+        facts["confidence_against_dice"] = {"n": len(known), "spearman": rho}
     if offsets:
         off = np.stack(offsets)
         left = [

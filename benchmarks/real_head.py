@@ -1,4 +1,4 @@
-"""A real whole head: are both ears found, on the right sides, in the right places?
+"""A real whole head: checks that both ears are detected, with correct sides and positions.
 
     python benchmarks/real_head.py --scan vhf_head_ct.nii.gz
 
@@ -37,22 +37,22 @@ CROP_MM = 50.0
 
 
 def distances_mm(prediction: Prediction) -> dict[str, dict[str, float]]:
-    """Per ear found: volume, confidence, and how far each place is from where it should be."""
-    told = {}
+    """For each detected ear: volume, confidence, and the error of each position."""
+    ears = {}
     for ear in prediction.ears:
         places = PLACES_MM[ear.side]
         found = {"center": ear.center_mm, **{n: ear.landmarks[n] for n in places if n != "center"}}
         gaps = {name: float(np.linalg.norm(found[name] - places[name])) for name in places}
-        told[ear.side.value] = {
+        ears[ear.side.value] = {
             "volume_mm3": round(ear.volume_mm3, 1),
             "confidence": round(ear.confidence, 2),
             **{f"{name}_mm": round(gap, 2) for name, gap in gaps.items()},
         }
-    return told
+    return ears
 
 
 def cropped(scan: Scan, center_mm: tuple[float, ...]) -> Scan:
-    """A cube around a place."""
+    """A cube around a position."""
     middle = scan.grid.to_ijk(np.asarray(center_mm))
     half = CROP_MM / 2 / scan.grid.spacing_mm
     start = np.clip(np.floor(middle - half), 0, None).astype(int)

@@ -1,11 +1,11 @@
-"""The study of Stebani et al. 2023 on phantoms, at a scale that two CPU cores carry.
+"""The study of Stebani et al. 2023 on phantoms, at a scale suitable for two CPU cores.
 
     python benchmarks/reproduction.py --work runs/reproduction
 
-renders phantom sets after the paper's A, B, W, O and G, cross-validates the multi-task network and
-both single tasks with the settings in `benchmarks/reproduction/`, predicts the test sets with the
-paper's ten turns after matching their contrast, and writes tables and figures to
-`docs/reproduction/`. What is finished is kept, so that a run can be stopped and taken up again.
+renders phantom sets modelled on the paper's A, B, W, O and G, cross-validates the multi-task
+network and both single tasks with the settings in `benchmarks/reproduction/`, predicts the test
+sets with the paper's ten rotations after matching their contrast, and writes tables and figures to
+`docs/reproduction/`. Finished work is kept, so a run can be interrupted and resumed.
 """
 
 import argparse
@@ -26,7 +26,7 @@ HERE = Path(__file__).parent
 SYSTEMS = ("multi-task", "segmentation-only", "landmarks-only")
 #: By name of a set.
 Sets = dict[str, list[tuple[str, str, int, int]]]
-#: Per set: scanner, diagnosis, cases, first seed. No other phantom has these seeds.
+#: Per set: scanner, diagnosis, cases, first seed. No other phantom uses these seeds.
 SETS: Sets = {
     "A": [("fpvct-frozen", "healthy", 18, 1000)],
     "B": [("fpvct-clinical", "healthy", 4, 2000), ("fpvct-clinical", "otosclerosis", 1, 2010)],
@@ -34,14 +34,14 @@ SETS: Sets = {
     "O": [("cbct-resin", "healthy", 4, 4000)],
     "G": [("microct-dry", "healthy", 4, 5000)],
 }
-#: Patients that validate in each of the three folds; the others of A train.
+#: Validation patients in each of the three folds; the rest of A is used for training.
 VALIDATION = 3
 FILES = ("table-3.md", "table-4.md", "errors.png", "uncertainty.png", "learning-curves.png",
          "figure-3.png", "comparison.csv")  # fmt: skip
 
 
 def otovox_command(*arguments: object) -> None:
-    """Run the command line; stop where it does."""
+    """Run the command line; exit if it fails."""
     words = [str(argument) for argument in arguments]
     print("otovox", *words, flush=True)
     done = subprocess.run([sys.executable, "-m", "otovox", *words], check=False)
@@ -50,7 +50,7 @@ def otovox_command(*arguments: object) -> None:
 
 
 def render(work: Path, sets: Sets) -> None:
-    """Phantom sets; cases that are there are kept."""
+    """Render the phantom sets; existing cases are kept."""
     for name, kinds in sets.items():
         for scanner, diagnosis, cases, seed in kinds:
             otovox_command("phantom", "--output", work / name, "--scanner", scanner,
@@ -58,19 +58,19 @@ def render(work: Path, sets: Sets) -> None:
 
 
 def test_sets(work: Path) -> list[object]:
-    """All sets but A, as options of a command."""
+    """All sets except A, as options of a command."""
     return [word for name in SETS if name != "A" for word in ("--test", work / name)]
 
 
 def train(work: Path, system: str) -> None:
-    """All folds of a system, and its predictions."""
+    """Train all folds of a system and predict the test sets."""
     otovox_command("cross-validate", work / "A", "--output", work / "runs" / system,
                    "--config", HERE / "reproduction" / f"{system}.toml",
                    "--validation", VALIDATION, *test_sets(work), "--match", "scanner")  # fmt: skip
 
 
 def score(work: Path, output: Path) -> None:
-    """Each system against the truth, the single tasks beside the multi-task network."""
+    """Score each system against ground truth, and compare the single tasks with multi-task."""
     data = [word for name in SETS for word in ("--data", work / name)]
     scores = {system: work / "scores" / system for system in SYSTEMS}
     for system in SYSTEMS[1:]:
@@ -91,7 +91,7 @@ def score(work: Path, output: Path) -> None:
 
 
 def joined(tables: list[Path], to: Path) -> None:
-    """The single tasks as one system: masks of the one, landmarks of the other (S21)."""
+    """Combine the single tasks: masks of one, landmarks of the other (S21)."""
     keys = ["data", "fold", "case", "side"]
     masks, points = (pd.read_csv(path).set_index(keys) for path in tables)
     lacking = set(masks.columns[masks.isna().all()]) - set(points.columns[points.isna().all()])
@@ -104,29 +104,29 @@ def page(output: Path, facts: dict[str, object]) -> None:
     """Write the results between the marks of docs/reproduction.md."""
     tests = pd.read_csv(output / "comparison.csv")
     tests = tests.map(lambda value: f"{value:.2g}" if isinstance(value, float) else str(value))
-    told = "; ".join(f"{name}: {value}" for name, value in facts.items())
+    facts_text = "; ".join(f"{name}: {value}" for name, value in facts.items())
     body = "\n\n".join(
         [
-            f"Made by `python benchmarks/reproduction.py`; {told}.",
+            f"Made by `python benchmarks/reproduction.py`; {facts_text}.",
             "![Figure 3](reproduction/figure-3.png)",
-            "Figure 3: multi-task against single tasks, SD over the folds; lines are the paper's.",
+            "Figure 3: multi-task versus single-task, SD over the folds; lines: the paper.",
             "Table 3, multi-task:",
             (output / "table-3.md").read_text("utf-8").strip(),
             "Table 4, multi-task:",
             (output / "table-4.md").read_text("utf-8").strip(),
-            "The same of [segmentation alone](reproduction/segmentation-only-table-3.md) and of "
-            "[localisation alone](reproduction/landmarks-only-table-4.md).",
-            "Single tasks less multi-task, over ears that both scored, folds averaged:",
+            "The same tables for [segmentation only](reproduction/segmentation-only-table-3.md) "
+            "and [localisation only](reproduction/landmarks-only-table-4.md).",
+            "Single-task minus multi-task, over ears scored for both, averaged over folds:",
             markdown(tests),
             "![Contrast](reproduction/contrast.png)",
             "Figure 1: tissue of set G before and after matching to set A.",
             "![Errors](reproduction/errors.png)",
-            "Figure 4: per set the ear whose DSC is nearest the mean; green found rightly, "
-            "vermilion wrongly, yellow missed, blue the true landmarks.",
+            "Figure 4: for each set, the ear with the DSC nearest the mean; green true positive, "
+            "vermilion false positive, yellow false negative, blue true landmarks.",
             "![Uncertainty](reproduction/uncertainty.png)",
-            "Figure 5c: uncertainty over the ten turns against DSC.",
+            "Figure 5c: uncertainty over the ten rotations against DSC.",
             "![Learning curves](reproduction/learning-curves.png)",
-            "Figure S.3: what validation told.",
+            "Figure S.3: validation during training.",
         ]
     )
     write_between(HERE.parent / "docs" / "reproduction.md", body)

@@ -1,8 +1,8 @@
-"""Every scanner and every disease: models side by side on the same unseen phantoms.
+"""Compares models on the same unseen phantoms of every scanner and every disease.
 
     python benchmarks/robustness.py --model labyrinth --model older-model/ --cases 6
 
-A model is an embedded one's name or a bundle's folder. Writes `robustness.csv`, one row per set and
+A model is an embedded one's name or a bundle folder. Writes `robustness.csv`, one row per set and
 model, and prints it.
 """
 
@@ -20,7 +20,7 @@ from otovox.phantom.scanner import SCANNERS
 
 #: No training or validation sample, and no other benchmark, uses these.
 FIRST_SEED = 7_000
-#: Scanner of the ears with a disease: finer voxels would cost time, coarser ones hide the disease.
+#: Scanner of the diseased ears: finer voxels would take longer, coarser ones hide the disease.
 DISEASED = "cbct"
 
 
@@ -30,7 +30,7 @@ def mean(values: list[float]) -> str:
 
 
 def row(name: str, model: str, scores: list[EarScore]) -> dict[str, object]:
-    """One line of the table; an ear that was not found has Dice 0."""
+    """One row of the table; an ear that was not detected has Dice 0."""
     return {
         "set": name,
         "model": model,
@@ -48,7 +48,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", action="append", default=[])
     parser.add_argument("--cases", type=int, default=6)
-    parser.add_argument("--only", nargs="+", help="these sets alone; other rows are kept")
+    parser.add_argument("--only", nargs="+", help="only these sets; other rows are kept")
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results"))
     options = parser.parse_args()
     models = {name: open_analyzer(model=name) for name in options.model or ["labyrinth"]}

@@ -1,8 +1,8 @@
-"""Speed and memory, as ratios in one run: phantoms, training samples, engines, the whole command.
+"""Speed and memory as ratios within one run: phantoms, training, engines, the whole command.
 
     python benchmarks/speed.py --output benchmarks/results
 
-Everything runs in processes of its own, so that the peak memory is each step's.
+Each step runs in its own process, so that its peak memory can be measured.
 """
 
 import argparse
@@ -42,12 +42,11 @@ from otovox.learning.bundle import embedded
 from otovox.learning.engine import open_engine
 from otovox.systems.registry import trained_network
 bundle = embedded("labyrinth")
-network = trained_network(bundle)
 image = np.random.default_rng(0).standard_normal((1, 1, *bundle.config.data.shape)).astype("f4")
 times, outputs = {}, {}
 for name, options in {"openvino f32": {"device": "cpu"}, "torch f32": {"device": "torch"},
                       "openvino bf16": {"device": "cpu", "precision": "bf16"}}.items():
-    start = time.perf_counter(); engine = open_engine(network, bundle.config, **options)
+    start = time.perf_counter(); engine = open_engine(bundle, trained_network, **options)
     ready = time.perf_counter() - start
     engine.run(image); seconds = []
     for _ in range(3):
@@ -83,7 +82,7 @@ print({"step_s": round(sorted(seconds)[4], 2), "share_in_kernel": round(share, 2
 
 
 def measured(command: list[str], **environment: str) -> dict[str, Any]:
-    """Run a command; its wall time, peak memory, and what it printed last."""
+    """Run a command; return its wall time, peak memory and last printed lines."""
     start, env = time.perf_counter(), os.environ | environment
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env)
     assert process.stdout is not None

@@ -1,11 +1,12 @@
-"""Where experts put the labyrinth's wall in real ears, and where a model puts it.
+"""The position of the labyrinth wall in real ears according to experts and a model.
 
     python benchmarks/wall.py RELEASE
 
-For every ear of the release of Wimmer et al. 2019: the median density in the middle of the lumen,
-at its crest next to the wall and at 0.8 mm from it, the threshold that reproduces the expert's mask
-best and how well (DSC within 0.4 mm of the mask), and the same of the model's mask, with its volume
-over the expert's and the mean distance of its wall from the expert's. Writes `wall.csv`.
+For every ear of the release of Wimmer et al. 2019: the median density at the centre of the lumen,
+at the peak next to the wall and at 0.8 mm from it, the threshold that best reproduces the expert's
+mask and its accuracy (DSC within 0.4 mm of the mask), and the same for the model's mask, with its
+volume relative to the expert's and the mean distance of its wall from the expert's. Writes
+`wall.csv`.
 """
 
 import argparse
@@ -13,13 +14,13 @@ import csv
 from pathlib import Path
 
 import numpy as np
-from real_ears import of_prediction, release, saw
+from real_ears import from_prediction, release, was_trained_on
 from scipy import ndimage
 
 from otovox.imaging.metrics import dice
 from otovox.inference.ears import open_analyzer
 
-#: Thresholds that are tried, HU.
+#: Candidate thresholds, HU.
 THRESHOLDS_HU = range(0, 1800, 25)
 
 
@@ -32,7 +33,7 @@ def signed_distance(mask: np.ndarray, spacing_mm: np.ndarray) -> np.ndarray:
 
 
 def best_threshold(values: np.ndarray, mask: np.ndarray) -> tuple[int, float]:
-    """The threshold below which the voxels near a mask come nearest to it, and their DSC."""
+    """The threshold that best reproduces a mask from the voxels near it, and its DSC."""
     near = ndimage.binary_dilation(mask, iterations=2)
     return max(
         ((hu, dice((values < hu) & near, mask)) for hu in THRESHOLDS_HU), key=lambda pair: pair[1]
@@ -50,7 +51,7 @@ def main() -> None:
     for case in release(options.release):
         values, spacing = case.scan.values, case.scan.grid.spacing_mm
         expert = case.labels.values > 0
-        ours = of_prediction(analyzer.predict(case.scan), case).mask
+        ours = from_prediction(analyzer.predict(case.scan), case).mask
         assert ours is not None
         away = signed_distance(expert, spacing)
         wall = ours & ~ndimage.binary_erosion(ours) | ndimage.binary_dilation(ours) & ~ours
@@ -58,7 +59,7 @@ def main() -> None:
         rows.append(
             {
                 "ear": case.scan.name,
-                "seen": saw(analyzer, case),
+                "seen": was_trained_on(analyzer, case),
                 "lumen_hu": round(float(np.median(values[away < -0.5]))),
                 "crest_hu": round(
                     max(

@@ -1,4 +1,4 @@
-"""otovox: from a CT scan to an analysed inner ear.
+"""otovox: automated inner ear analysis from CT scans.
 
     import otovox
 
@@ -8,7 +8,7 @@
         print(ear.side, ear.volume_mm3, ear.landmarks["helicotrema"])
     result.save("results/scan")
 
-The public names are those of `__all__`; each is loaded when it is first used.
+The public names are those of `__all__`; each is loaded on first use.
 """
 
 from importlib import import_module
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from otovox.errors import OtovoxError
     from otovox.formats.scans import load_scan
 
-# The rooms below the systems read their settings: only from here can they know which there are.
+# Registered here because the rooms below `systems` read the settings of all systems.
 register_all()
 
 __all__ = [
@@ -69,7 +69,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """A public name, from the module where it lives (PEP 562)."""
+    """Import a public name from its module on first use (PEP 562)."""
     if name not in _HOMES:
         raise AttributeError(f"module 'otovox' has no attribute {name!r}")
     return getattr(import_module(f"otovox.{_HOMES[name]}"), name)

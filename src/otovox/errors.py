@@ -1,22 +1,22 @@
-"""The exception tree.
+"""The exception hierarchy.
 
 OtovoxError
-├── InputError      a scan or data set that cannot be used as it is
+├── InputError      a scan or data set that cannot be used
 ├── ModelError      a trained model that cannot be loaded or applied
-├── ConfigError     settings that make no sense
+├── ConfigError     settings that are invalid
 └── OutputError     results that cannot be written
 
-A message says what was found, what is needed, in which file, and what to do. The command line
-prints it in one sentence and exits with code 2.
+A message states what was found, what is needed, in which file, and what to do. The command line
+prints it as one sentence and exits with code 2.
 """
 
 
 class OtovoxError(Exception):
-    """Anything that otovox refuses, with a message for the user."""
+    """Any error that otovox reports, with a message for the user."""
 
 
 class InputError(OtovoxError):
-    """A scan or data set that cannot be used as it is."""
+    """A scan or data set that cannot be used."""
 
 
 class ModelError(OtovoxError):
@@ -24,7 +24,7 @@ class ModelError(OtovoxError):
 
 
 class ConfigError(OtovoxError):
-    """Settings that make no sense."""
+    """Invalid settings."""
 
 
 class OutputError(OtovoxError):

@@ -1,4 +1,4 @@
-"""Jobs and their outcomes, done here, by local processes or on a dask.distributed cluster."""
+"""Jobs and their outcomes: in this process, local processes or a dask.distributed cluster."""
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
@@ -39,10 +39,10 @@ class Outcome(Generic[Job, Answer]):
     """The outcome of one job.
 
     Attributes:
-        job: what was to be done.
+        job: the job.
         status: how it ended.
         reason: why it failed, or warnings, for the user; may be empty.
-        answer: what it returned; None if it failed, or returns nothing.
+        answer: its return value; None if it failed or returns nothing.
     """
 
     job: Job
@@ -60,17 +60,17 @@ def failure(job: Job, error: Exception, name: object, *, hint: str = "") -> Outc
     """The outcome of a job that raised an error.
 
     Args:
-        job: what was to be done.
-        error: what it raised.
-        name: what the user calls the job, such as the path of a scan.
-        hint: what the user can do if memory is short.
+        job: the job.
+        error: the exception raised.
+        name: name of the job for the user, such as the path of a scan.
+        hint: advice for the user if memory is insufficient.
     """
     if isinstance(error, OtovoxError):
         return Outcome(job, Status.REFUSED, str(error))
-    # torch has an error of its own for this.
+    # torch has its own exception for this.
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return Outcome(job, Status.REFUSED, f"{name}: there is not enough memory{hint}")
-    # An internal error must not cost the user the other jobs; -v shows the traceback.
+    # An internal error must not stop the other jobs; -v shows the traceback.
     log.info("%s: internal error", name, exc_info=error)
     reason = f"{name}: internal error, {type(error).__name__}: {error}"
     return Outcome(job, Status.BROKEN, reason)
@@ -83,8 +83,8 @@ def exit_code(outcomes: Sequence[Outcome[Any, Any]]) -> int:
         outcomes: of all jobs.
 
     Returns:
-        1 after an internal error, else 2 if a job was refused, else 3 if a scan holds no inner
-        ear, else 0.
+        1 after an internal error, else 2 if a job was refused, else 3 if a scan contains no
+        inner ear, else 0.
 
     >>> exit_code([Outcome("a", Status.DONE), Outcome("b", Status.REFUSED)])
     2
@@ -95,10 +95,10 @@ def exit_code(outcomes: Sequence[Outcome[Any, Any]]) -> int:
 
 @dataclass(frozen=True)
 class Workers:
-    """Where jobs are done.
+    """Where jobs are run.
 
     Attributes:
-        count: local processes; None for as many as this machine can feed.
+        count: number of local processes; None for as many as cores and memory allow.
         scheduler: address of a dask.distributed scheduler instead, such as tcp://host:8786. Its
             workers need otovox, and the same paths to inputs and outputs.
     """
@@ -109,32 +109,32 @@ class Workers:
 
 @contextmanager
 def client_of(scheduler: str | None, count: int, *, children: bool = False) -> "Iterator[Client]":
-    """A cluster's client; a cluster started here is closed with it.
+    """The client of a cluster; a cluster started here is closed with it.
 
     Args:
         scheduler: address of a running cluster; None to start one on this machine.
-        count: processes of that one.
+        count: number of processes of the local cluster.
         children: whether these may start processes themselves.
 
     Raises:
-        ConfigError: if no scheduler answers.
+        ConfigError: if no scheduler is reachable.
     """
     from dask import config
     from distributed import Client, LocalCluster
 
-    # It reports every connection; problems are reported as warnings.
+    # dask logs every connection; problems are still logged as warnings.
     logging.getLogger("distributed").setLevel(logging.WARNING)
     if scheduler is not None:
         try:
             client = Client(scheduler, timeout=10)
         except (OSError, ValueError) as error:
-            raise ConfigError(f"no scheduler answers at {scheduler} ({error})") from error
+            raise ConfigError(f"no scheduler is reachable at {scheduler} ({error})") from error
         with client:
             yield client
         return
     with (
         config.set({"distributed.worker.daemon": not children}),
-        # A port of its own, so that several may run on one machine.
+        # A free port, so that several can run on one machine.
         LocalCluster(count, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster,
         Client(cluster) as client,
     ):
@@ -144,16 +144,17 @@ def client_of(scheduler: str | None, count: int, *, children: bool = False) -> "
 def shared_out(
     client: "Client", work: Callable[..., Answer], jobs: Sequence[Job], **options: Any
 ) -> Iterator[tuple[int, Answer | None]]:
-    """Do jobs on a cluster; the jobs of a worker that died are given to another.
+    """Run jobs on a cluster; the jobs of a worker that died are given to another.
 
     Args:
-        client: of the cluster.
-        work: called with a job and the options, on the workers.
-        jobs: what is to be done.
+        client: client of the cluster.
+        work: function called with a job and the options, on the workers.
+        jobs: the jobs.
         options: the same for every job.
 
     Yields:
-        The number of a job and its answer, as they arrive; None if its workers died every time.
+        The index of a job and its answer, in order of completion; None if its workers died every
+        time.
     """
     from distributed import KilledWorker, as_completed
 

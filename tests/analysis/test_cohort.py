@@ -68,5 +68,5 @@ def test_local_workers_fit_the_machine() -> None:
 
 def test_a_scheduler_that_does_not_answer_is_refused(scans: Path, tmp_path: Path) -> None:
     jobs = plan([scans], tmp_path)
-    with pytest.raises(ConfigError, match="no scheduler answers"):
+    with pytest.raises(ConfigError, match="no scheduler is reachable"):
         next(run(jobs, tmp_path, Options(), Workers(scheduler="tcp://127.0.0.1:9")))

@@ -60,8 +60,7 @@ def analyzer(monkeypatch: pytest.MonkeyPatch, predict: Any) -> FakeAnalyzer:
         return described
 
     model = Model("fake", "cpu", "none", fake)  # pyright: ignore[reportArgumentType]
-    for module in ("scan", "model"):
-        monkeypatch.setattr(f"otovox.analysis.{module}.load_model", lambda *_, **__: model)
+    monkeypatch.setattr("otovox.analysis.model.load_model", lambda *_, **__: model)
     monkeypatch.setattr("otovox.results.folder.write_results", write_results)
     return fake
 
@@ -80,7 +79,7 @@ def rows(output: Path) -> list[dict[str, str]]:
 
 
 @pytest.mark.usefixtures("analyzer")
-def test_two_ears_are_told_and_written(tmp_path: Path, write_scan: Any) -> None:
+def test_two_ears_are_reported_and_written(tmp_path: Path, write_scan: Any) -> None:
     scan = write_scan(tmp_path / "head.nii.gz")
     code, out, err = otovox_command("analyze", scan, "--output", tmp_path / "out")
     assert code == 0
@@ -122,8 +121,8 @@ def test_one_bad_scan_stops_no_other(
     assert str(bad) in err.replace("\n", "")
     assert err.count("otovox:") == 1
     assert not (tmp_path / "out" / "bad").exists()
-    told = {(row["scan"], row["status"], row["side"]) for row in rows(tmp_path / "out")}
-    assert told == {
+    listed = {(row["scan"], row["status"], row["side"]) for row in rows(tmp_path / "out")}
+    assert listed == {
         ("bad", "refused", ""),
         ("empty", "no inner ear found", ""),
         ("good", "done", "right"),
@@ -145,7 +144,7 @@ def test_a_path_that_is_not_there_stops_no_other(tmp_path: Path, write_scan: Any
     ("name", "code", "words"),
     [("bug", 1, "ZeroDivisionError: division by zero"), ("huge", 2, "not enough memory")],
 )
-def test_what_goes_wrong_inside_is_told_in_a_sentence(
+def test_what_goes_wrong_inside_is_reported_in_a_sentence(
     tmp_path: Path, write_scan: Any, name: str, code: int, words: str
 ) -> None:
     paths = [write_scan(tmp_path / f"{name}.nii"), write_scan(tmp_path / "good.nii")]
@@ -203,7 +202,7 @@ def test_silent_headers_are_refused_or_stated(tmp_path: Path, write_scan: Any) -
     options = ("--space", "RAS", "--spacing", "1,1,1")
     code, _, err = otovox_command("analyze", scan, "-o", tmp_path / "out", *options)
     assert code == 2
-    assert "--spacing says 1 x 1 x 1" in err
+    assert "--spacing is 1 x 1 x 1 mm" in err
 
 
 def test_a_series_is_one_scan_however_it_is_given(
@@ -264,7 +263,7 @@ def test_a_model_that_cannot_be_used_is_refused(
     def refuse(*_: object, **__: object) -> None:
         raise ModelError("there is no GPU here; choose --device cpu")
 
-    monkeypatch.setattr("otovox.analysis.scan.load_model", refuse)
+    monkeypatch.setattr("otovox.analysis.model.load_model", refuse)
     scan = write_scan(tmp_path / "ct.nii")
     code, _, err = otovox_command("analyze", scan, "-o", tmp_path / "out", "--device", "cuda")
     assert (code, err) == (2, "otovox: there is no GPU here; choose --device cpu\n")
@@ -354,7 +353,7 @@ def test_a_scan_of_the_same_name_from_elsewhere_is_refused(tmp_path: Path, write
     for more in ((), ("--fresh",)):
         code, _, err = otovox_command("analyze", second, "-o", tmp_path / "out", *more)
         assert code == 2
-        assert "holds the results of another scan of this name" in err
+        assert "contains the results of another scan with this name" in err
     assert (tmp_path / "out" / "ct" / "result.json").read_bytes() == result
     # The same scan, changed, replaces its own.
     first.write_bytes(first.read_bytes() + b"changed")
@@ -366,10 +365,10 @@ def test_a_scan_of_the_same_name_from_elsewhere_is_refused(tmp_path: Path, write
 def test_json_and_quiet(tmp_path: Path, write_scan: Any) -> None:
     scan = write_scan(tmp_path / "ct.nii")
     code, out, _ = otovox_command("analyze", scan, "-o", tmp_path / "out", "--json")
-    (told,) = json.loads(out)["scans"]
+    (outcome,) = json.loads(out)["scans"]
     assert code == 0
-    assert told["scan"] == "ct"
-    assert [ear["side"] for ear in told["result"]["ears"]] == ["right", "left"]
+    assert outcome["scan"] == "ct"
+    assert [ear["side"] for ear in outcome["result"]["ears"]] == ["right", "left"]
     assert otovox_command("analyze", scan, "-o", tmp_path / "out", "-q") == (0, "", "")
 
 

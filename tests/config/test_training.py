@@ -51,10 +51,10 @@ def test_every_value_of_a_preset_of_the_paper_names_its_origin():
         text = (resources.files("otovox.config") / "presets" / f"{name}.toml").read_text("utf-8")
         values = [line for line in text.splitlines()[4:] if "=" in line]
         assert all("#" in line for line in values), name
-        told = {line.split(" = ")[0] for line in values}
+        stated = {line.split(" = ")[0] for line in values}
         parts = (NetworkConfig, LossConfig, OptimiserConfig, AugmentationConfig)
         for part in parts:
-            assert set(part.model_fields) - told <= {"in_channels", "momentum", "name"}
+            assert set(part.model_fields) - stated <= {"in_channels", "momentum", "name"}
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_unknown_preset_is_refused():
         ('name = "x"\nvalidate_every = 751', "validate_every"),
         ('name = "x"\n[optimiser]\npeak_rate = inf', "infinite"),
         ('name = "x"\n[system]\nkind = "forest"', "dual-head"),
-        ('name = "x"\n[system]\nkind = "autocasnet"\norder = ["axial", "axial"]', "given twice"),
+        ('name = "x"\n[system]\nkind = "autocasnet"\norder = ["axial", "axial"]', "a view twice"),
         ('name = "x"\n[system]\nkind = "jsdnet"\n[data]\nshape = [12, 16, 16]', "multiple of 8"),
         ("name = ", "TOML"),
     ],

@@ -40,7 +40,7 @@ def test_an_affine_and_its_inverse(seed):
 
 
 @given(seeds, st.floats(0.01, 3.1))
-def test_a_rotation_vector_tells_axis_and_angle(seed, angle):
+def test_a_rotation_vector_gives_axis_and_angle(seed, angle):
     axis = unit(np.random.default_rng(seed).normal(size=3))
     rotation = rotation_from_vector(axis * angle)
     np.testing.assert_allclose(rotation @ rotation.T, np.eye(3), atol=1e-12)
@@ -75,7 +75,7 @@ def test_a_pose_needs_three_points_and_ignores_missing_ones():
     points[:4] = np.nan
     assert fit_pose(NAMES, points, Side.RIGHT).residual_mm < 1e-8
     points[:5] = np.nan
-    with pytest.raises(ValueError, match="2 landmarks are too few"):
+    with pytest.raises(ValueError, match="2 landmarks are not enough"):
         fit_pose(NAMES, points, Side.RIGHT)
 
 

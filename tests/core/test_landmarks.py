@@ -25,7 +25,7 @@ def test_points_move_together_and_absent_ones_stay_absent():
 
 
 def test_what_does_not_fit_is_refused():
-    with pytest.raises(ValueError, match="do not fit"):
+    with pytest.raises(ValueError, match="do not match"):
         Landmarks(("a",), np.zeros((2, 3)))
     with pytest.raises(ValueError, match="twice"):
         Landmarks(("a", "a"), np.zeros((2, 3)))

@@ -78,9 +78,9 @@ def test_grids_that_are_none_are_refused(shape, affine):
 
 def test_values_must_fit_the_grid_and_the_grid_does_not_change():
     grid = Grid((2, 3, 4), np.eye(4))
-    with pytest.raises(ValueError, match="do not fit"):
+    with pytest.raises(ValueError, match="do not match"):
         Scan(np.zeros((2, 3, 5), np.float32), grid)
-    with pytest.raises(ValueError, match="do not fit"):
+    with pytest.raises(ValueError, match="do not match"):
         LabelMap(np.zeros((4, 3, 2), np.uint8), grid)
     with pytest.raises(ValueError, match="read-only"):
         grid.affine[0, 0] = 2

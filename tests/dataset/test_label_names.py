@@ -1,4 +1,4 @@
-"""Labels are told by their names; what names no side is refused, swapped sides are seen."""
+"""Labels are identified by name; names without a side are refused, swapped sides detected."""
 
 import json
 from pathlib import Path
@@ -83,7 +83,7 @@ def test_parts_are_not_taken_for_sides(tmp_path: Path) -> None:
     for side in ("", "right"):
         one = imported(raw, side)
         assert one.entry is None
-        assert "cochlea, vestibule name no side" in one.lacking[0]
+        assert "cochlea, vestibule have no known meaning" in one.lacking[0]
         assert "--labels" in one.lacking[0]
     one = imported(raw, "right", "cochlea=labyrinth", "Vestibule=labyrinth")
     assert one.entry is not None
@@ -94,7 +94,7 @@ def test_parts_are_not_taken_for_sides(tmp_path: Path) -> None:
 def test_labels_without_names_need_a_side_or_meanings(tmp_path: Path) -> None:
     raw = nnunet(tmp_path / "raw", None, masks(left=1, right=2))
     one = imported(raw)
-    assert "labels 1, 2 name no side" in one.lacking[0]
+    assert "labels 1, 2 have no known meaning" in one.lacking[0]
     one = imported(raw, "", "1=left", "2=right")
     assert one.entry is not None
     assert x_by_label(tmp_path / "set") == {1: -1, 2: 1}
@@ -111,7 +111,7 @@ def test_the_side_that_is_given_is_obeyed(tmp_path: Path) -> None:
 def test_a_side_against_the_names_is_refused(tmp_path: Path) -> None:
     raw = nnunet(tmp_path / "raw", {"left": 1, "right": 2}, masks(left=1, right=2))
     assert (
-        "label left is left, but the scan is said to be of a right ear"
+        "label left is left, but the scan is listed as a right ear"
         in imported(raw, "right").lacking[0]
     )
 

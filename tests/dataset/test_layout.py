@@ -87,7 +87,7 @@ def test_a_data_set_goes_on_and_other_folders_are_left_alone(folder: Path, tmp_p
     (tmp_path / "other" / "thesis.txt").write_text("x")
     with pytest.raises(OutputError, match="choose another"):
         start_dataset(tmp_path / "other", name="", source="")
-    with pytest.raises(InputError, match="no data set"):
+    with pytest.raises(InputError, match="not an otovox data set"):
         read_index(tmp_path / "other")
 
 
@@ -155,14 +155,14 @@ def spoil_file(folder: Path, entries: list[Entry]) -> list[Entry]:
 @pytest.mark.parametrize(
     ("spoil", "text"),
     [
-        (spoil_leak, "patient p2 is in train and validation: a leak"),
+        (spoil_leak, "patient p2 is in train and validation: data leak"),
         (spoil_double, "c1: has the same voxels as c0"),
-        (spoil_side, "c0: is listed as left, but its labels say right"),
-        (spoil_handedness, "the anatomy of the left ear is that of a right one"),
-        (spoil_frame, "right helicotrema lies outside the scan: wrong frame or unit?"),
-        (spoil_grid, "lies on another grid"),
+        (spoil_side, "c0: is listed as left, but its labels are right"),
+        (spoil_handedness, "the left ear has the anatomy of a right one"),
+        (spoil_frame, "right helicotrema is outside the scan: wrong frame or unit?"),
+        (spoil_grid, "is not on the same grid"),
         (spoil_labels, "has label values [7]"),
-        (spoil_file, "no such file"),
+        (spoil_file, "file not found"),
     ],
 )
 def test_what_is_wrong_is_found(folder: Path, spoil, text: str) -> None:
@@ -303,7 +303,7 @@ def test_left_ears_of_set_a_are_known(tmp_path: Path) -> None:
 WIMMER = Path(__file__).parents[3] / "shared" / "data" / "wimmer-2019"
 
 
-def test_wimmer_tells_the_side_in_either_layout_and_refuses_damaged_ears(tmp_path: Path) -> None:
+def test_wimmer_gives_the_side_in_either_layout_and_refuses_damaged_ears(tmp_path: Path) -> None:
     raw = tmp_path / "raw"
     once = {kind: path.replace("{:02d}", "{0:02d}") for kind, path in LAYOUTS["wimmer"].items()}
     twice = {kind: f"F{{0:02d}}/{path}" for kind, path in once.items()}
@@ -347,7 +347,7 @@ def test_real_ears_are_imported_with_points_on_their_walls(tmp_path: Path) -> No
 def test_a_side_that_nobody_knows_is_asked_for(tmp_path: Path) -> None:
     release(tmp_path / "raw", LAYOUTS["folder"])
     done = list(import_release(load_recipe("folder"), tmp_path / "raw", tmp_path / "set"))
-    assert all(one.entry is None and "give --side" in one.lacking[0] for one in done)
+    assert all(one.entry is None and "use --side" in one.lacking[0] for one in done)
     table = tmp_path / "sides.csv"
     table.write_text("case,side\near1,left\near12,Right\n")
     sides = read_sides(table)
@@ -401,12 +401,12 @@ def test_what_is_no_release_is_refused(tmp_path: Path) -> None:
     assert "stebani-a" in recipe_names()
     with pytest.raises(ConfigError, match="no release is called"):
         load_recipe("mine")
-    with pytest.raises(InputError, match="holds no file that looks like a scan"):
+    with pytest.raises(InputError, match="contains no file that matches a scan"):
         list(import_release(load_recipe("lim"), tmp_path / "empty", tmp_path / "set"))
     assert not (tmp_path / "set").exists()
     path = tmp_path / "recipe.toml"
     path.write_text("title = 'x'\nwhat = 1\n")
-    with pytest.raises(ConfigError, match="is no recipe"):
+    with pytest.raises(ConfigError, match="is not a valid recipe"):
         load_recipe(path)
     table = tmp_path / "points.txt"
     table.write_text("nothing here\n")

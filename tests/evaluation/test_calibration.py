@@ -59,7 +59,7 @@ def test_pooled_parts_are_the_whole(seed: int, cut: int) -> None:
 
 
 def test_what_makes_no_sense_is_refused() -> None:
-    with pytest.raises(ValueError, match="do not fit"):
+    with pytest.raises(ValueError, match="do not match"):
         reliability([0.5], [True, False])
     with pytest.raises(ValueError, match="between 0 and 1"):
         reliability([1.2], [True])

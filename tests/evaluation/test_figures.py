@@ -37,10 +37,10 @@ def _letters(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_bars(tmp_path: Path) -> None:
     sets = ("validation", "B", "test average")
     rows = [
-        (system, name, measure, mean, sd, told)
+        (system, name, measure, mean, sd, published)
         for system in ("multi-task", "single-task")
         for name in sets
-        for measure, mean, sd, told in (
+        for measure, mean, sd, published in (
             ("dice", 0.9, 0.01, 0.95),
             ("landmark_mean_voxels", 5.0, np.nan, np.nan),
         )

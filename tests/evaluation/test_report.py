@@ -46,7 +46,7 @@ def test_everything_is_written(
         (run / fold / "validation.csv").write_text("iteration,dsc\n750,0.5\n1500,0.7\n")
     code, out, err = otovox_command("evaluate", run, "--data", tiny_dataset, "-o", output)
     assert (code, err) == (0, "")
-    assert "3 ears scored, 3 found" in out
+    assert "3 ears scored, 3 detected" in out
     assert "fpvct-clinical, otosclerosis: DSC 0.800, landmarks 0.99 mm, n 1" in out
     assert "1 cases have no results: three" in out
     assert {path.name for path in output.iterdir()} == {
@@ -90,7 +90,7 @@ def test_systems_side_by_side(
     assert (tests[0]["first"], tests[0]["second"]) == ("multi-task", "single-task")
 
 
-def test_training_cases_are_told_and_can_be_left_out(
+def test_training_cases_are_reported_and_can_be_left_out(
     tiny_results: tuple[Path, Prediction], tiny_dataset: Path, tmp_path: Path
 ) -> None:
     splits = {"one": "train", "two": "test", "three": "test"}
@@ -137,7 +137,7 @@ def test_what_cannot_be_scored_is_refused(
     for arguments, words in (
         ([tmp_path / "empty", "-d", tiny_dataset], "no labelled case has results in empty"),
         ([tmp_path / "gone", "-d", tiny_dataset], "is not a results folder"),
-        ([tiny_results[0], "-d", tmp_path], "is no data set"),
+        ([tiny_results[0], "-d", tmp_path], "is not an otovox data set"),
         ([tiny_results[0], "-d", tiny_dataset, "--beside", "x"], "needs a name and a file"),
         ([tiny_results[0], "-d", tiny_dataset, "--beside", "x=y.csv"], "cannot be read"),
     ):

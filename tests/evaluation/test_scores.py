@@ -116,7 +116,7 @@ def test_swapped_sides_are_wrong_sides_not_missing_ears() -> None:
         assert score.landmark_mean_mm == 0
 
 
-def test_two_found_ears_of_one_side_are_told_apart() -> None:
+def test_two_found_ears_of_one_side_are_distinguished() -> None:
     labels = labels_of(CORNERS)
     both_right = LabelMap(np.minimum(labels.values, 1), GRID)
     ears = tuple(ear_at(Side.RIGHT, corner) for corner in CORNERS.values())

@@ -105,7 +105,7 @@ def test_figure_3_by_hand(table: pd.DataFrame) -> None:
     assert found["single-task", "validation", "dice"]["published"] == 0.96
 
 
-def test_an_average_over_few_sets_says_so(table: pd.DataFrame) -> None:
+def test_an_average_over_few_sets_reports_it(table: pd.DataFrame) -> None:
     rows = figure_3_table({"multi-task": table}).to_dict("records")
     assert [row["set"] for row in rows][:2] == ["B", "test average (B)"]
     assert np.isnan(rows[1]["published"])

@@ -64,7 +64,7 @@ def test_other_folds_are_never_written_over(folder, tmp_path):
     first = draw_folds(entries, FoldPlan(folds=2, validation=1, seed=0))
     keep_folds(folder, tmp_path / "out", first)
     keep_folds(folder, tmp_path / "out", first)
-    with pytest.raises(ConfigError, match="other folds"):
+    with pytest.raises(ConfigError, match="different folds"):
         keep_folds(folder, tmp_path / "out", first[:1])
 
 
@@ -90,9 +90,11 @@ def test_all_folds_are_trained_and_predicted_once_and_can_be_scored(folder, tmp_
         assert sorted(p.name for p in (out / f"fold-{fold}" / "results").iterdir()) == held
         results = out / "tests" / "other" / f"fold-{fold}" / "results"
         assert sorted(p.name for p in results.iterdir()) == ["c0", "c1", "c2", "c3"]
-        told = json.loads((results / "c0" / "result.json").read_text())["provenance"]["settings"]
-        assert told["tta"] == "none"
-        assert told["volume_mean_sd"] == 0
+        settings = json.loads((results / "c0" / "result.json").read_text())["provenance"][
+            "settings"
+        ]
+        assert settings["tta"] == "none"
+        assert settings["volume_mean_sd"] == 0
         assert (out / "tests" / "other" / f"contrast-fold-{fold}.png").stat().st_size > 1000
     assert (out / "learning-curves.png").stat().st_size > 1000
     before = (out / "fold-0" / "last.ckpt").stat().st_mtime_ns

@@ -117,7 +117,7 @@ def test_there_are_43_ablations_23_of_them_stated():
 
 
 @pytest.mark.parametrize("study", [ABLATIONS, SYSTEMS], ids=lambda study: study.name)
-def test_every_run_changes_exactly_what_it_says(study):
+def test_every_run_changes_exactly_what_it_states(study):
     configs = [run_settings(study, run) for run in study.runs]
     for run, config in zip(study.runs, configs, strict=True):
         found = differences(config, load_preset(run.preset or "base"))
@@ -167,14 +167,14 @@ def test_at_another_scale_the_changes_are_in_proportion(tmp_path, base):
     assert [found[n].optimiser.accumulation for n in (40, 42, 43)] == [1, 3, 4]
     assert [found[n].validate_every for n in (0, 42, 43)] == [50, 45, 60]
     assert [step.iteration for step in found[36].heatmaps] == [0, 60, 120, 240, 360]
-    # Half of 2 is 1; a further run would be one that is there already, and is told of.
+    # Half of 2 is 1; a further run would duplicate an existing one, and is reported.
     cascade = run_settings(SYSTEMS, SYSTEMS.runs[6], scale=laid)
     assert (cascade.system.model_dump()["filters"], cascade.network.channels[0]) == ((4, 8), 32)
     scale.write_text("[gold]\nseed = 1\n")
     with pytest.raises(ConfigError, match="gold: is not a section"):
         load_scale(scale)
     refused = dict((run.number, one) for run, one in settled(ABLATIONS, ABLATIONS.runs, base=base))
-    assert "does not differ from its base" in str(refused[40])
+    assert "is identical to its base" in str(refused[40])
     assert "at least 2 items" in str(refused[7])
     assert isinstance(refused[0], TrainConfig)
 
@@ -211,7 +211,7 @@ def test_a_cost_grows_with_what_is_done(base):
     assert wide.hours == pytest.approx(wide.step_s * 4 / 3600)
 
 
-def test_list_tells_every_run():
+def test_list_reports_every_run():
     code, text = run("list", "ablations")
     assert code == 0
     assert len(text.splitlines()) == 44
@@ -232,7 +232,7 @@ def test_a_study_runs_goes_on_and_is_reported(folder, base, tmp_path):
     )
     code, text = run(*command, "--workers", 1)
     assert code == 2, text
-    assert "started with other settings" in text
+    assert "started with different settings" in text
     assert "2 of 4 folds done, 2 failed" in text
     assert "03-channels-short, fold 0: tiny, run 3" in text
     names = ("00-base", "01-norm-batch")

@@ -98,7 +98,7 @@ BAD_DICOM = {
         "ImageOrientationPatient": [1.0, 0, 0, 0, 1.0, 0],
     },
     "lacks PixelSpacing": {"PixelSpacing": None},
-    "lie where another": {"ImagePositionPatient": lambda n: [0.0, 0.0, float(n // 2)]},
+    "at the same position": {"ImagePositionPatient": lambda n: [0.0, 0.0, float(n // 2)]},
     "lacks ImageOrientationPatient": {"ImageOrientationPatient": [1.0, 0.0, 0.0]},
     "slices of 5 mm are too thick": {"SliceThickness": 5.0},
     "different pixel sizes": {"PixelSpacing": lambda n: [0.5, 0.5 if n < 3 else 0.6]},
@@ -182,7 +182,7 @@ def test_a_scout_beside_the_series_is_left_out(tmp_path) -> None:
 
 def test_a_folder_without_dicom_is_refused(tmp_path) -> None:
     (tmp_path / "readme.txt").write_text("nothing here")
-    with pytest.raises(InputError, match="holds no scan"):
+    with pytest.raises(InputError, match="contains no scan"):
         load_scan(tmp_path)
 
 
@@ -197,7 +197,7 @@ def comma(keyword: str, text: str) -> Callable[[int, Dataset], None]:
     return spoil
 
 
-def test_decimal_commas_that_count_are_read_and_told(tmp_path) -> None:
+def test_decimal_commas_that_count_are_read_and_reported(tmp_path) -> None:
     scan = load_scan(Stack(tmp_path / "s", spoil=comma("PixelSpacing", "0,5\\0,4")).folder)
     np.testing.assert_allclose(scan.grid.spacing_mm, (0.4, 0.5, 0.8))
     (warning,) = scan.warnings
@@ -261,7 +261,7 @@ def test_rounded_positions_of_oblique_slices_are_neither_tilted_nor_uneven(tmp_p
 def test_a_tilt_that_the_slices_do_not_have_is_remarked_on(tmp_path) -> None:
     scan = load_scan(Stack(tmp_path / "s", GantryDetectorTilt=12.0).folder)
     np.testing.assert_allclose(scan.grid.spacing_mm, (0.4, 0.5, 0.8))
-    assert "GantryDetectorTilt says 12" in scan.warnings[0]
+    assert "GantryDetectorTilt is 12" in scan.warnings[0]
 
 
 @pytest.mark.parametrize("turn", range(24))
@@ -327,5 +327,5 @@ def test_frames_without_a_place_are_refused(tmp_path) -> None:
         data.NumberOfFrames = 2
         data.PixelData = data.PixelData * 2
 
-    with pytest.raises(InputError, match="does not say where each lies"):
+    with pytest.raises(InputError, match="no position for each"):
         load_scan(Stack(tmp_path / "s", spoil=several).folder)

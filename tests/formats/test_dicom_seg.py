@@ -27,8 +27,8 @@ from otovox.formats.dicom_source import source_headers
 from otovox.formats.dicom_sr import PRIVATE_SCHEME, CodedQuantity, private_code, write_dicom_sr
 from otovox.formats.scans import load_scan
 from otovox.measure.measured_scan import measure_scan
-from otovox.results.folder import read_result, write_results
-from otovox.results.schema import DICOM, FILES
+from otovox.results.folder import write_results
+from otovox.results.schema import DICOM, FILES, read_result
 
 AXES = rotation_from_vector((0.3, -0.2, 0.5))
 COUNT, ROWS, COLUMNS = 12, 30, 28
@@ -89,7 +89,7 @@ def test_headers_are_found_again_in_order(series: Path) -> None:
         )
     assert headers[0].PatientID == "p1"
     next(series.iterdir()).unlink()
-    with pytest.raises(InputError, match="no longer holds"):
+    with pytest.raises(InputError, match="no longer contains"):
         source_headers(scan)
 
 
@@ -133,13 +133,13 @@ def items(node: pydicom.Dataset) -> Iterator[pydicom.Dataset]:
 
 def test_points_and_measurements_come_back(series: Path, tmp_path: Path) -> None:
     scan = load_scan(series)
-    told = [
+    quantities = [
         CodedQuantity("labyrinth_volume", 241.5, "mm3", (140.0, 265.0, "71 ears")),
         CodedQuantity("helicotrema_to_oval_window", 7.125, "mm"),
         CodedQuantity("turns", 2.6, ""),
     ]
     path = tmp_path / "measurements.dcm"
-    write_dicom_sr(path, scan, landmarks={Side.RIGHT: POINTS}, quantities={Side.RIGHT: told})
+    write_dicom_sr(path, scan, landmarks={Side.RIGHT: POINTS}, quantities={Side.RIGHT: quantities})
     report = hd.sr.srread(path)
     assert report.SOPClassUID == Comprehensive3DSRStorage
     assert report.ContentTemplateSequence[0].TemplateIdentifier == "1500"
@@ -182,7 +182,7 @@ def test_nothing_to_tell_and_other_scans_are_refused(series: Path, tmp_path: Pat
 def test_results_of_a_dicom_scan_hold_dicom(
     series: Path, tmp_path: Path, predict: Callable[..., Prediction], monkeypatch
 ) -> None:
-    """With headers that lack something, everything else is written, and the lack is told."""
+    """With headers that lack something, everything else is written, with a warning about it."""
     monkeypatch.setattr("otovox.results.overview.overview", lambda _, to: to.write_bytes(b"png"))
     scan = load_scan(series)
     for folder, whole in ((tmp_path / "a", True), (tmp_path / "b", False)):
@@ -204,7 +204,7 @@ def test_results_of_a_dicom_scan_hold_dicom(
     assert group.get_measurements()[0].value == 200
 
 
-def test_headers_that_lack_something_are_told(series: Path, tmp_path: Path) -> None:
+def test_headers_that_lack_something_are_reported(series: Path, tmp_path: Path) -> None:
     for path in series.iterdir():
         data = pydicom.dcmread(path)
         del data.FrameOfReferenceUID
@@ -220,9 +220,9 @@ def test_headers_that_lack_something_are_told(series: Path, tmp_path: Path) -> N
 def test_the_report_points_to_the_segment_of_its_ear(series: Path, tmp_path: Path) -> None:
     scan = load_scan(series)
     written = write_dicom_seg(tmp_path / "s.dcm", labels_on(scan.grid, *Side), scan)
-    told = [CodedQuantity("helicotrema_to_oval_window", 7.125, "mm")]
+    quantities = [CodedQuantity("helicotrema_to_oval_window", 7.125, "mm")]
     path = tmp_path / "r.dcm"
-    quantities = {Side.LEFT: told}
+    quantities = {Side.LEFT: quantities}
     write_dicom_sr(path, scan, landmarks={}, quantities=quantities, segmentation=written)
     content = hd.sr.srread(path).content
     assert isinstance(content, hd.sr.MeasurementReport)
@@ -241,7 +241,7 @@ def test_a_changed_series_is_not_referred_to(series: Path, tmp_path: Path) -> No
         data = pydicom.dcmread(path)
         data.ImagePositionPatient = [v + 1 for v in data.ImagePositionPatient]
         data.save_as(path)
-    with pytest.raises(InputError, match="no longer holds"):
+    with pytest.raises(InputError, match="no longer contains"):
         write_dicom_seg(tmp_path / "a.dcm", labels_on(scan.grid, Side.LEFT), scan)
 
 
@@ -261,7 +261,7 @@ CAVEATS = Caveats(
 )
 
 
-def test_a_segment_says_what_has_to_be_known(series: Path, tmp_path: Path) -> None:
+def test_a_segment_states_the_caveats(series: Path, tmp_path: Path) -> None:
     scan = load_scan(series)
     labels = labels_on(scan.grid, Side.LEFT)
     write_dicom_seg(tmp_path / "a.dcm", labels, scan, caveats=CAVEATS)
@@ -275,11 +275,11 @@ def test_a_segment_says_what_has_to_be_known(series: Path, tmp_path: Path) -> No
     assert (category.CodeValue, category.CodingSchemeDesignator) == ("91723000", "SCT")  # CID 7150
 
 
-def test_a_report_says_what_has_to_be_known(series: Path, tmp_path: Path) -> None:
+def test_a_report_states_the_caveats(series: Path, tmp_path: Path) -> None:
     scan = load_scan(series)
-    told = [CodedQuantity("turns", 2.6, "")]
+    quantities = [CodedQuantity("turns", 2.6, "")]
     path = tmp_path / "r.dcm"
-    quantities = {Side.LEFT: told}
+    quantities = {Side.LEFT: quantities}
     write_dicom_sr(path, scan, landmarks={}, quantities=quantities, caveats=CAVEATS)
     content = hd.sr.srread(path).content
     assert isinstance(content, hd.sr.MeasurementReport)

@@ -89,13 +89,13 @@ def test_unknown_or_contradictory_geometry_is_refused() -> None:
     lps = affine_from(np.diag(SPACING), ORIGIN)
     silent = nibabel.Nifti1Image(VALUES, None)
     cases: list[tuple[Any, dict[str, Any], str]] = [
-        (VALUES, {}, "where its voxels lie"),
-        (VALUES, {"affine": lps}, "where its voxels lie"),
+        (VALUES, {}, "the position of its voxels"),
+        (VALUES, {"affine": lps}, "the position of its voxels"),
         (VALUES, {"affine": lps, "space": "SLP"}, "neither"),
         (VALUES, {"affine": lps[:3], "space": "LPS"}, "4x4"),
         (VALUES[0], {"affine": lps, "space": "LPS"}, "2 dimensions"),
         (VALUES > 0, {"affine": lps, "space": "LPS"}, "bool"),
-        (VALUES * np.nan, {"affine": lps, "space": "LPS"}, "not a number"),
+        (VALUES * np.nan, {"affine": lps, "space": "LPS"}, "NaN or infinite"),
         (VALUES, {"affine": np.diag([0, 1, 1, 1]), "space": "LPS"}, "voxel size"),
         (to_sitk(VALUES, Grid(SHAPE, lps)), {"affine": lps}, "own geometry"),
         (silent, {}, "neither qform nor sform"),

@@ -70,7 +70,7 @@ def test_labels_of_ones_own_are_understood(tmp_path: Path, label, side, name) ->
 @pytest.mark.parametrize("label", ["F-1", "helicotrema", "right/left oval_window", "right", ""])
 def test_other_labels_are_refused_by_name(tmp_path: Path, label: str) -> None:
     path = saved(tmp_path / "a.mrk.json", (label, [1, 2, 3]))
-    with pytest.raises(InputError, match="is no landmark of a side") as caught:
+    with pytest.raises(InputError, match="is not a landmark with a side") as caught:
         read_landmarks(path)
     assert repr(label) in str(caught.value)
 
@@ -79,9 +79,9 @@ def test_what_makes_no_sense_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.mrk.json"
     twice = ("right/helicotrema", [1, 2, 3])
     for points, more, sentence in (
-        ((twice, twice), {}, "two points called"),
+        ((twice, twice), {}, "two points with the label"),
         ((twice, ("R helicotrema", [1, 2, 3])), {}, "two points for right/helicotrema"),
-        (((1, [1, 2]),), {}, "without label or place"),
+        (((1, [1, 2]),), {}, "without a label or position"),
         ((twice,), {"coordinateUnits": "inch"}, "are in inch"),
         ((twice,), {"system": "IJK"}, "LPS or RAS"),
     ):

@@ -96,9 +96,9 @@ BAD = {
     "finer than": lambda p: written(p / "a.nrrd", noise((20, 40, 40)), (0.01, 0.01, 0.01)),
     "too small": lambda p: written(p / "a.nrrd", noise((12, 40, 40)), (0.5, 0.5, 0.5)),
     "all voxels have the value": lambda p: written(p / "a.nrrd", np.zeros((20, 40, 40), "f4")),
-    "2 voxels are not a number": lambda p: written(p / "a.nrrd", nan((20, 40, 40))),
+    "2 voxels are NaN": lambda p: written(p / "a.nrrd", nan((20, 40, 40))),
     "label map": lambda p: written(p / "a.nrrd", (noise((20, 40, 40)) > 0).astype("u1")),
-    "no such file": lambda p: p / "absent.nii.gz",
+    "file not found": lambda p: p / "absent.nii.gz",
     "is empty": lambda p: (p / "a.nii.gz").touch() or p / "a.nii.gz",
     "cannot be read as an image": lambda p: (p / "a.nrrd").write_text("hello") and p / "a.nrrd",
 }
@@ -125,7 +125,7 @@ def test_a_truncated_file_is_refused(tmp_path) -> None:
 def test_not_a_number_is_found_in_nifti_too(tmp_path, ending) -> None:
     # SimpleITK reads these voxels as 0, silently.
     path = written(tmp_path / f"a{ending}", nan((20, 40, 40)))
-    with pytest.raises(InputError, match="2 voxels are not a number"):
+    with pytest.raises(InputError, match="2 voxels are NaN"):
         load_scan(path)
 
 

@@ -105,16 +105,16 @@ def test_layers_are_put_together(tmp_path: Path) -> None:
 ONE, TWO = np.zeros((1, 5, 6, 7)), np.zeros((2, 5, 6, 7))
 ONE[0, 1, 2, 3], TWO[:, 1, 2, 3] = 1, 1
 BAD = {
-    "'Tumour' is no labyrinth": ([("Tumour", 1, 0)], ONE),
+    "'Tumour' is not a labyrinth": ([("Tumour", 1, 0)], ONE),
     "both right": ([("right labyrinth", 1, 0), ("R labyrinth", 1, 1)], TWO),
     "overlap": ([("right labyrinth", 1, 0), ("left labyrinth", 1, 1)], TWO),
-    "points to no voxels": ([("right labyrinth", 1, 3)], ONE),
-    "names no segments": ([], ONE),
+    "has no valid voxels": ([("right labyrinth", 1, 3)], ONE),
+    "has no named segments": ([], ONE),
 }
 
 
 @pytest.mark.parametrize("sentence", BAD)
-def test_what_cannot_be_told_is_refused(tmp_path: Path, sentence: str) -> None:
+def test_what_cannot_be_determined_is_refused(tmp_path: Path, sentence: str) -> None:
     path = slicer_file(tmp_path / "a.seg.nrrd", *BAD[sentence])
     with pytest.raises(InputError, match=sentence) as caught:
         read_segments(path)

@@ -21,12 +21,12 @@ def test_results_do_not_replace_scans(tmp_path: Path) -> None:
     check_output(tmp_path / "out", names=["x"], inputs=[scan])
     check_output(tmp_path / "a", names=["x"], inputs=[scan])
     check_output(tmp_path / "a" / "scan" / "out", names=["x"], inputs=[scan.parent])
-    with pytest.raises(OutputError, match=r"scan: would take the results, but x\.nii"):
+    with pytest.raises(OutputError, match=r"scan: results would replace .* x\.nii"):
         check_output(tmp_path / "a", names=["scan"], inputs=[scan])
-    with pytest.raises(OutputError, match="is what is to be analysed"):
+    with pytest.raises(OutputError, match="is the input itself"):
         check_output(tmp_path / "a" / "scan", names=["y"], inputs=[scan.parent])
     (tmp_path / "link").symlink_to(scan.parent)
-    with pytest.raises(OutputError, match="is what is to be analysed"):
+    with pytest.raises(OutputError, match="is the input itself"):
         check_output(tmp_path / "link", names=["y"], inputs=[scan.parent])
 
 
@@ -74,10 +74,9 @@ def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
             (beside / "file").write_text(text)
     assert (folder / "file").read_text() == "new"
     with pytest.raises(OutputError, match="another's"), replacing_folder(folder, refuse) as beside:
-        (beside / "file").write_text("newer")
-    with pytest.raises(KeyboardInterrupt), replacing_folder(folder) as beside:
-        (beside / "file").write_text("newest")
-        raise KeyboardInterrupt
+        beside.joinpath("file").write_text("newer")
+    with pytest.raises(ZeroDivisionError), replacing_folder(folder):
+        _ = 1 / 0
     assert (folder / "file").read_text() == "new"
     assert [path.name for path in tmp_path.iterdir()] == ["scan"]
 

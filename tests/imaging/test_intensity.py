@@ -77,7 +77,7 @@ def test_statistics_of_nothing_are_refused():
         intensity_statistics([])
 
 
-def test_kinds_of_contrast_are_told_apart():
+def test_kinds_of_contrast_are_distinguished():
     kinds = [(0, 1500), (400, 1500), (-900, 2500), (0, 600)]
     volumes = [specimen(n, *kinds[n % 4]) for n in range(12)]
     found = find_clusters([profile(one) for one in volumes], count=4)

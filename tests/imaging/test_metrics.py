@@ -100,13 +100,13 @@ def test_monai_and_scipy_find_the_same(seed: int) -> None:
         }
     ours = distances(first, second, spacing)
     tp, fp, tn, fn = (float(count) for count in library["confusion"])
-    told = rates(first, second)
+    found = rates(first, second)
     assert dice(first, second) == pytest.approx(float(library["dice"]), rel=1e-5)
     assert iou(first, second) == pytest.approx(float(library["iou"]), rel=1e-5)
-    assert told.precision == pytest.approx(tp / (tp + fp))
-    assert told.recall == pytest.approx(tp / (tp + fn))
-    assert told.specificity == pytest.approx(tn / (tn + fp))
-    assert told.accuracy == pytest.approx((tp + tn) / first.size)
+    assert found.precision == pytest.approx(tp / (tp + fp))
+    assert found.recall == pytest.approx(tp / (tp + fn))
+    assert found.specificity == pytest.approx(tn / (tn + fp))
+    assert found.accuracy == pytest.approx((tp + tn) / first.size)
     assert ours.hausdorff_95_mm == pytest.approx(float(library["hd95"]), rel=1e-5)
     assert ours.assd_mm == pytest.approx(float(library["assd"]), rel=1e-5)
     assert ours.surface_dice(0.4) == pytest.approx(float(library["surface_dice"]), rel=1e-5)
@@ -215,8 +215,8 @@ def test_the_area_under_the_curve_of_a_mask_is_that_of_its_one_point():
     truth[:2] = True
     found = np.zeros_like(truth)
     found[1:3] = True
-    told = rates(found, truth)
+    both = rates(found, truth)
     # Corners (0, 0), (1 - specificity, recall), (1, 1), by the trapezium rule.
-    area = np.trapezoid([0, told.recall, 1], [0, 1 - told.specificity, 1])
-    assert told.auc == pytest.approx(area) == 0.5
+    area = np.trapezoid([0, both.recall, 1], [0, 1 - both.specificity, 1])
+    assert both.auc == pytest.approx(area) == 0.5
     assert rates(truth, truth).auc == 1.0

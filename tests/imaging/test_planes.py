@@ -40,8 +40,8 @@ def test_letters() -> None:
 def test_patient_planes_are_radiological() -> None:
     """The patient's right on the left; front above in the axial, to the left in the sagittal."""
     axial, coronal, sagittal, _ = ear_planes(ear_of(Side.RIGHT))
-    told = [(letters(-p.right), letters(p.right), letters(p.up)) for p in (axial, coronal)]
-    assert told == [("R", "L", "A"), ("R", "L", "S")]
+    sides = [(letters(-p.right), letters(p.right), letters(p.up)) for p in (axial, coronal)]
+    assert sides == [("R", "L", "A"), ("R", "L", "S")]
     assert (letters(-sagittal.right), letters(sagittal.up)) == ("A", "S")
 
 

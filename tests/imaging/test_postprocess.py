@@ -22,7 +22,7 @@ def test_a_ball_stays_where_it_is(ball):
 
 
 @pytest.mark.parametrize("height", [1.0, 0.3])
-def test_specks_go_and_holes_close_whatever_the_height(ball, height):
+def test_specks_go_and_holes_close_for_any_height(ball, height):
     noisy = ball.copy()
     noisy[18, 20, 17] = False
     noisy[36:38, 40:42, 2:4] = True

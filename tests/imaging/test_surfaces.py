@@ -28,7 +28,7 @@ def test_a_ball_as_probability_has_its_volume() -> None:
 
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 10**6), flip=st.sampled_from([1.0, -1.0]))
-def test_faces_point_outward_whatever_the_axes(seed: int, flip: float) -> None:
+def test_faces_point_outward_for_any_axes(seed: int, flip: float) -> None:
     rng = np.random.default_rng(seed)
     linear = random_rotation(rng) @ np.diag([0.3, 0.4, 0.5 * flip])
     grid = Grid((12, 11, 10), affine_from(linear, rng.uniform(-100, 100, 3)))

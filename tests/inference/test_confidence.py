@@ -58,7 +58,7 @@ def test_a_good_ear_has_no_warnings():
     assert warnings_of(right_ear()) == ()
 
 
-def test_what_is_wrong_is_said():
+def test_what_is_wrong_is_reported():
     ear = right_ear()
     (found,) = warnings_of(replace(ear, confidence=0.4))
     assert found == "low confidence (0.40) in the right ear: please review"
@@ -71,7 +71,7 @@ def test_what_is_wrong_is_said():
     assert "the right ear is cut off by the field of view: helicotrema" in found
 
 
-def test_a_missing_landmark_and_windows_too_close_are_said():
+def test_a_missing_landmark_and_windows_too_close_are_reported():
     missing = ear_of(SCAN, Side.RIGHT)
     assert any("not found in the right ear: round window" in w for w in warnings_of(missing))
     ear = right_ear()
@@ -81,7 +81,7 @@ def test_a_missing_landmark_and_windows_too_close_are_said():
     assert any("0.50 mm apart" in w for w in warnings_of(close))
 
 
-def test_a_head_upside_down_is_said():
+def test_a_head_upside_down_is_reported():
     ear = right_ear()
     turned = rotation_from_vector((np.pi, 0, 0)) @ ear.pose.matrix
     pose = Pose(Side.RIGHT, turned, ear.pose.origin_mm, 0.2)
@@ -96,10 +96,26 @@ def test_scans_without_ears_with_twins_and_with_coarse_voxels():
     coarse = Scan(np.zeros((9, 9, 9), np.float32), Grid((9, 9, 9), np.eye(4)))
     assert scan_warnings(SCAN, []) == ["no inner ear found"]
     assert scan_warnings(SCAN, [right, left]) == []
-    told = replace(SCAN, warnings=("the header is odd",))
-    assert scan_warnings(told, [right, left]) == ["the header is odd"]
-    assert scan_warnings(told, []) == ["the header is odd", "no inner ear found"]
+    scan = replace(SCAN, warnings=("the header is odd",))
+    assert scan_warnings(scan, [right, left]) == ["the header is odd"]
+    assert scan_warnings(scan, []) == ["the header is odd", "no inner ear found"]
     assert "two right ears" in scan_warnings(SCAN, [right, replace(left, side=Side.RIGHT)])[0]
     near = replace(left, center_mm=np.array([20.0, 0, 0]))
     assert "20 mm apart" in scan_warnings(SCAN, [right, near])[0]
     assert "1.0 mm are larger" in scan_warnings(coarse, [right])[0]
+
+
+def test_a_landmark_far_from_its_usual_position_is_reported():
+    ear = right_ear()
+    points = ear.landmarks.points_mm.copy()
+    points[0] += ear.pose.matrix @ (0, 6.0, 0)
+    stray = replace(ear, landmarks=replace(ear.landmarks, points_mm=points))
+    (found,) = warnings_of(stray)
+    assert "the helicotrema of the right ear is 6.0 mm from its usual position" in found
+
+
+def test_ears_on_the_wrong_sides_of_the_head_are_reported():
+    left = replace(ear_of(SCAN, Side.LEFT), center_mm=np.array([-70.0, 0, 0]))
+    right = replace(ear_of(SCAN, Side.RIGHT), center_mm=np.zeros(3))
+    (found,) = scan_warnings(SCAN, [right, left])
+    assert "anatomy and header disagree" in found

@@ -130,7 +130,7 @@ def test_the_grey_scale_does_not_matter(case, analyzer, prediction):
 
 
 @pytest.mark.slow
-def test_a_cut_field_is_said(case, analyzer):
+def test_a_cut_field_is_reported(case, analyzer):
     inside = np.argwhere(case.labels.values > 0)
     low, high = inside.min(axis=0)[2], inside.max(axis=0)[2]
     stop = int(low + 0.7 * (high - low))
@@ -172,7 +172,7 @@ def test_the_papers_ten_looks_agree_with_a_plain_one(case, prediction):
 
 
 @pytest.mark.parametrize(("name", "count"), [("none", 1), ("fast", 5), ("paper", 10), ("full", 24)])
-def test_test_time_samples_are_as_many_as_told(name, count):
+def test_test_time_samples_are_as_many_as_requested(name, count):
     assert len(TTA[name]) == count
     assert TTA[name][0] == Turn()
     angles = {round(float(np.linalg.norm(turn.vector_deg)), 3) for turn in TTA[name]}
@@ -206,10 +206,10 @@ def test_files_coincide_in_millimetres(case, tmp_path):
         # Windows lie on the wall, the helicotrema within the cochlea's apex.
         index = mask.TransformPhysicalPointToIndex(point)
         assert distance[index] < 1.2
-    told = json.loads((folder / "result.json").read_text())
-    assert [ear["side"] for ear in told["ears"]] == [side]
-    mm = told["ears"][0]["landmarks"]["helicotrema"]["mm"]
-    ijk = told["ears"][0]["landmarks"]["helicotrema"]["ijk"]
+    result = json.loads((folder / "result.json").read_text())
+    assert [ear["side"] for ear in result["ears"]] == [side]
+    mm = result["ears"][0]["landmarks"]["helicotrema"]["mm"]
+    ijk = result["ears"][0]["landmarks"]["helicotrema"]["ijk"]
     back = image.TransformContinuousIndexToPhysicalPoint(ijk)
     np.testing.assert_allclose(back, mm, atol=1e-3)
 
@@ -237,7 +237,7 @@ def test_a_labyrinth_without_its_landmarks_is_found_and_doubted() -> None:
     assert ear.volume_mm3 == pytest.approx(truth, rel=0.1)
 
 
-def test_an_ear_beyond_the_threshold_is_told_as_unusual(case, analyzer, prediction) -> None:
+def test_an_ear_beyond_the_threshold_is_reported_as_unusual(case, analyzer, prediction) -> None:
     assert prediction.ears[0].unusual is None
     for threshold, unusual in ((1.0, False), (-1.0, True)):
         flag = Flag(

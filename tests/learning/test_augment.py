@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from otovox.config.training import AugmentationConfig
 from otovox.learning.augment import Augmentation, apply, draw
-from otovox.learning.heatmaps import decode
+from otovox.learning.peaks import decode
 
 SIZE = 24
 MIDDLE = (SIZE - 1) / 2

@@ -30,7 +30,7 @@ def tiny(folder, shape: tuple[int, int, int], heads: str = "both") -> Bundle:
 
 
 def opened(bundle: Bundle, **how: Any) -> Engine:
-    return open_engine(trained_network(bundle), bundle.config, **how)
+    return open_engine(bundle, trained_network, **how)
 
 
 @pytest.mark.parametrize("shape", [(16, 16, 16), (16, 24, 32)])
@@ -87,13 +87,22 @@ def test_embedded_models_say_the_same_in_both_engines():
         np.testing.assert_allclose(found[1], expected[1], rtol=0, atol=TOLERANCE * amplitude)
 
 
-def test_no_usage_data_is_sent():
+def in_a_new_process(check: str) -> int:
+    """The exit code of a process that opens an embedded model and then exits with a check."""
     code = (
         "import sys; from otovox.learning.bundle import embedded; "
         "from otovox.learning.engine import open_engine; "
         "from otovox.systems.registry import trained_network; "
-        "bundle = embedded('locator'); "
-        "open_engine(trained_network(bundle), bundle.config, device='cpu'); "
-        "sys.exit(sys.modules.get('openvino_telemetry') is not None)"
+        "open_engine(embedded('locator'), trained_network, device='auto'); "
+        f"sys.exit({check})"
     )
-    assert subprocess.run([sys.executable, "-W", "ignore", "-c", code]).returncode == 0
+    return subprocess.run([sys.executable, "-W", "ignore", "-c", code]).returncode
+
+
+def test_no_usage_data_is_sent():
+    assert in_a_new_process("sys.modules.get('openvino_telemetry') is not None") == 0
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_an_embedded_model_runs_without_torch():
+    assert in_a_new_process("'torch' in sys.modules") == 0

@@ -97,7 +97,7 @@ def test_the_bundle_of_a_run_can_be_loaded(tmp_path, datasets):
 
 
 @pytest.mark.slow
-def test_training_starts_from_weights_and_says_so(tmp_path, datasets):
+def test_training_starts_from_weights_and_reports_it(tmp_path, datasets):
     from otovox.learning.hardware import Hardware
     from otovox.learning.training import TrainingOptions
     from otovox.systems.dual_head.training import train_on

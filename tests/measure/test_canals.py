@@ -75,7 +75,7 @@ def between_deg(first: FloatArray, second: FloatArray) -> float:
 
 @given(st.integers(0, 10_000))
 @settings(max_examples=25, deadline=None)
-def test_a_circle_in_space_is_found_whatever_its_place(seed: int) -> None:
+def test_a_circle_in_space_is_found_for_any_place(seed: int) -> None:
     rng = np.random.default_rng(seed)
     turn = random_rotation(rng)
     true = Torus(rng.normal(0, 5, 3), turn[:, 2], float(rng.uniform(1.5, 5)), turn[:, 0])
@@ -301,7 +301,7 @@ def test_head_planes_of_mirrored_ears() -> None:
     assert not planes.problems
 
 
-def test_sides_are_told_apart() -> None:
+def test_sides_are_distinguished() -> None:
     planes = head_planes(measured(1), measured(2, side=Side.LEFT))
     assert max(planes.sides_deg.values()) > 1.0
     with pytest.raises(ValueError, match="right and a left"):
@@ -311,7 +311,7 @@ def test_sides_are_told_apart() -> None:
 # --- failures ----------------------------------------------------------------------------------
 
 
-def test_an_empty_field_measures_nothing_and_says_why() -> None:
+def test_an_empty_field_measures_nothing_and_gives_the_reason() -> None:
     values, grid, landmarks, pose = ear()
     found = measure_canals(np.zeros_like(values), grid, landmarks, pose)
     assert all(np.isnan(canal.radius_mm) for canal in found.canals.values())

@@ -104,7 +104,7 @@ def test_the_wall_lies_where_it_was_drawn() -> None:
 
 @settings(max_examples=3, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.sampled_from(list(Side)))
-def test_the_same_whatever_the_pose_and_side(seed: int, side: Side) -> None:
+def test_the_same_for_any_pose_and_side(seed: int, side: Side) -> None:
     rng = np.random.default_rng(seed)
     turned = random_rotation(rng) @ mean_pose(side).matrix
     pose = Pose(side, turned, rng.uniform(-60, 60, 3))
@@ -119,7 +119,7 @@ def test_the_same_whatever_the_pose_and_side(seed: int, side: Side) -> None:
     assert there.wall.total_mm == pytest.approx(here.wall.total_mm, rel=0.005)
 
 
-def test_nearly_the_same_whatever_the_voxel() -> None:
+def test_nearly_the_same_for_any_voxel() -> None:
     fine, coarse = plain(), measured(ear(spacing_mm=0.3))
     assert fine.wall is not None
     assert coarse.wall is not None

@@ -71,7 +71,7 @@ def test_angle_to_length_and_back(angle: float) -> None:
     assert duct.angle_at_deg(duct.length_at_mm(angle)) == pytest.approx(angle, abs=0.05)
 
 
-def test_nothing_is_told_outside_the_duct() -> None:
+def test_nothing_is_defined_outside_the_duct() -> None:
     duct = Duct(np.array([0.0, 90.0]), np.array([0.0, 8.0]))
     assert np.isnan(duct.length_at_mm([-1.0, 91.0])).all()
     assert np.isnan(duct.angle_at_deg([-1.0, 8.1])).all()

@@ -84,9 +84,11 @@ def test_the_interval_is_students_of_the_samples() -> None:
     table = measured(found).table
     distances = [s.landmarks.distance_mm("oval_window", "round_window") for s in found.samples]
     half = 3.1824 * float(np.std(distances, ddof=1))  # t of 3 degrees of freedom, 97.5 %
-    told = table["oval_to_round_window"]
-    assert told.value is not None
-    assert told.interval == pytest.approx([told.value - half, told.value + half], abs=2e-4)
+    distance = table["oval_to_round_window"]
+    assert distance.value is not None
+    assert distance.interval == pytest.approx(
+        [distance.value - half, distance.value + half], abs=2e-4
+    )
     assert table["helicotrema_to_oval_window"].interval == pytest.approx(
         [table["helicotrema_to_oval_window"].value] * 2, abs=1e-3
     )
@@ -98,10 +100,10 @@ def test_too_few_samples_have_no_interval() -> None:
 
 
 def test_what_varies_too_much_is_withheld() -> None:
-    told = measured(sampled(ear(), [-2.0, 0.0, 2.0])).table["oval_to_round_window"]
-    assert told.value is None
-    assert "between the test-time samples" in told.withheld
-    assert told.interval is not None
+    distance = measured(sampled(ear(), [-2.0, 0.0, 2.0])).table["oval_to_round_window"]
+    assert distance.value is None
+    assert "between test-time samples" in distance.withheld
+    assert distance.interval is not None
 
 
 def test_without_a_round_window_the_cochlea_has_no_zero() -> None:

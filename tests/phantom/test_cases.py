@@ -188,7 +188,7 @@ def ill():
 
 
 @pytest.mark.parametrize("name", DIAGNOSES)
-def test_a_diagnosis_keeps_one_labyrinth_and_says_what_is_missing(ill, name: str) -> None:
+def test_a_diagnosis_keeps_one_labyrinth_and_states_what_is_missing(ill, name: str) -> None:
     case = ill[name]
     ((side, points),) = case.landmarks.items()
     assert case.facts["diagnosis"] == name

@@ -17,7 +17,7 @@ from otovox.core.case import Case, EarPrediction, Prediction
 from otovox.core.geometry import mean_pose
 from otovox.core.landmarks import Landmarks
 from otovox.core.volume import Grid, LabelMap, Scan
-from otovox.dataset.checks import check_dataset, side_told_mm
+from otovox.dataset.checks import check_dataset, side_offset_mm
 from otovox.dataset.layout import load_case, read_index, write_index
 from otovox.errors import InputError, OutputError
 from otovox.formats.images import save_label_map, save_volume
@@ -96,13 +96,13 @@ def with_a_bite(side: Side = Side.RIGHT) -> LabelMap:
     return LabelMap(values, GRID)
 
 
-def test_an_untouched_result_tells_no_change(result: Path) -> None:
+def test_an_untouched_result_reports_no_change(result: Path) -> None:
     found = read_correction(result, scans=scans_of(result))
     assert found.changes == ()
     np.testing.assert_array_equal(found.case.labels.values, HEAD.labels.values)
 
 
-def test_what_was_changed_is_told(result: Path, tmp_path: Path) -> None:
+def test_what_was_changed_is_reported(result: Path, tmp_path: Path) -> None:
     bitten = with_a_bite()
     write_segments(result / "segmentation.seg.nrrd", bitten)
     points = HEAD.landmarks[Side.LEFT].points_mm + np.array([[0.3, 0.4, 0], [0, 0, 0], [0, 0, 0]])
@@ -218,7 +218,7 @@ def spoil_grid(result: Path) -> None:
 
 BAD: dict[str, Callable[[Path], None]] = {
     "in 3D are needed": spoil_4d,
-    "right helicotrema lies 8.0 mm off": spoil_landmark,
+    "right helicotrema lies 8.0 mm from": spoil_landmark,
     "swap the two labels": spoil_sides,
     "left ear has the anatomy of a right one": spoil_handedness,
     "left landmarks, but there is no left labyrinth": spoil_ear,
@@ -227,8 +227,8 @@ BAD: dict[str, Callable[[Path], None]] = {
     "lie outside the scan": spoil_place,
     "segmentation is empty": spoil_empty,
     "result.json: cannot be read": spoil_result,
-    "no scan called head": spoil_scan,
-    "another voxel grid": spoil_grid,
+    "no scan named head": spoil_scan,
+    "different voxel grid": spoil_grid,
 }
 
 
@@ -248,7 +248,7 @@ def test_a_case_is_replaced_only_when_asked(result: Path, tmp_path: Path) -> Non
     add_correction(tmp_path / "data", found, replaced=True)
     (entry,) = read_index(tmp_path / "data")
     write_index(tmp_path / "data", [replace(entry, split="test")])
-    with pytest.raises(InputError, match="belongs to test"):
+    with pytest.raises(InputError, match="belongs to the test split"):
         add_correction(tmp_path / "data", found, replaced=True)
 
 
@@ -270,12 +270,12 @@ def test_nothing_is_half_written(
 def test_mirroring_turns_the_side() -> None:
     for side, sign in ((Side.RIGHT, 1), (Side.LEFT, -1)):
         places = GRID.to_mm(np.argwhere(HEAD.labels.values == side.label))
-        assert sign * side_told_mm(HEAD.landmarks[side], places) > 0.5
+        assert sign * side_offset_mm(HEAD.landmarks[side], places) > 0.5
         mirrored = Landmarks(LANDMARK_NAMES, HEAD.landmarks[side].points_mm * (-1, 1, 1))
-        assert sign * side_told_mm(mirrored, places * (-1, 1, 1)) < -0.5
+        assert sign * side_offset_mm(mirrored, places * (-1, 1, 1)) < -0.5
 
 
-def test_the_command_tells_each_result_and_ends_in_2(result: Path, tmp_path: Path) -> None:
+def test_the_command_reports_each_result_and_ends_in_2(result: Path, tmp_path: Path) -> None:
     write_segments(result / "segmentation.seg.nrrd", with_a_bite())
     call = ["dataset", "add-corrections", str(tmp_path / "data"), str(result)]
     good = CliRunner().invoke(app, [*call, "--scans", str(scans_of(result))])

@@ -21,8 +21,8 @@ from otovox.formats.segments import read_segments
 from otovox.measure.measured_scan import measure_scan
 from otovox.results import folder as report
 from otovox.results.description import describe
-from otovox.results.folder import read_result, write_results
-from otovox.results.schema import DICOM, FILES
+from otovox.results.folder import write_results
+from otovox.results.schema import DICOM, FILES, read_result
 
 
 @pytest.fixture
@@ -90,9 +90,9 @@ def test_mask_points_and_surface_coincide(prediction: Prediction, tmp_path: Path
         point = points[f"right/{name}"]
         assert point == pytest.approx(ear.landmarks[name], abs=1e-4)
         ijk = image.TransformPhysicalPointToContinuousIndex(point.tolist())
-        told = result.ears[0].landmarks[name]
-        assert told.ijk == pytest.approx(ijk, abs=1e-3)
-        assert told.mm == pytest.approx(point, abs=1e-4)
+        described = result.ears[0].landmarks[name]
+        assert described.ijk == pytest.approx(ijk, abs=1e-3)
+        assert described.mm == pytest.approx(point, abs=1e-4)
     triangles = np.frombuffer((folder / "labyrinth_left.stl").read_bytes()[84:], dtype=np.uint8)
     floats = triangles.reshape(-1, 50)[:, 12:48].copy().view("<f4").reshape(-1, 3)
     middle = prediction.labels.grid.to_mm(np.argwhere(prediction.labels.values == 2).mean(axis=0))
@@ -126,7 +126,7 @@ def test_uncertainty_is_kept_in_steps(prediction: Prediction, tmp_path: Path) ->
     assert np.count_nonzero(values) == 1
 
 
-def test_result_tells_what_is_known(prediction: Prediction) -> None:
+def test_result_reports_what_is_known(prediction: Prediction) -> None:
     result = describe(measure_scan(prediction))
     text = result.model_dump_json()
     plain = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} in JSON"))

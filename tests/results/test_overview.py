@@ -132,7 +132,7 @@ def test_warnings_add_lines_and_what_is_absent_is_no_trouble(
 
 
 @pytest.mark.parametrize("name", ["a_$scan$^2\\ 頭部", "n" * 300, "two words " * 40])
-def test_no_ear_shows_the_scan_and_says_so(name: str, draw: Callable[..., np.ndarray]) -> None:
+def test_no_ear_shows_the_scan_and_reports_it(name: str, draw: Callable[..., np.ndarray]) -> None:
     made = prediction(Grid.centred((0, 0, 0), (20, 22, 24), spacing_mm=0.8), (), name)
     image = draw(replace(made, warnings=("no inner ear found",)))
     assert image.shape[1] > 1000

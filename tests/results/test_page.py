@@ -15,8 +15,7 @@ from otovox.analysis.scan import Job, ScanOutcome
 from otovox.core.case import Prediction
 from otovox.formats.scans import load_scan
 from otovox.measure.measured_scan import measure_scan
-from otovox.measure.measurements import Measurement
-from otovox.measure.quantities import Norm
+from otovox.measure.values import Measurement, Norm
 from otovox.results.description import describe
 from otovox.results.page import key_figures, number, verdict, write_page
 from otovox.results.tables import long_table
@@ -81,7 +80,7 @@ def test_norms_intervals_and_reasons_are_shown(prediction: Prediction, tmp_path:
         assert part in text, part
 
 
-def test_a_scan_without_an_ear_says_so(
+def test_a_scan_without_an_ear_reports_it(
     predict: Any, write_scan: Callable[[Path], Path], tmp_path: Path
 ) -> None:
     made = predict(load_scan(write_scan(tmp_path / "air.nii.gz")), ())
@@ -120,7 +119,7 @@ def outcomes(prediction: Prediction, tmp_path: Path) -> Sequence[ScanOutcome]:
     )
 
 
-def test_a_cohort_tells_failures_and_links_its_scans(
+def test_a_cohort_reports_failures_and_links_its_scans(
     outcomes: Sequence[ScanOutcome], tmp_path: Path
 ) -> None:
     table = long_table({o.job.name: o.answer for o in outcomes if o.answer})

@@ -9,8 +9,7 @@ import pytest
 
 from otovox.formats.scans import load_scan
 from otovox.measure.measured_scan import measure_scan
-from otovox.measure.measurements import Measurement
-from otovox.measure.quantities import Norm
+from otovox.measure.values import Measurement, Norm
 from otovox.results.description import describe
 from otovox.results.schema import ResultFile
 from otovox.results.tables import LEAST_EARS, LONG, ear_table, long_table, outliers
@@ -70,7 +69,7 @@ def test_outliers_of_cohort_or_reference_range(result: ResultFile) -> None:
     far = long_table(usual | {"far": with_volume(result, volume(260.0))})
     found = outliers(far)
     assert set(found["scan"]) == {"far"}
-    assert set(found["why"]) == {"far from this cohort"}
+    assert set(found["why"]) == {"outlier within this cohort"}
     assert outliers(far.query("scan in ('far', 's1')")).empty
     norm = Norm(low=140, high=250, source="here")
     outside = long_table({"x": with_volume(result, volume(260.0, norm=norm))})

@@ -77,7 +77,7 @@ def test_mean_and_spread_are_those_of_the_turned_samples(tmp_path, tta, count):
 @pytest.mark.parametrize("heads", ["segmentation", "landmarks"])
 def test_a_network_of_one_head_answers_for_that_alone(tmp_path, scan, heads):
     model = tiny_bundle(tmp_path / "m", heads)
-    engine = open_engine(trained_network(model), model.config, device="torch", threads=1)
+    engine = open_engine(model, trained_network, device="torch", threads=1)
     sweep = Sweep(overlap_voxels=2, batch_size=4)
     found = predict_volume(scan, model, engine, tmp_path / "w", sweep=sweep)
     assert (found.probability is None) == (heads == "landmarks")

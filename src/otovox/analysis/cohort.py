@@ -1,38 +1,36 @@
-"""Many scans: one after the other, on several local processes, or on a dask.distributed cluster.
+"""Many scans: sequentially, on several local processes, or on a dask.distributed cluster.
 
-Each worker writes the results of its scan, whole or not at all, so a worker that dies loses nothing
-that was finished; dask gives its scan to another.
+Each worker writes complete results of its scan or none, so finished work is never lost; if a worker
+dies, dask gives its scan to another.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from otovox.analysis.cohort_page import write_cohort_page
 from otovox.analysis.scan import Job, Options, ScanOutcome, examine, success
 from otovox.analysis.summary import Row, read_summary, rows_of, update_summary
 from otovox.errors import InputError
 from otovox.formats.leftovers import is_scratch, remove_leftovers
 from otovox.formats.writing import locked, replacing
-from otovox.results.folder import read_result
-from otovox.results.schema import RESULT
-from otovox.results.tables import long_table
+from otovox.results.schema import RESULT, read_result
+from otovox.results.tables import long_table, write_long_table
 from otovox.workers import DIED, Outcome, Status, Workers, client_of, shared_out
 
-#: Memory that a worker needs: a whole head takes 2.1 GiB (benchmarks), with a reserve.
+#: Memory that a worker needs: a whole head takes 2.1 GiB (benchmarks), plus a reserve.
 WORKER_GIB = 4.0
-#: Cores that one scan keeps busy; more help little. Chosen, not measured.
+#: Cores that one scan uses efficiently. Chosen, not measured.
 WORKER_CORES = 2
 
 SUMMARY = "summary.csv"
-#: How scans without results end.
+#: Final states of scans without results.
 FAILURES = (Status.REFUSED, Status.BROKEN)
-#: What a folder of several scans gets besides: a table with a row per measurement, and a page.
+#: Additional files for a folder of several scans: a table with a row per measurement, and a page.
 LONG, PAGE = "measurements.csv", "cohort.html"
 
 
 def local_workers(scans: int) -> int:
-    """How many local processes the cores and memory of this machine allow, at most `scans`."""
+    """Number of local processes that cores and memory of this machine allow, at most `scans`."""
     if scans < 2:
         return 1
     from dask.system import CPU_COUNT
@@ -45,18 +43,18 @@ def local_workers(scans: int) -> int:
 def run(
     jobs: Sequence[Job], output: Path, options: Options, workers: Workers | None = None
 ) -> Iterator[ScanOutcome]:
-    """Examine all scans; summary.csv is kept up to date, the cohort's files are written at the end.
+    """Analyse all scans; summary.csv is updated continuously, the cohort files at the end.
 
-    Several processes may do so into one folder: its tables hold the scans of all.
+    Several processes may write to one folder; its tables contain the scans of all of them.
 
     Args:
         jobs: from `analysis.plan`.
-        output: result folder.
-        options: of every scan.
-        workers: where to examine them.
+        output: results folder.
+        options: options for every scan.
+        workers: where to analyse them.
 
     Yields:
-        The outcome of each job, as it comes.
+        The outcome of each job, in order of completion.
 
     Raises:
         ConfigError, ModelError: if the workers, the model or the device cannot be used at all.
@@ -70,7 +68,7 @@ def run(
         with locked(output):
             _write_cohort(output)
     finally:
-        remove_leftovers(output)  # of workers that were ended
+        remove_leftovers(output)  # of terminated workers
 
 
 def summary_rows(outcome: ScanOutcome) -> tuple[Row, ...]:
@@ -80,24 +78,27 @@ def summary_rows(outcome: ScanOutcome) -> tuple[Row, ...]:
 
 
 def _write_cohort(output: Path) -> None:
-    """The files about all scans of a folder, if there are several."""
+    """Write the files about all scans of a folder, if there are several."""
     outcomes = known_outcomes(output)
     if len(outcomes) < 2:
         return
-    table = long_table({o.job.name: o.answer for o in outcomes if o.answer is not None})
+    # The page's libraries load slowly, and a single scan needs none of them.
+    from otovox.analysis.cohort_page import write_cohort_page
+
+    results = {o.job.name: o.answer for o in outcomes if o.answer is not None}
     with replacing(output / LONG) as beside:
-        table.to_csv(beside, index=False)
+        write_long_table(results, beside)
     with replacing(output / PAGE) as beside:
-        write_cohort_page(outcomes, table, beside)
+        write_cohort_page(outcomes, long_table(results), beside)
 
 
 def known_outcomes(output: Path) -> list[ScanOutcome]:
-    """The outcome of every scan of a result folder, whoever analysed it, by name.
+    """The outcomes of all scans in an output folder, sorted by name.
 
-    Results that summary.csv lacks, because a process was killed, are added to it.
+    Results that are missing from summary.csv, because a process was killed, are added to it.
 
     Args:
-        output: result folder.
+        output: folder of the results folders.
 
     Raises:
         OutputError: if summary.csv cannot be written.
@@ -117,7 +118,7 @@ def known_outcomes(output: Path) -> list[ScanOutcome]:
             continue
         try:
             outcome = success(job, read_result(output / name / RESULT))
-        except InputError:  # removed or damaged since
+        except InputError:  # removed or damaged
             continue
         outcomes.append(outcome)
         if not row:

@@ -1,4 +1,4 @@
-"""`cohort.html`: every scan's outcome, distributions with reference ranges, outliers with links."""
+"""`cohort.html`: outcomes of all scans, distributions with reference ranges, outliers."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,28 +8,29 @@ import pandas as pd
 
 from otovox.analysis.scan import ScanOutcome
 from otovox.formats.arguments import printable
-from otovox.results.interactive import plotly_script
 from otovox.results.page import template
 from otovox.results.schema import FILES
 from otovox.results.tables import outliers
 from otovox.results.titles import title_of, unit_of
 from otovox.workers import Status
 
-#: Panels of the distributions side by side: chosen.
+#: Number of panels per row: chosen.
 _COLUMNS = 4
 
 
 def write_cohort_page(outcomes: Sequence[ScanOutcome], table: pd.DataFrame, path: Path) -> None:
-    """Write the page of many scans.
+    """Write the page of a cohort.
 
     Args:
-        outcomes: of every scan.
+        outcomes: one per scan.
         table: their measurements, from `tables.long_table`.
-        path: HTML file, in the folder that holds the scans' result folders.
+        path: HTML file, in the folder that contains the scans' results folders.
 
     Raises:
         OSError: if it cannot be written.
     """
+    from plotly.offline import get_plotlyjs
+
     counts = {status.value: sum(o.status is status for o in outcomes) for status in Status}
     text = template("cohort.html").render(
         counts={status: count for status, count in counts.items() if count},
@@ -39,13 +40,13 @@ def write_cohort_page(outcomes: Sequence[ScanOutcome], table: pd.DataFrame, path
         outliers=outliers(table).to_dict("records"),
         page=FILES["report"],
         picture=_distributions(table),
-        script=plotly_script(),
+        script=get_plotlyjs(),
     )
     path.write_text(printable(text), "utf-8")
 
 
 def _distributions(table: pd.DataFrame) -> str:
-    """A box plot with all points per quantity, the reference range as a band behind it."""
+    """A box plot with all points per quantity, with the reference range as a band."""
     import plotly.graph_objects as go
     from plotly.subplots import make_subplots
 

@@ -1,4 +1,4 @@
-"""The way in for Python: a model, loaded once, that analyses scans of any kind."""
+"""The Python entry point: a model that is loaded once and analyses scans of any kind."""
 
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -19,25 +19,27 @@ if TYPE_CHECKING:
     from otovox.inference.ears import Analyzer
     from otovox.inference.single_ear import SingleEarAnalyzer
 
-#: Held while a model is loaded, so that threads that ask for the same one share it.
+#: Held while a model is loaded, so that threads that request the same one share it.
 _LOADING = Lock()
 
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A trained model, ready to analyse scans, from any number of threads.
+    """A trained model, ready to analyse scans from any number of threads.
 
     Attributes:
-        name: of an embedded model, or the folder of another.
-        device: where it runs.
+        name: name of an embedded model, or folder of a trained one.
+        device: device on which it runs.
         tta: test-time augmentation.
         analyzer: its networks.
+        threads: CPU threads; None for all cores.
     """
 
     name: str
     device: str
     tta: str
     analyzer: "Analyzer | SingleEarAnalyzer" = field(repr=False)
+    threads: int | None = None
 
     def analyze(
         self,
@@ -52,10 +54,10 @@ class Model:
         Args:
             scan: an image file, a DICOM folder, a `Scan`, a SimpleITK or nibabel image, a MONAI
                 MetaTensor, or an array (i, j, k) with `affine` and `space`.
-            series: which DICOM series of a folder: UID, number or description.
-            affine: of an array: (4, 4), from (i, j, k) of a voxel's centre to mm.
-            space: of `affine`: "LPS" (left, posterior, superior, as in ITK and DICOM) or "RAS"
-                (right, anterior, superior, as in NIfTI).
+            series: DICOM series of a folder: UID, number or description.
+            affine: for arrays: (4, 4), from (i, j, k) of a voxel's centre to mm.
+            space: space of `affine`: "LPS" (left, posterior, superior, as in ITK and DICOM) or
+                "RAS" (right, anterior, superior, as in NIfTI).
 
         Raises:
             OtovoxError: if the scan cannot be used.
@@ -75,7 +77,7 @@ class Model:
         prediction = self.analyzer.predict(scan)
         provenance = replace(prediction.provenance, key=key, location=location)
         prediction = replace(prediction, provenance=provenance)
-        return Result(measure_scan(prediction))
+        return Result(measure_scan(prediction, threads=self.threads))
 
 
 def load_model(
@@ -85,10 +87,10 @@ def load_model(
     threads: int | None = None,
     tta: str = "fast",
 ) -> Model:
-    """Load a trained model; the one that was loaded last is kept in memory.
+    """Load a trained model; the last one loaded is kept in memory.
 
     Args:
-        model: name of an embedded model, or the folder of another.
+        model: name of an embedded model, or folder of a trained one.
         device: "auto", "cpu" (OpenVINO), "torch" (PyTorch on the CPU), "cuda", "cuda:N" or "mps".
         threads: CPU threads; None for all cores.
         tta: test-time augmentation, from which the uncertainty is computed: "none", "fast" (5
@@ -134,7 +136,7 @@ def as_scan(
     affine: ArrayLike | None = None,
     space: Space | None = None,
 ) -> Scan:
-    """Anything that `analyze` takes, as a `Scan`.
+    """Convert anything that `analyze` accepts to a `Scan`.
 
     Raises:
         InputError: if it cannot be used, or an argument does not apply to it.
@@ -155,4 +157,5 @@ def as_scan(
 def _loaded(model: str, device: str, threads: int | None, tta: str) -> Model:
     from otovox.inference.single_ear import open_any
 
-    return Model(model, device, tta, open_any(device=device, threads=threads, tta=tta, model=model))
+    analyzer = open_any(device=device, threads=threads, tta=tta, model=model)
+    return Model(model, device, tta, analyzer, threads)

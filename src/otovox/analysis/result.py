@@ -1,4 +1,4 @@
-"""What Python gets of one scan: ears, measurements, tables, files and a picture."""
+"""The result of one scan in Python: ears, measurements, tables, files and an overview image."""
 
 import base64
 import io
@@ -17,7 +17,8 @@ from otovox.core.geometry import FloatArray
 from otovox.core.landmarks import Landmarks
 from otovox.core.volume import LabelMap, Scan
 from otovox.measure.measured_scan import MeasuredScan
-from otovox.measure.measurements import EarMeasurements, Measurement
+from otovox.measure.measurements import EarMeasurements
+from otovox.measure.values import Measurement
 from otovox.results.description import describe
 from otovox.results.schema import EarResult, ResultFile
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import SimpleITK as sitk
 
-#: Letters of a scan's name that a `repr` shows: chosen, so that all of it stays below 300.
+#: Characters of a scan's name that a `repr` shows: chosen, so that its total length is below 300.
 _NAME_LENGTH = 40
 
 
@@ -34,9 +35,9 @@ class AnalyzedEar:
     """One inner ear of a scan.
 
     Attributes:
-        prediction: everything that the model says of it, its pose and probability map among them.
-        numbers: its measurements, with the geometry that they rest on.
-        described: the same as `result.json` has it.
+        prediction: the full output of the model, including pose and probability map.
+        numbers: its measurements, with the underlying geometry.
+        described: the same in the form of `result.json`.
         labels: both labyrinths, on the scan's grid.
     """
 
@@ -47,7 +48,7 @@ class AnalyzedEar:
 
     @property
     def side(self) -> Side:
-        """Side of the patient, recognised by the anatomy."""
+        """Side of the patient, determined from the anatomy."""
         return self.prediction.side
 
     @property
@@ -62,12 +63,12 @@ class AnalyzedEar:
 
     @cached_property
     def mask(self) -> NDArray[np.bool_]:
-        """(i, j, k) the labyrinth's voxels on the scan's grid."""
+        """(i, j, k) mask of the labyrinth on the scan's grid."""
         return self.labels.values == self.side.label
 
     @property
     def volume_mm3(self) -> float:
-        """Volume of the labyrinth's voxels."""
+        """Volume of the labyrinth mask."""
         return self.prediction.volume_mm3
 
     @property
@@ -77,7 +78,7 @@ class AnalyzedEar:
 
     @property
     def confidence(self) -> float:
-        """0 to 1: the Dice coefficient that the mask is expected to reach."""
+        """0 to 1: the expected Dice coefficient of the mask."""
         return self.prediction.confidence
 
     @property
@@ -97,7 +98,7 @@ class AnalyzedEar:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Sentences about this ear."""
+        """Warnings about this ear."""
         return tuple(self.described.warnings)
 
     def __repr__(self) -> str:
@@ -120,12 +121,12 @@ class Result:
 
     @property
     def prediction(self) -> Prediction:
-        """Everything that the model says of the scan."""
+        """The full output of the model for the scan."""
         return self.measured.prediction
 
     @property
     def scan(self) -> Scan:
-        """The scan that was analysed."""
+        """The analysed scan."""
         return self.prediction.scan
 
     @cached_property
@@ -155,7 +156,7 @@ class Result:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Sentences about the scan and its ears."""
+        """Warnings about the scan and its ears."""
         return tuple(warnings_of(self._described))
 
     @property
@@ -177,16 +178,16 @@ class Result:
         return ear_table({self.scan.name: self._described})
 
     def save(self, folder: str | Path) -> ResultFile:
-        """Write the files that `otovox analyze` writes of a scan.
+        """Write the same files as `otovox analyze`.
 
         Args:
-            folder: gets them; an earlier result in it is replaced.
+            folder: output folder; an earlier result in it is replaced.
 
         Returns:
             The contents of `result.json`.
 
         Raises:
-            OutputError: if it cannot be written, or holds files that otovox did not write.
+            OutputError: if it cannot be written, or contains files that otovox did not write.
         """
         from otovox.results.folder import write_results
 
@@ -222,6 +223,6 @@ class Result:
 
 
 def warnings_of(described: ResultFile) -> list[str]:
-    """All sentences of a result: those about the scan, then those about each ear."""
+    """All warnings of a result: those about the scan, then those about each ear."""
     ears = [sentence for ear in described.ears for sentence in ear.warnings]
     return [*described.warnings, *ears]

@@ -1,7 +1,7 @@
-"""Scans from file to result folder. A scan that fails does not stop the others.
+"""Scans from file to results folder. A failing scan does not stop the others.
 
-`plan` finds the scans, `examine` takes one of them from file to results; `cohort` runs many, here
-or on a cluster.
+`plan` finds the scans, `examine` analyses one of them and writes its results; `cohort` runs many,
+locally or on a cluster.
 """
 
 import hashlib
@@ -10,9 +10,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from otovox._version import __version__
-from otovox.analysis.model import Model, load_model
 from otovox.errors import ConfigError, InputError, ModelError
 from otovox.formats.archives import is_archive
 from otovox.formats.arguments import expanded, printable
@@ -22,10 +22,11 @@ from otovox.formats.leftovers import remove_leftovers
 from otovox.formats.placement import Stated
 from otovox.formats.scans import Source, find_scans, opened_source, read_source
 from otovox.formats.writing import check_output, make_folder
-from otovox.learning.bundle import embedded, load_bundle
-from otovox.results.folder import check_same_scan, read_result
-from otovox.results.schema import RESULT, ResultFile
+from otovox.results.schema import RESULT, ResultFile, check_same_scan, read_result
 from otovox.workers import Outcome, Status, failure
+
+if TYPE_CHECKING:
+    from otovox.analysis.model import Model
 
 
 @dataclass(frozen=True)
@@ -33,13 +34,13 @@ class Options:
     """Options of an analysis.
 
     Attributes:
-        series: which DICOM series of a folder.
+        series: DICOM series of a folder.
         device: auto, cpu, torch, cuda, cuda:N or mps.
         threads: CPU threads; None for all cores.
         tta: test-time augmentation: none, fast, paper or full.
-        model: name of an embedded model, or the folder of another.
+        model: name of an embedded model, or folder of a trained one.
         fresh: analyse scans again even if their results are up to date.
-        stated: what the user states about headers that are silent on sides or voxel size.
+        stated: orientation and voxel size stated by the user, for headers that lack them.
     """
 
     series: str | None = None
@@ -56,11 +57,11 @@ class Job:
     """A scan to analyse, or an argument that is not a scan.
 
     Attributes:
-        name: of the scan, and of its result folder.
+        name: name of the scan and of its results folder.
         path: image file, DICOM folder or zip file.
-        folder: its result folder.
+        folder: its results folder.
         problem: why it is not a scan; empty if it may be one.
-        source: the files that it is read from; None if `path` is all of them.
+        source: the files to read; None if `path` is the only one.
     """
 
     name: str
@@ -70,24 +71,24 @@ class Job:
     source: Source | None = None
 
 
-#: The outcome of one scan; its answer is what `result.json` holds.
+#: The outcome of one scan; its answer is the contents of `result.json`.
 ScanOutcome = Outcome[Job, ResultFile]
 
 
 def plan(arguments: Sequence[Path], output: Path, *, series: str | None = None) -> tuple[Job, ...]:
-    """Find the scans, and refuse what would leave a run half-finished.
+    """Find the scans, and refuse anything that would make the run fail halfway.
 
     Args:
         arguments: files, DICOM folders, folders of these, zip files, patterns (`scans/*.nii.gz`),
             or text files that list such paths line by line, relative to the list's own folder.
-        output: result folder; made if it is not there.
-        series: UID, number or description of the DICOM series to take; all others are left out.
+        output: results folder; created if necessary.
+        series: UID, number or description of the DICOM series to analyse; others are skipped.
 
     Returns:
-        One job per scan; each scan once.
+        One job per scan, without duplicates.
 
     Raises:
-        InputError: if two scans would share a result folder.
+        InputError: if two scans would share a results folder.
         OutputError: if nothing can be written to `output`, or results would replace a scan.
     """
     paths, refused = expanded(arguments)
@@ -106,17 +107,17 @@ def plan(arguments: Sequence[Path], output: Path, *, series: str | None = None) 
 
 
 def examine(job: Job, options: Options) -> ScanOutcome:
-    """Take one scan from file to result folder, unless the results are there and up to date.
+    """Analyse one scan and write its results, unless they exist and are up to date.
 
     Args:
         job: from `plan`.
-        options: of the analysis; the model loaded last is kept in memory.
+        options: options of the analysis; the last model loaded is kept in memory.
 
     Returns:
-        The outcome of processing it; so are a refused scan and an internal error.
+        The outcome, which may be a refusal or an internal error.
 
     Raises:
-        OtovoxError: if the model or the device cannot be used, whatever the scan.
+        OtovoxError: if the model or the device cannot be used for any scan.
     """
     if job.problem:
         return Outcome(job, Status.REFUSED, job.problem)
@@ -127,7 +128,7 @@ def examine(job: Job, options: Options) -> ScanOutcome:
         if kept is not None:
             return kept
         check_same_scan(job.folder, origin.location)
-        # The files of a zip file exist until the results that refer to them are written.
+        # Files extracted from a zip file exist until the results that refer to them are written.
         with opened_source(origin) as source:
             scan = read_source(source, series=options.series, stated=options.stated)
             model = _model(options)
@@ -140,7 +141,10 @@ def examine(job: Job, options: Options) -> ScanOutcome:
         return _failure(job, error)
 
 
-def _model(options: Options) -> Model:
+def _model(options: Options) -> "Model":
+    # What refuses a scan is loaded before what analyses it, so that refusals come at once.
+    from otovox.analysis.model import load_model
+
     return load_model(
         options.model, device=options.device, threads=options.threads, tta=options.tta
     )
@@ -148,6 +152,8 @@ def _model(options: Options) -> Model:
 
 def _key(job: Job, options: Options) -> str:
     """What a result depends on: the scan's files, the models, the settings and the version."""
+    from otovox.learning.bundle import embedded, load_bundle
+
     parts = {
         "input": _fingerprint(job),
         "series": options.series,
@@ -160,7 +166,7 @@ def _key(job: Job, options: Options) -> str:
 
 
 def _fingerprint(job: Job) -> str:
-    """Of the files that the scan is read from; a zip file stands for itself and the path within."""
+    """Fingerprint of the files to read; for a zip file that of the archive and the path inside."""
     source = job.source or Source(job.path, job.name)
     if is_archive(source.path):
         return fingerprint(source.path, [source.path]) + f"{source.series} {source.inside}"
@@ -168,7 +174,7 @@ def _fingerprint(job: Job) -> str:
 
 
 def _kept(job: Job, key: str) -> ScanOutcome | None:
-    """The outcome of an earlier run, if its results exist and depend on the same things."""
+    """The outcome of an earlier run, if its results exist and are up to date."""
     try:
         result = read_result(job.folder / RESULT)
     except InputError:
@@ -177,7 +183,7 @@ def _kept(job: Job, key: str) -> ScanOutcome | None:
 
 
 def success(job: Job, result: ResultFile) -> ScanOutcome:
-    """The outcome of a scan that has results.
+    """The outcome of a scan with results.
 
     Args:
         job: the scan.
@@ -195,7 +201,7 @@ def _failure(job: Job, error: Exception) -> ScanOutcome:
 
 
 def _told_apart(sources: Sequence[Source]) -> list[Source]:
-    """The sources, those that are no scans under names that no other one has."""
+    """The sources, with unique names for those that are not scans."""
     taken = {source.name.casefold() for source in sources if not source.problem}
     named = []
     for source in sources:
@@ -216,6 +222,6 @@ def _refuse_collisions(jobs: Sequence[Job]) -> None:
         if count > 1:
             one, other = [job.path for job in jobs if job.name.casefold() == name][:2]
             raise InputError(
-                f"{one} and {other} would share the result folder {jobs[0].folder.parent / name}; "
+                f"{one} and {other} would share the results folder {jobs[0].folder.parent / name}; "
                 "analyse them with different --output folders, or rename one"
             )

@@ -1,4 +1,4 @@
-"""summary.csv: the table of all ears in a result folder, refused scans included."""
+"""summary.csv: the table of all ears in a results folder, including refused scans."""
 
 import csv
 from collections.abc import Sequence
@@ -9,10 +9,10 @@ from otovox.formats.writing import replacing
 from otovox.results.schema import ResultFile
 from otovox.results.tables import EAR_COLUMNS, ear_row
 
-#: Columns about the scan, the same in every row of it.
+#: Columns about the scan, identical in all of its rows.
 SCAN_COLUMNS = ("scan", "path", "status", "reason")
 
-#: One line: column to text; a missing column is an empty cell.
+#: One row: column to text; a missing column is an empty cell.
 Row = dict[str, str]
 
 
@@ -22,9 +22,9 @@ def rows_of(
     """The rows of a scan: one per ear, or a single one without an ear.
 
     Args:
-        name, path: of the scan.
-        status, reason: how it went.
-        result: what `result.json` holds; None if the scan was refused.
+        name, path: name and path of the scan.
+        status, reason: outcome of the analysis.
+        result: contents of `result.json`; None if the scan was refused.
     """
     scan = {"scan": name, "path": printable(path), "status": status, "reason": printable(reason)}
     ears = result.ears if result else []
@@ -49,7 +49,7 @@ def read_summary(path: Path) -> list[Row]:
 
 
 def write_summary(path: Path, rows: Sequence[Row]) -> None:
-    """Write the table; a reader sees the old one or the new one, never a part.
+    """Write the table atomically.
 
     Raises:
         OutputError: if it cannot be written.
@@ -62,12 +62,12 @@ def write_summary(path: Path, rows: Sequence[Row]) -> None:
 
 
 def update_summary(path: Path, name: str, rows: Sequence[Row]) -> None:
-    """Put a scan's rows into the table, in place of those that it had.
+    """Insert or replace the rows of a scan.
 
     Args:
-        path: the table; whoever may write it at the same time must hold its folder's lock.
+        path: of the table; concurrent writers must hold the lock of its folder.
         name: of the scan.
-        rows: its own.
+        rows: new rows of the scan.
 
     Raises:
         OutputError: if it cannot be written.

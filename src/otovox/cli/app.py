@@ -13,7 +13,7 @@ import typer
 
 from otovox._version import __version__
 from otovox.cli.dataset import app as dataset_app
-from otovox.cli.errors import forgive_terminals, refusals, set_up_logging
+from otovox.cli.errors import escape_unencodable, refusals, set_up_logging
 from otovox.cli.evaluate import evaluate
 from otovox.cli.progress import counted, watched
 from otovox.cli.study import app as study_app
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from otovox.results.schema import EarResult
 
 app = typer.Typer(
-    help="From a CT scan to an analysed inner ear. Research use only, not a medical device.",
+    help="Automated inner ear analysis from CT scans. Research use only, not a medical device.",
     no_args_is_help=True,
-    # Commands below take this from their parent.
+    # Inherited by all commands.
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
@@ -46,39 +46,38 @@ Scans = Annotated[
 ]
 Output = Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")]
 Series = Annotated[
-    str | None, typer.Option(help="The DICOM series to take: number, description or UID.")
+    str | None, typer.Option(help="DICOM series to analyse: number, description or UID.")
 ]
 Space = Annotated[
     str | None,
     typer.Option(
-        metavar="LPS|RAS", help="Where x, y, z grow to in image files that do not say it."
+        metavar="LPS|RAS", help="Directions of x, y, z in image files that do not define them."
     ),
 ]
 Spacing = Annotated[
     str | None,
-    typer.Option(metavar="X,Y,Z", help="Voxel size, mm, of image files that do not say it."),
+    typer.Option(metavar="X,Y,Z", help="Voxel size, mm, of image files that do not define it."),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu (OpenVINO), torch, cuda, cuda:N or mps.")]
-Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; all cores if not given.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; all cores by default.")]
 Tta = Annotated[
     Literal["none", "fast", "paper", "full"],
-    typer.Option(help="Looks per ear, for the uncertainty: 1, 5, the paper's 10, or 24."),
+    typer.Option(help="Test-time samples per ear, for the uncertainty: 1, 5, 10 or 24."),
 ]
-Model = Annotated[str, typer.Option(help="Trained model: an embedded one's name, or a folder.")]
-Fresh = Annotated[
-    bool, typer.Option("--fresh", help="Analyse scans again that are finished and unchanged.")
-]
+Model = Annotated[str, typer.Option(help="Trained model: name of an embedded one, or a folder.")]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Analyse finished and unchanged scans again.")]
 WorkerCount = Annotated[
-    int | None, typer.Option("--workers", min=1, help="Local processes; from cores and memory.")
+    int | None,
+    typer.Option("--workers", min=1, help="Local processes; limited by cores and memory."),
 ]
 Scheduler = Annotated[
-    str | None, typer.Option(help="A dask.distributed scheduler, such as tcp://host:8786.")
+    str | None, typer.Option(help="Address of a dask.distributed scheduler: tcp://host:8786.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but refusals.")]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Print more, tracebacks too.")]
-Seed = Annotated[int, typer.Option(min=0, help="Seed of the (first) phantom.")]
-Cases = Annotated[int, typer.Option(min=1, help="How many phantoms; seeds count up.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Print details and tracebacks.")]
+Seed = Annotated[int, typer.Option(min=0, help="Random seed of the (first) phantom.")]
+Cases = Annotated[int, typer.Option(min=1, help="Number of phantoms, with consecutive seeds.")]
 Kind = Annotated[Literal["ear", "head"], typer.Option(help="One temporal bone or a whole head.")]
 Scanner = Annotated[str, typer.Option(help="Kind of scanner, such as fpvct-clinical or msct.")]
 Diagnosis = Annotated[str, typer.Option(help="Disease or variant, such as otosclerosis.")]
@@ -86,7 +85,7 @@ Diagnosis = Annotated[str, typer.Option(help="Disease or variant, such as otoscl
 
 def main() -> None:
     """Entry point of `otovox` and `python -m otovox`."""
-    forgive_terminals()
+    escape_unencodable()
     app(prog_name="otovox")
 
 
@@ -125,8 +124,8 @@ def analyze(
     from otovox.workers import Workers, exit_code
 
     set_up_logging(verbose)
-    said = stated(space, spacing)
-    options = analysis.Options(series, device, threads, tta, model, fresh, said)
+    geometry = stated(space, spacing)
+    options = analysis.Options(series, device, threads, tta, model, fresh, geometry)
     jobs = analysis.plan(scan, output, series=series)
     outcomes = cohort.run(jobs, output, options, Workers(workers, scheduler))
     done = _watched(outcomes, len(jobs), hidden=quiet or as_json)
@@ -144,7 +143,7 @@ def phantom(
     scanner: Scanner = "msct",
     diagnosis: Diagnosis = "healthy",
 ) -> None:
-    """Render synthetic temporal bones or heads, with their truth, as a data set."""
+    """Render synthetic temporal bones or heads, with ground truth, as a data set."""
     from otovox.dataset.layout import Entry, add_case, start_dataset
     from otovox.phantom.cases import case_name, check_case, make_case
 
@@ -158,13 +157,13 @@ def phantom(
         patient = f"phantom-{number:04d}"
         entry = Entry(case.scan.name, patient, scanner=scanner, diagnosis=diagnosis)
         add_case(output, case, entry)
-    typer.echo(f"{cases} cases ({cases - len(missing)} were there): {output}")
+    typer.echo(f"{cases} cases ({cases - len(missing)} already existed): {output}")
 
 
 @app.command()
 @refusals
 def demo(output: Output, seed: Seed = 0) -> None:
-    """Render a phantom head, analyse it, and compare with its truth."""
+    """Render a phantom head, analyse it, and compare the result with the ground truth."""
     from otovox.analysis import cohort
     from otovox.analysis import scan as analysis
     from otovox.dataset.layout import write_case
@@ -178,15 +177,15 @@ def demo(output: Output, seed: Seed = 0) -> None:
     done = _watched(cohort.run(jobs, output, analysis.Options()), 1)
     _print_outcomes(done)
     _print_distances(done[0], case)
-    typer.echo(f"Picture: {jobs[0].folder / 'overview.png'}")
-    typer.echo(f"Page: {jobs[0].folder / 'report.html'}")
+    typer.echo(f"Overview: {jobs[0].folder / 'overview.png'}")
+    typer.echo(f"Report: {jobs[0].folder / 'report.html'}")
     raise typer.Exit(exit_code(done))
 
 
 @app.command()
 @refusals
 def models() -> None:
-    """List the trained models that come with otovox."""
+    """List the included trained models."""
     from otovox.learning.bundle import embedded, embedded_names
 
     for name in embedded_names():
@@ -230,7 +229,7 @@ def _as_dict(outcome: "ScanOutcome") -> dict[str, Any]:
 
 
 def _print_tables(outcomes: "Sequence[ScanOutcome]") -> None:
-    """The findings of a single scan; then one line per scan."""
+    """Print the findings of a single scan, then one row per scan."""
     from rich.console import Console
     from rich.table import Table
 
@@ -254,7 +253,7 @@ def _ears(outcome: "ScanOutcome") -> "list[EarResult]":
 
 
 def _findings(ears: "Sequence[EarResult]") -> Iterator[tuple[str, ...]]:
-    """Lines of the table of one scan: a title, then a cell per ear."""
+    """Rows of the table of one scan: a title, then a cell per ear."""
     from otovox.core.anatomy import LANDMARKS
     from otovox.results.page import number
     from otovox.results.titles import title_of, unit_of
@@ -277,7 +276,7 @@ def _findings(ears: "Sequence[EarResult]") -> Iterator[tuple[str, ...]]:
 
 
 def _print_distances(outcome: "ScanOutcome", case: "Case") -> None:
-    """Distances between the landmarks found in a phantom and the true ones."""
+    """Print the distances between detected and true landmarks of a phantom."""
     from otovox.core.anatomy import LANDMARKS
 
     for ear in _ears(outcome):
@@ -286,4 +285,4 @@ def _print_distances(outcome: "ScanOutcome", case: "Case") -> None:
             if (point := ear.landmarks[structure.name].mm) is not None:
                 distance = math.dist(point, truth[structure.name])
                 distances.append(f"{structure.title} {distance:.2f}")
-        typer.echo(f"Distance from the {ear.side} ear's truth, mm: {', '.join(distances)}")
+        typer.echo(f"Landmark errors of the {ear.side} ear, mm: {', '.join(distances)}")

@@ -1,4 +1,4 @@
-"""`otovox dataset ...`: import, check and split data sets, add corrected results, summarise."""
+"""`otovox dataset ...`: import, check, split and summarise data sets, add corrected results."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -20,13 +20,13 @@ Labels = Annotated[
     list[str] | None,
     typer.Option(
         metavar="NAME=MEANING",
-        help="What a label is (by name or value): right, left, labyrinth or background.",
+        help="Meaning of a label (by name or value): right, left, labyrinth or background.",
     ),
 ]
-Validation = Annotated[int, typer.Option(min=0, help="Patients for validation.")]
-Test = Annotated[int, typer.Option(min=0, help="Patients for test.")]
-Seed = Annotated[int, typer.Option(min=0, help="Seed of the draw.")]
-Results = Annotated[list[Path], typer.Argument(help="Result folders, corrected in 3D Slicer.")]
+Validation = Annotated[int, typer.Option(min=0, help="Number of patients for validation.")]
+Test = Annotated[int, typer.Option(min=0, help="Number of patients for testing.")]
+Seed = Annotated[int, typer.Option(min=0, help="Random seed.")]
+Results = Annotated[list[Path], typer.Argument(help="Results folders, corrected in 3D Slicer.")]
 Scans = Annotated[Path, typer.Option(help="Folder of the scans that the results belong to.")]
 Replace = Annotated[bool, typer.Option(help="Replace cases with the same name.")]
 
@@ -34,7 +34,7 @@ Replace = Annotated[bool, typer.Option(help="Replace cases with the same name.")
 @app.command("import")
 @refusals
 def import_(
-    release: Annotated[str, typer.Argument(help="Name of a release; `list` shows them.")],
+    release: Annotated[str, typer.Argument(help="Name of a release (see `otovox dataset list`).")],
     source: Source,
     output: Output,
     recipe: Recipe = None,
@@ -48,29 +48,28 @@ def import_(
 
     meanings = read_meanings(labels or [])
     chosen = load_recipe(recipe or release)
-    known_sides = ({"*": side} if side else {}) | (read_sides(sides) if sides else {})
+    all_sides = ({"*": side} if side else {}) | (read_sides(sides) if sides else {})
     for trap in chosen.traps:
         typer.echo(f"note: {trap}")
     counts = {True: 0, False: 0}
-    releases = import_release(chosen, source, output, sides=known_sides, meanings=meanings)
-    for one in releases:
-        counts[one.entry is not None] += 1
-        state = "imported" if one.entry else "left out"
-        typer.echo("; ".join([f"{one.case}: {state}", *one.lacking]))
-    typer.echo(f"{counts[True]} imported, {counts[False]} left out: {output}")
+    for imported in import_release(chosen, source, output, sides=all_sides, meanings=meanings):
+        counts[imported.entry is not None] += 1
+        state = "imported" if imported.entry else "skipped"
+        typer.echo("; ".join([f"{imported.case}: {state}", *imported.lacking]))
+    typer.echo(f"{counts[True]} imported, {counts[False]} skipped: {output}")
     raise typer.Exit(2 if counts[False] else 0)
 
 
 @app.command("list")
 @refusals
 def list_() -> None:
-    """List the releases that have a recipe."""
+    """List the supported releases."""
     from otovox.dataset.importers import load_recipe, recipe_names
 
     for name in recipe_names():
         recipe = load_recipe(name)
-        seen = "" if recipe.layout == "documented" else " (layout assumed, not verified)"
-        typer.echo(f"{name}: {recipe.title}{seen}\n  {recipe.source}")
+        layout = "" if recipe.layout == "documented" else " (layout assumed, not verified)"
+        typer.echo(f"{name}: {recipe.title}{layout}\n  {recipe.source}")
 
 
 @app.command()
@@ -91,7 +90,7 @@ def check(folder: Folder) -> None:
 @app.command()
 @refusals
 def split(folder: Folder, validation: Validation = 5, test: Test = 0, seed: Seed = 0) -> None:
-    """Draw patients for validation and test; the rest trains."""
+    """Draw patients for validation and test; the rest are for training."""
     from otovox.dataset.layout import read_index, split_by_patient, write_index
 
     entries = split_by_patient(read_index(folder), validation=validation, test=test, seed=seed)
@@ -132,7 +131,7 @@ def add_corrections(
 @app.command()
 @refusals
 def summary(folder: Folder, output: Output) -> None:
-    """Write tables of sizes, volumes and contrast, and a picture of the contrast."""
+    """Write tables of sizes, volumes and contrast, and a figure of the contrast."""
     from otovox.evaluation.dataset_summary import summarise, training_intensity
 
     rows = summarise(folder, output)

@@ -1,4 +1,4 @@
-"""How a command ends when something is refused: one sentence and an exit code, no traceback."""
+"""Reports errors as one sentence and an exit code, without a traceback."""
 
 import functools
 import io
@@ -16,15 +16,13 @@ import typer
 
 from otovox.errors import OtovoxError
 
-
-#: How long a signal waits while a module is imported, s: chosen.
+#: Delay of a signal received during an import, s: chosen.
 _AGAIN_S = 0.05
 
 
 def refusals(command: Callable[..., None]) -> Callable[..., None]:
-    """A command whose refusals end in one sentence and exit code 2, Ctrl-C in 130, SIGTERM in 143.
-
-    Whatever ends it, what it was writing is removed.
+    """Wrap a command: errors print one sentence and exit with code 2, Ctrl-C with 130, SIGTERM
+    with 143; unfinished output is removed.
     """
 
     @functools.wraps(command)
@@ -37,15 +35,15 @@ def refusals(command: Callable[..., None]) -> Callable[..., None]:
         except OtovoxError as error:
             stop(str(error), 2)
         except KeyboardInterrupt:
-            stop("interrupted; what was finished is kept", 130)
+            stop("interrupted; finished results are kept", 130)
         except _Ended as error:
-            stop("terminated; what was finished is kept", 128 + error.signal)
+            stop("terminated; finished results are kept", 128 + error.signal)
 
     return guarded
 
 
 class _Ended(BaseException):
-    """A signal asked the process to end."""
+    """A signal requested termination."""
 
     def __init__(self, signal: int) -> None:
         self.signal = signal
@@ -53,13 +51,13 @@ class _Ended(BaseException):
 
 @contextmanager
 def _signals_raise() -> Iterator[None]:
-    """Let signals that would end the process at once raise, so that it can tidy up.
+    """Raise exceptions on termination signals, so that unfinished output is removed.
 
-    The second one ends it at once. Only in the main thread, which alone may do so.
+    A second signal terminates immediately. Only the main thread can handle signals.
     """
 
     def end(number: int, frame: FrameType | None) -> None:
-        if _imports(frame):  # libraries may catch whatever is raised while they are imported
+        if _imports(frame):  # some libraries suppress all exceptions during import
             threading.Timer(_AGAIN_S, os.kill, (os.getpid(), number)).start()
             return
         signal.signal(number, signal.SIG_DFL)
@@ -91,22 +89,22 @@ def _imports(frame: FrameType | None) -> bool:
 
 
 def stop(message: str, code: int) -> NoReturn:
-    """Print a message on stderr and end with a code."""
+    """Print a message to stderr and exit with a code."""
     typer.echo(f"otovox: {message}", err=True)
     raise typer.Exit(code)
 
 
-def forgive_terminals() -> None:
-    """Escape characters that the terminal or pipe cannot show, instead of failing."""
+def escape_unencodable() -> None:
+    """Escape characters that the terminal or pipe cannot encode, instead of failing."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
 def set_up_logging(verbose: bool) -> None:
-    """Warnings of ours go to stderr; with `verbose` what is being done, and those of libraries."""
+    """Log our warnings to stderr; with `verbose` also progress and warnings from libraries."""
     logging.captureWarnings(True)
     logging.basicConfig(format="otovox: %(message)s", level=logging.WARNING)
     logging.getLogger("otovox").setLevel(logging.INFO if verbose else logging.WARNING)
-    # Warnings of libraries are for developers.
+    # Warnings from libraries are for developers.
     logging.getLogger("py.warnings").setLevel(logging.WARNING if verbose else logging.ERROR)

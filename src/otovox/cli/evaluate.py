@@ -15,7 +15,7 @@ Results = Annotated[
     list[Path],
     typer.Argument(
         metavar="RESULTS",
-        help="Output folders of `otovox analyze`, one per fold or with fold-* within.",
+        help="Output folders of `otovox analyze`, one per fold, or folders that contain fold-*.",
     ),
 ]
 Data = Annotated[
@@ -38,7 +38,7 @@ def evaluate(
     output: Output,
     split: Split = None,
     name: Name = "otovox",
-    beside: Beside = [],  # noqa: B006 - typer reads it, nobody changes it
+    beside: Beside = [],  # noqa: B006 - read by typer, never modified
 ) -> None:
     """Score results against data sets: tables and figures as in Stebani et al. 2023."""
     from otovox.evaluation import report
@@ -46,7 +46,7 @@ def evaluate(
     others = dict(_named(text) for text in beside)
     done = report.evaluate(results, data, output, split=split or "", name=name, beside=others)
     found = sum(done.table["found"].to_list())
-    typer.echo(f"{len(done.table)} ears scored, {found} found")
+    typer.echo(f"{len(done.table)} ears scored, {found} detected")
     for kind, rows in done.table.groupby("set", sort=False):
         typer.echo(f"{kind}: {_means(rows)}, n {len(rows)}")
     trained = sum(done.table["split"].eq("train").to_list())
@@ -58,7 +58,7 @@ def evaluate(
 
 
 def _means(rows: "pd.DataFrame") -> str:
-    """Mean DSC and landmark error, whichever the system has."""
+    """Mean DSC and landmark error, if the system has them."""
     texts = []
     for column, text in (("dice", "DSC {:.3f}"), ("landmark_mean_mm", "landmarks {:.2f} mm")):
         values = rows[column].dropna().to_numpy()

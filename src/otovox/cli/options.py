@@ -1,4 +1,4 @@
-"""Options that several commands share, in groups: a command takes a group as one parameter."""
+"""Options shared by several commands, in groups: a command takes a group as one parameter."""
 
 import functools
 import inspect
@@ -79,22 +79,20 @@ class PredictionOptions:
 
 @dataclass(frozen=True)
 class SettingsOptions:
-    """What is trained."""
+    """Training settings."""
 
-    preset: Annotated[str | None, typer.Option(help="Name of settings that come with otovox.")] = (
-        None
-    )
+    preset: Annotated[str | None, typer.Option(help="Name of included settings.")] = None
     config: Annotated[Path | None, typer.Option(help="TOML file with settings.")] = None
     precision: Annotated[
         Literal["32-true", "16-mixed", "bf16-mixed"] | None,
-        typer.Option(help="Arithmetic precision, instead of that in the settings."),
+        typer.Option(help="Arithmetic precision; overrides the settings."),
     ] = None
 
     def load(self) -> "TrainConfig":
-        """The settings that are named.
+        """Load the named settings.
 
         Raises:
-            ConfigError: if not exactly one preset or file is named, or it is not valid.
+            ConfigError: if not exactly one preset or file is given, or it is invalid.
         """
         from otovox.config.training import load_config, load_preset, preset_names
 
@@ -129,10 +127,10 @@ class HardwareOptions:
     ] = "auto"
 
     def hardware(self) -> "Hardware":
-        """The same in the words of training.
+        """These options as the `Hardware` of training.
 
         Raises:
-            ConfigError: if what training needs is not installed.
+            ConfigError: if the packages for training are not installed.
         """
         try:
             import otovox.learning.training  # noqa: F401 - needs more than `Hardware` does
@@ -145,7 +143,7 @@ class HardwareOptions:
 
 
 def grouped(command: Callable[..., None]) -> Callable[..., None]:
-    """Let a command take groups: a parameter that is a dataclass becomes an option per field."""
+    """Decorate a command that takes groups: a dataclass parameter becomes one option per field."""
     kinds = get_type_hints(command, include_extras=True)
     groups = {
         name: kind for name, kind in kinds.items() if is_dataclass(kind) and isinstance(kind, type)
@@ -165,7 +163,7 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
             parameters.append(
                 parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=kinds[name])
             )
-    # What typer reads.
+    # Read by typer.
     flat.__signature__ = inspect.Signature(parameters)  # pyright: ignore[reportAttributeAccessIssue]
     flat.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return flat

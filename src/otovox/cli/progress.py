@@ -19,19 +19,19 @@ def watched(
     line_of: "Callable[[Outcome[Job, Answer]], str]",
     hidden: bool = False,
 ) -> "list[Outcome[Job, Answer]]":
-    """All outcomes, with a progress bar.
+    """Collect all outcomes, with a progress bar.
 
     Args:
-        outcomes: as they come.
-        total: how many.
-        title: of the bar.
-        line_of: what is printed of an outcome; nothing if empty.
-        hidden: whether to show no bar.
+        outcomes: in order of completion.
+        total: number of outcomes.
+        title: title of the bar.
+        line_of: line to print for an outcome; nothing if empty.
+        hidden: do not show the bar.
     """
     from rich.console import Console
     from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
 
-    # This very stream: what a job prints may be redirected to a log meanwhile.
+    # Keep this stream: the output of a job may be redirected to a log meanwhile.
     console = Console(file=sys.stderr)
     done: list[Outcome[Job, Answer]] = []
     columns = (*Progress.get_default_columns(), MofNCompleteColumn(), TimeElapsedColumn())
@@ -47,7 +47,7 @@ def watched(
 
 
 def counted(numbers: Sequence[int], title: str) -> Iterable[int]:
-    """The numbers, with a progress bar."""
+    """Iterate over the numbers, with a progress bar."""
     from rich.console import Console
     from rich.progress import track
 

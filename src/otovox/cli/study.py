@@ -1,4 +1,4 @@
-"""`otovox study ...`: many runs by one command."""
+"""`otovox study ...`: many runs with one command."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -22,7 +22,9 @@ Name = Annotated[
     str, typer.Argument(metavar="STUDY", help="ablations, systems, or a TOML file like these.")
 ]
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a study.")]
-Data = Annotated[Path, typer.Option("--data", "-d", help="Data set that folds are drawn from.")]
+Data = Annotated[
+    Path, typer.Option("--data", "-d", help="Data set from which the folds are drawn.")
+]
 Output = Annotated[Path, typer.Option("--output", "-o", help="Folder for all runs.")]
 
 
@@ -43,19 +45,19 @@ class RunOptions:
 
 @dataclass(frozen=True)
 class WorkerOptions:
-    """Who does the work."""
+    """Local workers or a scheduler."""
 
     workers: Annotated[
         int | None, typer.Option(min=1, help="Local processes; by default one per GPU.")
     ] = None
     scheduler: Annotated[
-        str | None, typer.Option(help="A dask.distributed scheduler, such as tcp://host:8786.")
+        str | None, typer.Option(help="Address of a dask.distributed scheduler: tcp://host:8786.")
     ] = None
 
 
 Dry = Annotated[bool, typer.Option("--dry-run", help="Only print the runs and the estimate.")]
 Estimated = Annotated[bool, typer.Option("--estimate/--no-estimate", help="Time a step first.")]
-Fresh = Annotated[bool, typer.Option("--fresh", help="Score again what has not changed.")]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Recompute all scores.")]
 
 
 @app.command("list")
@@ -89,7 +91,7 @@ def run(
     set_up_logging(verbose=True)
     plan, settings = _settled(study, choice)
     _print_runs(settings)
-    # Before minutes are spent on an estimate.
+    # Checked before minutes are spent on an estimate.
     for dataset in (data, *prediction.test):
         read_index(dataset)
     if estimate:
@@ -117,7 +119,7 @@ def report(
     test: Tests = [],  # noqa: B006
     fresh: Fresh = False,
 ) -> None:
-    """Score every run, compare it with the reference, and draw every factor."""
+    """Score every run, compare it with the reference, and plot every factor."""
     from otovox.experiments.studies.report import write_report
 
     done = write_report(folder, data, test, fresh=fresh)
@@ -139,7 +141,7 @@ def _settled(
 
 
 def _print_runs(settings: "Sequence[tuple[StudyRun, TrainConfig | str]]") -> None:
-    """One line per run: number, factor, level, status, what it changes."""
+    """Print one line per run: number, factor, level, status, changes."""
     for one, config in settings:
         changes = ", ".join(_leaves(one.settings)) or one.preset or "the reference"
         refused = f"; cannot be run: {config}" if isinstance(config, str) else ""
@@ -158,7 +160,7 @@ def _leaves(tree: dict, above: str = "") -> Iterable[str]:
 def _print_estimate(
     configs: "Sequence[TrainConfig | str]", folds: int, workers: int, device: str
 ) -> None:
-    """Time and memory, from one step of each system on this machine."""
+    """Print time and memory, estimated from one step of each system on this machine."""
     import torch
 
     from otovox.experiments.studies.estimate import costs
@@ -183,5 +185,5 @@ def _print_estimate(
 
 
 def _line_of(outcome: "FoldOutcome") -> str:
-    """What is printed of a fold when it ends."""
+    """Line that is printed when a fold ends."""
     return f"{outcome.job.run.name}, fold {outcome.job.fold}: {outcome.reason or outcome.status}"

@@ -25,20 +25,20 @@ if TYPE_CHECKING:
 Output = Annotated[Path, typer.Option("--output", "-o", help="Folder for models and curves.")]
 Iterations = Annotated[int | None, typer.Option(min=1, help="Stop after this many iterations.")]
 Data = Annotated[
-    Path | None, typer.Option("--data", "-d", help="Data set on disk; phantoms if not given.")
+    Path | None, typer.Option("--data", "-d", help="Data set on disk; phantoms by default.")
 ]
 Dataset = Annotated[Path, typer.Argument(metavar="DATASET", help="Data set on disk.")]
 Fold = Annotated[
     int | None,
-    typer.Option(min=0, help="Fold of the data set; with --ears, all of it if not given."),
+    typer.Option(min=0, help="Fold of the data set; with --ears, the whole set by default."),
 ]
 From = Annotated[
     str | None,
-    typer.Option("--from", help="Start from a model's weights: a name or a folder."),
+    typer.Option("--from", help="Start from the weights of a model: a name or a folder."),
 ]
 Ears = Annotated[Path | None, typer.Option(help="Data set of real ears to mix into the phantoms.")]
 Anatomies = Annotated[
-    Path | None, typer.Option(help="Folder in which rendered phantoms are kept, to be shared.")
+    Path | None, typer.Option(help="Folder for rendered phantoms, shared between runs.")
 ]
 
 
@@ -61,7 +61,9 @@ def train(
     if fold is not None and fold >= folds.folds:
         raise ConfigError(f"there is no fold {fold}; there are 0 to {folds.folds - 1}")
     if data is not None and (ears or start or anatomies):
-        raise ConfigError("--ears, --from and --anatomies go with phantoms, not with --data")
+        raise ConfigError(
+            "--ears, --from and --anatomies are for phantoms; they cannot be used with --data"
+        )
     if data is not None and iterations is not None:
         raise ConfigError("--iterations is for phantoms; set total_iterations in a --config file")
     set_up_logging(verbose=True)
@@ -86,7 +88,7 @@ def cross_validate(
     prediction: PredictionOptions,
     hardware: HardwareOptions,
 ) -> None:
-    """Train every fold of a data set and predict its unseen cases; finished work is kept."""
+    """Train every fold of a data set and predict its held-out cases; finished work is kept."""
     config = settings.load()
     set_up_logging(verbose=True)
     options = _training(hardware)
@@ -112,7 +114,7 @@ def _training(
 
 
 def _mixed(folder: Path, fold: int | None, plan: "FoldPlan") -> "RealEars":
-    """The ears of a data set that train: all, or those of one fold, split by patient."""
+    """The training ears of a data set: all, or those of one fold, split by patient."""
     from otovox.dataset.layout import read_index, read_info
     from otovox.experiments.cross_validation import draw_folds
     from otovox.experiments.phantom_training import RealEars
@@ -140,7 +142,7 @@ def _train_folds(
     folds: Sequence[int],
     options: "TrainingOptions",
 ) -> None:
-    """Train, print the figures of each fold, and draw the curves."""
+    """Train, print the validation metrics of each fold, and plot the learning curves."""
     from otovox.evaluation.figures import learning_curves
     from otovox.experiments.cross_validation import train_fold
 
@@ -149,8 +151,8 @@ def _train_folds(
         bundle = train_fold(
             dataset, config, output, fold, resume=options.resume, hardware=options.hardware
         )
-        figures = ", ".join(f"{k} {v:.3g}" for k, v in bundle.facts["validation"].items())
-        typer.echo(f"fold {fold}, iteration {bundle.facts['iteration']}: {figures}")
+        metrics = ", ".join(f"{k} {v:.3g}" for k, v in bundle.facts["validation"].items())
+        typer.echo(f"fold {fold}, iteration {bundle.facts['iteration']}: {metrics}")
         curves[f"fold {fold}"] = output / f"fold-{fold}" / "validation.csv"
     learning_curves(curves, output / "learning-curves.png")
     typer.echo(f"Curves: {output / 'learning-curves.png'}")

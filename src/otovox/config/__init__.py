@@ -1,1 +1,1 @@
-"""Everything that can be set, frozen; presets."""
+"""Frozen settings, and presets."""

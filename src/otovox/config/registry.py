@@ -1,7 +1,7 @@
-"""Which systems there are, and the package in which each stands whole.
+"""The registry of systems and their packages.
 
-Settings are read here, in a room below the systems, and yet belong to them: `otovox` registers the
-packages of `systems.registry` when it is imported, which costs nothing.
+Settings are parsed here, in a layer below the systems that they belong to. Therefore `otovox`
+registers the packages of `systems.registry` on import, without importing them.
 """
 
 from importlib import import_module
@@ -11,19 +11,19 @@ _PACKAGES: dict[str, str] = {}
 
 
 def register(kind: str, package: str) -> None:
-    """Make a system known.
+    """Register a system.
 
     Args:
-        kind: by which settings choose it.
-        package: dotted name. Its module `settings` holds `SETTINGS`, a class of
-            `config.systems.SystemConfig` with this kind; its module `system` holds `SYSTEM`, a
+        kind: the name that selects it in settings.
+        package: dotted name. Its module `settings` defines `SETTINGS`, a subclass of
+            `config.systems.SystemConfig` with this kind; its module `system` defines `SYSTEM`, a
             `systems.interface.System`.
     """
     _PACKAGES[kind] = package
 
 
 def kinds() -> tuple[str, ...]:
-    """The systems in the order in which they were named."""
+    """The systems in order of registration."""
     return tuple(_PACKAGES)
 
 

@@ -1,6 +1,6 @@
-"""What settings of a system have in common; each system's own stand in its folder.
+"""The common part of all systems' settings; each system's own settings are in its package.
 
-Values marked T are stated by the paper named, values marked C are chosen, not measured.
+Values marked T are stated in the cited paper; values marked C are chosen, not measured.
 """
 
 from typing import Annotated, Any
@@ -15,12 +15,12 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 
-#: The system of settings that name none.
+#: The default system.
 USUAL = "dual-head"
 
 
 class Settings(BaseModel):
-    """Frozen; a key that is not known is an error."""
+    """Frozen; unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -29,38 +29,38 @@ class SystemConfig(Settings):
     """Settings of one system.
 
     Attributes:
-        kind: of the system.
+        kind: name of the system.
     """
 
     kind: str
 
     @property
     def stride(self) -> int | None:
-        """Every side of its input must be a multiple of this; None for that of `network`."""
+        """Every side of its input must be a multiple of this; None means that of `network`."""
         return None
 
     @property
     def variant(self) -> str:
-        """What a training of it costs: settings of one variant cost about the same."""
+        """Settings of the same variant cost about the same to train."""
         return self.kind
 
 
 def _of_its_kind(given: Any) -> Any:
-    """Plain values as the settings of the system that they name."""
+    """Parse plain values as the settings of the system in `kind`."""
     if not isinstance(given, dict):
         return given
-    kind, known = given.get("kind"), registry.kinds()
+    kind, kinds = given.get("kind"), registry.kinds()
     if kind is None:
-        raise ValueError(f"its kind is missing; choose one of {', '.join(known)}")
-    if kind not in known:
-        raise ValueError(f"there is no kind {kind!r}; choose one of {', '.join(known)}")
+        raise ValueError(f"its kind is missing; choose one of {', '.join(kinds)}")
+    if kind not in kinds:
+        raise ValueError(f"there is no kind {kind!r}; choose one of {', '.join(kinds)}")
     return registry.module(kind, "settings").SETTINGS.model_validate(given)
 
 
-#: Settings of any system, read and written as what they are.
+#: Settings of any system, parsed and serialised as its own type.
 AnySystem = Annotated[SerializeAsAny[SystemConfig], BeforeValidator(_of_its_kind)]
 
 
 def usual_system() -> SystemConfig:
-    """The settings where none are named."""
+    """The settings of the default system."""
     return _of_its_kind({"kind": USUAL})

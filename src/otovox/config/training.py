@@ -1,7 +1,7 @@
-"""Settings of networks, losses, training and data: frozen models, TOML in, unknown keys refused.
+"""Settings of networks, losses, training and data: frozen models, read from TOML.
 
-A preset is a TOML file beside this module. Values marked T are stated by Stebani et al. 2023,
-values marked C are chosen, not measured, where their supplement is missing.
+A preset is a TOML file in `presets`. Unknown keys are refused. Values marked T are stated by
+Stebani et al. 2023; values marked C are chosen, not measured, where their supplement is missing.
 """
 
 import math
@@ -35,19 +35,19 @@ class NetworkConfig(Settings):
     Attributes:
         in_channels: image channels.
         channels: channels per encoder level, finest first.
-        landmarks: one heatmap channel each, in this order.
+        landmarks: names; one heatmap channel each, in this order.
         norm: normalisation before every convolution.
         activation: nonlinearity after every convolution.
-        blocks: of two convolutions each; residual ones add their input to what they answer.
-        attention: which decoder's skips are gated; a single decoder knows "none" and "both" only.
-        deep_supervision: auxiliary heads at the coarser decoder levels, in training only (S12).
-        terminals: how many of these levels, t1 first (S12).
+        blocks: of two convolutions each; residual blocks add their input to their output.
+        attention: which decoder's skips are gated; a single decoder allows "none" and "both".
+        deep_supervision: auxiliary heads at the coarser decoder levels, during training only (S12).
+        terminals: number of these levels, t1 first (S12).
         decoders: 2 as in the paper, 1 for a trunk shared by both heads.
-        heads: both tasks, or one alone (S21).
-        stem: 2 runs the network at half the resolution of its input and output, with a learned
-            folding of 2^3 voxels into channels at the entrance and its inverse at the exit.
-        initialisation: of the convolutions' weights (S14); "uniform" is uniform between
-            +-1 / sqrt(fan in), torch's own.
+        heads: both tasks, or a single one (S21).
+        stem: 2 runs the network at half the resolution of its input and output: a learned
+            downsampling folds 2^3 voxels into channels at the input, and is inverted at the output.
+        initialisation: of the convolution weights (S14); "uniform" is uniform between
+            +-1 / sqrt(fan in), PyTorch's default.
     """
 
     in_channels: Count = 1
@@ -67,23 +67,23 @@ class NetworkConfig(Settings):
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if len(set(self.landmarks)) != len(self.landmarks):
-            raise ValueError("landmarks: a name is given twice")
+            raise ValueError("landmarks: a name is repeated")
         if self.has_landmarks and not self.landmarks:
             raise ValueError("landmarks: at least one name is needed")
         if self.decoders == 2 and self.heads != "both":
             raise ValueError('decoders: 2 needs heads = "both"')
         if self.decoders == 1 and self.attention not in ("none", "both"):
-            raise ValueError('attention: one decoder can be gated by "both" or "none" only')
+            raise ValueError('attention: one decoder allows only "both" or "none"')
         return self
 
     @property
     def has_segmentation(self) -> bool:
-        """Whether there is a segmentation head."""
+        """Whether the network has a segmentation head."""
         return self.heads != "landmarks"
 
     @property
     def has_landmarks(self) -> bool:
-        """Whether there is a heatmap head."""
+        """Whether the network has a heatmap head."""
         return self.heads != "segmentation"
 
     @property
@@ -93,13 +93,13 @@ class NetworkConfig(Settings):
 
     @property
     def auxiliary_factors(self) -> tuple[int, ...]:
-        """Coarsening of each auxiliary output against the input (t1 to t3 of the paper)."""
+        """Downsampling factor of each auxiliary output (t1 to t3 of the paper)."""
         levels = range(1, min(len(self.channels) - 1, self.terminals + 1))
         return tuple(self.stem * 2**level for level in levels) if self.deep_supervision else ()
 
 
 class HeatmapStep(Settings):
-    """Shape of the Gaussian targets from an iteration on (S16)."""
+    """Shape of the Gaussian targets from a given iteration (S16)."""
 
     iteration: int = Field(ge=0)
     spread_voxels: Positive
@@ -117,7 +117,8 @@ def _schedule(
 
 _SHAPES = ((12, 10), (8, 20), (6, 30), (4, 55), (3, 85))
 _STEPS = (0, 10_000, 20_000, 35_000, 50_000)
-#: Schedules by name (S16). C: plain MSE needs amplitudes that grow as spread^-1.5, or silence pays.
+#: Schedules by name (S16). C: with plain MSE, amplitudes must grow as spread^-1.5; otherwise an
+#: empty heatmap minimises the loss.
 SCHEDULES = {
     "base": _schedule(_STEPS, _SHAPES),
     "fast": _schedule((0, 5_000, 10_000, 20_000, 30_000), _SHAPES),
@@ -133,10 +134,10 @@ class LossConfig(Settings):
 
     Attributes:
         segmentation: the segmentation term.
-        segmentation_weight: its factor.
-        heatmap_weight: factor of the heatmaps' mean squared error.
-        level_weights: t0 to t3, finest first; normalised to sum 1 over the levels in use. C.
-        smoothing: added to numerator and denominator of every Dice ratio, voxels. C.
+        segmentation_weight: its weight.
+        heatmap_weight: weight of the heatmap mean squared error.
+        level_weights: t0 to t3, finest first; normalised to sum to 1 over the levels in use. C.
+        smoothing: added to the numerator and denominator of every Dice ratio, voxels. C.
     """
 
     segmentation: Literal["ce+dice", "dice", "squared_dice", "logcosh_dice", "bce"] = "ce+dice"
@@ -149,7 +150,7 @@ class LossConfig(Settings):
 
 
 class OptimiserConfig(Settings):
-    """Optimiser and its trapezoidal learning rate, counted in iterations (S17).
+    """Optimiser with a trapezoidal learning rate schedule in iterations (S17).
 
     Attributes:
         name: optimiser.
@@ -157,12 +158,12 @@ class OptimiserConfig(Settings):
         betas: AdamW's decay rates.
         momentum: SGD's momentum.
         weight_decay: decoupled weight decay. T.
-        warmup_iterations: linear rise from nothing.
+        warmup_iterations: length of the linear rise from 0.
         plateau_iterations: iteration at which the plateau ends.
         total_iterations: end of training, at 1 % of the peak.
         accumulation: iterations per optimiser step. T.
         gradient_clip: largest gradient norm; 0 for none. C.
-        average_decay: decay of the running mean of the weights per optimiser step; 0 for none. C.
+        average_decay: decay of the moving average of weights per optimiser step; 0 for none. C.
     """
 
     name: Literal["adamw", "sgd"] = "adamw"
@@ -181,7 +182,7 @@ class OptimiserConfig(Settings):
     def _rises_before_it_falls(self) -> Self:
         if not self.warmup_iterations <= self.plateau_iterations <= self.total_iterations:
             raise ValueError(
-                "plateau_iterations: must lie between warmup_iterations and total_iterations"
+                "plateau_iterations: must be between warmup_iterations and total_iterations"
             )
         return self
 
@@ -197,19 +198,19 @@ class OptimiserConfig(Settings):
 
 
 class AugmentationConfig(Settings):
-    """What chunks of a data set suffer before the network sees them (S8).
+    """Augmentation of the chunks of a data set (S8).
 
-    Phantoms need none: every sample is drawn anew.
+    Phantoms need none because every sample is new.
 
     Attributes:
-        protocol: "alpha" turns by 90, 180 or 270 degrees about the first axis, then freely by up to
-            30 degrees; "beta" about any of the three axes, then freely by up to 45. T.
-        turn_probability: of the fixed and of the free turn, each. C.
+        protocol: "alpha" rotates by 90, 180 or 270 degrees about the first axis, then by up to 30
+            degrees about an arbitrary axis; "beta" about any of the three axes, then up to 45. T.
+        turn_probability: of the fixed and of the arbitrary rotation, each. C.
         probability: of contrast, Gaussian and Poisson noise, each. C.
-        contrast: least and greatest factor. C.
-        gaussian_sd: greatest SD of the noise, in SDs of the data set. C.
-        poisson_rate: greatest rate of the Poisson noise. C.
-        poisson_scale: what one count adds, in SDs of the data set. C.
+        contrast: smallest and largest factor. C.
+        gaussian_sd: largest SD of the noise, in SDs of the data set. C.
+        poisson_rate: largest rate of the Poisson noise. C.
+        poisson_scale: value of one count, in SDs of the data set. C.
     """
 
     protocol: Literal["none", "alpha", "beta"] = "none"
@@ -222,30 +223,30 @@ class AugmentationConfig(Settings):
 
     @property
     def free_turn_deg(self) -> float:
-        """Greatest free turn. T."""
+        """Largest arbitrary rotation. T."""
         return {"none": 0.0, "alpha": 30.0, "beta": 45.0}[self.protocol]
 
 
 class DataConfig(Settings):
-    """What to train and validate on: phantoms, or chunks of a data set on disk.
+    """Training and validation data: phantoms, or chunks of a data set on disk.
 
     Attributes:
-        source: what a chunk of a phantom shows.
+        source: the content of a phantom chunk.
         spacing_mm: isotropic voxel size.
         shape: voxels of a training chunk.
-        anatomies: how many phantom anatomies are kept and seen again under new conditions.
+        anatomies: number of phantom anatomies that are reused under new imaging conditions.
         seed: first seed of the training phantoms.
         cases_per_epoch: training chunks after which anatomies may be renewed.
         validation_cases: fixed chunks for validation.
         batch_size: chunks per iteration.
         workers: processes that prepare chunks; 0 for none.
-        stride_voxels: between the chunks of a data set (S7); 25 after the Methods of Stebani et
+        stride_voxels: between the chunks of a data set (S7); 25 as in the Methods of Stebani et
             al., 103 for the 25 voxels of overlap in their Results.
-        near_labyrinth: share of a data set's chunks that hold labyrinth. C.
-        normalisation: of a data set's volumes: by quantiles, mean and SD of all training volumes
-            (S5), or of each chunk alone.
-        ears_share: share of the samples that show a real ear, where a data set of real ears is
-            given beside the phantoms. C.
+        near_labyrinth: share of a data set's chunks that contain labyrinth. C.
+        normalisation: of a data set's volumes by quantiles, mean and SD: of all training volumes
+            (S5), or of each chunk.
+        ears_share: share of the samples that show a real ear, if a data set of real ears is used
+            together with phantoms. C.
     """
 
     source: Literal["ear", "head"] = "ear"
@@ -264,15 +265,15 @@ class DataConfig(Settings):
 
 
 class TrainConfig(Settings):
-    """Everything that decides how a system is trained.
+    """All settings that define how a system is trained.
 
     Attributes:
         name: of the preset.
-        description: one line.
-        system: what is trained; `network` is that of "dual-head" alone, but for its landmarks.
-        heatmaps: schedule of the heatmap targets, from iteration 0 on; or the name of one.
-        seed: of the initial weights.
-        precision: arithmetic of training.
+        description: one-line description.
+        system: to train; except for its landmarks, `network` is only used by "dual-head".
+        heatmaps: schedule of the heatmap targets from iteration 0, or the name of one.
+        seed: for the initial weights.
+        precision: numerical precision of training.
         validate_every: iterations between validations and checkpoints. T.
     """
 
@@ -314,27 +315,27 @@ class TrainConfig(Settings):
 
     @property
     def stride(self) -> int:
-        """Every side of a chunk, or of the volume that is cut into slices, is a multiple of it."""
+        """Every side of a chunk, or of the volume that is sliced, is a multiple of this."""
         return self.system.stride or self.network.stride
 
 
 def heatmap_step(schedule: tuple[HeatmapStep, ...], iteration: int) -> HeatmapStep:
-    """The step of a schedule that holds at an iteration."""
+    """The step of a schedule that applies at an iteration."""
     return [step for step in schedule if step.iteration <= iteration][-1]
 
 
 def preset_names() -> tuple[str, ...]:
-    """Names of the presets that come with the package, sorted."""
+    """Names of the built-in presets, sorted."""
     folder = resources.files("otovox.config") / "presets"
     names = (entry.name for entry in folder.iterdir())
     return tuple(sorted(name.removesuffix(".toml") for name in names if name.endswith(".toml")))
 
 
 def load_preset(name: str) -> TrainConfig:
-    """The preset of this name.
+    """Load a preset by name.
 
     Raises:
-        ConfigError: if there is none.
+        ConfigError: if it does not exist.
     """
     if name not in preset_names():
         raise ConfigError(f"there is no preset {name!r}; choose one of {', '.join(preset_names())}")
@@ -343,10 +344,10 @@ def load_preset(name: str) -> TrainConfig:
 
 
 def load_config(path: str | Path) -> TrainConfig:
-    """Training settings from a TOML file.
+    """Load training settings from a TOML file.
 
     Raises:
-        ConfigError: if the file cannot be read, is no TOML, or a key or value does not fit.
+        ConfigError: if the file cannot be read, is not TOML, or a key or value is invalid.
     """
     try:
         text = Path(path).read_text("utf-8")
@@ -356,24 +357,24 @@ def load_config(path: str | Path) -> TrainConfig:
 
 
 def config_from(settings: dict[str, Any], *, origin: str) -> TrainConfig:
-    """Training settings from plain values, as TOML or JSON give them.
+    """Training settings from plain values, as read from TOML or JSON.
 
     Args:
         settings: nested tables.
-        origin: file or preset, for the message.
+        origin: file or preset, named in messages.
 
     Raises:
-        ConfigError: naming the key that does not fit.
+        ConfigError: naming the invalid key.
     """
     try:
         return TrainConfig.model_validate(settings)
     except ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        what = first["msg"].removeprefix("Value error, ")
+        key = ".".join(str(name) for name in first["loc"])
+        problem = first["msg"].removeprefix("Value error, ")
         given = first["input"]
         shown = f" (found {given!r})" if key and not isinstance(given, dict) else ""
-        raise ConfigError(f"{origin}: {key + ': ' if key else ''}{what}{shown}") from error
+        raise ConfigError(f"{origin}: {key + ': ' if key else ''}{problem}{shown}") from error
 
 
 def _parsed(text: str, origin: str) -> TrainConfig:
@@ -382,7 +383,7 @@ def _parsed(text: str, origin: str) -> TrainConfig:
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{origin}: is not valid TOML ({error})") from error
     if not all(map(_finite, _leaves(settings))):
-        raise ConfigError(f"{origin}: a number is infinite or not a number")
+        raise ConfigError(f"{origin}: a number is infinite or NaN")
     return config_from(settings, origin=origin)
 
 

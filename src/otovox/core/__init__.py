@@ -1,1 +1,1 @@
-"""What everything speaks of: anatomy, geometry, volumes, landmarks, cases."""
+"""The shared data types: anatomy, geometry, volumes, landmarks, cases."""

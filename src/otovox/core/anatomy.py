@@ -1,4 +1,4 @@
-"""Names of sides, structures and landmarks: the one registry that every file and picture draws on.
+"""Names of sides, structures and landmarks: the single registry that all files and figures use.
 
 Sources: FMA identifiers from the Foundational Model of Anatomy; SNOMED CT codes from DICOM CID 7151
 and pydicom's dictionaries. Reported landmarks after Stebani et al. 2023 (S3). The pose landmarks
@@ -54,7 +54,7 @@ ROUND_WINDOW = Structure("round_window", "Round window", (204, 121, 167), "56932
 LANDMARKS = (HELICOTREMA, OVAL_WINDOW, ROUND_WINDOW)
 LANDMARK_NAMES = tuple(structure.name for structure in LANDMARKS)
 
-#: Landmarks that only fix the pose: centres of the three canals' arcs, and the common crus' fork.
+#: Landmarks used only for the pose: centres of the three canals' arcs, fork of the common crus.
 POSE_NAMES = ("anterior_arc", "posterior_arc", "lateral_arc", "common_crus")
 
 #: Mean position of every landmark in the canonical right-ear frame, mm: origin at the vestibule's
@@ -63,7 +63,7 @@ POSE_NAMES = ("anterior_arc", "posterior_arc", "lateral_arc", "common_crus")
 #: Source: statistics of 72 labyrinths (common crus; helicotrema and round window before they were
 #: moved) and of five labelled temporal bones (oval window likewise); the three reported landmarks
 #: are moved by the mean offsets of the experts' points in nine ears of Wimmer et al. 2019
-#: (`benchmarks/real_ears.py`); arcs are the middles of the mean canal centrelines.
+#: (`benchmarks/real_ears.py`); arcs are the midpoints of the mean canal centrelines.
 CANONICAL_MM = {
     "helicotrema": (3.67, 5.02, -3.62),
     "oval_window": (1.44, -0.17, -1.23),
@@ -77,7 +77,7 @@ CANONICAL_MM = {
 #: Volume of a human labyrinth, mm3. Source: 140-265 in 71 ears, widened by a third.
 VOLUME_RANGE_MM3 = (95.0, 355.0)
 #: Two ears whose centres are closer than this are one, mm: chosen, a little less than the length of
-#: a labyrinth, far less than the distance between the two of a head.
+#: a labyrinth, far less than the distance between the two ears of a head.
 SAME_EAR_MM = 15.0
 
 #: Modiolar axis from base to apex in the canonical frame, of unit length. Source: mean over 72

@@ -1,4 +1,4 @@
-"""A scan with its ground truth (Case), and what is predicted for a scan (Prediction)."""
+"""A scan with its ground truth (Case), and the prediction for a scan (Prediction)."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -13,7 +13,7 @@ from otovox.core.landmarks import Landmarks
 from otovox.core.volume import LabelMap, Probability, Scan
 
 DISCLAIMER = "Research use only. Not a medical device."
-#: What a model predicts.
+#: Outputs of a model.
 Heads = Literal["both", "segmentation", "landmarks"]
 
 
@@ -25,7 +25,7 @@ class Case:
         scan: the CT.
         labels: labyrinths by `Side.label`, on the scan's grid.
         landmarks: per side the reported and pose landmarks, LPS mm.
-        facts: its origin (seed, scanner, diagnosis), for tables.
+        facts: origin of the case (seed, scanner, diagnosis), for tables.
     """
 
     scan: Scan
@@ -39,7 +39,7 @@ class Sample:
     """One ear in one test-time sample.
 
     Attributes:
-        probability: of the labyrinth, on the working grid, 0 outside the scan's field.
+        probability: of the labyrinth, on the working grid, 0 outside the scan's field of view.
         landmarks: reported landmarks, LPS mm.
     """
 
@@ -49,7 +49,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Estimate:
-    """An expected value, and the interval that holds the true one with a stated probability."""
+    """An expected value, and the interval that contains the true one with a stated probability."""
 
     value: float
     low: float
@@ -63,7 +63,7 @@ class Quality:
     Attributes:
         dice: DSC of its mask.
         landmark_mm: mean error of its landmarks, mm.
-        coverage: probability that an interval holds the true value.
+        coverage: probability that an interval contains the true value.
     """
 
     dice: Estimate
@@ -78,22 +78,23 @@ class EarPrediction:
     Attributes:
         side: determined by the handedness of the anatomy.
         pose: position and orientation of the ear.
-        landmarks: reported landmarks, LPS mm; nan where absent or outside the field.
+        landmarks: reported landmarks, LPS mm; nan where absent or outside the field of view.
         landmark_sd_mm: (n,) spread of each landmark over the test-time samples, root mean square.
         volume_mm3: volume of the voxels labelled as labyrinth, on the input's grid.
         center_mm: (3,) LPS centroid of the labyrinth.
         confidence: 0 to 1, the expected DSC of the mask; if the model has no estimator, the
             plausibility of the ear, see `inference.confidence`.
         uncertainty: mean voxel SD over the test-time samples within and near the labyrinth.
-        agreement: lowest Dice between a test-time sample and the mean; nan if not known.
+        agreement: lowest Dice between a test-time sample and the mean; nan if unknown.
         unusual: whether it is flagged as unlike healthy ears, see `inference.unusual`; None if the
             model has no threshold.
-        touches_border: whether the labyrinth reaches the border of the scan's field.
+        touches_border: whether the labyrinth reaches the border of the scan's field of view.
         warnings: sentences for the user.
         probability: of the labyrinth, on the working grid in the ear's own frame, 0 outside the
-            scan's field; finer than a coarse scan. None if a prediction was made by hand.
+            scan's field of view; finer than a coarse scan. None if the prediction was created
+            manually.
         samples: the test-time samples, all on the grid of `probability`.
-        landmark_peaks: (n,) heights of the landmarks' heatmaps over a full one's; None if unknown.
+        landmark_peaks: (n,) heatmap peaks relative to a full heatmap; None if unknown.
         quality: expected quality of mask and landmarks; None if the model has no estimator.
     """
 
@@ -120,15 +121,15 @@ class EarPrediction:
 
 @dataclass(frozen=True)
 class PredictionSettings:
-    """Settings that a prediction depends on; None where one does not apply.
+    """Settings that affect a prediction; None where one does not apply.
 
     Attributes:
-        single_ear: the scan was taken to show exactly one ear, whatever its place.
-        heads: what the model predicts, if not everything.
+        single_ear: the scan was assumed to contain exactly one ear, at any position.
+        heads: outputs of the model, if not all.
         tta: name of the test-time augmentation.
-        smooth: the mask was smoothed by a Gaussian and Otsu's threshold.
+        smooth: the mask was smoothed with a Gaussian and Otsu's threshold.
         volume_mean_sd: mean voxel SD over the whole volume (S24).
-        sides: where the sides come from, if not from the model itself.
+        sides: source of the sides, if not the model itself.
     """
 
     single_ear: bool | None = None
@@ -148,7 +149,7 @@ class PredictionSettings:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
-        """The reverse of `to_json`; names that this version does not have are left out.
+        """The reverse of `to_json`; names unknown to this version are ignored.
 
         >>> PredictionSettings.from_json({"tta": "none", "of_another_version": 1}).tta
         'none'
@@ -163,9 +164,9 @@ class Provenance:
 
     Attributes:
         models: SHA-256 of each model's weights, by the model's name.
-        settings: that the prediction depends on.
-        key: hash of everything that the prediction depends on; None if it was not computed.
-        location: checksum of where the scan lies; None if it was not computed.
+        settings: those that affect the prediction.
+        key: hash of everything that affects the prediction; None if not computed.
+        location: checksum of the scan's location; None if not computed.
     """
 
     models: Mapping[str, str] = field(default_factory=dict)

@@ -13,13 +13,13 @@ FloatArray = NDArray[np.float64]
 
 #: Mirrors left and right in LPS.
 MIRROR = np.diag([-1.0, 1.0, 1.0])
-#: Middle of the labyrinth in the canonical frame, where crops are centred. Source: box limits of
-#: 72 labyrinths.
+#: Centre of the labyrinth in the canonical frame, on which crops are centred. Source: bounding
+#: boxes of 72 labyrinths.
 MIDDLE_MM = np.array([-0.1, 0.5, 1.1])
 
 
 def apply_affine(affine: ArrayLike, points: ArrayLike) -> FloatArray:
-    """Map points by a 4x4 affine.
+    """Map points with a 4x4 affine.
 
     Args:
         affine: (4, 4).
@@ -92,7 +92,7 @@ def rotation_from_vector(vector_rad: ArrayLike) -> FloatArray:
 
 
 def cube_turns(name: Literal["none", "paper", "full"]) -> tuple[NDArray[np.int_], ...]:
-    """Turns of a cube onto itself, the identity first.
+    """Rotations of a cube onto itself, the identity first.
 
     Args:
         name: "paper" for 90, 180 and 270 degrees about each axis and the identity, 10 in all;
@@ -101,7 +101,7 @@ def cube_turns(name: Literal["none", "paper", "full"]) -> tuple[NDArray[np.int_]
     Returns:
         (3, 3) rotation matrices of 0 and +-1.
 
-    Source: Stebani et al. 2023 (S9); that the identity is the tenth is inferred.
+    Source: Stebani et al. 2023 (S9); the identity as the tenth is inferred.
 
     >>> len(cube_turns("none")), len(cube_turns("paper")), len(cube_turns("full"))
     (1, 10, 24)
@@ -111,7 +111,7 @@ def cube_turns(name: Literal["none", "paper", "full"]) -> tuple[NDArray[np.int_]
         for order, signs in product(permutations(range(3)), product((1, -1), repeat=3))
     ]
     proper = [turn for turn in turns if round(float(np.linalg.det(turn))) == 1]
-    # About an axis of the cube: that axis stays where it is.
+    # A rotation about an axis of the cube leaves that axis unchanged.
     about_axis = [turn for turn in proper if 1 in np.diag(turn)]
     wanted = {"none": proper[:1], "paper": about_axis, "full": proper}[name]
     return tuple(sorted(wanted, key=lambda turn: -int(np.trace(turn))))
@@ -169,7 +169,7 @@ def fit_pose(names: tuple[str, ...], points_mm: ArrayLike, side: Side) -> Pose:
 
     Args:
         names: n names out of `anatomy.CANONICAL_MM`.
-        points_mm: (n, 3) LPS; rows with nan are left out; at least 3 must remain, and 4 to
+        points_mm: (n, 3) LPS; rows with nan are ignored; at least 3 must remain, and 4 to
             distinguish the sides.
         side: which side to assume; the true one has the smaller residual.
 
@@ -179,7 +179,7 @@ def fit_pose(names: tuple[str, ...], points_mm: ArrayLike, side: Side) -> Pose:
     points = np.asarray(points_mm, dtype=float)
     present = np.isfinite(points).all(axis=1)
     if present.sum() < 3:
-        raise ValueError(f"{int(present.sum())} landmarks are too few to fit a pose")
+        raise ValueError(f"{int(present.sum())} landmarks are not enough to fit a pose")
     model = np.asarray([CANONICAL_MM[name] for name in names])[present]
     points = points[present]
     model_mean, points_mean = model.mean(axis=0), points.mean(axis=0)

@@ -13,7 +13,7 @@ class Landmarks:
     """Named points.
 
     Attributes:
-        names: n names, each once.
+        names: n unique names.
         points_mm: (n, 3) LPS; a row of nan where the landmark is absent.
     """
 
@@ -23,9 +23,9 @@ class Landmarks:
     def __post_init__(self) -> None:
         points = np.array(self.points_mm, dtype=float)
         if points.shape != (len(self.names), 3):
-            raise ValueError(f"{len(self.names)} names do not fit points of shape {points.shape}")
+            raise ValueError(f"{len(self.names)} names do not match points of shape {points.shape}")
         if len(set(self.names)) != len(self.names):
-            raise ValueError("a landmark is named twice")
+            raise ValueError("a landmark name occurs twice")
         points.setflags(write=False)
         object.__setattr__(self, "points_mm", points)
 
@@ -37,11 +37,11 @@ class Landmarks:
         return name in self.names and bool(np.isfinite(self[name]).all())
 
     def only(self, names: tuple[str, ...]) -> "Landmarks":
-        """These landmarks alone, in this order."""
+        """Only these landmarks, in this order."""
         return Landmarks(names, np.stack([self[name] for name in names]))
 
     def moved(self, affine: ArrayLike) -> "Landmarks":
-        """All points mapped by a (4, 4) affine."""
+        """All points mapped with a (4, 4) affine."""
         return Landmarks(self.names, apply_affine(affine, self.points_mm))
 
     def distance_mm(self, first: str, second: str) -> float:

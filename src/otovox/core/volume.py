@@ -47,7 +47,7 @@ class Grid:
         spacing_mm: ArrayLike,
         directions: ArrayLike | None = None,
     ) -> "Grid":
-        """A grid with its middle at `center_mm`; columns of `directions` are the axes (LPS)."""
+        """A grid centred at `center_mm`; columns of `directions` are the axes (LPS)."""
         axes = np.eye(3) if directions is None else np.asarray(directions, dtype=float)
         linear = axes * np.broadcast_to(np.asarray(spacing_mm, dtype=float), 3)
         middle = (np.asarray(shape) - 1) / 2.0
@@ -70,12 +70,12 @@ class Grid:
 
     @property
     def extent_mm(self) -> FloatArray:
-        """(3,) size of the field along i, j, k, voxel borders included."""
+        """(3,) size of the field of view along i, j, k, including voxel borders."""
         return self.spacing_mm * self.shape
 
     @property
     def center_mm(self) -> FloatArray:
-        """(3,) LPS middle of the field."""
+        """(3,) LPS centre of the field of view."""
         return self.to_mm((np.asarray(self.shape) - 1) / 2.0)
 
     def to_mm(self, ijk: ArrayLike) -> FloatArray:
@@ -87,13 +87,20 @@ class Grid:
         return apply_affine(np.linalg.inv(self.affine), points_mm)
 
     def contains(self, points_mm: ArrayLike) -> NDArray[np.bool_]:
-        """Which points (n, 3) lie inside the field, voxel borders included; nan lies outside."""
+        """Which points (n, 3) are in the field of view, including voxel borders; nan is outside."""
         ijk = self.to_ijk(points_mm)
         return np.all((ijk >= -0.5) & (ijk <= np.asarray(self.shape) - 0.5), axis=-1)
 
     def inside(self, field: "Grid") -> NDArray[np.bool_]:
         """Which voxels, (i, j, k), have their centre inside another grid's field."""
-        return field.contains(self.to_mm(np.moveaxis(np.indices(self.shape), 0, -1)))
+        places = np.ogrid[tuple(slice(n) for n in self.shape)]
+        within = np.ones(self.shape, dtype=bool)
+        for (*steps, start), size in zip(
+            (np.linalg.inv(field.affine) @ self.affine)[:3], field.shape, strict=True
+        ):
+            ijk = start + sum(step * place for step, place in zip(steps, places, strict=True))
+            within &= (ijk >= -0.5) & (ijk <= size - 0.5)
+        return within
 
     def crop(self, start: ArrayLike, shape: tuple[int, int, int]) -> "Grid":
         """The sub-grid (or extension) that begins at voxel `start`."""
@@ -113,13 +120,13 @@ class Scan:
     """A CT volume.
 
     Attributes:
-        values: (i, j, k) float32; Hounsfield units where the scanner gave them.
-        grid: where the voxels lie.
+        values: (i, j, k) float32; Hounsfield units if the scanner provides them.
+        grid: position of the voxels.
         name: short name for files and tables.
-        source: path it was read from, empty if made in memory.
-        series: UID of the DICOM series it was read from; empty if it was none.
+        source: path of the file, empty if created in memory.
+        series: UID of its DICOM series, or empty.
         files: paths of that series' files.
-        warnings: what its user has to know of how it was read, sentences.
+        warnings: sentences for the user about the interpretation of the file.
     """
 
     values: NDArray[np.float32]
@@ -132,7 +139,7 @@ class Scan:
 
     def __post_init__(self) -> None:
         if self.values.shape != self.grid.shape:
-            raise ValueError(f"values {self.values.shape} do not fit the grid {self.grid.shape}")
+            raise ValueError(f"values {self.values.shape} do not match the grid {self.grid.shape}")
 
     def __repr__(self) -> str:
         return f"<Scan {self.name!r}: {self.grid}>"
@@ -140,11 +147,11 @@ class Scan:
 
 @dataclass(frozen=True, eq=False)
 class Probability:
-    """How likely each voxel belongs to a labyrinth.
+    """Probability that each voxel belongs to a labyrinth.
 
     Attributes:
         values: (i, j, k) float32, 0 to 1.
-        grid: where the voxels lie.
+        grid: position of the voxels.
     """
 
     values: NDArray[np.float32]
@@ -152,7 +159,7 @@ class Probability:
 
     def __post_init__(self) -> None:
         if self.values.shape != self.grid.shape:
-            raise ValueError(f"values {self.values.shape} do not fit the grid {self.grid.shape}")
+            raise ValueError(f"values {self.values.shape} do not match the grid {self.grid.shape}")
 
     def __repr__(self) -> str:
         return f"<Probability: {self.grid}>"
@@ -164,7 +171,7 @@ class LabelMap:
 
     Attributes:
         values: (i, j, k) uint8.
-        grid: where the voxels lie.
+        grid: position of the voxels.
     """
 
     values: NDArray[np.uint8]
@@ -172,7 +179,7 @@ class LabelMap:
 
     def __post_init__(self) -> None:
         if self.values.shape != self.grid.shape:
-            raise ValueError(f"values {self.values.shape} do not fit the grid {self.grid.shape}")
+            raise ValueError(f"values {self.values.shape} do not match the grid {self.grid.shape}")
 
     def __repr__(self) -> str:
         return f"<LabelMap: {self.grid}>"

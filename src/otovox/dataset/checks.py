@@ -1,4 +1,4 @@
-"""What is wrong with a data set: one sentence per finding."""
+"""Checks a data set and reports each problem in one sentence."""
 
 import hashlib
 from collections import defaultdict
@@ -18,29 +18,29 @@ from otovox.dataset.layout import SPLITS, Entry, load_case, read_index
 from otovox.errors import OtovoxError
 from otovox.imaging.metrics import components
 
-#: Landmarks lie on or in the labyrinth; farther than this from its mask they are misplaced, mm.
-#: Chosen: label conventions differ by about 0.5 mm between published sets, voxels add their own.
+#: Landmarks lie on or in the labyrinth; beyond this distance from its mask they are misplaced, mm.
+#: Chosen: label conventions differ by about 0.5 mm between published sets, plus voxel size.
 NEAR_MM = 1.5
-#: Edge of the coarsest voxels that show a canal, mm: chosen.
+#: Coarsest voxel edge that resolves a canal, mm: chosen.
 COARSE_MM = 0.7
-#: Middles of a head's two labyrinths, mm apart: chosen; usual is 55 to 95.
+#: Plausible distance between a head's two labyrinths, mm: chosen; 55 to 95 is usual.
 APART_MM = (30.0, 130.0)
-#: How much larger one ear's labyrinth may be than the other's: chosen, above healthy pairs.
+#: Largest plausible volume ratio of a head's two labyrinths: chosen, above healthy pairs.
 UNLIKE = 1.5
-#: How far from a head's middle an ear must lie for its position to say anything, mm: chosen.
+#: Smallest distance of an ear from the midline for its position to suggest a side, mm: chosen.
 ASIDE_MM = 15.0
-#: How far a labyrinth's middle lies off its landmarks' plane, mm, before it speaks: chosen.
+#: Smallest distance of a labyrinth from its landmarks' plane to suggest a side, mm: chosen.
 OFF_PLANE_MM = 0.5
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Something wrong.
+    """A problem with a data set.
 
     Attributes:
-        case: where; empty for the data set as a whole.
-        text: what.
-        serious: whether it spoils training or evaluation; otherwise it is worth a look.
+        case: the affected case; empty for the whole data set.
+        text: description of the problem.
+        serious: whether it invalidates training or evaluation; otherwise it is a note.
     """
 
     case: str
@@ -49,20 +49,20 @@ class Finding:
 
 
 def check_dataset(folder: Path) -> Iterator[Finding]:
-    """Look for what is wrong, case by case.
+    """Check a data set case by case.
 
     Args:
         folder: of the data set.
 
     Yields:
-        Findings, as they are found.
+        Findings, one at a time.
 
     Raises:
-        InputError: if the folder is no data set.
+        InputError: if the folder is not a data set.
     """
     entries = read_index(folder)
     if not entries:
-        yield Finding("", "holds no case")
+        yield Finding("", "contains no cases")
     yield from _index(entries)
     seen: dict[str, str] = {}
     for entry in entries:
@@ -80,7 +80,7 @@ def check_dataset(folder: Path) -> Iterator[Finding]:
 
 
 def _index(entries: list[Entry]) -> Iterator[Finding]:
-    """What the table alone tells: doubles, unknown splits, patients in two splits."""
+    """Findings from the table alone: duplicates, unknown splits, patients in two splits."""
     names = [entry.case for entry in entries]
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield Finding(name, "is listed more than once")
@@ -89,16 +89,16 @@ def _index(entries: list[Entry]) -> Iterator[Finding]:
         if entry.split not in SPLITS:
             yield Finding(entry.case, f"has the unknown split {entry.split!r}")
         if not entry.patient:
-            yield Finding(entry.case, "has no patient, so that splits cannot be kept apart")
+            yield Finding(entry.case, "has no patient, so splits by patient cannot be checked")
         elif entry.split:
             splits[entry.patient].add(entry.split)
         if not entry.labels:
             yield Finding(entry.case, "has no label map", serious=False)
         if not entry.landmarks:
             yield Finding(entry.case, "has no landmarks", serious=False)
-    for patient, found in sorted(splits.items()):
-        if len(found) > 1:
-            yield Finding("", f"patient {patient} is in {' and '.join(sorted(found))}: a leak")
+    for patient, names in sorted(splits.items()):
+        if len(names) > 1:
+            yield Finding("", f"patient {patient} is in {' and '.join(sorted(names))}: data leak")
 
 
 def _geometry(entry: Entry, case: Case) -> Iterator[Finding]:
@@ -108,25 +108,25 @@ def _geometry(entry: Entry, case: Case) -> Iterator[Finding]:
         yield Finding(entry.case, text, serious=False)
     square = grid.directions.T @ grid.directions
     if np.abs(square - np.eye(3)).max() > 1e-3:
-        yield Finding(entry.case, "has axes that are not at right angles")
+        yield Finding(entry.case, "has axes that are not perpendicular")
     if not np.isfinite(case.scan.values).all():
-        yield Finding(entry.case, "has voxels that are not a number or infinite")
+        yield Finding(entry.case, "has voxels that are NaN or infinite")
 
 
 def _truth(entry: Entry, case: Case) -> Iterator[Finding]:
-    known = {0, *(side.label for side in Side)}
-    strange = sorted(set(np.unique(case.labels.values).tolist()) - known)
-    if strange:
+    allowed = {0, *(side.label for side in Side)}
+    unexpected = sorted(set(np.unique(case.labels.values).tolist()) - allowed)
+    if unexpected:
         yield Finding(
-            entry.case, f"has label values {strange}; 0, 1 (right) and 2 (left) are known"
+            entry.case, f"has label values {unexpected}; only 0, 1 (right) and 2 (left) are allowed"
         )
     masks = {side: case.labels.values == side.label for side in Side}
     masks = {side: mask for side, mask in masks.items() if mask.any()}
     if entry.labels and not masks:
         yield Finding(entry.case, "has an empty label map")
-    told = "both" if len(masks) == 2 else "".join(masks)
-    if masks and entry.side and entry.side != told:
-        yield Finding(entry.case, f"is listed as {entry.side}, but its labels say {told}")
+    labelled_side = "both" if len(masks) == 2 else "".join(masks)
+    if masks and entry.side and entry.side != labelled_side:
+        yield Finding(entry.case, f"is listed as {entry.side}, but its labels are {labelled_side}")
     yield from _positions(entry, case.labels, masks)
     for side, mask in masks.items():
         volume = float(np.count_nonzero(mask)) * case.labels.grid.voxel_mm3
@@ -141,35 +141,35 @@ def _truth(entry: Entry, case: Case) -> Iterator[Finding]:
 
 
 def misplaced(labels: LabelMap) -> str:
-    """What two labyrinths' places say against their sides; empty if nothing does.
+    """Why the positions of two labyrinths contradict their sides; empty if they do not.
 
     Args:
-        labels: label values are `Side.label`; x grows to the patient's left.
+        labels: label values are `Side.label`; x increases to the patient's left.
     """
-    middles = {}
+    centres = {}
     for side in Side:
         voxels = np.argwhere(labels.values == side.label)
         if len(voxels):
-            middles[side] = labels.grid.to_mm(voxels.mean(axis=0))
-    if len(middles) < 2:
+            centres[side] = labels.grid.to_mm(voxels.mean(axis=0))
+    if len(centres) < 2:
         return ""
-    gap = middles[Side.LEFT] - middles[Side.RIGHT]
+    gap = centres[Side.LEFT] - centres[Side.RIGHT]
     apart = float(np.linalg.norm(gap))
     if not APART_MM[0] < apart < APART_MM[1]:
         return (
-            f"its right and left labyrinths are {apart:.0f} mm apart, which is no head: are they "
-            "parts of one ear?"
+            f"its right and left labyrinths are {apart:.0f} mm apart, implausible for a head: are "
+            "they parts of one ear?"
         )
     if gap[0] < 0:
         return "its right labyrinth lies to the left of the left one: are the labels swapped?"
     return ""
 
 
-def side_told_mm(landmarks: Landmarks, places_mm: NDArray) -> float:
-    """How far a labyrinth's middle lies off the plane of its landmarks, on a right ear's side.
+def side_offset_mm(landmarks: Landmarks, places_mm: NDArray) -> float:
+    """Signed distance of a labyrinth's centre from its landmarks' plane, positive in right ears.
 
-    The canals rise on one side of the plane through helicotrema, oval and round window: a mirror
-    image has them on the other.
+    The canals are on one side of the plane through helicotrema, oval and round window, and on the
+    other side in a mirror image.
 
     Args:
         landmarks: LPS mm, all three.
@@ -184,10 +184,10 @@ def side_told_mm(landmarks: Landmarks, places_mm: NDArray) -> float:
 
 
 def _positions(entry: Entry, labels: LabelMap, masks: Mapping[Side, NDArray]) -> Iterator[Finding]:
-    """What the labyrinths' places, and the two beside each other, say of their sides."""
-    wrong = misplaced(labels)
-    if wrong:
-        yield Finding(entry.case, wrong)
+    """Findings from the labyrinths' positions and relative sizes."""
+    contradiction = misplaced(labels)
+    if contradiction:
+        yield Finding(entry.case, contradiction)
     if len(masks) == 2:
         sizes = sorted(int(np.count_nonzero(mask)) for mask in masks.values())
         if sizes[1] > UNLIKE * sizes[0]:
@@ -197,8 +197,10 @@ def _positions(entry: Entry, labels: LabelMap, masks: Mapping[Side, NDArray]) ->
     for side, mask in masks.items():
         x = float(labels.grid.to_mm(np.argwhere(mask).mean(axis=0))[0])
         if abs(x) > ASIDE_MM and (x > 0) != (side is Side.LEFT):
-            where = "left" if x > 0 else "right"
-            text = f"has its {side} labyrinth at x = {x:.0f} mm, {where} of the scanner's middle"
+            location = "left" if x > 0 else "right"
+            text = (
+                f"has its {side} labyrinth at x = {x:.0f} mm, {location} of the scanner's isocentre"
+            )
             yield Finding(entry.case, text, serious=False)
 
 
@@ -213,23 +215,21 @@ def _landmarks(entry: Entry, case: Case, side: Side, mask: np.ndarray | None) ->
     surface = None if mask is None else grid.to_mm(np.argwhere(mask))
     for name in (n for n in LANDMARK_NAMES if points.has(n)):
         if not grid.contains(points[name]):
-            yield Finding(entry.case, f"{side} {name} lies outside the scan: wrong frame or unit?")
+            yield Finding(entry.case, f"{side} {name} is outside the scan: wrong frame or unit?")
         elif surface is not None:
             gap = float(np.linalg.norm(surface - points[name], axis=1).min())
             if gap > NEAR_MM:
-                yield Finding(entry.case, f"{side} {name} lies {gap:.1f} mm off the labyrinth")
+                yield Finding(entry.case, f"{side} {name} is {gap:.1f} mm away from the labyrinth")
     if surface is not None and not absent:
-        off = side_told_mm(points, surface) * (1 if side is Side.RIGHT else -1)
+        off = side_offset_mm(points, surface) * (1 if side is Side.RIGHT else -1)
         if off < -OFF_PLANE_MM:
             yield Finding(
                 entry.case,
-                f"the anatomy of the {side} ear is that of a {side.other} one: its canals rise on "
-                "the wrong side of its landmarks",
+                f"the {side} ear has the anatomy of a {side.other} one: its canals are on the "
+                "wrong side of its landmarks",
             )
-    # Three points have no handedness; more of them tell the side.
+    # Three points have no handedness; more points determine the side.
     if np.isfinite(points.points_mm[:, 0]).sum() >= 5:
         fits = {s: fit_pose(points.names, points.points_mm, s).residual_mm for s in Side}
         if fits[side] > fits[side.other] + 0.3:
-            yield Finding(
-                entry.case, f"the anatomy of the {side} ear is that of a {side.other} one"
-            )
+            yield Finding(entry.case, f"the {side} ear has the anatomy of a {side.other} one")

@@ -1,4 +1,4 @@
-"""Scans of another contrast brought into the training set's range, cluster by cluster (S5, S6)."""
+"""Matches the contrast of scans to the training set, cluster by cluster (S5, S6)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,20 +24,20 @@ from otovox.imaging.intensity import (
     tissue_sample,
 )
 
-#: Columns of a data set's index by which its scans may be grouped.
+#: Columns of a data set's index that scans can be grouped by.
 COLUMNS = ("scanner", "diagnosis", "split")
-#: Scans whose samples are kept in memory, about 5 MB each: chosen.
+#: Number of scans whose samples are cached in memory, about 5 MB each: chosen.
 SCANS_KEPT = 128
 
 
 @dataclass(frozen=True, eq=False)
 class Brought:
-    """What is done to the scans of a set.
+    """The intensity scaling of a set's scans.
 
     Attributes:
         scalings: per case, from its grey values to the training set's.
-        groups: per case the name of its cluster.
-        before, after: per cluster a sample of its tissue, standardised alone, and matched, too.
+        groups: the cluster name of each case.
+        before, after: a tissue sample of each cluster, standardised only and also matched.
     """
 
     scalings: dict[str, Scaling]
@@ -48,14 +48,14 @@ class Brought:
 
 @dataclass(frozen=True, eq=False)
 class _Samples:
-    """Voxels of a scan, of all of it and of its tissue."""
+    """Samples of a scan's voxels: the whole scan, and its tissue."""
 
     whole: NDArray
     tissue: NDArray[np.float32]
 
 
 def own_scaling(dataset: Path, entries: Sequence[Entry]) -> Scaling:
-    """A set's scaling by its own statistics, nothing matched.
+    """A set's scaling by its own statistics, without matching.
 
     Args:
         dataset: folder of the data set.
@@ -67,18 +67,18 @@ def own_scaling(dataset: Path, entries: Sequence[Entry]) -> Scaling:
 
 
 def bring_into_range(
-    dataset: Path, entries: Sequence[Entry], wanted: Histogram, *, by: str
+    dataset: Path, entries: Sequence[Entry], target: Histogram, *, by: str
 ) -> Brought:
-    """Sort a set's scans into clusters; standardise each and match it to the training set.
+    """Cluster a set's scans, standardise each cluster and match it to the training set.
 
     Args:
         dataset: folder of the data set.
         entries: its cases.
-        wanted: tissue of the training set, standardised.
-        by: a number of clusters to be found, or the column that names them.
+        target: standardised tissue of the training set.
+        by: the number of clusters, or the column that defines them.
 
     Raises:
-        ConfigError: if the clusters cannot be made.
+        ConfigError: if the clusters cannot be formed.
 
     Source: Stebani et al. 2023, S6; their algorithm is not given (see `intensity`).
     """
@@ -89,7 +89,7 @@ def bring_into_range(
         members = [case for case in samples if groups[case] == group]
         given = intensity_statistics(samples[case].whole for case in members)
         tissues = [standardise(samples[case].tissue, given) for case in members]
-        matching = match(histogram(tissues), wanted)
+        matching = match(histogram(tissues), target)
         brought.scalings.update(dict.fromkeys(members, Scaling(given, matching)))
         brought.before[group] = np.concatenate(tissues)
         brought.after[group] = matching.apply(brought.before[group])
@@ -97,7 +97,7 @@ def bring_into_range(
 
 
 def _samples(path: Path) -> _Samples:
-    """Of a scan on disk; kept while it does not change, for every fold asks for the same."""
+    """The samples of a scan on disk, cached until it changes because every fold needs them."""
     return _read(path, path.stat().st_mtime_ns if path.exists() else 0)
 
 
@@ -108,12 +108,12 @@ def _read(path: Path, _changed_ns: int) -> _Samples:
 
 
 def _groups(entries: Sequence[Entry], profiles: Mapping[str, NDArray], by: str) -> dict[str, str]:
-    """Per case the name of its cluster."""
+    """The cluster name of each case."""
     if by in COLUMNS:
         return {entry.case: getattr(entry, by) or "unknown" for entry in entries}
     if not by.isdigit() or by == "0":
         raise ConfigError(
-            f"clusters by {by!r}: neither a number nor one of the columns {', '.join(COLUMNS)}"
+            f"clusters by {by!r}: a number or one of the columns {', '.join(COLUMNS)} is needed"
         )
-    found = find_clusters([profiles[entry.case] for entry in entries], count=int(by))
-    return {entry.case: f"cluster {n + 1}" for entry, n in zip(entries, found, strict=True)}
+    numbers = find_clusters([profiles[entry.case] for entry in entries], count=int(by))
+    return {entry.case: f"cluster {n + 1}" for entry, n in zip(entries, numbers, strict=True)}

@@ -1,4 +1,4 @@
-"""Published releases into our layout: one engine, and a recipe per release (`releases.toml`)."""
+"""Imports published releases into our layout, with one recipe each (`releases.toml`)."""
 
 import csv
 import json
@@ -28,22 +28,22 @@ from otovox.imaging.resample import resample
 
 
 class Recipe(BaseModel):
-    """What a release's files are called and what their numbers mean; keys of `releases.toml`.
+    """File names and conventions of a release; the keys of `releases.toml`.
 
     Attributes:
         title, source: of the release.
-        layout: "assumed" where nobody has seen the release's files.
-        image, labels, landmarks: patterns of paths, with a group `case`; images may have `split`.
+        layout: "assumed" if the release's files have not been inspected.
+        image, labels, landmarks: path patterns with a group `case`; images may have `split`.
         points: format of the landmarks, see `points.read_points`.
-        ijk_mm: voxel edge of landmarks in voxels, if it is not the image's.
-        segments: pattern of the segments' names that make the labyrinth; without it, all labels.
-        names: file beside the folder of label maps that names their values, as `dataset.json`.
+        ijk_mm: voxel edge of landmarks given in voxels, if it differs from the image's.
+        segments: pattern of the segment names that form the labyrinth; all labels if empty.
+        names: file next to the label map folder that names their values, such as `dataset.json`.
         scanner, diagnosis: of every case.
-        side: of every case but those whose number is in `left`.
-        same_person: groups of cases that are two ears of one person.
-        splits: what the group `split` means.
-        list: pairs come from a JSON list, not from names.
-        traps: what is easily done wrong with this release.
+        side: of every case except those whose number is in `left`.
+        same_person: groups of cases that are the two ears of one person.
+        splits: the meaning of the group `split`.
+        list: whether pairs come from a JSON list instead of names.
+        traps: common pitfalls of this release.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -70,12 +70,12 @@ class Recipe(BaseModel):
 
 @dataclass(frozen=True)
 class Imported:
-    """What became of one scan.
+    """Outcome of importing one scan.
 
     Attributes:
-        case: its name.
-        entry: its row, None if it was left out.
-        lacking: what was not found, or why it was left out.
+        case: name of the scan.
+        entry: its row; None if it was skipped.
+        lacking: what is missing, or why it was skipped.
     """
 
     case: str
@@ -96,20 +96,20 @@ class _Files:
 
 
 def recipe_names() -> tuple[str, ...]:
-    """Releases that are known by name."""
+    """Names of the supported releases."""
     return tuple(_recipes())
 
 
 def load_recipe(name: str | Path) -> Recipe:
-    """A recipe by name, or of a TOML file.
+    """A recipe by name, or from a TOML file.
 
     Raises:
-        ConfigError: if there is none of the name, or the file does not fit.
+        ConfigError: if the name is unknown, or the file is not valid.
     """
     if isinstance(name, str):
         if name not in _recipes():
-            known = ", ".join(recipe_names())
-            raise ConfigError(f"no release is called {name!r}; choose one of {known}")
+            names = ", ".join(recipe_names())
+            raise ConfigError(f"no release is called {name!r}; choose one of {names}")
         return _recipes()[name]
     try:
         return Recipe.model_validate(tomllib.loads(name.read_text("utf-8")))
@@ -117,7 +117,9 @@ def load_recipe(name: str | Path) -> Recipe:
         raise ConfigError(f"{name}: cannot be read ({error.strerror})") from error
     except (tomllib.TOMLDecodeError, ValidationError, UnicodeDecodeError) as error:
         first = str(error).splitlines()[0]
-        raise ConfigError(f"{name}: is no recipe ({first}); see docs/datasets.md") from error
+        raise ConfigError(
+            f"{name}: is not a valid recipe ({first}); see docs/datasets.md"
+        ) from error
 
 
 def import_release(
@@ -128,52 +130,54 @@ def import_release(
     sides: Mapping[str, str] | None = None,
     meanings: Mapping[str, Meaning] | None = None,
 ) -> Iterator[Imported]:
-    """Bring a release into our layout, scan by scan; what is there already is left alone.
+    """Import a release into our layout, scan by scan; existing cases are kept.
 
     Args:
         recipe: of the release.
         source: its folder, unpacked.
         output: folder of the data set.
-        sides: "right" or "left" by case; `*` stands for all others.
-        meanings: what the names or values of labels mean, where they do not say it themselves.
+        sides: "right" or "left" by case; `*` means all others.
+        meanings: of label names or values that are not self-explanatory.
 
     Yields:
-        What became of each scan.
+        The outcome of each scan.
 
     Raises:
-        InputError: if the release's folder holds no scan that the recipe knows.
+        InputError: if the release's folder contains no scan that matches the recipe.
         OutputError: if the data set cannot be written.
     """
-    found = list(_listed(source)) if recipe.list else list(_named(recipe, source))
-    if not found:
+    scans = list(_listed(source)) if recipe.list else list(_named(recipe, source))
+    if not scans:
         raise InputError(
-            f"{source}: holds no file that looks like a scan of this release "
+            f"{source}: contains no file that matches a scan of this release "
             f"(searched for {recipe.image!r})"
         )
-    there = {entry.case for entry in start_dataset(output, name=recipe.title, source=recipe.source)}
-    for one in found:
-        if one.case in there:
+    existing = {
+        entry.case for entry in start_dataset(output, name=recipe.title, source=recipe.source)
+    }
+    for scan_files in scans:
+        if scan_files.case in existing:
             continue
         try:
-            yield _brought_in(one, recipe, output, sides or {}, meanings or {})
+            yield _imported(scan_files, recipe, output, sides or {}, meanings or {})
         except InputError as error:
-            yield Imported(one.case, None, (str(error),))
+            yield Imported(scan_files.case, None, (str(error),))
 
 
 def read_sides(path: Path) -> dict[str, str]:
-    """Sides from a CSV file with the columns case and side.
+    """Read sides from a CSV file with the columns case and side.
 
     Raises:
-        InputError: if it cannot be read, or holds anything but right and left.
+        InputError: if it cannot be read, or a side is not right or left.
     """
     try:
         with path.open(newline="", encoding="utf-8") as file:
             sides = {row["case"]: row["side"].strip().lower() for row in csv.DictReader(file)}
     except (OSError, KeyError, AttributeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: is no table with the columns case and side") from error
+        raise InputError(f"{path}: is not a table with the columns case and side") from error
     wrong = sorted(set(sides.values()) - {side.value for side in Side})
     if wrong:
-        raise InputError(f"{path}: sides are right or left, not {', '.join(wrong)}")
+        raise InputError(f"{path}: sides must be right or left, not {', '.join(wrong)}")
     return sides
 
 
@@ -183,9 +187,9 @@ def _recipes() -> dict[str, Recipe]:
 
 
 def _named(recipe: Recipe, source: Path) -> Iterator[_Files]:
-    """Files tied together by the case in their names."""
+    """Files grouped by the case in their names."""
     if not source.is_dir():
-        raise InputError(f"{source}: is no folder")
+        raise InputError(f"{source}: is not a folder")
     paths = sorted(path for path in source.rglob("*") if path.is_file())
     labels = _matches(recipe.labels, paths, source)
     landmarks = _matches(recipe.landmarks, paths, source)
@@ -206,17 +210,17 @@ def _named(recipe: Recipe, source: Path) -> Iterator[_Files]:
 def _matches(
     pattern: str, paths: list[Path], source: Path
 ) -> dict[str, tuple[Path, re.Match[str]]]:
-    """The first path of each case."""
-    found: dict[str, tuple[Path, re.Match[str]]] = {}
+    """The first matching path of each case."""
+    first_paths: dict[str, tuple[Path, re.Match[str]]] = {}
     for path in paths if pattern else ():
         match = re.search(pattern, path.relative_to(source).as_posix(), re.IGNORECASE)
         if match:
-            found.setdefault(match["case"], (path, match))
-    return found
+            first_paths.setdefault(match["case"], (path, match))
+    return first_paths
 
 
 def _listed(source: Path) -> Iterator[_Files]:
-    """Pairs from the lists of a decathlon-like JSON file."""
+    """Pairs from the lists of a Decathlon-style JSON file."""
     lists = [source] if source.is_file() else sorted(source.glob("*.json"))
     for path in lists:
         try:
@@ -233,38 +237,41 @@ def _listed(source: Path) -> Iterator[_Files]:
                 yield _Files(image.name.split(".")[0], image, labels, None, split, path)
 
 
-def _brought_in(
-    one: _Files,
+def _imported(
+    source_files: _Files,
     recipe: Recipe,
     output: Path,
     sides: Mapping[str, str],
     meanings: Mapping[str, Meaning],
 ) -> Imported:
-    scan = load_scan(one.image)
-    scan = replace(scan, name=one.case)
-    lacking = [*scan.warnings, *([] if one.labels else ["no label map"])]
-    side = sides.get(one.case) or sides.get("*") or recipe.side
-    if one.case in recipe.left or re.sub(r"\D", "", one.case) in recipe.left:
-        side = sides.get(one.case, "left")
-    if not side and recipe.points == "wimmer" and one.landmarks is not None:
-        side = read_description(one.landmarks).side
-    labels, side = _labels(one, recipe, scan, side, meanings, lacking)
-    landmarks = _landmarks(one, recipe, scan, side, lacking)
+    scan = load_scan(source_files.image)
+    scan = replace(scan, name=source_files.case)
+    lacking = [*scan.warnings, *([] if source_files.labels else ["no label map"])]
+    side = sides.get(source_files.case) or sides.get("*") or recipe.side
+    if source_files.case in recipe.left or re.sub(r"\D", "", source_files.case) in recipe.left:
+        side = sides.get(source_files.case, "left")
+    if not side and recipe.points == "wimmer" and source_files.landmarks is not None:
+        side = read_description(source_files.landmarks).side
+    labels, side = _labels(source_files, recipe, scan, side, meanings, lacking)
+    landmarks = _landmarks(source_files, recipe, scan, side, lacking)
     entry = Entry(
-        one.case,
-        patient=next((group[0] for group in recipe.same_person if one.case in group), one.case),
+        source_files.case,
+        patient=next(
+            (group[0] for group in recipe.same_person if source_files.case in group),
+            source_files.case,
+        ),
         side=side,
         scanner=recipe.scanner,
         diagnosis=recipe.diagnosis,
-        split=one.split,
+        split=source_files.split,
     )
     return Imported(
-        one.case, add_case(output, Case(scan, labels, landmarks), entry), tuple(lacking)
+        source_files.case, add_case(output, Case(scan, labels, landmarks), entry), tuple(lacking)
     )
 
 
 def _labels(
-    one: _Files,
+    source_files: _Files,
     recipe: Recipe,
     scan: Scan,
     side: str,
@@ -273,52 +280,54 @@ def _labels(
 ) -> tuple[LabelMap, str]:
     """The labyrinths on the scan's grid by side, and the side: right, left or both."""
     unknown = InputError(
-        f"{one.image.name}: which side it is, neither the release nor you say; "
-        "give --side, or --sides with a table"
+        f"{source_files.image.name}: neither the release nor an option states its side; "
+        "use --side, or --sides with a table"
     )
-    if one.labels is None:
+    if source_files.labels is None:
         if not side:
             raise unknown
         return LabelMap(np.zeros(scan.grid.shape, np.uint8), scan.grid), side
-    found = load_label_map(one.labels)
-    values, names = found.values, read_names(one.names) if one.names else {}
+    label_map = load_label_map(source_files.labels)
+    values, names = label_map.values, read_names(source_files.names) if source_files.names else {}
     if recipe.segments:
-        wanted = segment_values(one.labels, recipe.segments)
-        if not wanted:
+        segment_labels = segment_values(source_files.labels, recipe.segments)
+        if not segment_labels:
             raise InputError(
-                f"{one.labels.name}: has no segment whose name matches {recipe.segments!r}"
+                f"{source_files.labels.name}: has no segment whose name matches {recipe.segments!r}"
             )
-        values, names = np.isin(values, wanted).astype(np.uint8), {1: "labyrinth"}
+        values, names = np.isin(values, segment_labels).astype(np.uint8), {1: "labyrinth"}
     sideless = not any(
         (meanings.get(name.lower()) or meaning_of(name)) in ("right", "left")
         for name in (*names.values(), *map(str, np.unique(values).tolist()))
     )
     if sideless and not side and values.any():
-        by_side(one.labels, values, names, meanings, "")  # labels of no known meaning come first
+        by_side(
+            source_files.labels, values, names, meanings, ""
+        )  # reports labels of unknown meaning first
         raise unknown
-    values = by_side(one.labels, values, names, meanings, side)
-    if not found.grid.same_as(scan.grid, tolerance_mm=0.01):
-        lacking.append("the label map lay on another grid and was resampled")
-        moved = resample(values, found.grid, scan.grid, order="nearest")
+    values = by_side(source_files.labels, values, names, meanings, side)
+    if not label_map.grid.same_as(scan.grid, tolerance_mm=0.01):
+        lacking.append("the label map was on a different grid and was resampled")
+        moved = resample(values, label_map.grid, scan.grid, order="nearest")
         values = np.rint(moved).astype(np.uint8)
     present = [side for side in Side if (values == side.label).any()]
     labels = LabelMap(values, scan.grid)
     swapped = misplaced(labels)
     if swapped:
-        raise InputError(f"{one.labels.name}: {swapped}")
+        raise InputError(f"{source_files.labels.name}: {swapped}")
     if not present and not side:
         raise unknown
     return labels, "both" if len(present) == 2 else (side or str(present[0]))
 
 
 def _landmarks(
-    one: _Files, recipe: Recipe, scan: Scan, side: str, lacking: list[str]
+    source_files: _Files, recipe: Recipe, scan: Scan, side: str, lacking: list[str]
 ) -> dict[Side, Landmarks]:
-    if one.landmarks is None or side not in set(Side):
+    if source_files.landmarks is None or side not in set(Side):
         lacking.append("no landmarks")
         return {}
     try:
-        points = read_points(one.landmarks, recipe.points, scan.grid, ijk_mm=recipe.ijk_mm)
+        points = read_points(source_files.landmarks, recipe.points, scan.grid, ijk_mm=recipe.ijk_mm)
     except OtovoxError as error:
         lacking.append(str(error))
         return {}

@@ -1,4 +1,4 @@
-"""What the values of a label map mean: by the names that a data set gives them, never by guess."""
+"""The meaning of label values, from the names in a data set; never guessed."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -12,21 +12,21 @@ from otovox.core.anatomy import Side
 from otovox.errors import ConfigError, InputError
 from otovox.formats.segments import names_labyrinth, side_of_segment
 
-#: A side, a labyrinth whose side is told elsewhere, or nothing of interest.
+#: A side, a labyrinth whose side is given elsewhere, or background.
 Meaning = Literal["right", "left", "labyrinth", "background"]
 MEANINGS: tuple[Meaning, ...] = get_args(Meaning)
 _MEANT: dict[str, Meaning] = {str(meaning): meaning for meaning in MEANINGS}
-#: Names of what is no structure; "ignore" is nnU-Net's for voxels that nobody labelled.
+#: Names for background; nnU-Net calls unlabelled voxels "ignore".
 _BACKGROUND = {"background", "bg", "clear label", "ignore", "unlabeled", "unlabelled"}
 
 
 def read_meanings(options: Sequence[str]) -> dict[str, Meaning]:
-    """What a user wrote behind `--labels`, as `Cochlea=labyrinth` or `2=left`, by small letters.
+    """Parse the values of `--labels`, such as `Cochlea=labyrinth` or `2=left`; keys lowercase.
 
     Raises:
-        ConfigError: if it cannot be understood.
+        ConfigError: if a value is invalid.
     """
-    found: dict[str, Meaning] = {}
+    meanings: dict[str, Meaning] = {}
     for option in options:
         name, _, text = option.rpartition("=")
         meaning = _MEANT.get(text.strip().lower())
@@ -35,15 +35,15 @@ def read_meanings(options: Sequence[str]) -> dict[str, Meaning]:
                 f"--labels {option}: NAME=MEANING is needed, where MEANING is one of "
                 f"{', '.join(MEANINGS)}"
             )
-        found[name.strip().lower()] = meaning
-    return found
+        meanings[name.strip().lower()] = meaning
+    return meanings
 
 
 def read_names(path: Path) -> dict[int, str]:
     """Names of the label values in the `dataset.json` of nnU-Net, MONAI or the Decathlon.
 
     Returns:
-        Names by value; none if the file is not there or names nothing.
+        Names by value; empty if the file does not exist or has no names.
 
     Raises:
         InputError: if it cannot be read, or its labels overlap.
@@ -68,7 +68,7 @@ def read_names(path: Path) -> dict[int, str]:
 
 
 def meaning_of(name: str) -> Meaning | None:
-    """What a label's name says by itself; None where it does not say."""
+    """The meaning of a label's name alone; None if unclear."""
     if name.strip().lower() in _BACKGROUND:
         return "background"
     if name.strip().lower() in ("right", "left", "r", "l"):
@@ -89,43 +89,43 @@ def by_side(
     """A label map with `Side.label` for the labyrinth of each side.
 
     Args:
-        path: of the label map, for messages.
+        path: of the label map, used in messages.
         values: its values.
-        names: of the values, as far as the data set names them.
-        stated: what the user says of names or values, in small letters.
-        side: "right" or "left" of the whole scan; empty where it is not known.
+        names: of the values, if the data set names them.
+        stated: meanings that the user gives for names or values, lowercase.
+        side: "right" or "left" for the whole scan; empty if unknown.
 
     Returns:
-        Label values of the sides; where nothing names a side and none is known, 1 for the whole.
+        Label values of the sides; 1 for everything if no side is named or known.
 
     Raises:
-        InputError: if a value's meaning is not known, or its side is another than the scan's.
+        InputError: if a value's meaning is unknown, or its side differs from the scan's.
     """
     present = sorted(int(value) for value in np.unique(values) if value)
     meanings: dict[int, Meaning | None] = {}
     for value in present:
         name = names.get(value, "")
-        said = stated.get(name.lower()) or stated.get(str(value))
-        meanings[value] = said or (meaning_of(name) if name else None)
+        meaning_stated = stated.get(name.lower()) or stated.get(str(value))
+        meanings[value] = meaning_stated or (meaning_of(name) if name else None)
     named = any(value in names for value in present) or any(meanings.values())
     if not named and (side or len(present) < 2):
         meanings = dict.fromkeys(present, "labyrinth")
     unknown = [names.get(value) or str(value) for value in present if meanings[value] is None]
     if unknown:
         raise InputError(
-            f"{path.name}: its labels {', '.join(unknown)} name no side of a labyrinth; say what "
-            f"each is by --labels {unknown[0]}=right (or left, labyrinth, background)"
+            f"{path.name}: its labels {', '.join(unknown)} have no known meaning; state each one "
+            f"with --labels {unknown[0]}=right (or left, labyrinth, background)"
         )
     out = np.zeros(values.shape, np.uint8)
     for value in present:
         meaning = meanings[value]
         if meaning == "background":
             continue
-        told = side if meaning == "labyrinth" else str(meaning)
-        if side and told != side:
+        label_side = side if meaning == "labyrinth" else str(meaning)
+        if side and label_side != side:
             raise InputError(
-                f"{path.name}: its label {names.get(value) or value} is {told}, but the scan is "
-                f"said to be of a {side} ear"
+                f"{path.name}: its label {names.get(value) or value} is {label_side}, but the scan "
+                f"is listed as a {side} ear"
             )
-        out[values == value] = Side(told).label if told else Side.RIGHT.label
+        out[values == value] = Side(label_side).label if label_side else Side.RIGHT.label
     return out

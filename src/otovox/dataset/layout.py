@@ -27,15 +27,15 @@ SPLITS = ("train", "validation", "test", "")
 
 @dataclass(frozen=True)
 class Entry:
-    """One row of `cases.csv`: what there is of a scan, and whose it is.
+    """One row of `cases.csv`: a scan, its patient and its files.
 
     Attributes:
-        case: name of the scan, each once.
-        patient: whose it is; splits never part a patient.
+        case: unique name of the scan.
+        patient: the scan's patient; splits never divide a patient.
         side: "right", "left" or "both".
-        scanner, diagnosis: as far as known.
+        scanner, diagnosis: if known.
         split: "train", "validation", "test", or empty.
-        image, labels, landmarks: paths relative to the data set; empty where there is none.
+        image, labels, landmarks: paths relative to the data set; empty if missing.
     """
 
     case: str
@@ -53,11 +53,11 @@ COLUMNS = tuple(field.name for field in fields(Entry))
 
 
 def write_case(case: Case, folder: Path) -> None:
-    """Write one case alone: `scan.nii.gz`, `labels.nii.gz` and `landmarks.mrk.json`.
+    """Write a single case: `scan.nii.gz`, `labels.nii.gz` and `landmarks.mrk.json`.
 
     Args:
-        case: with its truth.
-        folder: made if absent.
+        case: with its ground truth.
+        folder: created if it does not exist.
 
     Raises:
         OutputError: if it cannot be written.
@@ -69,23 +69,23 @@ def write_case(case: Case, folder: Path) -> None:
 
 
 def start_dataset(folder: Path, *, name: str, source: str) -> list[Entry]:
-    """Begin a data set, or go on with the one that is there.
+    """Create a data set, or open an existing one.
 
     Args:
-        folder: of the data set; made if absent.
+        folder: of the data set; created if it does not exist.
         name: of the data set.
         source: where it comes from.
 
     Returns:
-        The entries that are there already.
+        The existing entries.
 
     Raises:
-        OutputError: if the folder holds something else, or cannot be written.
+        OutputError: if the folder contains other files, or cannot be written.
     """
     if (folder / INFO).is_file():
         return read_index(folder)
     if folder.is_dir() and any(folder.iterdir()):
-        raise OutputError(f"{folder}: holds files but no {INFO}; choose another --output")
+        raise OutputError(f"{folder}: contains files but no {INFO}; choose another --output")
     make_folder(folder)
     facts = {
         "schema_version": SCHEMA_VERSION,
@@ -104,18 +104,18 @@ def start_dataset(folder: Path, *, name: str, source: str) -> list[Entry]:
 
 
 def add_case(folder: Path, case: Case, entry: Entry) -> Entry:
-    """Write a case's files, then its row; what was there of the same name is replaced.
+    """Write a case's files, then its row; a case of the same name is replaced.
 
     Args:
         folder: of the data set.
-        case: scan and truth; label values are `Side.label`.
+        case: scan and ground truth; label values are `Side.label`.
         entry: its row; paths and an empty side are filled in.
 
     Returns:
         The row as written.
 
     Raises:
-        OutputError: if something cannot be written; the row is written last.
+        OutputError: if a file cannot be written; the row is written last.
     """
     name = case.scan.name
     image, labels = f"images/{name}.nii.gz", f"labels/{name}.nii.gz"
@@ -139,15 +139,15 @@ def add_case(folder: Path, case: Case, entry: Entry) -> Entry:
 
 
 def read_info(folder: Path) -> dict[str, Any]:
-    """What `dataset.json` says.
+    """The content of `dataset.json`.
 
     Raises:
-        InputError: if the folder is no data set.
+        InputError: if the folder is not a data set.
     """
     try:
         return json.loads((folder / INFO).read_text("utf-8"))
     except OSError as error:
-        raise InputError(f"{folder}: is no data set of otovox (it has no {INFO})") from error
+        raise InputError(f"{folder}: is not an otovox data set (it has no {INFO})") from error
     except ValueError as error:
         raise InputError(f"{folder / INFO}: is damaged") from error
 
@@ -156,7 +156,7 @@ def read_index(folder: Path) -> list[Entry]:
     """The rows of `cases.csv`.
 
     Raises:
-        InputError: if the folder is no data set, or a row lacks what it needs.
+        InputError: if the folder is not a data set, or a required column is missing.
     """
     read_info(folder)
     try:
@@ -189,17 +189,17 @@ def load_case(folder: Path, entry: Entry) -> Case:
     """Read one case.
 
     Returns:
-        The scan with its truth; without label map an empty one, without landmarks none.
+        The scan with its ground truth; a missing label map becomes an empty one.
 
     Raises:
-        InputError: if a file is missing or does not fit.
+        InputError: if a file is missing or does not match the scan.
     """
     scan = load_scan(folder / entry.image)
     scan = Scan(scan.values, scan.grid, entry.case, scan.source)
     if entry.labels:
         labels = load_label_map(folder / entry.labels)
         if not labels.grid.same_as(scan.grid, tolerance_mm=0.01):
-            raise InputError(f"{entry.labels}: lies on another grid than {entry.image}")
+            raise InputError(f"{entry.labels}: is not on the same grid as {entry.image}")
     else:
         labels = LabelMap(np.zeros(scan.grid.shape, np.uint8), scan.grid)
     points = read_markups(folder / entry.landmarks) if entry.landmarks else {}
@@ -208,7 +208,7 @@ def load_case(folder: Path, entry: Entry) -> Case:
 
 
 def points_by_side(points_mm: dict[str, np.ndarray]) -> dict[Side, Landmarks]:
-    """Points labelled `right/helicotrema` and so on, per side; other labels are left out."""
+    """Points labelled `right/helicotrema` and so on, per side; other labels are ignored."""
     sides: dict[Side, dict[str, np.ndarray]] = {}
     for label, point in points_mm.items():
         side, slash, name = label.partition("/")
@@ -223,7 +223,7 @@ def points_by_side(points_mm: dict[str, np.ndarray]) -> dict[Side, Landmarks]:
 def split_by_patient(
     entries: Sequence[Entry], *, validation: int, test: int = 0, seed: int = 0
 ) -> list[Entry]:
-    """Draw patients for validation and test; the rest trains.
+    """Draw patients for validation and test; the rest are for training.
 
     Args:
         entries: all cases.
@@ -239,8 +239,8 @@ def split_by_patient(
     patients = sorted({entry.patient for entry in entries})
     if validation + test >= len(patients):
         raise InputError(
-            f"{len(patients)} patients are too few for {validation} in validation and {test} in "
-            "test with some left to train"
+            f"{len(patients)} patients are too few for {validation} in validation, {test} in test "
+            "and at least one in training"
         )
     drawn = np.random.default_rng(seed).permutation(patients)
     split = dict.fromkeys(patients, "train")

@@ -1,4 +1,4 @@
-"""Landmarks as others write them, under our names and in LPS mm."""
+"""Reads landmarks in other formats, converted to our names and LPS mm."""
 
 import json
 import re
@@ -13,15 +13,15 @@ from otovox.core.volume import Grid
 from otovox.errors import InputError
 from otovox.formats.markups import read_markups
 
-#: How a file holds its points: 3D Slicer Markups; lists of named xyz_position and ijk_position as
-#: in the companion data of Stebani et al., of which the first or the second is used; text; the
-#: description of an ear by Wimmer et al. 2019.
+#: Formats of a landmark file: 3D Slicer Markups; lists of named xyz_position and ijk_position as in
+#: the companion data of Stebani et al. (either one is used); text; the description of an ear by
+#: Wimmer et al. 2019.
 Points = Literal["markups", "companion", "companion-ijk", "table", "wimmer"]
 
-#: From RAS, in which some write, to LPS mm.
+#: From RAS, which some formats use, to LPS mm.
 _RAS_TO_LPS = np.array([-1.0, -1.0, 1.0])
 
-#: What others call our landmarks, letters only and small.
+#: Our landmarks by their names elsewhere, lowercase letters only.
 _OURS = {
     "helicotrema": "helicotrema",
     "cochleatop": "helicotrema",
@@ -44,19 +44,19 @@ _LINE = re.compile(
 def read_points(
     path: Path, kind: Points, grid: Grid, *, ijk_mm: float | None = None
 ) -> dict[str, FloatArray]:
-    """Our landmarks in a file of somebody else's.
+    """Read our landmarks from a file in another format.
 
     Args:
         path: the file.
-        kind: how it holds them.
+        kind: its format.
         grid: of the scan, for points in voxels.
-        ijk_mm: voxel edge of those voxels, if it is not the scan's; both grids begin at one corner.
+        ijk_mm: edge of those voxels, if not the scan's; both grids start at the same corner.
 
     Returns:
-        Positions (3,) LPS mm by our names; names that are not ours are left out.
+        Positions (3,) LPS mm by our names; other names are ignored.
 
     Raises:
-        InputError: if the file does not hold points in this way.
+        InputError: if the file does not contain points in this format.
     """
     if kind == "markups":
         named = read_markups(path)
@@ -66,17 +66,17 @@ def read_points(
         named = read_description(path).points_mm
     else:
         named = _companion(path, grid, ijk_mm, voxels=kind == "companion-ijk")
-    found = {_our_name(name): np.asarray(point, dtype=float) for name, point in named.items()}
-    return {name: point for name, point in found.items() if name}
+    points = {_our_name(name): np.asarray(point, dtype=float) for name, point in named.items()}
+    return {name: point for name, point in points.items() if name}
 
 
 @dataclass(frozen=True, eq=False)
 class Description:
-    """An ear as Wimmer et al. 2019 describe it.
+    """The description of an ear by Wimmer et al. 2019.
 
     Attributes:
         side: "right" or "left".
-        points_mm: LPS, by their names: A apex, OW and RW windows, C basal turn, V vestibule.
+        points_mm: LPS, by their own names: A apex, OW and RW windows, C basal turn, V vestibule.
     """
 
     side: str
@@ -84,7 +84,7 @@ class Description:
 
 
 def read_description(path: Path) -> Description:
-    """Side and points of a `*_DESC.json`, which holds them in RAS mm.
+    """Read the side and points of a `*_DESC.json`, which stores them in RAS mm.
 
     Raises:
         InputError: if it is not such a file.
@@ -94,7 +94,7 @@ def read_description(path: Path) -> Description:
         side = str(content["SIDE"]).lower()
         points = {name: np.asarray(p, dtype=float) for name, p in content["LANDMARKS"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path}: is not a description with SIDE and LANDMARKS") from error
+        raise InputError(f"{path}: does not contain SIDE and LANDMARKS") from error
     wrong = [n for n, p in points.items() if p.shape != (3,) or not np.isfinite(p).all()]
     if side not in ("right", "left") or wrong:
         raise InputError(f"{path}: SIDE must be RIGHT or LEFT, LANDMARKS three numbers each")
@@ -122,27 +122,27 @@ def _companion(
         else ((record.get("label") or record.get("name") or "", record) for record in content)
     )
     key = "ijk_position" if voxels else "xyz_position"
-    found: dict[str, FloatArray] = {}
+    points: dict[str, FloatArray] = {}
     for name, record in records:
         if not isinstance(record, dict) or key not in record:
             raise InputError(f"{path}: {name or 'a landmark'} has no {key}")
-        place = np.asarray(record[key], dtype=float)
+        position = np.asarray(record[key], dtype=float)
         if voxels:
             scale = 1.0 if ijk_mm is None else ijk_mm / grid.spacing_mm
-            place = grid.to_mm(place * scale)
+            position = grid.to_mm(position * scale)
         else:
-            place = place * _RAS_TO_LPS
-        found[str(name)] = place
-    return found
+            position = position * _RAS_TO_LPS
+        points[str(name)] = position
+    return points
 
 
 def _table(path: Path) -> dict[str, FloatArray]:
-    """Lines of a name and three numbers, LPS mm; other lines are comments."""
+    """Lines with a name and three numbers, LPS mm; other lines are comments."""
     try:
         lines = path.read_text("utf-8", errors="replace").splitlines()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     matches = [match for line in lines if (match := _LINE.match(line.strip()))]
     if not matches:
-        raise InputError(f"{path}: has no line of a name and three coordinates")
+        raise InputError(f"{path}: has no line with a name and three coordinates")
     return {match[1]: np.array([float(match[n]) for n in (2, 3, 4)]) for match in matches}

@@ -1,4 +1,4 @@
-"""Cases of a data set at the working spacing, kept beside a run as arrays read in parts."""
+"""Cases of a data set at the working spacing, cached with a run as memory-mapped arrays."""
 
 import json
 from collections.abc import Sequence
@@ -17,19 +17,19 @@ from otovox.formats.fingerprint import fingerprint
 from otovox.formats.writing import replacing_folder
 from otovox.imaging.resample import resample
 
-#: Raised when what is kept changes its meaning.
+#: Increased when the cached data change their meaning.
 VERSION = 1
 
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """One case, read from disk as it is needed.
+    """One case, read from disk on demand.
 
     Attributes:
         entry: its row in the data set.
-        image: (i, j, k) float32, grey values as the scanner gave them.
+        image: (i, j, k) float32, original grey values.
         labels: (i, j, k) uint8, 1 in the labyrinth of either side.
-        points_ijk: (sides, n, 3) landmarks in voxels, in the order asked for; nan where absent.
+        points_ijk: (sides, n, 3) landmarks in voxels, in the requested order; NaN where absent.
         grid: of the voxels.
     """
 
@@ -49,21 +49,21 @@ def prepare(
     shape: tuple[int, int, int],
     landmarks: tuple[str, ...],
 ) -> list[Prepared]:
-    """Resample cases, or take them as they were resampled before.
+    """Resample cases, or reuse cached ones.
 
     Args:
         folder: of the data set.
-        entries: the cases wanted.
-        cache: folder in which they are kept, one folder each.
-        spacing_mm: isotropic voxel size wanted.
-        shape: a smaller volume is extended to this by its border values.
-        landmarks: names wanted.
+        entries: the requested cases.
+        cache: folder that contains one folder per case.
+        spacing_mm: isotropic voxel size.
+        shape: smaller volumes are padded to this with their border values.
+        landmarks: requested names.
 
     Returns:
         The cases, in the same order.
 
     Raises:
-        OtovoxError: if a case cannot be read, or the cache not be written.
+        OtovoxError: if a case cannot be read, or the cache cannot be written.
     """
     facts = {
         "version": VERSION,
@@ -74,54 +74,54 @@ def prepare(
     return [_prepare_one(folder, entry, cache / entry.case, facts) for entry in entries]
 
 
-def _prepare_one(folder: Path, entry: Entry, kept: Path, facts: dict) -> Prepared:
+def _prepare_one(folder: Path, entry: Entry, cached: Path, facts: dict) -> Prepared:
     files = [name for name in (entry.image, entry.labels, entry.landmarks) if name]
-    wanted = facts | {"files": {name: fingerprint(folder / name) for name in files}}
-    card = kept / "case.json"
-    known = json.loads(card.read_text("utf-8")) if card.is_file() else {}
-    if {key: known.get(key) for key in wanted} != wanted:
-        known = _write(load_case(folder, entry), kept, wanted)
+    expected = facts | {"files": {name: fingerprint(folder / name) for name in files}}
+    card = cached / "case.json"
+    metadata = json.loads(card.read_text("utf-8")) if card.is_file() else {}
+    if {key: metadata.get(key) for key in expected} != expected:
+        metadata = _write(load_case(folder, entry), cached, expected)
     return Prepared(
         entry,
-        np.load(kept / "image.npy", mmap_mode="r"),
-        np.load(kept / "labels.npy", mmap_mode="r"),
-        np.asarray(known["points_ijk"], dtype=float).reshape(-1, len(facts["landmarks"]), 3),
-        Grid(tuple(known["grid"]["shape"]), np.asarray(known["grid"]["affine"])),
+        np.load(cached / "image.npy", mmap_mode="r"),
+        np.load(cached / "labels.npy", mmap_mode="r"),
+        np.asarray(metadata["points_ijk"], dtype=float).reshape(-1, len(facts["landmarks"]), 3),
+        Grid(tuple(metadata["grid"]["shape"]), np.asarray(metadata["grid"]["affine"])),
     )
 
 
-def _write(case: Case, kept: Path, wanted: dict) -> dict:
-    """Resample one case onto disk; what its card says."""
-    grid = working_grid(case.scan.grid, wanted["spacing_mm"], tuple(wanted["shape"]))
+def _write(case: Case, cached: Path, expected: dict) -> dict:
+    """Resample one case to disk; return the content of its `case.json`."""
+    grid = working_grid(case.scan.grid, expected["spacing_mm"], tuple(expected["shape"]))
     image = resample(case.scan.values, case.scan.grid, grid, outside="edge")
     mask = (case.labels.values > 0).astype(np.uint8)
     labels = resample(mask, case.scan.grid, grid, order="nearest").astype(np.uint8)
     points = [
         [
-            grid.to_ijk(found[name]).tolist() if found.has(name) else [None] * 3
-            for name in wanted["landmarks"]
+            grid.to_ijk(ear_landmarks[name]).tolist() if ear_landmarks.has(name) else [None] * 3
+            for name in expected["landmarks"]
         ]
-        for found in (case.landmarks[side] for side in Side if side in case.landmarks)
+        for ear_landmarks in (case.landmarks[side] for side in Side if side in case.landmarks)
     ]
-    where = {"shape": list(grid.shape), "affine": grid.affine.tolist()}
-    known = wanted | {"points_ijk": points, "grid": where}
-    with replacing_folder(kept) as beside:
+    grid_facts = {"shape": list(grid.shape), "affine": grid.affine.tolist()}
+    metadata = expected | {"points_ijk": points, "grid": grid_facts}
+    with replacing_folder(cached) as beside:
         np.save(beside / "image.npy", image)
         np.save(beside / "labels.npy", labels)
-        (beside / "case.json").write_text(json.dumps(known, indent=2) + "\n", "utf-8")
-    return known
+        (beside / "case.json").write_text(json.dumps(metadata, indent=2) + "\n", "utf-8")
+    return metadata
 
 
 def working_grid(grid: Grid, spacing_mm: float, least: tuple[int, int, int]) -> Grid:
-    """The field of a grid in isotropic voxels, its middle and axes kept (S4).
+    """An isotropic grid with the same field of view, centre and axes (S4).
 
     Args:
         grid: of the scan.
-        spacing_mm: voxel size wanted.
-        least: voxels that there must be along each axis at least.
+        spacing_mm: voxel size.
+        least: minimum number of voxels along each axis.
 
-    Source: the number of voxels is that of the main author's public code, extent / spacing
-    rounded; that the middle is kept is chosen.
+    Source: the number of voxels follows the main author's public code (extent / spacing, rounded);
+    keeping the centre is chosen.
     """
     counts = np.maximum(np.rint(grid.extent_mm / spacing_mm), least).astype(int)
     shape = (int(counts[0]), int(counts[1]), int(counts[2]))

@@ -1,1 +1,1 @@
-"""Predictions against truth: scores, tables, figures."""
+"""Predictions against ground truth: scores, tables, figures."""

@@ -1,6 +1,6 @@
-"""Calibration of probabilities, and how well a score separates unusual ears from usual ones.
+"""Calibration of probabilities, and separation of unusual from usual ears by a score.
 
-Nothing here knows a network: arrays in, figures out.
+This module works on arrays and is independent of any network.
 """
 
 from collections.abc import Sequence
@@ -20,22 +20,22 @@ from otovox.imaging.resample import corners, resample
 BINS = 10
 #: Probabilities are kept this far from 0 and 1 while their logits are interpolated: chosen.
 _LEAST = 1e-4
-#: Logit outside the working grid; voxels there are left out afterwards.
+#: Logit outside the working grid; voxels there are excluded afterwards.
 _OUTSIDE = -9.0
-#: How far from the labyrinth voxels still count, mm: chosen, its own half width. Far bone is easy,
-#: and would make any model look well calibrated.
+#: Maximum distance from the labyrinth of evaluated voxels, mm: chosen, its own half width. Distant
+#: bone is easy, and would make any model appear well calibrated.
 NEAR_MM = 1.5
 
 
 @dataclass(frozen=True, eq=False)
 class Reliability:
-    """Probabilities against what came true, in bins of equal width over 0 to 1.
+    """Predicted probabilities against observed frequencies, in bins of equal width over 0 to 1.
 
     Attributes:
         count: (b,) voxels per bin.
         probability: (b,) their mean probability; nan in an empty bin.
-        frequency: (b,) share of them that is labyrinth; nan in an empty bin.
-        brier: mean squared difference of probability and truth.
+        frequency: (b,) fraction of labyrinth voxels; nan in an empty bin.
+        brier: mean squared difference between probability and ground truth.
     """
 
     count: NDArray[np.int64]
@@ -45,7 +45,7 @@ class Reliability:
 
     @property
     def expected_error(self) -> float:
-        """Expected calibration error: mean gap of the bins, weighed by their voxels.
+        """Expected calibration error: mean gap of the bins, weighted by their voxels.
 
         Source: Guo et al. 2017, equation 3.
         """
@@ -67,15 +67,15 @@ def reliability(probability: ArrayLike, truth: ArrayLike, *, bins: int = BINS) -
     Args:
         probability: (n,) 0 to 1.
         truth: (n,) boolean.
-        bins: how many.
+        bins: number of bins.
 
     Raises:
-        ValueError: if the sizes differ, or a probability lies outside 0 to 1.
+        ValueError: if the sizes differ, or a probability is outside 0 to 1.
     """
     claimed = np.asarray(probability, dtype=float).ravel()
     true = np.asarray(truth, dtype=bool).ravel()
     if claimed.shape != true.shape:
-        raise ValueError(f"{claimed.size} probabilities do not fit {true.size} truths")
+        raise ValueError(f"{claimed.size} probabilities do not match {true.size} true values")
     if claimed.size and not (claimed.min() >= 0 and claimed.max() <= 1):
         raise ValueError("probabilities must lie between 0 and 1")
     which = np.minimum((claimed * bins).astype(int), bins - 1)
@@ -92,7 +92,7 @@ def pooled(curves: Sequence[Reliability]) -> Reliability:
         ValueError: if there is none.
     """
     if not curves:
-        raise ValueError("no reliability curve to pool")
+        raise ValueError("there is no reliability curve to pool")
     count = np.sum([curve.count for curve in curves], axis=0)
     claimed = np.sum([np.nan_to_num(curve.probability) * curve.count for curve in curves], axis=0)
     true = np.sum([np.nan_to_num(curve.frequency) * curve.count for curve in curves], axis=0)
@@ -105,7 +105,7 @@ def pooled(curves: Sequence[Reliability]) -> Reliability:
 def near_labyrinth(
     truth: Mask, claimed: Mask, *, spacing_mm: ArrayLike, within_mm: float = NEAR_MM
 ) -> Mask:
-    """Voxels within a distance of the labyrinth, the true or the claimed one, both inside.
+    """Voxels within a distance of the true or predicted labyrinth, including both.
 
     Args:
         truth, claimed: (i, j, k).
@@ -120,15 +120,15 @@ def near_labyrinth(
 
 
 def ear_reliability(claimed: Probability, truth: LabelMap, side: Side) -> Reliability:
-    """How honest the probabilities of one ear are, over the scan's voxels near its labyrinth.
+    """Calibration of one ear's probabilities, over the scan's voxels near its labyrinth.
 
-    The probability is brought onto the scan's own grid, where the truth is known, as the label map
-    is: by its logits.
+    The probability is resampled to the scan's own grid, where the ground truth is defined, like the
+    label map: by its logits.
 
     Args:
-        claimed: on a working grid; voxels outside that grid are left out.
+        claimed: predicted probability on a working grid; voxels outside that grid are excluded.
         truth: labels on the scan's grid.
-        side: the true one.
+        side: the true side.
     """
     ijk = truth.grid.to_ijk(corners(claimed.grid))
     start = np.clip(np.ceil(ijk.min(axis=0)), 0, truth.grid.shape).astype(int)
@@ -150,13 +150,13 @@ def ear_reliability(claimed: Probability, truth: LabelMap, side: Side) -> Reliab
 
 @dataclass(frozen=True, eq=False)
 class Roc:
-    """How well a score separates unusual from usual: every threshold at which a decision changes.
+    """ROC curve of a score for unusual ears: every threshold at which a decision changes.
 
     Attributes:
-        threshold: (n,) falling, from infinity; a score at or above it counts as unusual.
-        sensitivity: (n,) share of the unusual that is flagged, rising from 0 to 1.
-        false_alarms: (n,) share of the usual that is flagged, rising from 0 to 1.
-        auc: area under the curve: chance that an unusual one scores above a usual one.
+        threshold: (n,) decreasing from infinity; a score at or above it counts as unusual.
+        sensitivity: (n,) fraction of unusual ears flagged, increasing from 0 to 1.
+        false_alarms: (n,) fraction of usual ears flagged, increasing from 0 to 1.
+        auc: area under the curve: probability that an unusual ear scores above a usual one.
     """
 
     threshold: FloatArray
@@ -166,13 +166,13 @@ class Roc:
 
 
 def roc(usual: ArrayLike, unusual: ArrayLike) -> Roc:
-    """The receiver operating characteristic of a score that is higher in the unusual.
+    """The receiver operating characteristic of a score that is higher in unusual ears.
 
     Args:
-        usual, unusual: (n,) and (m,) scores; infinite ones are fine, nan are left out.
+        usual, unusual: (n,) and (m,) scores; infinite scores are allowed, nan are ignored.
 
     Raises:
-        ValueError: if there is none of either.
+        ValueError: if either is empty.
 
     Source: Hanley and McNeil 1982: the area is Mann and Whitney's statistic over n m.
     """
@@ -194,17 +194,17 @@ def roc(usual: ArrayLike, unusual: ArrayLike) -> Roc:
 
 
 def alarm_threshold(usual: ArrayLike, *, false_alarms: float = 0.05) -> float:
-    """The threshold above which a new score is unusual, from usual ones alone.
+    """The threshold above which a new score is unusual, determined from usual ears only.
 
-    A new ear of the same kind exceeds it with at most the given probability, whatever the scores'
-    distribution; that needs at least 1 / `false_alarms` - 1 of them.
+    A new usual ear exceeds it with at most the given probability, for any distribution of scores;
+    this requires at least 1 / `false_alarms` - 1 scores.
 
     Args:
         usual: (n,) scores of the calibration set.
-        false_alarms: chance that a usual ear is called unusual.
+        false_alarms: probability that a usual ear is flagged.
 
     Returns:
-        A score; infinite if there are too few to keep the promise.
+        A score; infinite if there are too few scores for this guarantee.
 
     Source: split conformal prediction, Angelopoulos and Bates 2021, equation 1.
     """

@@ -1,4 +1,4 @@
-"""A data set in tables and a picture: sizes, volumes, contrast; scaling from training alone."""
+"""Summary of a data set in tables and a figure: sizes, volumes, contrast, training intensities."""
 
 import csv
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from otovox.core.case import Case
 from otovox.dataset.layout import Entry, load_case, read_index
 from otovox.formats.writing import replacing
 
-#: Widths of the bone looked at around the labyrinth, mm: chosen, within the otic capsule.
+#: Range of the evaluated bone around the labyrinth, mm: chosen, within the otic capsule.
 NEAR_MM, FAR_MM = 0.3, 1.2
 #: Quantiles reported for each region.
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -26,8 +26,8 @@ class Contrast:
 
     Attributes:
         entry: the case.
-        shape, spacing_mm: of its grid.
-        volume_mm3: of its labyrinths together.
+        shape, spacing_mm: shape and spacing of its grid.
+        volume_mm3: total volume of its labyrinths.
         lumen, capsule: quantiles (`QUANTILES`) within the labyrinth and in the bone around it.
         whole: the 1st and 99th percentile, mean and SD of all voxels.
     """
@@ -62,14 +62,14 @@ def summarise(folder: Path, output: Path) -> list[Contrast]:
     """Measure every case and write `contrast.csv`, `groups.csv` and `contrast.png`.
 
     Args:
-        folder: of the data set.
-        output: folder for tables and picture.
+        folder: folder of the data set.
+        output: folder for tables and figure.
 
     Returns:
         One row per case.
 
     Raises:
-        OtovoxError: if a case cannot be read, or the output not be written.
+        OtovoxError: if a case cannot be read, or the output cannot be written.
     """
     rows = [contrast(entry, load_case(folder, entry)) for entry in read_index(folder)]
     _write_cases(rows, output / "contrast.csv")
@@ -80,9 +80,9 @@ def summarise(folder: Path, output: Path) -> list[Contrast]:
 
 
 def training_intensity(rows: Sequence[Contrast]) -> dict[str, float]:
-    """Clipping limits, mean and SD over the training cases alone (S5); all cases if none is marked.
+    """Clipping limits, mean and SD over the training cases only (S5); all cases if none is marked.
 
-    Source: Stebani et al. 2023, S5. Means over cases, so that large scans do not outweigh others.
+    Source: Stebani et al. 2023, S5. Means over cases, so that large scans do not dominate.
     """
     training = [row for row in rows if row.entry.split == "train"] or list(rows)
     low, high, mean, sd = np.mean([row.whole for row in training], axis=0)
@@ -125,7 +125,7 @@ def _write_groups(rows: Sequence[Contrast], path: Path) -> None:
 
 
 def _draw(rows: Sequence[Contrast], path: Path) -> None:
-    """Per case the spread of grey values in the labyrinth and in the bone around it, by scanner."""
+    """Plot grey values in the labyrinth and the surrounding bone for each case, by scanner."""
     from matplotlib.figure import Figure
 
     ordered = sorted(rows, key=lambda row: (row.entry.scanner, row.entry.case))
@@ -142,7 +142,7 @@ def _draw(rows: Sequence[Contrast], path: Path) -> None:
     for first in firsts[1:]:
         axes.axvline(first - 0.5, color="0.8", linewidth=0.8)
     axes.set_xticks(firsts, [scanners[n] for n in firsts], rotation=20, ha="left")
-    axes.set_ylabel("grey value (HU where the scan has them)")
-    axes.set_title("Labyrinth and the bone around it: median, quartiles, 5 to 95 %", fontsize=10)
+    axes.set_ylabel("grey value (HU if the scan is calibrated)")
+    axes.set_title("Labyrinth and surrounding bone: median, quartiles, 5 to 95 %", fontsize=10)
     axes.legend(frameon=False)
     figure.savefig(path, dpi=150)

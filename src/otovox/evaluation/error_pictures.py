@@ -1,4 +1,4 @@
-"""Figure 4 of Stebani et al. 2023: what was found rightly, wrongly, and not at all, seen in 3D."""
+"""Figure 4 of Stebani et al. 2023: true positives, false positives and false negatives in 3D."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,14 +17,14 @@ from otovox.formats.writing import replacing
 from otovox.imaging.metrics import VOXEL_MM, Mask
 from otovox.imaging.rendering import Ball, Image, fitted_view, render_surfaces, view_axes
 
-# Colours of the paper's figure, as Okabe and Ito have them.
+# Colours of the paper's figure, from Okabe and Ito's palette.
 RIGHT, WRONG, MISSED = (0.0, 0.62, 0.45), (0.84, 0.37, 0.0), (0.94, 0.89, 0.26)
 LANDMARK = (0.0, 0.45, 0.70)
-#: Radius of the balls at the true landmarks, mm. Source: Stebani et al. 2023, ten voxels.
+#: Radius of the spheres at the true landmarks, mm. Source: Stebani et al. 2023, ten voxels.
 BALL_MM = 10 * VOXEL_MM
-#: Where it is seen from in a mean head, right ear, LPS: chosen, as in the overview.
+#: Viewing direction in a mean head, right ear, LPS: chosen, as in the overview.
 _VIEWER = (-0.80, -0.50, 0.33)
-#: Room around the labyrinth, mm: chosen, for the balls.
+#: Margin around the labyrinth, mm: chosen, for the spheres.
 _MARGIN_MM = 1.5
 # Layout, in inches: chosen.
 _PANEL, _COLUMNS, _DPI = 3.2, 2, 200
@@ -35,12 +35,12 @@ class Panel:
     """One ear of Figure 4.
 
     Attributes:
-        title: above the picture.
+        title: title above the image.
         found, truth: (i, j, k) masks on `grid`.
-        grid: where the voxels lie.
+        grid: position of the voxels.
         landmarks: true ones, LPS mm; nan where absent.
-        side: of the ear.
-        axes: (3, 3) how the ear is turned, LPS columns, such as its pose's matrix.
+        side: side of the ear.
+        axes: (3, 3) orientation of the ear, LPS columns, such as its pose's matrix.
     """
 
     title: str
@@ -53,13 +53,13 @@ class Panel:
 
 
 def nearest_the_mean(table: pd.DataFrame) -> dict[str, dict]:
-    """Per set the ear whose DSC is nearest the set's mean, as the paper chooses.
+    """For each set the ear whose DSC is nearest to the set's mean, as in the paper.
 
     Args:
         table: from `runs.score_runs`.
 
     Returns:
-        Set to that ear's row, with `mean_dice` of its set added.
+        Set to that ear's row, with the set's `mean_dice` added.
     """
     chosen = {}
     for name in dict.fromkeys(table["set"]):
@@ -73,12 +73,12 @@ def nearest_the_mean(table: pd.DataFrame) -> dict[str, dict]:
 def error_picture(panels: Sequence[Panel], path: Path) -> None:
     """Draw ears side by side: true positives green, false positives red, false negatives yellow.
 
-    What is seen is the surface of both masks together, each voxel in its colour; blue balls of ten
-    of the paper's voxels lie at the true landmarks.
+    The rendering shows the surface of the union of both masks, each voxel in its colour; blue
+    spheres of ten of the paper's voxels mark the true landmarks.
 
     Args:
         panels: any number.
-        path: of the picture.
+        path: path of the figure.
     """
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch
@@ -103,10 +103,10 @@ def error_picture(panels: Sequence[Panel], path: Path) -> None:
 
 
 def rendered(panel: Panel) -> Image:
-    """One ear from lateral in its own frame, so that every ear is seen alike.
+    """One ear from lateral in its own frame, so that all ears are shown alike.
 
     Returns:
-        (rows, columns, 4) RGBA, 0 to 1; a single clear pixel if both masks are empty.
+        (rows, columns, 4) RGBA, 0 to 1; a single transparent pixel if both masks are empty.
     """
     either = panel.found | panel.truth
     if not either.any():
@@ -131,7 +131,7 @@ def rendered(panel: Panel) -> Image:
 
 
 def on_white(picture: Image) -> NDArray[np.float32]:
-    """RGBA as RGB on white paper."""
+    """RGBA as RGB on a white background."""
     cover = picture[..., 3:]
     return picture[..., :3] * cover + (1 - cover)
 

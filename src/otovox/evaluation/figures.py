@@ -1,7 +1,7 @@
-"""Figures 1, 3, 5 and S.3 of Stebani et al. 2023 for our runs: white ground, Okabe and Ito colours.
+"""Figures 1, 3, 5 and S.3 of Stebani et al. 2023 for our runs, in the colours of Okabe and Ito.
 
-Every function writes one picture; its file name extension sets the format (PNG, PDF, SVG). What is
-distinguished by colour is also distinguished by mark, line or hatch.
+Every function writes one figure; the file name extension sets the format (PNG, PDF, SVG). Colours
+are always combined with markers, line styles or hatches.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,9 +29,9 @@ _MARKS, _LINES, _HATCHES = "osD^vPX*", ("-", "--", "-.", ":"), ("", "//", "..", 
 # Size of a panel in inches and print resolution: chosen, two panels fill a page's width.
 _PANEL, _DPI = (3.4, 2.9), 200
 
-#: What the lines across the bars of Figure 3 are.
+#: Legend of the lines across the bars of Figure 3.
 PUBLISHED = "Stebani et al. 2023, on their scans"
-#: Columns of `validation.csv` that are drawn, with their titles.
+#: Plotted columns of `validation.csv`, with their titles.
 CURVES = {
     "val_loss": "validation loss",
     "dsc": "DSC",
@@ -47,8 +47,8 @@ def bars(table: pd.DataFrame, path: Path) -> None:
 
     Args:
         table: from `paper_tables.figure_3_table`: `system`, `set`, `measure`, `mean`, `sd`, and
-            `published`, the figure that the paper gives, drawn as a line across the bar.
-        path: of the picture.
+            `published`, the published figure, drawn as a line across the bar.
+        path: path of the figure.
     """
     titles = {"dice": "DSC", "landmark_mean_voxels": "landmark error, voxels of 0.099 mm"}
     with _panels(path, len(titles)) as panels:
@@ -93,11 +93,11 @@ def _bars(axes: "Axes", rows: Sequence[dict]) -> None:
 
 
 def uncertainty_scatter(table: pd.DataFrame, path: Path, *, threshold: float | None = None) -> None:
-    """Figure 5c: uncertainty against DSC, an ear a mark, by diagnosis.
+    """Figure 5c: uncertainty against DSC, one marker per ear, by diagnosis.
 
     Args:
         table: `uncertainty`, `dice` and `diagnosis` per ear; an empty diagnosis counts as healthy.
-        path: of the picture.
+        path: path of the figure.
         threshold: uncertainty above which an ear is flagged as unusual, if there is one.
     """
     rows = table.to_dict("records")
@@ -120,11 +120,11 @@ def uncertainty_scatter(table: pd.DataFrame, path: Path, *, threshold: float | N
 
 
 def roc_curves(curves: Mapping[str, Roc], path: Path) -> None:
-    """How well scores detect unusual ears: false alarms against sensitivity.
+    """ROC curves of scores for unusual ears: false-positive rate against sensitivity.
 
     Args:
-        curves: by the score's name.
-        path: of the picture.
+        curves: curves by the name of the score.
+        path: path of the figure.
     """
     with _panels(path, 1, width=1.15, height=1.15) as (axes,):
         axes.plot([0, 1], [0, 1], color="0.7", linewidth=0.8)
@@ -134,17 +134,19 @@ def roc_curves(curves: Mapping[str, Roc], path: Path) -> None:
                 color=COLOURS[number % 8], linestyle=_LINES[number % 4],
                 label=f"{name.replace('_', ' ')}: AUC {curve.auc:.2f}",
             )  # fmt: skip
-        axes.set(xlabel="false alarms among usual ears", ylabel="sensitivity", aspect="equal")
+        axes.set(
+            xlabel="false-positive rate among usual ears", ylabel="sensitivity", aspect="equal"
+        )
         axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
         axes.legend(frameon=False, fontsize=8, loc="lower right")
 
 
 def reliability_diagram(curves: Mapping[str, Reliability], path: Path) -> None:
-    """Voxel probabilities against what came true, and how many voxels have them.
+    """Predicted voxel probabilities against observed frequencies, and the distribution of voxels.
 
     Args:
-        curves: by name, such as the scanner.
-        path: of the picture.
+        curves: curves by name, such as the scanner.
+        path: path of the figure.
     """
     with _panels(path, 2) as (axes, counts):
         axes.plot([0, 1], [0, 1], color="0.7", linewidth=0.8)
@@ -157,26 +159,28 @@ def reliability_diagram(curves: Mapping[str, Reliability], path: Path) -> None:
             axes.plot(curve.probability, curve.frequency, label=label, **style)
             share = curve.count / max(curve.count.sum(), 1)
             counts.plot((np.arange(len(share)) + 0.5) / len(share), share, **style)
-        axes.set(xlabel="mean probability of a bin's voxels", ylabel="share that is labyrinth")
+        axes.set(
+            xlabel="mean predicted probability in the bin", ylabel="fraction of labyrinth voxels"
+        )
         axes.legend(frameon=False, fontsize=8, loc="upper left")
-        counts.set(xlabel="probability", ylabel="share of the voxels", yscale="log", xlim=(0, 1))
+        counts.set(xlabel="probability", ylabel="fraction of voxels", yscale="log", xlim=(0, 1))
         _plain_ticks(counts.yaxis)
 
 
 def learning_curves(runs: Mapping[str, Path], path: Path) -> None:
-    """Figure S.3: validation in the course of training, a thin line per fold, their mean bold.
+    """Figure S.3: validation during training, a thin line per fold, their mean bold.
 
     Args:
         runs: fold name to its `validation.csv`.
-        path: of the picture.
+        path: path of the figure.
 
     Raises:
-        InputError: if a file cannot be read, or there is none.
+        InputError: if a file cannot be read, or there are no curves.
     """
     tables = {name: _validation(file) for name, file in runs.items()}
     titles = {key: text for key, text in CURVES.items() if any(key in t for t in tables.values())}
     if not titles:
-        raise InputError("no validation.csv with a curve to draw")
+        raise InputError("no validation.csv contains a curve to plot")
     with _panels(path, len(titles), columns=3) as panels:
         for axes, (key, title) in zip(panels, titles.items(), strict=True):
             known = {name: t[key] for name, t in tables.items() if key in t}
@@ -185,7 +189,7 @@ def learning_curves(runs: Mapping[str, Path], path: Path) -> None:
                     curve.index / 1000, curve, linewidth=0.9, alpha=0.8, label=name,
                     color=COLOURS[number % 8], linestyle=_LINES[number % 4],
                 )  # fmt: skip
-            # Folds may not have come equally far: the mean ends with the shortest.
+            # Folds may differ in length: the mean ends with the shortest.
             mean = pd.DataFrame(known).dropna().mean(axis=1)
             if len(known) > 1:
                 axes.plot(mean.index / 1000, mean, color="black", linewidth=1.8, label="mean")
@@ -200,12 +204,12 @@ def contrast_matching(
     *,
     inside: tuple[float, float],
 ) -> None:
-    """Figure 1: tissue of clusters as it was standardised, and matched to the training set.
+    """Figure 1: tissue of clusters after standardisation, and after matching to the training set.
 
     Args:
-        before, after: per cluster a sample of its tissue.
-        path: of the picture.
-        inside: mean and SD of the training set's labyrinths; a band shows five SD to either side.
+        before, after: tissue samples per cluster.
+        path: path of the figure.
+        inside: mean and SD of the training set's labyrinths; a band shows five SD on either side.
     """
     mean, sd = inside
     with _panels(path, 2) as panels:
@@ -213,7 +217,7 @@ def contrast_matching(
             panels, (before, after), ("standardised", "matched"), strict=True
         ):
             axes.axvspan(mean - 5 * sd, mean + 5 * sd, color="#56B4E9", alpha=0.2, linewidth=0)
-            label = "labyrinths trained on"
+            label = "training labyrinths"
             axes.axvline(mean, color="0.3", linewidth=1, linestyle="--", label=label)
             for number, (name, values) in enumerate(groups.items()):
                 share, edges = np.histogram(values, bins=120, density=True)
@@ -230,10 +234,10 @@ def levels(table: pd.DataFrame, path: Path, *, title: str) -> None:
 
     Args:
         table: `level`, `set`, `measure` ("dice" or "landmark_mean_voxels"), `mean`, `sd`,
-            `published`, a dash where there is any; the first level is what the others are compared
-            with, a line through each set marks it.
-        path: of the picture.
-        title: the factor.
+            `published`, drawn as a dash if available; the first level is the reference, marked by
+            a line through each set.
+        path: path of the figure.
+        title: name of the factor.
     """
     titles = {"dice": "DSC", "landmark_mean_voxels": "landmark error, voxels"}
     sets = list(dict.fromkeys(table["set"]))
@@ -279,7 +283,7 @@ def _validation(path: Path) -> pd.DataFrame:
     try:
         table = pd.read_csv(path).set_index("iteration")
     except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{path}: cannot be read as the table of a training run") from error
+        raise InputError(f"{path}: cannot be read as a table of a training run") from error
     return table.groupby(level=0).last()
 
 
@@ -287,7 +291,7 @@ def _validation(path: Path) -> pd.DataFrame:
 def _panels(
     path: Path, count: int, *, columns: int = 2, width: float = 1.0, height: float = 1.0
 ) -> "Iterator[list[Axes]]":
-    """Panels of a new picture, written when all went well."""
+    """Panels of a new figure, which is written on success."""
     from matplotlib.figure import Figure
 
     columns = min(columns, count)

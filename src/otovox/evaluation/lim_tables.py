@@ -1,4 +1,4 @@
-"""Tables 3 and 5 of Lim et al. 2024: DSC by subgroup and by Likert score, beside the published."""
+"""Tables 3 and 5 of Lim et al. 2024: DSC by subgroup and Likert score, with published figures."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,8 +13,9 @@ from otovox.formats.writing import replacing
 
 EXTERNAL, TRAINING = "Lim et al. 2024, external", "Lim et al. 2024, training"
 LEVELS = (1, 2, 3, 4)
-#: Diagnoses of the labyrinth's own shape. Source: Lim et al. 2024, Population characteristics,
-#: count canal dehiscence and Mondini among the malformations; the others are such by definition.
+#: Diagnoses that change the shape of the labyrinth. Source: Lim et al. 2024, Population
+#: characteristics, count canal dehiscence and Mondini among the malformations; the others are
+#: malformations by definition.
 MALFORMATIONS = frozenset(
     {
         "canal_dehiscence",
@@ -32,7 +33,7 @@ SUBGROUPS = ("overall", "normal", "pathological", "malformation", "otosclerosis"
 
 @dataclass(frozen=True)
 class Subgroup:
-    """What Lim et al. 2024 report of one subgroup of a set: ears, then DSC."""
+    """Figures that Lim et al. 2024 report for a subgroup of a set: ears, then DSC."""
 
     ears: float
     mean: float
@@ -70,10 +71,10 @@ class LikertLevels:
     """DSC by Likert score in one set.
 
     Attributes:
-        ears: with scores 1 to 4.
-        means: DSC of these; nan where there is none.
-        correlation: Spearman's, of DSC and score; nan where either is the same for all.
-        p: of no correlation, two-sided.
+        ears: numbers of ears with scores 1 to 4.
+        means: their mean DSC; nan if there is none.
+        correlation: Spearman's correlation of DSC and score; nan if either is constant.
+        p: two-sided p value.
     """
 
     ears: tuple[int, int, int, int]
@@ -87,11 +88,10 @@ LIKERT_PUBLISHED = {
     EXTERNAL: LikertLevels((29, 17, 5, 19), (0.90, 0.90, 0.83, 0.69), -0.70, 0.001),
     TRAINING: LikertLevels((125, 97, 39, 10), (0.81, 0.73, 0.70, 0.63), -0.47, 0.001),
 }
-#: Said below the tables.
+#: Note below the tables.
 NOTE = (
-    "Ears that were not found count as DSC 0 and have no Likert score. Published p: below 0.001. "
-    "Published figures are those of the paper's own scans: ours stand beside them, but are not of "
-    "the same scans."
+    "Ears that were not detected count as DSC 0 and have no Likert score. Published p: below "
+    "0.001. Published figures refer to the paper's own scans, which differ from ours."
 )
 
 
@@ -119,8 +119,8 @@ def subgroup_table(table: pd.DataFrame) -> pd.DataFrame:
         table: one row per ear, with `dice` and `diagnosis`, as from `runs.score_runs`.
 
     Returns:
-        Columns `subgroup`, `from`, `ears`, `mean`, `sd`, `median`, `least`, `greatest`; nan where
-        there is no such figure.
+        Columns `subgroup`, `from`, `ears`, `mean`, `sd`, `median`, `least`, `greatest`; nan
+        if unavailable.
 
     Raises:
         InputError: if a column is missing.
@@ -138,13 +138,13 @@ def subgroup_table(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def likert_levels(table: pd.DataFrame) -> LikertLevels:
-    """DSC by Likert score, and how the two go together (L10).
+    """DSC by Likert score, and their correlation (L10).
 
     Args:
-        table: one row per ear, with `dice` and `likert` (1 to 4, nan where there is none).
+        table: one row per ear, with `dice` and `likert` (1 to 4, nan if unavailable).
 
     Raises:
-        InputError: if a column is missing, or a score is none of the four.
+        InputError: if a column is missing, or a score is not between 1 and 4.
     """
     _check(table, "dice", "likert")
     scores, dice = (table[name].to_numpy(dtype=float) for name in ("likert", "dice"))
@@ -187,7 +187,7 @@ def write_likert_tables(table: pd.DataFrame, folder: Path) -> list[Path]:
 
     Args:
         table: one row per ear: `dice`, `diagnosis` and, for the second table, `likert`.
-        folder: in which they are written.
+        folder: output folder.
 
     Returns:
         The files: `dsc-by-subgroup.csv`, `dsc-by-likert.csv`, `likert.md`.
@@ -230,7 +230,7 @@ def printed(frame: pd.DataFrame) -> pd.DataFrame:
         frame: from `subgroup_table` or `likert_table`.
 
     Returns:
-        Whole numbers of ears, p with three digits, everything else with the paper's.
+        Numbers of ears as integers, p with three digits, others with the paper's digits.
     """
     return pd.DataFrame({name: [_cell(name, value) for value in frame[name]] for name in frame})
 

@@ -1,4 +1,4 @@
-"""Everything that an evaluation writes: scores, statistics, the paper's tables, figures, tests."""
+"""Output of an evaluation: scores, statistics, the paper's tables, figures, tests."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -26,18 +26,18 @@ from otovox.evaluation.stebani_tables import (
 )
 from otovox.formats.writing import replacing
 
-#: Measures that two systems are compared by, corrected together (Holm).
+#: Measures for comparing two systems, corrected together (Holm).
 COMPARED = ("dice", "hd_mm", "assd_mm", *(f"{name}_mm" for name in LANDMARK_NAMES))
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What was scored.
+    """The result of an evaluation.
 
     Attributes:
         table: one row per true ear and fold.
         missing: labelled cases without any result.
-        files: what was written, in order.
+        files: written files, in order.
     """
 
     table: pd.DataFrame
@@ -47,14 +47,14 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class ResultSource:
-    """A data set, and by fold the folder that holds its results."""
+    """A data set, and the folder of its results for each fold."""
 
     dataset: Path
     folds: Mapping[str, Path]
 
     @property
     def name(self) -> str:
-        """What it is called in tables."""
+        """Its name in tables."""
         return self.dataset.resolve().name
 
 
@@ -71,11 +71,11 @@ def evaluate(
 
     Args:
         results: folders of results or of cross-validations, see `runs.folds_of`.
-        datasets: folders of the data sets, each of another name.
-        output: folder for what is written.
+        datasets: folders of the data sets, with different names.
+        output: output folder.
         split: only cases of this split of the data sets; all of them if empty.
-        name: of this system, in the comparison with others.
-        beside: other systems' `ears.csv` by name, from earlier evaluations.
+        name: name of this system in the comparison with others.
+        beside: `ears.csv` of other systems by name, from earlier evaluations.
 
     Raises:
         InputError: if something cannot be read, or no labelled case has results.
@@ -109,7 +109,7 @@ def evaluate(
 
 
 def _by_disease(table: pd.DataFrame, output: Path) -> list[Path]:
-    """The tables of Lim et al. 2024, where there are diseased ears with masks."""
+    """The tables of Lim et al. 2024, if there are diseased ears with masks."""
     drawn = table.loc[np.isfinite(table["dice"].to_numpy(dtype=float))]
     if drawn["diagnosis"].fillna("").isin(["", "healthy"]).all():
         return []
@@ -118,14 +118,14 @@ def _by_disease(table: pd.DataFrame, output: Path) -> list[Path]:
 
 
 def compare_systems(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
-    """Two systems on the ears that both scored, folds averaged first.
+    """Compare two systems on the ears scored for both, averaged over folds.
 
     Args:
         first, second: tables of scores.
 
     Returns:
         One row per measure: `measure`, `n`, `median_difference` (second minus first), `p`,
-        `p_holm`. An ear that one of them did not find has no distance, but counts in the DSC.
+        `p_holm`. An ear that one of them did not detect has no distance, but counts in the DSC.
     """
     means = [_by_ear(table) for table in (first, second)]
     both = sorted(set(means[0].index) & set(means[1].index))
@@ -140,7 +140,7 @@ def _by_ear(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _draw(table: pd.DataFrame, sources: Sequence[ResultSource], output: Path) -> Iterable[Path]:
-    """Figures 4 and 5c, and S.3 where the folds hold their training's curves."""
+    """Figures 4 and 5c, and S.3 if the folds contain learning curves."""
     errors, uncertainty, curves = (
         output / f"{name}.png" for name in ("errors", "uncertainty", "learning-curves")
     )
@@ -164,7 +164,7 @@ def _draw(table: pd.DataFrame, sources: Sequence[ResultSource], output: Path) ->
 
 
 def _panels(table: pd.DataFrame, sources: Sequence[ResultSource]) -> list[Panel]:
-    """Of every set the ear nearest its mean DSC."""
+    """For each set the ear nearest to its mean DSC."""
     by_name = {source.name: source for source in sources}
     panels = []
     for name, row in nearest_the_mean(table).items():
@@ -178,7 +178,7 @@ def _panels(table: pd.DataFrame, sources: Sequence[ResultSource]) -> list[Panel]
         panels.append(
             Panel(
                 title=f"{name}: DSC {row['dice']:.2f} (mean {row['mean_dice']:.2f})",
-                # A wrong side is not a wrong voxel: the scores count it separately.
+                # A wrong side is not a voxel error: it is scored separately.
                 found=_near(prediction.labels.values > 0, truth, case.labels.values > 0),
                 truth=truth,
                 grid=case.labels.grid,
@@ -191,7 +191,7 @@ def _panels(table: pd.DataFrame, sources: Sequence[ResultSource]) -> list[Panel]
 
 
 def _near(found: np.ndarray, truth: np.ndarray, every: np.ndarray) -> np.ndarray:
-    """Found voxels less those nearer to the other true ear, so that an ear stands alone."""
+    """Predicted voxels without those nearer to the other true ear, to isolate one ear."""
     other = every & ~truth
     if not other.any():
         return found

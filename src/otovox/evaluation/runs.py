@@ -19,12 +19,11 @@ from otovox.errors import InputError
 from otovox.evaluation.scores import EarScore, extra_ears, score_case
 from otovox.formats.images import load_label_map
 from otovox.imaging.metrics import in_voxels
-from otovox.results.folder import read_result
-from otovox.results.schema import FILES, RESULT, EarResult, ResultFile
+from otovox.results.schema import FILES, RESULT, EarResult, ResultFile, read_result
 
-#: What a row says of its case, before the measures.
+#: Columns about the case, before the measures.
 FACTS = ("set", "fold", "case", "patient", "side", "scanner", "diagnosis", "split")
-#: Distances that are also given in the paper's voxels, and what they are called there.
+#: Distances that are also given in the paper's voxels, with their names there.
 IN_VOXELS = {
     "hd_mm": "hd_voxels",
     "hd95_mm": "hd95_voxels",
@@ -34,7 +33,7 @@ IN_VOXELS = {
     **{f"{name}_mm": f"{name}_voxels" for name in LANDMARK_NAMES},
 }
 
-#: What a single-task model does not predict (S21), by its heads: no score, rather than a bad one.
+#: Measures that a single-task model does not predict (S21), by its heads: no score is given.
 LACKING = {
     "segmentation": [
         "landmark_mean_mm",
@@ -53,17 +52,17 @@ LACKING = {
 
 
 def load_prediction(folder: Path, scan: Scan) -> Prediction:
-    """Read a prediction from its result folder.
+    """Read a prediction from its results folder.
 
     Args:
-        folder: of one scan, from `otovox analyze`.
-        scan: the scan it was made of.
+        folder: results of one scan, from `otovox analyze`.
+        scan: the scan.
 
     Returns:
-        Without probabilities; a landmark's spread and the uncertainty where they were written.
+        The prediction without probabilities; landmark spread and uncertainty if available.
 
     Raises:
-        InputError: if a file is missing, or the results are those of another scan.
+        InputError: if a file is missing, or the results belong to a different scan.
     """
     result = read_result(folder / RESULT)
     labels = load_label_map(folder / FILES["segmentation"])
@@ -82,18 +81,18 @@ def load_prediction(folder: Path, scan: Scan) -> Prediction:
 
 
 def folds_of(results: Sequence[Path], dataset: Path | None = None) -> dict[str, Path]:
-    """The folds that result folders stand for, by name.
+    """The folds of results folders, by name.
 
-    A folder that holds `fold-*` folders stands for these, each with its results within or in a
-    folder `results` of its own; a cross-validation that had the data set as a test set stands for
-    `tests/NAME` in it. Any other folder is one fold.
+    A folder that contains `fold-*` folders stands for these, each with its results inside or in its
+    subfolder `results`; for a test set of a cross-validation, `tests/NAME` in it is used. Any other
+    folder is one fold.
 
     Args:
         results: output folders of `otovox analyze`, or of a cross-validation.
-        dataset: folder of the data set that the results are wanted of.
+        dataset: folder of the data set to evaluate.
 
     Raises:
-        InputError: if a folder is not there, or two folds have the same name.
+        InputError: if a folder is missing, or two folds have the same name.
     """
     folds: dict[str, Path] = {}
     for folder in results:
@@ -112,18 +111,18 @@ def folds_of(results: Sequence[Path], dataset: Path | None = None) -> dict[str, 
 def score_runs(
     folds: Mapping[str, Path], dataset: Path, *, split: str = ""
 ) -> tuple[pd.DataFrame, list[str]]:
-    """Score every labelled case of a data set in every fold that has results of it.
+    """Score every labelled case of a data set in every fold that has results for it.
 
     Args:
-        folds: name to folder, `folder/CASE/result.json` within.
+        folds: name to folder, which contains `CASE/result.json`.
         dataset: folder of the data set.
         split: only cases of this split; all of them if empty.
 
     Returns:
-        The table of `scores_table`, and the names of labelled cases without any result.
+        The table of `scores_table`, and the names of labelled cases without results.
 
     Raises:
-        InputError: if a file is missing or does not fit.
+        InputError: if a file is missing or does not match.
     """
     parts, missing = [], []
     for entry in read_index(dataset):
@@ -145,7 +144,7 @@ def score_runs(
 
 
 def _likert(folder: Path) -> dict[str, float]:
-    """How whole the found labyrinths are, 1 to 4 (Lim et al. 2024, L9); by side, where measured."""
+    """Completeness of predicted labyrinths, 1 to 4 (Lim et al. 2024, L9), by side if measured."""
     measured = {
         ear.side.value: ear.measurements.get("completeness_likert")
         for ear in read_result(folder / RESULT).ears
@@ -158,8 +157,8 @@ def score_entry(prediction: Prediction, case: Case, entry: Entry, *, fold: str) 
     """Score one case of a data set.
 
     Args:
-        prediction: of the case's scan.
-        case: with its truth.
+        prediction: prediction for the case's scan.
+        case: the case with its ground truth.
         entry: its row in the data set.
         fold: name of the fold that predicted it.
     """
@@ -177,7 +176,7 @@ def scores_table(scores: Sequence[EarScore]) -> pd.DataFrame:
     """Scores as a table: distances in mm and in the paper's voxels, a column per landmark.
 
     Args:
-        scores: of any number of ears.
+        scores: scores of any number of ears.
     """
     rows = []
     for score in scores:
@@ -192,7 +191,7 @@ def scores_table(scores: Sequence[EarScore]) -> pd.DataFrame:
 
 
 def set_name(entry: Entry) -> str:
-    """The set that a case is counted in: its scanner; a diseased ear is scored apart (S1)."""
+    """The set of a case: its scanner; diseased ears form a separate set (S1)."""
     parts = [entry.scanner or "all"]
     if entry.diagnosis not in ("", "healthy"):
         parts.append(entry.diagnosis)
@@ -209,7 +208,7 @@ def _provenance(result: ResultFile) -> Provenance:
 
 
 def _uncertainty(path: Path, scan: Scan) -> NDArray[np.float32]:
-    """Its voxels, (i, j, k); nan if it was not written."""
+    """The uncertainty, (i, j, k); nan if it was not written."""
     if not path.is_file():
         return np.full(scan.grid.shape, np.nan, dtype=np.float32)
     try:

@@ -25,7 +25,7 @@ from otovox.imaging.metrics import (
     volumetric_similarity,
 )
 
-#: Surfaces nearer than this agree, mm: chosen, two of the paper's voxels.
+#: Tolerance for agreement of surfaces, mm: chosen, two of the paper's voxels.
 SURFACE_TOLERANCE_MM = 0.2
 
 
@@ -35,21 +35,21 @@ class EarScore:
 
     Attributes:
         case: name of the scan.
-        side: the true one.
-        found: whether a found ear lies where this one is.
-        side_right: whether that ear was given the true side.
-        dice, iou, vs: overlap of the masks, whatever their sides; 0 if not found.
-        precision, recall: shares of the found and of the true voxels in the overlap.
-        specificity, accuracy: over the scan's whole field, which they depend on.
-        surface_dice: share of the surfaces within `SURFACE_TOLERANCE_MM` of one another.
-        hd_mm, hd95_mm, avg_hd_mm, assd_mm: see `metrics.Distances`; infinite if not found.
-        landmark_mm: error of each landmark that is in the field; infinite if it was not found.
+        side: the true side.
+        found: whether an ear was detected at its position.
+        side_right: whether the detected ear has the true side.
+        dice, iou, vs: overlap of the masks, regardless of side; 0 if not detected.
+        precision, recall: fractions of the predicted and of the true voxels in the overlap.
+        specificity, accuracy: over the scan's whole field of view, on which they depend.
+        surface_dice: fraction of the surfaces within `SURFACE_TOLERANCE_MM` of each other.
+        hd_mm, hd95_mm, avg_hd_mm, assd_mm: see `metrics.Distances`; infinite if not detected.
+        landmark_mm: error of each landmark in the field of view; infinite if not detected.
         landmark_mean_mm: mean of the finite ones; nan if there is none.
-        landmarks_absent: how many of them were not found.
-        components: connected parts of the found labyrinth.
-        volume_mm3, true_volume_mm3: of the found and of the true labyrinth.
-        confidence: of the found ear; nan if not found.
-        uncertainty: mean voxel SD within and near the found labyrinth; nan if not found.
+        landmarks_absent: number of landmarks that were not detected.
+        components: connected components of the predicted labyrinth.
+        volume_mm3, true_volume_mm3: volumes of the predicted and the true labyrinth.
+        confidence: confidence of the detected ear; nan if not detected.
+        uncertainty: mean voxel SD in and near the predicted labyrinth; nan if not detected.
         volume_uncertainty: mean voxel SD over the whole scan (S24).
     """
 
@@ -80,7 +80,7 @@ class EarScore:
     volume_uncertainty: float
 
 
-#: Measures of a score that are numbers.
+#: Numeric measures of a score.
 MEASURES = (
     "dice",
     "iou",
@@ -108,12 +108,12 @@ MEASURES = (
 def score_case(prediction: Prediction, case: Case) -> list[EarScore]:
     """Score every true ear of a scan.
 
-    Ears are matched one to one by the nearest centres, so that a wrong side is seen as a wrong
-    side, not as a missing ear.
+    Ears are matched one to one by the nearest centres, so that a wrong side counts as a
+    wrong side, not as a missing ear.
 
     Args:
-        prediction: of the case's scan.
-        case: with labels on the same grid.
+        prediction: prediction for the case's scan.
+        case: the case with labels on the same grid.
 
     Returns:
         One score per side that has labelled voxels, right first.
@@ -129,18 +129,18 @@ def score_case(prediction: Prediction, case: Case) -> list[EarScore]:
 
 
 def extra_ears(prediction: Prediction, case: Case) -> int:
-    """How many of the found ears lie where there is none."""
+    """Number of predicted ears at positions without an ear."""
     return len(prediction.ears) - len(_matches(prediction, case))
 
 
 def summarise_scores(scores: Sequence[EarScore]) -> dict[str, Spread]:
-    """The spread of each measure, and of each landmark's error, over ears.
+    """Spread of each measure, and of each landmark's error, over ears.
 
     Args:
         scores: of any number of ears; the two ears of a scan are resampled together.
 
     Returns:
-        By measure, those that at least one ear has.
+        Spreads by measure, for measures that at least one ear has.
     """
     columns = {name: [float(getattr(score, name)) for score in scores] for name in MEASURES}
     for name in dict.fromkeys(name for score in scores for name in score.landmark_mm):
@@ -181,11 +181,11 @@ def _true_masks(case: Case) -> dict[Side, Mask]:
 
 
 def _matches(prediction: Prediction, case: Case) -> dict[Side, EarPrediction]:
-    """True sides and the found ears that lie there."""
+    """True sides and the predicted ears at their positions."""
     masks = _true_masks(case)
     if not masks or not prediction.ears:
         return {}
-    # A model that assumes a single ear is scored on it, however far off it is (S20).
+    # A model that assumes a single ear is scored on it, at any distance (S20).
     if prediction.provenance.settings.single_ear and len(masks) == len(prediction.ears) == 1:
         return dict(zip(masks, prediction.ears, strict=True))
     ears = prediction.ears
@@ -199,7 +199,7 @@ def _matches(prediction: Prediction, case: Case) -> dict[Side, EarPrediction]:
         ]
     )
     sides = list(truth)
-    # Pairs that are too far apart cost the same however far, so they displace no good one.
+    # Pairs that are too far apart have a constant cost, so they do not displace a good one.
     pairs = zip(*linear_sum_assignment(np.minimum(gaps, SAME_EAR_MM)), strict=True)
     return {sides[i]: ears[j] for i, j in pairs if gaps[i, j] < SAME_EAR_MM}
 

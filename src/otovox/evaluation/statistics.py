@@ -9,20 +9,20 @@ from scipy import stats
 
 from otovox.core.geometry import FloatArray
 
-#: Draws of a bootstrap: chosen; the limits then move by about a fiftieth of the interval's width.
+#: Bootstrap resamples: chosen; the limits then vary by about 2 % of the interval's width.
 RESAMPLES = 5000
 
 
 @dataclass(frozen=True)
 class Spread:
-    """One measure over many instances; `n` counts those that are neither infinite nor missing.
+    """One measure over many instances; `n` counts the finite ones.
 
     Attributes:
         mean, sd, median, min, max: over instances; the SD with n - 1, nan for a single one.
-        n: instances that have a finite value.
-        low, high: 95 % bootstrap interval of the mean, units resampled whole; nan with one unit.
-        fold_mean, fold_sd: mean and SD over the folds' own means; nan with fewer than two folds.
-        folds: how many folds there are.
+        n: number of instances with a finite value.
+        low, high: 95 % bootstrap interval of the mean, resampled by unit; nan with one unit.
+        fold_mean, fold_sd: mean and SD over the folds' means; nan with fewer than two folds.
+        folds: number of folds.
     """
 
     mean: float
@@ -52,13 +52,13 @@ def spread(
 
     Args:
         values: (n,) one per instance.
-        folds: (n,) the fold that each was scored in; all one fold if not given.
-        units: (n,) what is independent, such as the patient: instances of the same unit (two ears,
-            one case in several folds) are resampled together. Each for itself if not given.
-        seed: of the bootstrap.
+        folds: (n,) fold of each instance; a single fold by default.
+        units: (n,) independent unit, such as the patient: instances of the same unit (two ears,
+            one case in several folds) are resampled together. By default every instance is one.
+        seed: random seed of the bootstrap.
 
-    Source: Stebani et al. 2023 speak of the SD over folds (Performance evaluation), while medians
-    in Tables 3 and 4 suggest instances: both are given.
+    Source: Stebani et al. 2023 mention the SD over folds (Performance evaluation), while medians in
+    Tables 3 and 4 suggest instances: both are given.
     """
     every = np.asarray(values, dtype=float)
     fine = np.isfinite(every)
@@ -94,13 +94,13 @@ def mean_interval(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """Percentile bootstrap interval of the mean, whole units resampled.
+    """Percentile bootstrap interval of the mean, resampled by unit.
 
     Args:
         values: (n,) finite.
-        units: (n,) what is independent; each value for itself if not given.
-        level: share of the interval.
-        resamples: draws.
+        units: (n,) independent unit of each value; by default every value is one.
+        level: coverage of the interval.
+        resamples: number of resamples.
         seed: the same seed gives the same interval.
 
     Returns:
@@ -134,7 +134,7 @@ class Comparison:
 
     Attributes:
         measure: its name.
-        n: pairs of which both values are finite.
+        n: number of pairs with two finite values.
         median_difference: median of second minus first.
         p: two-sided, Wilcoxon's signed-rank test; 1 if no pair differs, nan without a pair.
         p_holm: corrected for the number of measures compared together.
@@ -173,12 +173,12 @@ def holm(p: ArrayLike) -> FloatArray:
     """Holm's step-down correction; nan counts as no test.
 
     Args:
-        p: (n,) values of tests made together.
+        p: (n,) values of tests corrected together.
 
     Returns:
         (n,) corrected, in the same order.
 
-    Source: Holm 1979: the k-th smallest of n times n - k + 1, none below an earlier one, at most 1.
+    Source: Holm 1979: the k-th smallest of n is multiplied by n - k + 1, made monotonic, at most 1.
     """
     raw = np.asarray(p, dtype=float)
     corrected = np.full(len(raw), np.nan)

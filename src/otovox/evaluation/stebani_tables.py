@@ -1,4 +1,4 @@
-"""Tables 3 and 4 of Stebani et al. 2023: our figures beside the published ones."""
+"""Tables 3 and 4 of Stebani et al. 2023: our figures and the published ones."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
@@ -16,7 +16,7 @@ from otovox.evaluation.scores import MEASURES
 from otovox.evaluation.statistics import Spread, spread
 from otovox.formats.writing import replacing
 
-#: Published sets that the phantoms' scanners are made after (S1, S2).
+#: Published sets on which the phantoms' scanners are modelled (S1, S2).
 BESIDE = {
     "fpvct-frozen": "A",
     "fpvct-clinical": "B",
@@ -28,7 +28,7 @@ BESIDE = {
 SETS = ("A", "B", "W", "O", "G")
 OURS, THEIRS = "otovox", "Stebani et al. 2023"
 
-#: Columns of the two tables: measure, title, digits after the point as the paper prints them.
+#: Columns of the two tables: measure, title, decimals as in the paper.
 COLUMNS: dict[int, tuple[tuple[str, str, int], ...]] = {
     3: (
         ("dice", "DSC", 2),
@@ -45,22 +45,22 @@ COLUMNS: dict[int, tuple[tuple[str, str, int], ...]] = {
     ),
 }
 TITLES = {title: digits for columns in COLUMNS.values() for _, title, digits in columns}
-#: Said below every table.
+#: Note below every table.
 NOTE = (
-    "Distances in voxels of 0.099 mm. SD over ears; in brackets that over the means of the folds, "
-    "where there are several. MD: median. Ears that were not found count as DSC, IoU and VS 0; "
-    "having no distance, they are left out of the distances (n found). Published figures are "
-    "those of the paper's own scans: ours stand beside them, but are not of the same scans."
+    "Distances in voxels of 0.099 mm. SD over ears; in brackets the SD over the folds' means, if "
+    "there are several folds. MD: median. Ears that were not detected count as DSC, IoU and VS 0 "
+    "and have no distances (n found). Published figures refer to the paper's own scans, which "
+    "differ from ours."
 )
 
 
 @cache
 def published() -> pd.DataFrame:
-    """What the papers report of their systems.
+    """Results that the papers report for their systems.
 
     Returns:
-        Columns `where`, `system`, `set`, `measure`, `mean`, `sd`, `median`, `source`; the last
-        figures nan where the paper gives none. Distances in voxels of 0.099 mm.
+        Columns `where`, `system`, `set`, `measure`, `mean`, `sd`, `median`, `source`; the
+        figures are nan if not published. Distances in voxels of 0.099 mm.
 
     Source: Stebani et al. 2023, Tables 3 and 4, Results (Figure 3; uncertainty); Hussain et al.
     2021, Table 1, set "validation"; Lim et al. 2024, Table 3, its external set as "test average".
@@ -73,7 +73,7 @@ def statistics_table(table: pd.DataFrame) -> pd.DataFrame:
     """Every measure of every set, with the spread over ears and over folds.
 
     Args:
-        table: from `runs.score_runs`; patients are resampled whole for the interval.
+        table: from `runs.score_runs`; intervals are resampled by patient.
 
     Returns:
         One row per set and measure: `set`, `measure`, and the fields of `statistics.Spread`.
@@ -98,7 +98,7 @@ def paper_table(table: pd.DataFrame, number: Literal[3, 4]) -> pd.DataFrame:
 
     Returns:
         Columns `set`, `from`, `ears`, `found`, then per measure `TITLE mean`, `TITLE SD`,
-        `TITLE SD folds`, `TITLE MD`; nan where there is no such figure.
+        `TITLE SD folds`, `TITLE MD`; nan if unavailable.
     """
     rows = []
     for name, part in _by_set(table):
@@ -115,17 +115,18 @@ def paper_table(table: pd.DataFrame, number: Literal[3, 4]) -> pd.DataFrame:
 
 
 def figure_3_table(systems: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """What Figure 3 shows: validation set, clinical set and the average over all test sets.
+    """Data of Figure 3: validation set, clinical set and the average over all test sets.
 
     Args:
-        systems: name to scores; names that the paper has ("multi-task", "single-task") get its
-            figures beside them. What a system does not do (all errors infinite) has no row.
+        systems: name to scores; for names used in the paper ("multi-task", "single-task") its
+            figures are added. Tasks that a system does not perform (all errors infinite) have
+            no row.
 
     Returns:
         Columns `system`, `set`, `measure`, `mean`, `sd` (over folds; nan with one), `published`.
-        Validation is set A; the test average is the mean over the means of B, W, O and G, each
-        fold for itself. If some of these were not scored, its name says which were, and nothing
-        published stands beside it.
+        Validation is set A; the test average is the mean over the means of B, W, O and G, per
+        fold. If some of these were not scored, its name lists the others, and published figures
+        are omitted.
     """
     known = {
         (row["system"], row["set"], row["measure"]): row["mean"]
@@ -157,7 +158,7 @@ def write_paper_table(frame: pd.DataFrame, path: Path) -> None:
 
     Args:
         frame: from `paper_table`.
-        path: of the CSV; the Markdown gets the ending `.md`.
+        path: path of the CSV file; the Markdown file has the extension `.md`.
 
     Raises:
         OutputError: if it cannot be written.
@@ -170,17 +171,17 @@ def write_paper_table(frame: pd.DataFrame, path: Path) -> None:
 
 
 def markdown(frame: pd.DataFrame) -> str:
-    """A frame of text cells as a Markdown table, numbers to the right."""
+    """A frame of text cells as a Markdown table, numbers right-aligned."""
     lines = [list(frame.columns), ["---"] * 2 + ["---:"] * (frame.shape[1] - 2)]
     lines += [[str(cell) for cell in row] for row in frame.to_numpy()]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def read_scores(path: Path) -> pd.DataFrame:
-    """A table of scores that was written as CSV.
+    """Read a table of scores from a CSV file.
 
     Raises:
-        InputError: if it is none.
+        InputError: if it is not a table of scores.
     """
     try:
         table = pd.read_csv(path, dtype={"set": str, "fold": str, "case": str, "patient": str})
@@ -193,7 +194,7 @@ def read_scores(path: Path) -> pd.DataFrame:
 
 
 def _by_set(table: pd.DataFrame) -> Iterable[tuple[str, pd.DataFrame]]:
-    """The sets' rows: those that the paper has first, in its order, then the rest."""
+    """Rows by set: the paper's sets first, in its order, then the others."""
     names = [str(name) for name in table["set"].unique()] if len(table) else []
     known = {name: SETS.index(BESIDE.get(name, name)) for name in names if _is_published(name)}
     for name in sorted(names, key=lambda name: (known.get(name, len(SETS)), name)):
@@ -233,7 +234,7 @@ def _cells(title: str, figures: tuple[float, float, float, float]) -> dict[str, 
 
 
 def _printed(frame: pd.DataFrame) -> pd.DataFrame:
-    """Text cells with the paper's digits; the folds' SD in brackets behind that of the ears."""
+    """Text cells with the paper's digits; the SD over folds in brackets after that over ears."""
     text = pd.DataFrame({name: frame[name].astype(str) for name in ("set", "from")})
     for name in ("ears", "found"):
         text[name] = [_number(value, 0) for value in frame[name]]

@@ -1,1 +1,1 @@
-"""Data sets through systems: folds, predictions, studies."""
+"""Systems applied to data sets: folds, predictions, studies."""

@@ -25,7 +25,7 @@ from otovox.learning.hardware import Hardware
 from otovox.systems.interface import TrainingInput
 from otovox.systems.registry import system_of
 
-#: In the folder of all folds: the folds; in that of one: present once it is finished.
+#: File of the folds, in their common folder; file that marks a finished fold, in its folder.
 SPLITS, FINISHED = "splits.json", "finished"
 
 Fold = dict[str, list[str]]
@@ -33,7 +33,7 @@ Fold = dict[str, list[str]]
 
 @dataclass(frozen=True)
 class FoldPlan:
-    """How folds are drawn. Source of the defaults: Stebani et al. 2023, 38 train and 5 validate.
+    """Settings for drawing folds. Source of the defaults: Stebani et al. 2023, 38 and 5 patients.
 
     Attributes:
         folds: number of folds.
@@ -47,20 +47,21 @@ class FoldPlan:
 
 
 def draw_folds(entries: Sequence[Entry], plan: FoldPlan = FoldPlan()) -> list[Fold]:
-    """Draw validation patients, different ones in every fold; all others train (S19).
+    """Draw validation patients, different ones in every fold; all others are for training (S19).
 
     Args:
-        entries: of a data set; those of its split "test" are left out.
-        plan: how.
+        entries: entries of a data set; those of its split "test" are excluded.
+        plan: settings of the folds.
 
     Returns:
-        Per fold the names of the cases under "train" and "validation".
+        For each fold the names of the cases under "train" and "validation".
 
     Raises:
         InputError: if there are too few patients.
 
-    Source: Stebani et al. 2023, a random 38/5 in 3 folds; that no patient validates twice is seen
-    in the main author's public code.
+    Source: Stebani et al. 2023, random 38/5 splits in 3 folds; the main author's public code uses
+        no
+    patient twice for validation.
     """
     entries = [entry for entry in entries if entry.split != "test"]
     patients = sorted({entry.patient for entry in entries})
@@ -84,10 +85,10 @@ def draw_folds(entries: Sequence[Entry], plan: FoldPlan = FoldPlan()) -> list[Fo
 
 
 def keep_folds(folder: Path, output: Path, folds: list[Fold]) -> None:
-    """Write the folds to `output`/splits.json; an existing file must hold the same ones.
+    """Write the folds to `output`/splits.json; an existing file must contain the same ones.
 
     Raises:
-        ConfigError: if it holds others.
+        ConfigError: if it contains others.
         OutputError: if it cannot be written.
     """
     path = output / SPLITS
@@ -95,7 +96,7 @@ def keep_folds(folder: Path, output: Path, folds: list[Fold]) -> None:
     wanted = {"dataset": read_info(folder).get("name", ""), "folds": folds}
     if path.is_file():
         if json.loads(path.read_text("utf-8")) != wanted:
-            raise ConfigError(f"{path}: holds other folds; choose another --output")
+            raise ConfigError(f"{path}: contains different folds; choose another --output")
         return
     with replacing(path) as beside:
         beside.write_text(json.dumps(wanted, indent=2) + "\n", "utf-8")
@@ -113,18 +114,18 @@ def train_fold(
     """Train on one fold of `output`/splits.json; resume it, or load its model if it is finished.
 
     Args:
-        folder: of the data set.
-        config: everything that is set.
-        output: of all folds; this one goes to `fold-N`, resampled volumes to `volumes`.
-        number: of the fold, from 0.
+        folder: folder of the data set.
+        config: all settings.
+        output: folder of all folds; this one is in `fold-N`, resampled volumes in `volumes`.
+        number: number of the fold, from 0.
         resume: False to start again.
-        hardware: where to train.
+        hardware: hardware for training.
 
     Returns:
         Its best model.
 
     Raises:
-        ConfigError: if there is no such fold, or it was started with other settings.
+        ConfigError: if there is no such fold, or it was started with different settings.
         OtovoxError: if a case cannot be read.
     """
     splits = json.loads((output / SPLITS).read_text("utf-8"))
@@ -163,18 +164,18 @@ def train_fold(
 
 
 def _is_finished(place: Path, config: TrainConfig) -> bool:
-    """Whether a fold is finished; one that was started with other settings is refused."""
+    """Whether a fold is finished; one that was started with different settings is refused."""
     settings = place / "config.json"
     if not settings.is_file():
         return False
     earlier = config_from(json.loads(settings.read_text("utf-8")), origin=str(settings))
     if earlier != config:
-        raise ConfigError(f"{place}: was started with other settings; choose another --output")
+        raise ConfigError(f"{place}: was started with different settings; choose another --output")
     return (place / FINISHED).is_file()
 
 
 def _contrast(cases: Sequence[Prepared], scaling: Statistics) -> dict[str, Any]:
-    """The contrast of the training set, to which test sets are matched (S6)."""
+    """Contrast of the training set, to which test sets are matched (S6)."""
     tissues, inside = [], []
     for case in cases:
         scaled = standardise(case.image, scaling)

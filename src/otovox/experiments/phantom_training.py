@@ -1,4 +1,4 @@
-"""Training on phantoms, of which there are as many as one likes, with real ears among them."""
+"""Training on an unlimited number of phantoms, optionally mixed with real ears."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +18,9 @@ class RealEars:
     """Real ears that are mixed into the phantoms.
 
     Attributes:
-        folder: of the data set.
-        entries: its cases that train.
-        title, source: of the data set, for the model's card: whom to credit, under which licence.
+        folder: folder of the data set.
+        entries: its training cases.
+        title, source: credit and licence of the data set, for the model card.
     """
 
     folder: Path
@@ -37,19 +37,19 @@ def train_on_phantoms(
     ears: RealEars | None = None,
     anatomies: Path | None = None,
 ) -> Bundle:
-    """Train on phantoms, as the settings say, and on real ears among them.
+    """Train on phantoms according to the settings, optionally mixed with real ears.
 
-    Validation is on phantoms alone: held-out real ears judge a model, they do not choose it.
+    Validation uses phantoms only: held-out real ears evaluate a model, but do not select it.
 
     Args:
-        config: everything that is set.
+        config: all settings.
         output: see `train_on`.
-        run: how.
-        ears: real ears, a share `config.data.ears_share` of all samples.
-        anatomies: folder in which rendered phantoms are kept; `output`/anatomies if None.
+        run: training options.
+        ears: real ears, a fraction `config.data.ears_share` of all samples.
+        anatomies: folder for rendered phantoms; `output`/anatomies if None.
 
     Raises:
-        ConfigError: if the system is not the dual-headed U-Net, which alone learns from these.
+        ConfigError: if the system is not the dual-headed U-Net, the only one trained on phantoms.
     """
     if config.system.kind != "dual-head":
         raise ConfigError(

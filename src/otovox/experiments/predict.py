@@ -1,4 +1,4 @@
-"""A data set's cases through one model, into result folders that `otovox evaluate` reads."""
+"""Prediction of a data set's cases with one model, in results folders for `otovox evaluate`."""
 
 import logging
 import tempfile
@@ -31,21 +31,21 @@ from otovox.systems.whole_volume import Sweep, Turns, VolumePrediction, postproc
 
 logger = logging.getLogger(__name__)
 
-#: Of the files of a result, those that an evaluation reads.
+#: Files of a result that an evaluation reads.
 KEPT = ("segmentation", "uncertainty", "landmarks")
 
 
 @dataclass(frozen=True, kw_only=True)
 class PredictionPlan:
-    """How test sets are predicted.
+    """Settings for predicting test sets.
 
     Attributes:
         tests: folders of data sets.
-        tta: test-time augmentation of these (S9), by systems that have it; validation cases have
-            none.
-        match: clusters that are matched to the training set (S6): a number, a column, or nothing.
-        smooth: see `whole_volume.Sweep`; of validation cases, too.
-        device: where, see `engine.open_engine`.
+        tta: test-time augmentation of these (S9), for systems that support it; not applied to
+            validation cases.
+        match: clusters matched to the training set (S6): a number, a column, or empty.
+        smooth: see `whole_volume.Sweep`; also for validation cases.
+        device: see `engine.open_engine`.
     """
 
     tests: tuple[Path, ...] = ()
@@ -64,26 +64,26 @@ def predict_cases(
     sweep: Sweep | None = None,
     device: str = "auto",
 ) -> None:
-    """Predict cases of a data set with one model, a folder each; existing ones are kept.
+    """Predict cases of a data set with one model, one folder each; existing ones are kept.
 
-    The side is the data set's: the paper's networks do not predict it. Cases of both ears are left
-    out, with a warning in the log.
+    The side is taken from the data set, because the paper's networks do not predict it. Cases with
+    both ears are skipped, with a warning in the log.
 
     Args:
         bundle: the model.
         dataset: folder of the data set.
-        scalings: the cases, each with what is done to its grey values; None to take each scan as a
-            data set of its own.
-        output: `output`/CASE gets `result.json`, label map, uncertainty and landmarks.
-        sweep: how; its scaling is that of each case.
-        device: where, see `engine.open_engine`.
+        scalings: scaling of grey values for each case; None to treat each scan as a data set of its
+            own.
+        output: `output`/CASE receives `result.json`, label map, uncertainty and landmarks.
+        sweep: settings of the sliding window; the scaling is that of each case.
+        device: see `engine.open_engine`.
     """
     sweep, look = sweep or Sweep(), None
     for entry, scaling in scalings.items():
         if (output / entry.case / RESULT).is_file():
             continue
         if entry.side not in set(Side):
-            logger.warning("%s: its side is %r, left out", entry.case, entry.side or "unknown")
+            logger.warning("%s: skipped, its side is %r", entry.case, entry.side or "unknown")
             continue
         look = look or system_of(bundle.config).open_model(bundle, device=device)
         scan = replace(load_scan(dataset / entry.image), name=entry.case)
@@ -101,7 +101,7 @@ def predict_cases(
                         heads=_heads(found),
                         tta=sweep.tta,
                         smooth=sweep.smooth,
-                        # S24: over the whole volume; an ear's is that of its labyrinth.
+                        # S24: over the whole volume; an ear's uncertainty refers to its labyrinth.
                         volume_mean_sd=found.mean_uncertainty,
                     ),
                 ),
@@ -111,14 +111,14 @@ def predict_cases(
 
 
 def predict_fold(dataset: Path, output: Path, number: int, *, how: PredictionPlan) -> None:
-    """Predict what one fold's model has not seen: its validation cases, and the test sets.
+    """Predict the held-out cases of one fold's model: validation cases and test sets.
 
     Args:
         dataset: folder of the data set.
-        output: of the cross-validation; validation cases go to `fold-N/results`, those of a test
-            set to `tests/NAME/fold-N/results`.
-        number: of the fold.
-        how: test sets, and how they are predicted.
+        output: folder of the cross-validation; validation cases go to `fold-N/results`, those of a
+            test set to `tests/NAME/fold-N/results`.
+        number: number of the fold.
+        how: test sets and settings of their prediction.
     """
     bundle = load_bundle(output / f"fold-{number}" / "model")
     held_out = set(bundle.facts["fold"]["validation"])
@@ -143,29 +143,33 @@ def predict_fold(dataset: Path, output: Path, number: int, *, how: PredictionPla
 def scalings_of(
     bundle: Bundle, dataset: Path, *, by: str, picture: Path
 ) -> dict[Entry, Scaling | None]:
-    """The cases of a test set, each with what is done to its grey values (S5, S6).
+    """Scaling of grey values for each case of a test set (S5, S6).
 
     Args:
-        bundle: the model that will see them; its card holds the contrast of its training set.
+        bundle: the model; its card contains the contrast of its training set.
         dataset: folder of the test set.
-        by: clusters that are matched to the training set, see `contrast_matching.bring_into_range`;
-            empty to standardise the set as a whole and match nothing. A model that scales every
-            volume by itself has no range to match to.
-        picture: contrast before and after matching.
+        by: clusters matched to the training set, see `contrast_matching.bring_into_range`; empty to
+            standardise the set as a whole without matching. A model that scales every volume
+            individually has no range to match.
+        picture: file for a figure of the contrast before and after matching.
 
     Raises:
-        ConfigError: if the model's card lacks the contrast to match to.
+        ConfigError: if the model card lacks the contrast of the training set.
     """
     entries = [entry for entry in read_index(dataset) if entry.image]
     if bundle.config.data.normalisation == "chunk":
         if by:
-            logger.info("%s scales every volume by itself: nothing is matched", bundle.config.name)
+            logger.info(
+                "%s scales every volume individually: contrast is not matched", bundle.config.name
+            )
         return dict.fromkeys(entries)
     if not by:
         return dict.fromkeys(entries, own_scaling(dataset, entries))
     known = bundle.facts.get("contrast")
     if known is None:
-        raise ConfigError("the model's card lacks the training set's contrast, which --match needs")
+        raise ConfigError(
+            "the model card lacks the training set's contrast, which --match requires"
+        )
     wanted = Histogram(np.array(known["quantiles"]), tuple(known["modes"]))
     brought = bring_into_range(dataset, entries, wanted, by=by)
     mean, sd = known["labyrinth"]
@@ -174,24 +178,24 @@ def scalings_of(
 
 
 def _heads(found: VolumePrediction) -> Heads:
-    """What a model predicts."""
+    """The outputs of a model."""
     if found.probability is None:
         return "landmarks"
     return "segmentation" if found.landmarks is None else "both"
 
 
 def training_scaling(bundle: Bundle) -> Scaling | None:
-    """How the model's own set is scaled; None where every chunk is scaled by itself."""
+    """Scaling of the model's own data set; None if chunks are scaled individually."""
     known = bundle.facts.get("intensity")
     return None if known is None else Scaling(Statistics(**known))
 
 
 def write_case_results(prediction: Prediction, folder: Path) -> None:
-    """Write what an evaluation reads of one case, without surfaces, pictures and page.
+    """Write the files of one case that an evaluation needs, without surfaces, figures and report.
 
     Args:
-        prediction: of one case.
-        folder: where it goes; what was there is replaced.
+        prediction: prediction for one case.
+        folder: output folder, which is replaced.
     """
     result = describe(measure_scan(prediction))
     result = result.model_copy(update={"files": {name: FILES[name] for name in KEPT}})

@@ -1,4 +1,4 @@
-"""Zip files, unpacked for as long as they are read, with bounds."""
+"""Zip files, unpacked to a temporary folder within limits on size and content."""
 
 import os
 import shutil
@@ -13,25 +13,25 @@ from pathlib import Path, PurePosixPath
 from otovox.errors import InputError
 from otovox.formats.leftovers import remove_leftovers, scratch_folder
 
-#: Most bytes and files that a zip file may unpack to: chosen, far above a study.
+#: Largest unpacked size (bytes) and number of files of a zip file: chosen, far above a study.
 LARGEST, MOST_FILES = 32 * 2**30, 200_000
-#: Most bytes that one packed byte may become: chosen, far above what a CT packs to.
+#: Highest compression ratio of a zip file: chosen, far above that of a CT.
 _RATIO = 500
-#: Share of the free disk space that may be filled: chosen.
+#: Share of the free disk space that may be used: chosen.
 _FREE = 0.9
 
 
 def is_archive(path: Path) -> bool:
-    """Whether the ending is that of a zip file."""
+    """Whether a path is a zip file, by its extension."""
     return path.suffix.lower() == ".zip" and os.path.isfile(path)
 
 
 @contextmanager
 def unpacked(path: Path) -> Iterator[Path]:
-    """A temporary folder with what a zip file holds, gone afterwards.
+    """Unpack a zip file into a temporary folder, which is deleted on exit.
 
     Raises:
-        InputError: if it is damaged or encrypted, unpacks to too much, or would write elsewhere.
+        InputError: if it is damaged, encrypted or too large, or would write outside the folder.
     """
     place = Path(tempfile.gettempdir())
     remove_leftovers(place)
@@ -43,9 +43,7 @@ def unpacked(path: Path) -> Iterator[Path]:
                     if not member.is_dir():
                         archive.extract(member, folder)
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError) as error:
-            raise InputError(
-                f"{path}: is a damaged or unknown kind of zip file ({error})"
-            ) from error
+            raise InputError(f"{path}: is damaged or not a supported zip file ({error})") from error
         except (OSError, RuntimeError) as error:
             reason = getattr(error, "strerror", None) or error
             raise InputError(f"{path}: cannot be unpacked ({reason})") from error
@@ -58,16 +56,16 @@ def _check(path: Path, members: list[zipfile.ZipInfo], folder: Path) -> None:
     packed = max(1, path.stat().st_size)
     if size > limit or size > _RATIO * packed + 2**20 or len(members) > MOST_FILES:
         raise InputError(
-            f"{path}: unpacks to {size / 2**30:.1f} GiB in {len(members)} files, which is too "
-            "much; unpack it yourself and give the folder"
+            f"{path}: unpacks to {size / 2**30:.1f} GiB in {len(members)} files, which exceeds "
+            "the limit; unpack it yourself and pass the folder"
         )
     for member in members:
         name = PurePosixPath(member.filename.replace("\\", "/"))
         link = stat.S_ISLNK(member.external_attr >> 16)
         if link or name.is_absolute() or ".." in name.parts or ":" in member.filename:
             raise InputError(
-                f"{path}: holds {member.filename!r}, which would be written elsewhere; unpack it "
-                "yourself and give the folder"
+                f"{path}: contains {member.filename!r}, which would be written outside the folder; "
+                "unpack it yourself and pass the folder"
             )
         if member.flag_bits & 1:
-            raise InputError(f"{path}: is encrypted; unpack it yourself and give the folder")
+            raise InputError(f"{path}: is encrypted; unpack it yourself and pass the folder")

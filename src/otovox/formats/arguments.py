@@ -1,4 +1,4 @@
-"""What users name: paths, patterns and lists of paths; one that cannot be used ends no other."""
+"""Command-line arguments: paths, patterns and lists of paths. Each is refused on its own."""
 
 import codecs
 import os
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from otovox.errors import InputError
 
-#: Encodings of lists by their first bytes; UTF-8 without them.
+#: Encodings of lists by their byte order marks; UTF-8 without one.
 _MARKS = {
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
@@ -17,14 +17,14 @@ _MARKS = {
 
 
 def expanded(arguments: Sequence[Path]) -> tuple[list[Path], list[tuple[Path, str]]]:
-    """The paths that arguments stand for.
+    """Resolve arguments to paths.
 
     Args:
         arguments: paths, patterns (`scans/*.nii.gz`), or text files (`.txt`) that list such
             arguments line by line, relative to the list's own folder.
 
     Returns:
-        The paths, and the arguments that cannot be used with the reason, a sentence.
+        The paths; and the unusable arguments, each with the reason in one sentence.
     """
     paths: list[Path] = []
     refused: list[tuple[Path, str]] = []
@@ -43,7 +43,7 @@ def expanded(arguments: Sequence[Path]) -> tuple[list[Path], list[tuple[Path, st
 
 
 def check_name(path: Path) -> None:
-    """Refuse a path that no result could be called after.
+    """Refuse a path whose name cannot be used for results.
 
     Raises:
         InputError: if it is not written in UTF-8.
@@ -52,13 +52,13 @@ def check_name(path: Path) -> None:
         str(path).encode("utf-8")
     except UnicodeEncodeError as error:
         raise InputError(
-            f"{printable(path)}: the name is not in UTF-8 (an older encoding such as Latin-1); "
+            f"{printable(path)}: the name is not UTF-8 (but a legacy encoding such as Latin-1); "
             "rename it"
         ) from error
 
 
 def printable(text: object) -> str:
-    r"""A path or sentence as text that UTF-8 can hold; bytes that are none are escaped.
+    r"""A path or sentence as valid UTF-8 text; other bytes are escaped.
 
     >>> print(printable("caf\udce9"))
     caf\udce9
@@ -67,7 +67,7 @@ def printable(text: object) -> str:
 
 
 def _listed(path: Path, within: tuple[str, ...]) -> Iterator[Path]:
-    """The arguments that a list holds."""
+    """The arguments in a list file."""
     if _real(path) in within:
         raise InputError(f"{path}: is a list that contains itself")
     try:
@@ -79,16 +79,20 @@ def _listed(path: Path, within: tuple[str, ...]) -> Iterator[Path]:
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}: is no list in UTF-8 or UTF-16; save it as UTF-8") from error
+        raise InputError(
+            f"{path}: is not UTF-8 or UTF-16 text; save it as UTF-8"
+        ) from error
     if "\0" in text:
-        raise InputError(f"{path}: is no list in UTF-8, but UTF-16 or binary; save it as UTF-8")
+        raise InputError(
+            f"{path}: is UTF-16 without a byte order mark; save it as UTF-8"
+        )
     for line in map(str.strip, text.splitlines()):
         if line and not line.startswith("#"):
             yield path.parent / line
 
 
 def _matches(argument: Path) -> list[Path]:
-    """The files that fit a pattern; otherwise the argument itself."""
+    """The files matching a pattern; otherwise the argument itself."""
     if not has_magic(str(argument)) or os.path.lexists(argument):
         return [argument]
     matches = sorted(glob(str(argument), recursive=True))

@@ -1,4 +1,4 @@
-"""What has to be known of a result wherever it goes: no device, how sure, by which models."""
+"""Caveats that accompany every result: disclaimer, confidence, warnings and models."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,12 +9,12 @@ from otovox.core.case import DISCLAIMER
 
 @dataclass(frozen=True)
 class Caveats:
-    """Said beside every mask and number that leaves otovox.
+    """Caveats written with every exported mask and measurement.
 
     Attributes:
-        warnings: sentences about the scan.
+        warnings: about the scan, as sentences.
         confidence: of each ear, 0 to 1.
-        ear_warnings: sentences about each ear.
+        ear_warnings: about each ear, as sentences.
         models: SHA-256 of each model by its name.
     """
 
@@ -24,13 +24,13 @@ class Caveats:
     models: Mapping[str, str] = field(default_factory=dict)
 
     def of_ear(self, side: Side) -> list[str]:
-        """Sentences for the user of one ear's mask, the disclaimer first."""
-        said = [DISCLAIMER]
+        """Caveats for one ear's mask, as sentences, the disclaimer first."""
+        sentences = [DISCLAIMER]
         if side in self.confidence:
-            said.append(f"Confidence {self.confidence[side]:.2f}.")
-        return [*said, *self.warnings, *self.ear_warnings.get(side, ())]
+            sentences.append(f"Confidence {self.confidence[side]:.2f}.")
+        return [*sentences, *self.warnings, *self.ear_warnings.get(side, ())]
 
     def of_scan(self) -> list[str]:
-        """Sentences for the user of all of it, the disclaimer first."""
-        ears = [text for side in Side for text in self.ear_warnings.get(side, ())]
-        return [DISCLAIMER, *self.warnings, *ears]
+        """Caveats for the whole scan, as sentences, the disclaimer first."""
+        ear_warnings = [text for side in Side for text in self.ear_warnings.get(side, ())]
+        return [DISCLAIMER, *self.warnings, *ear_warnings]

@@ -1,4 +1,4 @@
-"""Headers of text, and the files beside them in which the voxels lie."""
+"""Text headers, and the separate files that hold their voxels."""
 
 import re
 from pathlib import Path
@@ -6,22 +6,22 @@ from pathlib import Path
 from otovox.errors import InputError
 
 METAIMAGE, NRRD, PAIR = (".mha", ".mhd"), (".nrrd", ".nhdr"), (".hdr",)
-#: Longest header that is looked at, lines and bytes of a line: chosen, far above real ones.
+#: Longest header that is parsed, in lines and in bytes per line: chosen, far above real ones.
 _LINES, _LINE = 10_000, 100_000
-#: Most files that a numbered series of voxel files may have: chosen.
+#: Largest number of files in a numbered series of voxel files: chosen.
 _MOST_FILES = 100_000
 
 
 def text_header(path: Path) -> dict[str, str]:
-    """Keys, in small letters, and values of an NRRD or MetaImage header.
+    """The keys (lowercase) and values of an NRRD or MetaImage header.
 
-    A list of files that ends the header stands under the key "" as one name per line.
+    A list of files at the end of the header is stored under the key "", one name per line.
 
     Raises:
         InputError: if it cannot be read.
     """
     metaimage = path.name.lower().endswith(METAIMAGE)
-    told: dict[str, str] = {}
+    fields: dict[str, str] = {}
     try:
         with path.open("rb") as file:
             for _ in range(_LINES):
@@ -33,21 +33,21 @@ def text_header(path: Path) -> dict[str, str]:
                 key, value = key.strip().lower(), value.strip()
                 if not mark or value.startswith("="):  # NRRD's key:=value pairs
                     continue
-                told.setdefault(key, value)
+                fields.setdefault(key, value)
                 if key in ("elementdatafile", "data file", "datafile"):
                     if value.split(" ")[0] == "LIST":
                         rest = file.read(_LINES * 100).decode("utf-8", "surrogateescape")
-                        told[""] = "\n".join(name.strip() for name in rest.splitlines())
+                        fields[""] = "\n".join(name.strip() for name in rest.splitlines())
                         break
                     if metaimage:
                         break
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
-    return told
+    return fields
 
 
 def image_files(path: Path) -> list[Path]:
-    """The files that an image is read from, its header first; they need not be there.
+    """The files of an image, its header first; they need not exist.
 
     Raises:
         InputError: if the header cannot be read, or names too many files.
@@ -60,28 +60,28 @@ def image_files(path: Path) -> list[Path]:
         ]
     if not name.endswith((*METAIMAGE, *NRRD)):
         return [path]
-    told = text_header(path)
-    named = next(
-        (told[key] for key in ("elementdatafile", "data file", "datafile") if key in told), ""
+    fields = text_header(path)
+    data_file = next(
+        (fields[key] for key in ("elementdatafile", "data file", "datafile") if key in fields), ""
     )
-    if not named or named.upper() == "LOCAL":
+    if not data_file or data_file.upper() == "LOCAL":
         return [path]
-    if named.split(" ")[0] == "LIST":
-        names = [line for line in told.get("", "").split("\n") if line]
+    if data_file.split(" ")[0] == "LIST":
+        names = [line for line in fields.get("", "").split("\n") if line]
     else:
-        names = _numbered(path, named) or [named]
+        names = _numbered(path, data_file) or [data_file]
     if any("\0" in name for name in names):
-        raise InputError(f"{path}: the name of its file of voxels is damaged")
+        raise InputError(f"{path}: the name of its voxel data file is damaged")
     return [path, *(path.parent / name for name in names)]
 
 
-def _numbered(path: Path, named: str) -> list[str]:
-    """Names of "slice%03d.raw 1 20 1": first, last and step; none if it is no such pattern."""
-    match = re.fullmatch(r"(\S*%\d*d\S*) (-?\d+) (-?\d+)(?: (-?\d+))?(?: \d+)?", named)
+def _numbered(path: Path, pattern: str) -> list[str]:
+    """File names of a pattern such as "slice%03d.raw 1 20 1" (first, last, step), or no names."""
+    match = re.fullmatch(r"(\S*%\d*d\S*) (-?\d+) (-?\d+)(?: (-?\d+))?(?: \d+)?", pattern)
     if not match:
         return []
     first, last, step = int(match[2]), int(match[3]), int(match[4] or 1) or 1
     numbers = range(first, last + (1 if step > 0 else -1), step)
     if len(numbers) > _MOST_FILES:
-        raise InputError(f"{path}: names {len(numbers)} files of voxels, which makes no sense")
+        raise InputError(f"{path}: lists {len(numbers)} voxel data files, which is not plausible")
     return [match[1] % number for number in numbers]

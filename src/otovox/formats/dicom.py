@@ -1,7 +1,7 @@
-"""A DICOM series to a Scan: one reader, with tolerances and reasons.
+"""Reads a DICOM series as a Scan, with geometric tolerances and explicit reasons for refusal.
 
-Geometry decides: a slice lies where its position and orientation say, and tags that only describe
-it (tilt, thickness) are remarked on at most. Slices of an enhanced multi-frame CT are its frames.
+Only position and orientation determine where a slice lies; a mismatch in descriptive tags (tilt,
+thickness) gives a warning at most. The slices of an enhanced multi-frame CT are its frames.
 """
 
 import warnings
@@ -39,21 +39,21 @@ from otovox.formats.guards import (
 )
 from otovox.formats.native import alone
 
-#: How far a slice may lie off the regular stack, share of the slice distance: chosen.
+#: Largest deviation of a slice from even spacing, as a share of the slice distance: chosen.
 _REGULAR = 0.1
-#: The same in mm, the larger counts: headers round positions to 0.01 mm. Chosen.
+#: The same in mm (the larger applies): headers round positions to 0.01 mm. Chosen.
 _ROUNDING_MM = 0.011
 #: Smallest shear of a stack that is refused, degrees: chosen, 0.4 mm over a 50 mm stack.
 _SHEAR_DEG = 0.5
-#: How far cosines may differ between slices: chosen, 0.1 mm over a field of 100 mm.
+#: Largest difference in cosines between slices: chosen, 0.1 mm over a field of 100 mm.
 _COSINES = 1e-3
-#: How far two columns of cosines may be from unit length and right angles: chosen.
+#: Largest deviation of the cosines from unit length and right angles: chosen.
 _SKEW = 1e-3
-#: How far pixel sizes may differ between slices, as a ratio: chosen, 0.1 mm over 100 mm.
+#: Largest relative difference in pixel size between slices: chosen, 0.1 mm over 100 mm.
 _SIZES = 1e-3
 #: Positions closer than this are the same, mm: chosen.
 _SAME_MM = 1e-4
-#: SimpleITK's code of a 32-bit float pixel, what rescaled values are.
+#: SimpleITK's code of a 32-bit float pixel, the type of rescaled values.
 _FLOAT32 = 8
 
 
@@ -62,7 +62,7 @@ class Slice:
     """One image of a series.
 
     Attributes:
-        header: of its file.
+        header: the header of its file.
         frame: its number within the file, from 0.
         position_mm: (3,) LPS, centre of its first voxel.
         cosines: (6,) unit directions along a row, then along a column.
@@ -83,16 +83,16 @@ def load_dicom(place: Path, files: Iterable[Path], series: str | None = None) ->
     """A scan from DICOM files.
 
     Args:
-        place: folder or file that they are spoken of by.
-        files: of one or several series; others are passed over.
-        series: UID, number or description of the one to take.
+        place: folder or file named in messages.
+        files: of one or several series; other files are ignored.
+        series: UID, number or description of the series to read.
 
     Raises:
-        InputError: if there is none, several fit, or its slices make no regular CT volume.
+        InputError: if no or several series match, or the slices do not form a regular CT volume.
     """
     headers = [header for path in files if (header := read_header(path)) is not None]
     if not headers:
-        raise InputError(f"{place}: holds no DICOM images")
+        raise InputError(f"{place}: contains no DICOM images")
     chosen = _choose(place, all_series(headers), series)
     slices, remarks = sorted_slices(place, chosen)
     axes = _axes(place, slices)
@@ -124,10 +124,10 @@ def load_dicom(place: Path, files: Iterable[Path], series: str | None = None) ->
 
 
 def sorted_slices(place: Path, series: Series) -> tuple[list[Slice], list[str]]:
-    """The slices of a series along their normal, and remarks for the user.
+    """The slices of a series sorted along their normal, and warnings for the user.
 
     Raises:
-        InputError: if they are no CT, lack their place in space, or differ in size.
+        InputError: if they are not CT, lack a position, or differ in size.
     """
     modality = series.first.text("Modality") or "unknown"
     if modality != "CT":
@@ -140,24 +140,24 @@ def sorted_slices(place: Path, series: Series) -> tuple[list[Slice], list[str]]:
     along = np.array([one.position_mm @ normal for one in slices])
     doubled = int(np.count_nonzero(np.diff(along) < _SAME_MM))
     if doubled:
-        raise InputError(f"{place}: {doubled} slices lie where another one lies already")
+        raise InputError(f"{place}: {doubled} slices lie at the same position as another slice")
     return slices, remarks
 
 
-def _choose(place: Path, found: list[Series], name: str | None) -> Series:
-    listed = "; ".join(series.label for series in found)
+def _choose(place: Path, candidates: list[Series], name: str | None) -> Series:
+    listed = "; ".join(series.label for series in candidates)
     if name is not None:
-        fitting = [series for series in found if series.answers_to(name)]
-        if len(fitting) != 1:
-            count = "no" if not fitting else "more than one"
-            raise InputError(f"{place}: {count} series is called {name!r}; there are: {listed}")
-        return fitting[0]
-    if len(found) == 1:
-        return found[0]
-    stacks = [series for series in found if series.is_stack]
+        matching = [series for series in candidates if series.answers_to(name)]
+        if len(matching) != 1:
+            count = "no" if not matching else "more than one"
+            raise InputError(f"{place}: {count} series is called {name!r}; available: {listed}")
+        return matching[0]
+    if len(candidates) == 1:
+        return candidates[0]
+    stacks = [series for series in candidates if series.is_stack]
     if len(stacks) == 1:
         return stacks[0]
-    raise InputError(f"{place}: holds several series; name one with --series: {listed}")
+    raise InputError(f"{place}: contains several series; choose one with --series: {listed}")
 
 
 # ---------------------------------------------------------------- slices
@@ -169,7 +169,7 @@ def _slices(header: Header) -> list[Slice]:
     if "PerFrameFunctionalGroupsSequence" not in data:
         if header.frames > 1:
             raise InputError(
-                f"{header.path}: has {header.frames} frames, but does not say where each lies; "
+                f"{header.path}: has {header.frames} frames but no position for each; "
                 "export it as enhanced CT or as single images"
             )
         return [_slice(header, 0, [data])]
@@ -180,21 +180,21 @@ def _slices(header: Header) -> list[Slice]:
 
 def _slice(header: Header, frame: int, groups: Sequence[Dataset]) -> Slice:
     def numbers(tag: str, sequence: str, count: int) -> FloatArray:
-        found = _found(tag, sequence, groups)
+        raw = _tag_value(tag, sequence, groups)
         try:
-            values = np.array(() if found is None else found, dtype=float).ravel()
+            values = np.array(() if raw is None else raw, dtype=float).ravel()
         except (TypeError, ValueError) as error:
-            raise InputError(f"{header.path}: its {tag} {found} is not {count} numbers") from error
+            raise InputError(f"{header.path}: its {tag} {raw} is not {count} numbers") from error
         if values.size != count or not np.isfinite(values).all():
-            raise InputError(f"{header.path}: lacks {tag}; its place in space is not known")
+            raise InputError(f"{header.path}: lacks {tag}, so its position in space is unknown")
         return values
 
     def value(tag: str, usual: float) -> float:
-        found = _found(tag, "PixelValueTransformationSequence", groups)
+        raw = _tag_value(tag, "PixelValueTransformationSequence", groups)
         try:
-            return usual if found in (None, "") else float(found)
+            return usual if raw in (None, "") else float(raw)
         except (TypeError, ValueError) as error:
-            raise InputError(f"{header.path}: its {tag} {found!r} is not a number") from error
+            raise InputError(f"{header.path}: its {tag} {raw!r} is not a number") from error
 
     try:
         return Slice(
@@ -208,19 +208,19 @@ def _slice(header: Header, frame: int, groups: Sequence[Dataset]) -> Slice:
         )
     except InputError:
         raise
-    except Exception as error:  # pydicom raises whatever a damaged value leads to
-        raise InputError(f"{header.path}: its header makes no sense ({_short(error)})") from error
+    except Exception as error:  # pydicom raises various errors on damaged values
+        raise InputError(f"{header.path}: its header is invalid ({_short(error)})") from error
 
 
-def _found(tag: str, sequence: str, groups: Sequence[Dataset]) -> Any:
-    """A tag of an image, itself or within the functional group that holds it."""
+def _tag_value(tag: str, sequence: str, groups: Sequence[Dataset]) -> Any:
+    """The value of an image's tag, at top level or in the functional group that contains it."""
     for group in groups:
         if tag in group:
             return group.get(tag)
         if group.get(sequence):
-            found = group.get(sequence)[0].get(tag)
-            if found is not None:
-                return found
+            value = group.get(sequence)[0].get(tag)
+            if value is not None:
+                return value
     return None
 
 
@@ -231,16 +231,16 @@ def _check_alike(place: Path, slices: list[Slice]) -> None:
         raise InputError(f"{place}: the slices of the series have {len(shapes)} different sizes")
     sizes = np.array([one.spacing_mm for one in slices])
     if sizes.min() <= 0:
-        raise InputError(f"{place}: its PixelSpacing {sizes.min():g} mm makes no sense")
+        raise InputError(f"{place}: its PixelSpacing of {sizes.min():g} mm is invalid")
     if (np.ptp(sizes, axis=0) > _SIZES * sizes.mean(axis=0)).any():
         raise InputError(f"{place}: the slices of the series have different pixel sizes")
-    turns = np.array([one.cosines for one in slices])
-    if np.ptp(turns, axis=0).max() > _COSINES:
+    orientations = np.array([one.cosines for one in slices])
+    if np.ptp(orientations, axis=0).max() > _COSINES:
         raise InputError(f"{place}: the slices of the series have different orientations")
 
 
 def _remarks(place: Path, series: Series) -> list[str]:
-    """What tags say that geometry does not need: refused if far too thick, else remarked on."""
+    """Warnings about tags that do not affect the geometry; far too thick slices are refused."""
     remarks = []
     commas = {tag for header in series.headers for tag in header.commas} & set(TAGS)
     for tag in sorted(commas - {"SliceThickness", "GantryDetectorTilt"}):
@@ -254,7 +254,7 @@ def _remarks(place: Path, series: Series) -> list[str]:
         )
     tilt = max((header.number("GantryDetectorTilt") or 0 for header in series.headers), key=abs)
     if abs(tilt) > _SHEAR_DEG:
-        remarks.append(f"GantryDetectorTilt says {tilt:g} degrees, but the slices are not sheared")
+        remarks.append(f"GantryDetectorTilt is {tilt:g} degrees, but the slices are not sheared")
     return remarks
 
 
@@ -264,14 +264,14 @@ def _remarks(place: Path, series: Series) -> list[str]:
 def _axes(place: Path, slices: list[Slice]) -> FloatArray:
     """Unit directions of columns (i), rows (j) and slices (k), as the columns of a matrix.
 
-    The mean over the slices, made perpendicular: headers round cosines.
+    The mean over the slices, orthogonalised, because headers round cosines.
     """
     mean = np.mean([one.cosines for one in slices], axis=0)
     rows, columns = mean[:3], mean[3:]
     off = max(abs(rows @ rows - 1), abs(columns @ columns - 1), abs(rows @ columns))
     if off > _SKEW:
         raise InputError(
-            f"{place}: its ImageOrientationPatient is not two perpendicular unit vectors"
+            f"{place}: its ImageOrientationPatient is not a pair of perpendicular unit vectors"
         )
     i = unit(rows)
     j = unit(columns - (columns @ i) * i)
@@ -279,9 +279,9 @@ def _axes(place: Path, slices: list[Slice]) -> FloatArray:
 
 
 def _stack(place: Path, slices: list[Slice], normal: FloatArray) -> tuple[FloatArray, float]:
-    """Position of the first slice and the one distance between neighbours, mm.
+    """Position of the first slice and the slice distance, mm.
 
-    A line is fitted through all positions, so that their rounding does not add up.
+    A line is fitted through all positions, so rounding errors do not accumulate.
     """
     count = len(slices)
     if count < FEWEST_VOXELS:
@@ -304,21 +304,21 @@ def _stack(place: Path, slices: list[Slice], normal: FloatArray) -> tuple[FloatA
     if missing.any():
         where = along[np.flatnonzero(missing)[0]]
         raise InputError(
-            f"{place}: {missing.sum()} slices are missing, the first gap lies at {where:.1f} mm "
+            f"{place}: {missing.sum()} slices are missing; the first gap is at {where:.1f} mm "
             "along the stack"
         )
     if uneven.any():
         where = along[np.flatnonzero(uneven)[0]]
         raise InputError(
-            f"{place}: the slices are not evenly spaced, the first is off at {where:.1f} mm along "
-            "the stack"
+            f"{place}: the slices are not evenly spaced; the first deviation is at {where:.1f} mm "
+            "along the stack"
         )
     if shear > _SHEAR_DEG:
         raise InputError(
             f"{place}: the slices are sheared by {shear:.1f} degrees (gantry tilt); correct it"
         )
     if np.linalg.norm(positions - fitted, axis=1).max() > 2 * tolerance:
-        raise InputError(f"{place}: the slices do not lie straight above each other")
+        raise InputError(f"{place}: the slices are not aligned above each other")
     return origin, float(step @ normal)
 
 
@@ -337,7 +337,7 @@ def _fill(values: NDArray[np.float32], slices: list[Slice]) -> None:
             check_memory(path, (*one.header.shape, one.header.frames))
             stored = (path, _decoded(path))
         if stored[1].shape[1:] != one.header.shape or one.frame >= len(stored[1]):
-            raise InputError(f"{path}: its pixels do not fit its header")
+            raise InputError(f"{path}: its pixel data do not match its header")
         frame = stored[1][one.frame].astype(np.float32)
         values[:, :, number] = (frame * np.float32(one.slope) + np.float32(one.intercept)).T
 
@@ -351,7 +351,7 @@ def _pixels(one: Slice) -> NDArray[np.float32]:
     if stored.ndim != 2:
         raise InputError(f"{path}: is a colour image; a CT slice is needed")
     if stored.shape != one.header.shape:
-        raise InputError(f"{path}: its pixels do not fit its header")
+        raise InputError(f"{path}: its pixel data do not match its header")
     return (stored.astype(np.float32) * np.float32(one.slope) + np.float32(one.intercept)).T
 
 
@@ -369,12 +369,12 @@ def _decoded(path: Path) -> NDArray[Any]:
                     raise ValueError(f"{syntax.name} of several frames; export it uncompressed")
                 return _by_gdcm(path, data)
             return data.pixel_array
-    except Exception as error:  # the decoders raise what their plugins raise
+    except Exception as error:  # the errors depend on the decoder plugin
         raise InputError(f"{path}: its pixels cannot be decoded ({_short(error)})") from error
 
 
 def _decodes(syntax: UID) -> bool:
-    """Whether pydicom has a plugin for a transfer syntax here."""
+    """Whether an installed pydicom plugin decodes a transfer syntax."""
     try:
         return get_decoder(syntax).is_available
     except NotImplementedError:
@@ -382,16 +382,16 @@ def _decodes(syntax: UID) -> bool:
 
 
 def _by_gdcm(path: Path, data: Dataset) -> NDArray[Any]:
-    """The same through SimpleITK, which decodes all kinds of JPEG but applies the rescaling."""
+    """Decode through SimpleITK, which supports every JPEG variant but applies the rescaling."""
     try:
         with alone():
-            found = sitk.GetArrayFromImage(sitk.ReadImage(str(path), sitk.sitkFloat64))
+            values = sitk.GetArrayFromImage(sitk.ReadImage(str(path), sitk.sitkFloat64))
     except RuntimeError:
         name = data.file_meta.TransferSyntaxUID.name
         raise ValueError(f"{name} is damaged or not supported; export it uncompressed") from None
     slope = float(data.get("RescaleSlope", 1) or 1)
     intercept = float(data.get("RescaleIntercept", 0) or 0)
-    return np.rint((found - intercept) / slope)
+    return np.rint((values - intercept) / slope)
 
 
 def _short(error: Exception) -> str:

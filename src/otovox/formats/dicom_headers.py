@@ -1,4 +1,4 @@
-"""Headers of DICOM images, by series: damaged ones are mended where there is one way only."""
+"""Headers of DICOM images by series; damage is repaired only where the repair is unambiguous."""
 
 import struct
 import warnings
@@ -18,7 +18,7 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from otovox.errors import InputError
 from otovox.formats.guards import FEWEST_VOXELS
 
-#: What is read of each image when scans are looked for.
+#: Tags read from each image when searching for scans.
 TAGS = [
     "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "SeriesNumber", "SeriesDescription",
     "StudyInstanceUID", "PatientID", "Modality", "ImageType", "ImagePositionPatient",
@@ -34,8 +34,8 @@ class Header:
 
     Attributes:
         path: of the file.
-        data: what is in it; decimal commas have become points.
-        commas: keywords of the tags that had commas.
+        data: its content, with decimal commas replaced by points.
+        commas: keywords of the tags that contained commas.
     """
 
     path: Path
@@ -56,22 +56,22 @@ class Header:
         """Rows and columns.
 
         Raises:
-            InputError: if it does not say.
+            InputError: if the header lacks them.
         """
         rows, columns = self.number("Rows") or 0, self.number("Columns") or 0
         if rows < 1 or columns < 1:
-            raise InputError(f"{self.path}: lacks Rows or Columns; its size is not known")
+            raise InputError(f"{self.path}: lacks Rows or Columns, so its size is unknown")
         return int(rows), int(columns)
 
     def text(self, tag: str) -> str:
-        """A tag as text, empty where it is absent or damaged."""
+        """A tag as text; empty if absent or damaged."""
         try:
             return str(self.data.get(tag) or "").strip()
-        except Exception:  # whatever a damaged value leads to
+        except Exception:  # pydicom raises various errors on damaged values
             return ""
 
     def number(self, tag: str) -> float | None:
-        """A number that geometry does not need; None where it is absent or makes no sense."""
+        """A number that the geometry does not depend on; None if absent or invalid."""
         try:
             value = float(self.data.get(tag))
         except Exception:  # as above
@@ -100,19 +100,19 @@ class Series:
 
     @property
     def label(self) -> str:
-        """How the series is named to the user."""
+        """The series as shown to the user."""
         number, text = self.first.text("SeriesNumber") or "?", self.first.text("SeriesDescription")
         modality = self.first.text("Modality") or "?"
         return f"{number} ({text or 'no description'}, {self.images} images, {modality})"
 
     def answers_to(self, name: str) -> bool:
-        """Whether the user means this series: by UID, number or description."""
+        """Whether a name matches this series: its UID, number or description."""
         tags = ("SeriesNumber", "SeriesDescription")
         return name == self.uid or name in [self.first.text(tag) for tag in tags]
 
     @property
     def is_stack(self) -> bool:
-        """Whether it may be a volume: CT images that lie in space, no scout."""
+        """Whether it may be a volume: CT images with positions, and not a scout."""
         if self.first.text("Modality") != "CT" or "LOCALIZER" in self.first.text("ImageType"):
             return False
         if self.images < FEWEST_VOXELS:
@@ -121,7 +121,7 @@ class Series:
 
 
 def read_header(path: Path, tags: list[str] | None = TAGS) -> Header | None:
-    """The header of a DICOM image, with a preamble or without; None for any other file.
+    """The header of a DICOM image, with or without a preamble; None for any other file.
 
     Args:
         path: any file.
@@ -129,7 +129,7 @@ def read_header(path: Path, tags: list[str] | None = TAGS) -> Header | None:
     """
     try:
         with warnings.catch_warnings(), path.open("rb") as file:
-            # pydicom remarks on odd values in headers; those that matter are checked here.
+            # pydicom warns about odd values in headers; those that matter are checked here.
             warnings.simplefilter("ignore")
             start = file.read(132)
             bare = start[128:] != b"DICM"
@@ -142,7 +142,7 @@ def read_header(path: Path, tags: list[str] | None = TAGS) -> Header | None:
                 return None
             name_encoding(data)
             return Header(path, data, mend(data))
-    except Exception:  # pydicom raises whatever damaged bytes lead to; it is no DICOM image then
+    except Exception:  # pydicom raises various errors on damaged bytes; not a DICOM image
         return None
 
 
@@ -151,11 +151,11 @@ def all_series(headers: Iterable[Header]) -> list[Series]:
     by_uid: dict[str, list[Header]] = {}
     for header in headers:
         by_uid.setdefault(header.series, []).append(header)
-    return [Series(uid, tuple(found)) for uid, found in sorted(by_uid.items())]
+    return [Series(uid, tuple(group)) for uid, group in sorted(by_uid.items())]
 
 
 def _starts_as_dicom(start: bytes) -> bool:
-    """Whether bytes may be a data set without preamble: a low tag of group 2 or 8 comes first."""
+    """Whether bytes may start a data set without a preamble: a low tag of group 2 or 8."""
     if len(start) < 132:
         return False
     group, element = struct.unpack_from("<HH", start)
@@ -163,7 +163,7 @@ def _starts_as_dicom(start: bytes) -> bool:
 
 
 def name_encoding(data: Dataset) -> None:
-    """Write down the transfer syntax of a file without file meta information, as it was read."""
+    """Record the transfer syntax that a file without meta information was read with."""
     meta = getattr(data, "file_meta", None)
     if meta is None:
         meta = data.file_meta = FileMetaDataset()
@@ -173,7 +173,7 @@ def name_encoding(data: Dataset) -> None:
 
 
 def mend(data: Dataset) -> frozenset[str]:
-    """Make points of decimal commas, which DICOM's numbers cannot hold; the tags that had them."""
+    """Replace decimal commas, which DICOM does not allow, by points; return the affected tags."""
     commas = set()
     for tag in list(data.keys()):
         raw = data.get_item(tag)

@@ -21,14 +21,14 @@ from otovox.formats.caveats import Caveats
 from otovox.formats.dicom_source import source_images
 from otovox.formats.writing import replacing
 
-# highdicom takes long to import, and most scans are no DICOM series.
+# highdicom is slow to import, and most scans are not DICOM series.
 if TYPE_CHECKING:
     from highdicom.sr import CodedConcept
 
 MANUFACTURER = "otovox"
-#: Numbers of our series beside the source's: chosen, high enough to be free.
+#: Series numbers of our results: chosen, high enough to be unused.
 SEG_SERIES, SR_SERIES = 9601, 9602
-#: In descriptions, which have at most 64 characters (DICOM PS3.5, representation LO).
+#: Added to descriptions, which hold at most 64 characters (DICOM PS3.5, representation LO).
 RESEARCH = "Research use only"
 #: Longest description of a segment, characters (DICOM PS3.5, representation ST).
 _LONGEST_TEXT = 1024
@@ -39,20 +39,20 @@ _LATERALITY = {Side.RIGHT: ("24028007", "Right"), Side.LEFT: ("7771000", "Left")
 def write_dicom_seg(
     path: Path, labels: LabelMap, scan: Scan, *, caveats: Caveats | None = None
 ) -> Dataset:
-    """Write the labyrinths as binary DICOM segments, one per side that was found.
+    """Write the labyrinths as binary DICOM segments, one per labelled side.
 
     Args:
         path: file to write.
         labels: on the scan's grid; label values are `Side.label`.
-        scan: read from a DICOM series that is still there.
-        caveats: what is written beside each segment.
+        scan: read from a DICOM series that still exists.
+        caveats: written with each segment.
 
     Returns:
-        What was written, for a report to point to.
+        The object written, for a report to refer to.
 
     Raises:
-        InputError: if the scan came from no DICOM series, or its headers lack what DICOM demands.
-        OutputError: if it cannot be written, or no labyrinth was found.
+        InputError: if the scan is not from a DICOM series, or its headers lack required attributes.
+        OutputError: if it cannot be written, or contains no labyrinth.
     """
     import highdicom as hd
     from pydicom.sr.codedict import codes
@@ -87,7 +87,7 @@ def write_dicom_seg(
         kind.SegmentedPropertyTypeModifierCodeSequence = [laterality(side)]
         segments.append(segment)
     masks = np.stack([labels.values == side.label for side in sides], axis=-1).transpose(2, 1, 0, 3)
-    if images.frames is not None:  # a multi-frame image has its own order
+    if images.frames is not None:  # a multi-frame image has its own frame order
         masks = masks[np.argsort(images.frames)]
     with complete(scan):
         segmentation = hd.seg.Segmentation(
@@ -113,19 +113,19 @@ def write_dicom_seg(
 
 @contextmanager
 def complete(scan: Scan) -> Iterator[None]:
-    """Tell in one sentence what the source's headers lack, and keep pydicom's remarks to itself.
+    """Report missing header attributes as an InputError, and silence pydicom's warnings.
 
     Raises:
-        InputError: if something is lacking or makes no sense.
+        InputError: if an attribute is missing or invalid.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        why = str(error).strip().split("\n")[0].rstrip(".")
+        reason = str(error).strip().split("\n")[0].rstrip(".")
         raise InputError(
-            f"{scan.source}: its headers do not allow for DICOM results ({why})"
+            f"{scan.source}: its headers are not sufficient for DICOM results ({reason})"
         ) from error
 
 
@@ -141,7 +141,7 @@ def save_dicom(path: Path, dataset: Dataset) -> None:
 
 
 def concept(structure: Structure, meaning: str) -> "CodedConcept":
-    """A structure's code: SNOMED CT where it has one, else FMA."""
+    """A structure's code: SNOMED CT if it has one, otherwise FMA."""
     from highdicom.sr import CodedConcept
 
     if structure.sct:
@@ -150,7 +150,7 @@ def concept(structure: Structure, meaning: str) -> "CodedConcept":
 
 
 def laterality(side: Side) -> "CodedConcept":
-    """SNOMED CT's code of a side."""
+    """The SNOMED CT code of a side."""
     from highdicom.sr import CodedConcept
 
     value, meaning = _LATERALITY[side]

@@ -1,7 +1,7 @@
-"""Measurements and landmarks as a DICOM structured report, TID 1500, with points in space.
+"""Measurements and landmarks as a DICOM structured report (TID 1500) with 3D points.
 
 Source: DICOM PS3.16 TID 1500 (report), 1410 (a point), 1411 (a segment), 1501 (measurements);
-written through highdicom (Bridge et al. 2022). Measurements that DICOM has no code for are coded
+written through highdicom (Bridge et al. 2022). Measurements without a DICOM code are coded
 under 99OTOVOX.
 """
 
@@ -33,8 +33,8 @@ from otovox.formats.dicom_seg import (
 from otovox.formats.dicom_source import source_headers
 
 PRIVATE_SCHEME = "99OTOVOX"
-#: Codes of measurements that DICOM and SNOMED CT know, by our names.
-_KNOWN = {"labyrinth_volume": ("118565006", "SCT", "Volume")}
+#: Standard DICOM and SNOMED CT codes of measurements, by our names.
+_STANDARD = {"labyrinth_volume": ("118565006", "SCT", "Volume")}
 #: UCUM codes of our units.
 _UCUM = {
     "mm": ("mm", "millimeter"),
@@ -52,10 +52,10 @@ class CodedQuantity:
     """A measured value.
 
     Attributes:
-        name: as in `result.json`.
+        name: its key in `result.json`.
         value: in `unit`.
         unit: mm, mm3, deg, Hz, or empty.
-        norm: lowest and highest usual value, and their source; None where unknown.
+        norm: lower and upper limit of normal, and their source; None if unknown.
     """
 
     name: str
@@ -73,18 +73,18 @@ def write_dicom_sr(
     segmentation: Dataset | None = None,
     caveats: Caveats | None = None,
 ) -> None:
-    """Write landmarks and measurements as a TID 1500 report, a measurement group for each.
+    """Write landmarks and measurements as a TID 1500 report, one measurement group each.
 
     Args:
         path: file to write.
-        scan: read from a DICOM series that is still there.
-        landmarks: LPS mm; those that are absent, or are no reported landmarks, are left out.
+        scan: read from a DICOM series that still exists.
+        landmarks: LPS mm; absent and unreported landmarks are omitted.
         quantities: per ear.
-        segmentation: what `write_dicom_seg` wrote; the report then points to its segments.
-        caveats: confidences become measurements, sentences comments, models the algorithm's.
+        segmentation: returned by `write_dicom_seg`; the report then refers to its segments.
+        caveats: confidences become measurements, sentences comments, models parameters.
 
     Raises:
-        InputError: if the scan came from no DICOM series, or its headers lack what DICOM demands.
+        InputError: if the scan is not from a DICOM series, or its headers lack required attributes.
         OutputError: if it cannot be written, or there is nothing to report.
     """
     import highdicom as hd
@@ -99,12 +99,12 @@ def write_dicom_sr(
     )
     groups: list[Any] = []
     for side in Side:
-        told = list(quantities.get(side, ()))
+        measured = list(quantities.get(side, ()))
         if side in caveats.confidence:
-            told.append(CodedQuantity("confidence", caveats.confidence[side], ""))
-        if told:
+            measured.append(CodedQuantity("confidence", caveats.confidence[side], ""))
+        if measured:
             segment = _segment(side, segmentation, scan.series)
-            groups.append(_measured(side, told, segment, algorithm))
+            groups.append(_measured(side, measured, segment, algorithm))
         if side in landmarks:
             frame = str(headers[0].FrameOfReferenceUID)
             groups += _placed(side, landmarks[side], frame, algorithm)
@@ -152,7 +152,7 @@ def _comment(report: Any, sentences: Sequence[str]) -> None:
 
 
 def _name_scheme(document: Dataset) -> None:
-    """Say whose the private codes are (DICOM PS3.3, C.12.1.1)."""
+    """Identify the owner of the private codes (DICOM PS3.3, C.12.1.1)."""
     scheme = Dataset()
     scheme.CodingSchemeDesignator = PRIVATE_SCHEME
     scheme.CodingSchemeName = "otovox: quantities of the inner ear"
@@ -165,7 +165,7 @@ def _name_scheme(document: Dataset) -> None:
 
 
 def _measured(side: Side, quantities: Sequence[CodedQuantity], segment: Any, algorithm: Any) -> Any:
-    """All measurements of an ear, in the group of its segment if there is one."""
+    """All measurements of an ear, grouped with its segment if there is one."""
     import highdicom as hd
 
     labyrinth = concept(LABYRINTH[side], "Bony labyrinth")
@@ -220,16 +220,16 @@ def _measurement(quantity: CodedQuantity) -> Any:
         ]
         normal = hd.sr.NormalRangeProperties(limits, authority=source)
         properties = hd.sr.MeasurementProperties(normal_range_properties=normal)
-    name = hd.sr.CodedConcept(*_KNOWN.get(quantity.name, private_code(quantity.name)))
+    name = hd.sr.CodedConcept(*_STANDARD.get(quantity.name, private_code(quantity.name)))
     return hd.sr.Measurement(name, quantity.value, unit, properties=properties)
 
 
 def private_code(name: str) -> tuple[str, str, str]:
-    """Our own code of a measurement: value, scheme, meaning.
+    """Our private code of a measurement: value, scheme, meaning.
 
     A value has at most 16 characters, as most readers expect (highdicom 0.28 cannot read segment
-    references beside longer ones): longer names are cut and a checksum keeps them apart. The
-    meaning has the name in full.
+    references next to longer ones). Longer names are truncated and a checksum keeps them unique.
+    The meaning holds the full name.
     """
     cut = f"{name[:9]}-{sha256(name.encode()).hexdigest()[:6]}"
     meaning = name.replace("_", " ")[:_LONGEST]
@@ -237,7 +237,7 @@ def private_code(name: str) -> tuple[str, str, str]:
 
 
 def _placed(side: Side, landmarks: Landmarks, frame: str, algorithm: Any) -> list[Any]:
-    """A group per landmark that is there, with its point in the patient's coordinates."""
+    """One group per landmark that is present, with its point in patient coordinates."""
     import highdicom as hd
 
     return [

@@ -1,4 +1,4 @@
-"""Whether a scan's files are still the same: a checksum over their content."""
+"""A checksum of a scan's files, to detect changes."""
 
 import hashlib
 from collections.abc import Iterable
@@ -9,11 +9,11 @@ from otovox.formats.detached import image_files
 
 
 def fingerprint(path: Path, files: Iterable[Path] = ()) -> str:
-    """SHA-256 over the names and contents of the files that a scan is read from, and no others.
+    """SHA-256 of the names and contents of the files that a scan is read from.
 
     Args:
-        path: an image file; the files that its header names for its voxels count, too.
-        files: of a DICOM series, which `path` then only speaks of.
+        path: an image file; the voxel data files that its header names are included.
+        files: of a DICOM series; `path` then only appears in messages.
 
     Raises:
         InputError: if a file cannot be read.

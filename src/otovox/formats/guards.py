@@ -1,4 +1,4 @@
-"""What is refused before any work starts, each with one sentence."""
+"""Input checks before any processing, each refusing with one sentence."""
 
 import os
 from collections.abc import Iterable
@@ -12,19 +12,19 @@ from numpy.typing import NDArray
 from otovox.core.volume import Grid
 from otovox.errors import InputError
 
-#: Coarsest and finest voxel edges that are analysed, mm: chosen. Thicker slices hold no canal;
-#: finer ones are micro-CT of another scale, or a header in wrong units.
+#: Coarsest and finest voxel edges that are analysed, mm: chosen. Thicker slices do not resolve a
+#: canal; finer voxels mean micro-CT of another scale, or wrong units in the header.
 COARSEST_MM, FINEST_MM = 3.0, 0.012
 #: Shortest field along any axis, mm: chosen, half a labyrinth.
 SHORTEST_FIELD_MM = 8.0
 #: Fewest slices: chosen.
 FEWEST_VOXELS = 8
-#: Memory that a scan may take, bytes: chosen; about four copies of the volume are held.
+#: Memory limit for a scan, bytes: chosen; about four copies of the volume are held.
 MEMORY_LIMIT = 12 * 2**30
 _COPIES = 4
-#: A CT has more grey values than this; a label map has not. Chosen.
+#: A CT has more grey values than this, a label map does not. Chosen.
 _FEW_VALUES = 8
-#: How far axes may be from perpendicular (cosine): chosen, far above rounding in headers.
+#: Largest deviation of axes from perpendicular (cosine): chosen, far above header rounding.
 _SKEW = 1e-3
 
 _SCALAR_PIXELS = {
@@ -43,27 +43,29 @@ def check_header(
     pixel: int,
     components: int,
 ) -> Grid:
-    """The grid of an image header, if it is one of a CT volume.
+    """The grid of an image header, if it describes a usable CT volume.
 
     Raises:
-        InputError: saying what is wrong.
+        InputError: stating the problem.
     """
     voxels = [int(n) for n in size]
     if len(voxels) == 4 and voxels[3] > 1:
-        raise InputError(f"{path}: is a 4D series of {voxels[3]} volumes; give one 3D volume")
+        raise InputError(f"{path}: is a 4D series of {voxels[3]} volumes; pass a single 3D volume")
     if len(voxels) != 3:
         raise InputError(f"{path}: has {len(voxels)} dimensions; a 3D volume is needed")
     if components != 1 or pixel not in _SCALAR_PIXELS:
         raise InputError(
-            f"{path}: is a colour or vector image; a CT with one value a voxel is needed"
+            f"{path}: is a colour or vector image; a CT with one value per voxel is needed"
         )
     edges = np.asarray(list(spacing))
     shape = " x ".join(map(str, voxels))
     if min(voxels) < FEWEST_VOXELS:
-        what = "is a single slice" if min(voxels) == 1 else f"has only {shape} voxels"
-        raise InputError(f"{path}: {what}; a volume of at least {FEWEST_VOXELS} slices is needed")
+        problem = "is a single slice" if min(voxels) == 1 else f"has only {shape} voxels"
+        raise InputError(
+            f"{path}: {problem}; a volume of at least {FEWEST_VOXELS} slices is needed"
+        )
     if not np.isfinite(edges).all() or edges.min() <= 0:
-        raise InputError(f"{path}: its voxel size {_list(edges)} mm makes no sense")
+        raise InputError(f"{path}: its voxel size of {_list(edges)} mm is invalid")
     if edges.max() > COARSEST_MM:
         raise InputError(
             f"{path}: voxels of {_list(edges)} mm are too coarse for an inner ear; "
@@ -72,12 +74,12 @@ def check_header(
     if edges.min() < FINEST_MM:
         raise InputError(
             f"{path}: voxels of {_list(edges)} mm are finer than {FINEST_MM:g} mm; "
-            "check the header's unit, or resample"
+            "check the unit in the header, or resample"
         )
     extent = edges * voxels
     if extent.min() < SHORTEST_FIELD_MM:
         raise InputError(
-            f"{path}: its field of {_list(extent)} mm is too small for an inner ear; "
+            f"{path}: its field of view of {_list(extent)} mm is too small for an inner ear; "
             f"at least {SHORTEST_FIELD_MM:g} mm are needed"
         )
     check_memory(path, voxels)
@@ -93,10 +95,10 @@ def check_header(
 
 
 def check_memory(path: Path, voxels: Iterable[int]) -> None:
-    """Refuse what will not fit, before it is read.
+    """Refuse a volume too large for memory, before reading it.
 
     Raises:
-        InputError: naming the need.
+        InputError: stating the memory needed.
     """
     shape = [int(n) for n in voxels]
     need = float(np.prod([float(n) for n in shape])) * 4 * _COPIES
@@ -104,21 +106,21 @@ def check_memory(path: Path, voxels: Iterable[int]) -> None:
     if need > limit:
         raise InputError(
             f"{path}: {' x '.join(map(str, shape))} voxels need about {need / 2**30:.0f} GiB of "
-            f"memory, {limit / 2**30:.0f} GiB are allowed; crop or resample it"
+            f"memory, but the limit is {limit / 2**30:.0f} GiB; crop or resample the volume"
         )
 
 
 def check_values(path: Path, values: NDArray[Any]) -> None:
-    """Refuse volumes that are no CT by their values.
+    """Refuse volumes whose values cannot be those of a CT.
 
     Raises:
-        InputError: saying what is wrong.
+        InputError: stating the problem.
     """
     if np.issubdtype(values.dtype, np.floating):
         check_finite(path, values.size - int(np.count_nonzero(np.isfinite(values))))
     low, high = values.min(), values.max()
     if low == high:
-        raise InputError(f"{path}: all voxels have the value {low:g}; there is nothing to see")
+        raise InputError(f"{path}: all voxels have the value {low:g}; the image is empty")
     if (
         np.unique(values[::3, ::3, ::3]).size <= _FEW_VALUES
         and np.unique(values).size <= _FEW_VALUES
@@ -127,14 +129,14 @@ def check_values(path: Path, values: NDArray[Any]) -> None:
 
 
 def check_finite(path: Path, bad: int) -> None:
-    """Refuse a volume of which `bad` voxels are nan or infinite.
+    """Refuse a volume with `bad` voxels that are NaN or infinite.
 
     Raises:
-        InputError: saying how many.
+        InputError: stating how many.
     """
     if bad:
         raise InputError(
-            f"{path}: {bad} voxels are not a number or infinite; replace them, by air say"
+            f"{path}: {bad} voxels are NaN or infinite; replace them, for example by air"
         )
 
 
@@ -143,7 +145,7 @@ def _list(values: NDArray[Any]) -> str:
 
 
 def _memory() -> float:
-    """Physical memory, bytes; without limit where it is not told."""
+    """Physical memory, bytes; infinite if the system does not report it."""
     try:
         return float(os.sysconf("SC_PAGE_SIZE")) * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):

@@ -1,4 +1,4 @@
-"""Image files in and out: NIfTI, NRRD, MetaImage, through SimpleITK, whose world is LPS."""
+"""Reads and writes NIfTI, NRRD and MetaImage files through SimpleITK, whose world is LPS."""
 
 import gzip
 import os
@@ -21,18 +21,18 @@ from otovox.formats.native import alone
 from otovox.formats.placement import Stated, placement_of, why_unreadable
 from otovox.formats.writing import replacing
 
-#: Endings of the image files that are read, longest first.
+#: Extensions of supported image files, longest first.
 ENDINGS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".hdr")
 
-#: Bytes before the voxels in the NIfTI files that are written: header and no extension (NIfTI-1).
+#: Bytes before the voxels in NIfTI files written here: the header without extensions (NIfTI-1).
 _HEADER = 352
 
-# SimpleITK's warnings would precede our one sentence.
+# SimpleITK's warnings would be printed before our own message.
 sitk.ProcessObject.SetGlobalWarningDisplay(False)
 
 
 def scan_name(path: Path) -> str:
-    """A file's name without its image ending, a folder's name; links keep the name they have."""
+    """The name of a file without its image extension, or of a folder; links are not resolved."""
     name = Path(os.path.abspath(path)).name
     for ending in ENDINGS:
         if name.lower().endswith(ending):
@@ -41,7 +41,7 @@ def scan_name(path: Path) -> str:
 
 
 def is_image_file(path: Path) -> bool:
-    """Whether the ending is one that is read."""
+    """Whether a file has a supported image extension."""
     return path.name.lower().endswith(ENDINGS)
 
 
@@ -49,11 +49,11 @@ def load_image(path: Path, stated: Stated | None = None) -> Scan:
     """A scan from an image file.
 
     Args:
-        path: the file; of a pair, the header.
-        stated: what the user says of headers that are silent about sides or voxel size.
+        path: the file; for a pair, the header.
+        stated: orientation and voxel size from the user, for headers that lack them.
 
     Raises:
-        InputError: if it is missing, damaged, of unknown geometry, or no CT volume that can be
+        InputError: if it is missing, damaged, of unknown geometry, or not a CT volume that can be
             analysed.
     """
     reader = opened(path)
@@ -74,7 +74,7 @@ def load_image(path: Path, stated: Stated | None = None) -> Scan:
         components=reader.GetNumberOfComponents(),
     )
     pixels = pixels_of(reader, path)
-    with np.errstate(over="ignore"):  # too large for float32: infinite, and refused as that
+    with np.errstate(over="ignore"):  # overflow becomes infinite, and is refused below
         values = pixels.astype(np.float32, copy=False)
     del pixels
     check_values(path, values)
@@ -85,37 +85,37 @@ def load_label_map(path: Path) -> LabelMap:
     """A label map from an image file.
 
     Raises:
-        InputError: if it cannot be read, its place is not known, or its values are no small whole
-            numbers.
+        InputError: if it cannot be read, its position is unknown, or its values are not integers
+            from 0 to 255.
     """
     reader = opened(path)
     values = pixels_of(reader, path)
     if values.ndim != 3 or values.min() < 0 or values.max() > 255 or np.any(values % 1):
-        raise InputError(f"{path}: is no label map (whole numbers from 0 to 255 in 3D are needed)")
+        raise InputError(f"{path}: is not a label map (integers from 0 to 255 in 3D are needed)")
     return LabelMap(values.astype(np.uint8), grid_of(path, reader))
 
 
 def segment_values(path: Path, pattern: str) -> list[int]:
-    """Label values of the segments of a 3D Slicer `.seg.nrrd` whose names match a pattern.
+    """Label values of the segments in a 3D Slicer `.seg.nrrd` whose names match a pattern.
 
     Args:
         path: the file.
-        pattern: regular expression, searched for in the names, capital or not.
+        pattern: regular expression, searched for in the names, ignoring case.
 
     Returns:
-        The values; none if the file names no segment.
+        The label values; empty if no segment matches.
 
     Raises:
         InputError: if it cannot be read.
     """
     reader = opened(path)
-    found = []
+    values = []
     for key in reader.GetMetaDataKeys():
         number = re.fullmatch(r"Segment(\d+)_Name", key)
         if number and re.search(pattern, reader.GetMetaData(key), re.IGNORECASE):
             value = f"Segment{number[1]}_LabelValue"
-            found.append(int(reader.GetMetaData(value)) if reader.HasMetaDataKey(value) else 1)
-    return found
+            values.append(int(reader.GetMetaData(value)) if reader.HasMetaDataKey(value) else 1)
+    return values
 
 
 def save_label_map(labels: LabelMap, path: Path) -> None:
@@ -128,7 +128,7 @@ def save_label_map(labels: LabelMap, path: Path) -> None:
 
 
 def save_volume(values: NDArray[np.float32], grid: Grid, path: Path) -> None:
-    """Write a volume of real numbers, compressed.
+    """Write a volume of floats, compressed.
 
     Raises:
         OutputError: if it cannot be written.
@@ -137,10 +137,10 @@ def save_volume(values: NDArray[np.float32], grid: Grid, path: Path) -> None:
 
 
 def grid_of(path: Path, reader: sitk.ImageFileReader) -> Grid:
-    """The grid of an opened image in three dimensions.
+    """The grid of an opened 3D image.
 
     Raises:
-        InputError: if its header leaves it open.
+        InputError: if its header does not define the grid.
     """
     i, j, k = reader.GetSize()[:3]
     return Grid((i, j, k), placement_of(path, reader, Stated()).affine)
@@ -156,16 +156,16 @@ def opened(path: Path) -> sitk.ImageFileReader:
     if not os.path.exists(path):
         if os.path.islink(path):
             raise InputError(
-                f"{path}: is a link to a file that is not there; fetch it first (git annex get)"
+                f"{path}: is a link to a file that does not exist; fetch it first (git annex get)"
             )
-        raise InputError(f"{path}: there is no such file")
+        raise InputError(f"{path}: file not found")
     if path.stat().st_size == 0:
         raise InputError(f"{path}: is empty")
     if not is_image_file(path):
-        raise InputError(f"{path}: is none of {', '.join(ENDINGS)}, nor a folder of DICOM images")
+        raise InputError(f"{path}: is not {', '.join(ENDINGS)}, nor a folder of DICOM images")
     for file in image_files(path)[1:]:
         if not file.is_file():
-            raise InputError(f"{path}: its voxels lie in {file.name}, which is not there")
+            raise InputError(f"{path}: its voxel data file {file.name} does not exist")
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     try:
@@ -176,18 +176,18 @@ def opened(path: Path) -> sitk.ImageFileReader:
             raise InputError(
                 f"{path}: its axes are not perpendicular (sheared); resample it first"
             ) from error
-        why = why_unreadable(path)
+        reason = why_unreadable(path)
         raise InputError(
-            f"{path}: {why}"
-            if why
-            else f"{path}: cannot be read as an image (damaged, truncated, or none of "
+            f"{path}: {reason}"
+            if reason
+            else f"{path}: cannot be read as an image (damaged, truncated, or not one of "
             f"{', '.join(ENDINGS)})"
         ) from error
     return reader
 
 
 def pixels_of(reader: sitk.ImageFileReader, path: Path) -> NDArray[Any]:
-    """All values of an opened image, (i, j, k); components, if there are several, come first.
+    """All values of an opened image, (i, j, k); multiple components come first.
 
     Raises:
         InputError: if the file is truncated, or does not fit into memory.
@@ -204,7 +204,7 @@ def pixels_of(reader: sitk.ImageFileReader, path: Path) -> NDArray[Any]:
 
 
 def _check_complete(reader: sitk.ImageFileReader, path: Path) -> None:
-    """Refuse a NIfTI file that ends early or holds nan: its reader would put zeros, silently."""
+    """Refuse a NIfTI file that is truncated or has NaN: its reader would silently read zeros."""
     if not path.name.lower().endswith((".nii", ".nii.gz", *PAIR)):
         return
     voxels = image_files(path)[-1]
@@ -226,7 +226,7 @@ def _check_complete(reader: sitk.ImageFileReader, path: Path) -> None:
 
 
 def _byte_order(path: Path) -> str:
-    """Of a NIfTI or Analyze header, whose first number is its own size, 348 or 540."""
+    """The byte order of a NIfTI or Analyze header, whose first number is its size, 348 or 540."""
     with path.open("rb") as file:
         packed = file.read(2) == b"\x1f\x8b"
     with gzip.open(path) if packed else path.open("rb") as file:
@@ -234,7 +234,7 @@ def _byte_order(path: Path) -> str:
 
 
 def _not_finite(path: Path, packed: bool, start: int, stop: int, kind: str) -> int:
-    """How many floats between two bytes of a file are nan or infinite."""
+    """The number of floats between two byte offsets of a file that are NaN or infinite."""
     file: BinaryIO
     with gzip.open(path) if packed else path.open("rb") as file:  # type: ignore[assignment]
         file.read(start)
@@ -247,11 +247,11 @@ def _not_finite(path: Path, packed: bool, start: int, stop: int, kind: str) -> i
 
 
 def _unpacked_size(path: Path, need: int) -> int:
-    """Bytes that a gzip file holds, by its last four; read through only where these differ."""
+    """Unpacked size of a gzip file, from its last four bytes; read in full only if these differ."""
     with path.open("rb") as file:
         file.seek(-4, os.SEEK_END)
-        told = int.from_bytes(file.read(4), "little")
-    if told == need % 2**32:
+        size_mod_2_32 = int.from_bytes(file.read(4), "little")
+    if size_mod_2_32 == need % 2**32:
         return need
     with gzip.open(path) as file:
         return sum(len(block) for block in iter(lambda: file.read(2**20), b""))
@@ -260,7 +260,7 @@ def _unpacked_size(path: Path, need: int) -> int:
 def save_image(
     values: NDArray[Any], grid: Grid, path: Path, *, facts: Mapping[str, str] | None = None
 ) -> None:
-    """Write a volume, compressed, with key-value pairs in its header where the format has them.
+    """Write a volume, compressed, with key-value pairs in its header if the format supports them.
 
     Raises:
         OutputError: if it cannot be written.
@@ -281,7 +281,7 @@ def save_image(
 
 
 def _check_written(path: Path, need: int) -> None:
-    """Look whether all bytes of a NIfTI file are there: its writer says nothing of a full disk."""
+    """Check that a NIfTI file is complete: its writer does not report a full disk."""
     packed = path.name.lower().endswith(".nii.gz")
     if not packed and not path.name.lower().endswith(".nii"):
         return

@@ -1,7 +1,7 @@
 """Volumes that are already in memory: SimpleITK, nibabel and MONAI images, arrays.
 
 nibabel and MONAI are recognised by the modules of their classes and never imported. Each library's
-own convention is converted to LPS mm here; geometry that a volume leaves open is refused.
+convention is converted to LPS mm here; volumes without a defined geometry are refused.
 """
 
 from pathlib import Path
@@ -18,7 +18,7 @@ from otovox.formats.images import scan_name
 
 Space = Literal["LPS", "RAS"]
 
-#: From RAS to LPS, and back: x and y change their signs.
+#: From RAS to LPS and back: x and y change sign.
 _RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 #: Millimetres per unit of length of a NIfTI header. Source: nifti1.h
 _NIFTI_MM = {"unknown": 1.0, "mm": 1.0, "meter": 1000.0, "micron": 0.001}
@@ -30,13 +30,13 @@ _HOW_TO = (
 def scan_in_memory(
     volume: Any, *, affine: ArrayLike | None = None, space: Space | None = None
 ) -> Scan:
-    """A volume in memory as a scan.
+    """Convert a volume in memory to a scan.
 
     Args:
-        volume: a SimpleITK image, nibabel image or MONAI MetaTensor, whose geometry is taken over
+        volume: a SimpleITK image, nibabel image or MONAI MetaTensor, whose geometry is used
             exactly; or an array (i, j, k), with `affine` and `space`.
-        affine: of an array: (4, 4), from (i, j, k) of a voxel's centre to mm.
-        space: of `affine`: where x, y and z grow to, left-posterior-superior or
+        affine: for arrays: (4, 4), from (i, j, k) of a voxel's centre to mm.
+        space: space of `affine`, with the directions of x, y and z: left-posterior-superior or
             right-anterior-superior.
 
     Raises:
@@ -57,7 +57,7 @@ def scan_in_memory(
     if kind == "MONAI MetaTensor":
         return _of_metatensor(volume)
     if affine is None or space is None:
-        raise InputError(f"an array does not say where its voxels lie: {_HOW_TO}")
+        raise InputError(f"an array does not define the position of its voxels: {_HOW_TO}")
     return _scan("array", np.asarray(volume), affine, space)
 
 
@@ -71,10 +71,10 @@ def to_sitk(values: NDArray[Any], grid: Grid) -> sitk.Image:
 
 
 def _kind(volume: Any) -> str:
-    """What a volume is, by the modules of its class and their parents.
+    """The kind of a volume, by the modules of its class and base classes.
 
     Raises:
-        InputError: if it is nothing that could be a scan.
+        InputError: if it cannot be a scan.
     """
     if isinstance(volume, sitk.Image):
         return "SimpleITK image"
@@ -129,7 +129,7 @@ def _of_nibabel(image: Any) -> Scan:
 
 
 def _of_metatensor(tensor: Any) -> Scan:
-    """MONAI's affines are RAS unless `meta["space"]` says otherwise; channels come first."""
+    """MONAI's affines are RAS unless `meta["space"]` states otherwise; channels come first."""
     meta = getattr(tensor, "meta", {})
     space = str(getattr(meta.get("space"), "value", meta.get("space") or "RAS"))
     if space not in ("LPS", "RAS"):
@@ -137,8 +137,8 @@ def _of_metatensor(tensor: Any) -> Scan:
     affine = np.asarray(tensor.affine.detach().cpu(), dtype=float).squeeze()
     if np.array_equal(affine, np.eye(4)) and "original_affine" not in meta:
         raise InputError(
-            "MONAI MetaTensor: its affine is the identity, MONAI's default, so where its voxels "
-            f"lie is unknown; set its affine, or {_HOW_TO}"
+            "MONAI MetaTensor: its affine is the identity, MONAI's default, so the position of its "
+            f"voxels is unknown; set its affine, or {_HOW_TO}"
         )
     values = tensor.detach().cpu().numpy()
     while values.ndim > 3 and values.shape[0] == 1:
@@ -157,20 +157,20 @@ def _scan(
     space: Space,
     path: str | Path | None = None,
 ) -> Scan:
-    """A checked scan from an array and its affine.
+    """Create a validated scan from an array and its affine.
 
     Args:
-        kind: what messages call it.
+        kind: its name in messages.
         values: (i, j, k) numbers.
         affine: (4, 4) to mm.
-        space: of the affine.
-        path: the file that the volume was read from, for its name.
+        space: space of the affine.
+        path: file of the volume, for its name.
     """
     place = Path(path or kind)
     if values.ndim != 3:
         raise InputError(f"{place}: has {values.ndim} dimensions; a 3D volume is needed")
     if values.dtype.kind not in "iuf":
-        raise InputError(f"{place}: holds {values.dtype} values; numbers are needed")
+        raise InputError(f"{place}: contains {values.dtype} values; numbers are needed")
     if space not in ("LPS", "RAS"):
         raise InputError(f"{place}: space={space!r} is neither 'LPS' nor 'RAS'")
     matrix = np.asarray(affine, dtype=float)
@@ -187,7 +187,7 @@ def _scan(
         pixel=sitk.sitkFloat32,
         components=1,
     )
-    with np.errstate(over="ignore"):  # too large for float32: infinite, and refused as that
+    with np.errstate(over="ignore"):  # too large for float32: becomes infinite and is refused
         numbers = values.astype(np.float32)
     check_values(place, numbers)
     i, j, k = numbers.shape

@@ -1,6 +1,6 @@
-"""ITK-SNAP's label descriptions: names and colours of the values of `segmentation.nii.gz`.
+"""ITK-SNAP label descriptions: names and colours of the labels in `segmentation.nii.gz`.
 
-Source: the header that ITK-SNAP 3 and 4 write themselves, repeated below.
+Source: the header that ITK-SNAP 3 and 4 write, copied below.
 """
 
 from pathlib import Path
@@ -44,6 +44,6 @@ def write_itksnap_labels(path: Path) -> None:
 
 
 def _line(value: int, rgb: tuple[int, int, int], shown: str, title: str) -> str:
-    """One label: value, colour, opacity, whether slices and surfaces show it, name."""
+    """One label: value, colour, opacity, visibility in slices and as a surface, name."""
     red, green, blue = rgb
     return f'{value:5d}{red:6d}{green:5d}{blue:5d}        {shown}    "{title}"'

@@ -1,7 +1,6 @@
-"""Temporary folders that carry their process's number, so that a later run can remove them.
+"""Temporary folders whose names contain the process ID, so that later runs can remove them.
 
-A process that is killed cannot tidy up; what it was writing is worthless, and its name says whose
-it was.
+A killed process cannot clean up; its unfinished output is identified by the name.
 """
 
 import hashlib
@@ -18,22 +17,22 @@ from pathlib import Path
 
 import psutil
 
-#: Of the name that a temporary folder was made for, characters that its own name keeps: chosen.
+#: Characters of the target's name in the name of a temporary folder: chosen.
 _KEPT = 40
-#: Age at which a folder of another computer is a leftover, s: chosen, far above any writing.
+#: Age at which a folder of another computer counts as abandoned, s: chosen, far above any writing.
 _OLD_S = 24 * 3600.0
-#: How much later than its folder a process must have begun to be another one, s: chosen.
+#: A process started this much later than the folder has a reused process ID, s: chosen.
 _CLOCK_S = 2.0
 _NAME = re.compile(r"\..*-otovox-([0-9a-f]{6})-(\d+)-\w+")
 
 
 @contextmanager
 def scratch_folder(parent: Path, name: str) -> Iterator[Path]:
-    """A temporary folder, gone afterwards.
+    """A temporary folder, deleted on exit.
 
     Args:
-        parent: where it lies; it must be there.
-        name: what it is for.
+        parent: an existing folder.
+        name: name of the target.
 
     Raises:
         OSError: if it cannot be made.
@@ -47,7 +46,7 @@ def scratch_folder(parent: Path, name: str) -> Iterator[Path]:
 
 
 def remove_leftovers(parent: Path) -> None:
-    """Remove the temporary folders of processes that are gone; what cannot be removed stays."""
+    """Remove the temporary folders of terminated processes, as far as possible."""
     with suppress(OSError):
         for entry in os.scandir(parent):
             match = _NAME.fullmatch(entry.name)
@@ -61,17 +60,17 @@ def remove_leftovers(parent: Path) -> None:
 
 
 def is_scratch(folder: Path) -> bool:
-    """Whether a folder is, by its name, a temporary one."""
+    """Whether a folder is temporary, by its name."""
     return _NAME.fullmatch(folder.name) is not None
 
 
 def _is_left(entry: "os.DirEntry[str]", computer: str, process: str) -> bool:
-    """Whether the process that made a folder is gone."""
+    """Whether the process that created a folder has terminated."""
     changed = entry.stat(follow_symlinks=False).st_mtime
     if computer != _computer():
         return time.time() - changed > _OLD_S
     try:
-        # A later process may have been given the number.
+        # The process ID may have been reused.
         return psutil.Process(int(process)).create_time() > changed + _CLOCK_S
     except psutil.NoSuchProcess:
         return True
@@ -81,7 +80,7 @@ def _is_left(entry: "os.DirEntry[str]", computer: str, process: str) -> bool:
 
 @cache
 def _computer() -> str:
-    """Six characters for this computer, or container, whose processes have numbers of their own."""
+    """Six characters that identify this computer or container, with its own process IDs."""
     try:
         numbers = os.stat("/proc/self/ns/pid").st_ino
     except OSError:

@@ -22,19 +22,19 @@ _SCHEMA = (
     "https://raw.githubusercontent.com/slicer/slicer/master/Modules/Loadable/Markups/Resources/"
     "Schema/markups-schema-v1.0.3.json#"
 )
-#: Sign of x and y in LPS per coordinate system; 3D Slicer 4 wrote numbers for the names.
+#: Sign of x and y in LPS per coordinate system; 3D Slicer 4 wrote numbers instead of names.
 _SIGNS = {"LPS": 1.0, "RAS": -1.0, "0": -1.0, "1": 1.0}
 _UNITS_MM = {"mm": 1.0, "um": 1e-3}
 _SIDES = {"right": Side.RIGHT, "r": Side.RIGHT, "left": Side.LEFT, "l": Side.LEFT}
 _TITLES = {structure.name: structure.title for structure in LANDMARKS}
 _LANDMARKS = {frozenset(name.split("_")): name for name in (*_TITLES, *POSE_NAMES)}
-#: The landmark's own colour: all points of a side by side in one list have one in 3D Slicer.
+#: Colour of the landmark list: 3D Slicer has one colour per list.
 _POINTS_RGB = LANDMARKS[0].rgb
 
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """A named line through points: (n, 3) LPS mm, with its colour (RGB, 0-255)."""
+    """A named curve through points, (n, 3) LPS mm, with its colour (RGB, 0-255)."""
 
     name: str
     points_mm: FloatArray
@@ -44,7 +44,7 @@ class Curve:
 
 @dataclass(frozen=True, eq=False)
 class Plane:
-    """A named square in space: (3,) centre, (3,) normal, LPS mm, edge, colour (RGB, 0-255)."""
+    """A named square: (3,) centre and (3,) normal in LPS mm, edge length, colour (RGB, 0-255)."""
 
     name: str
     center_mm: FloatArray
@@ -73,7 +73,7 @@ def write_markups(path: Path, landmarks: Mapping[Side, Landmarks]) -> None:
 
 
 def write_curves(path: Path, curves: list[Curve]) -> None:
-    """Write centrelines and other lines; 3D Slicer loads each as a curve of its own.
+    """Write centrelines and other curves; 3D Slicer loads each as a separate curve.
 
     Args:
         path: file to write.
@@ -82,28 +82,28 @@ def write_curves(path: Path, curves: list[Curve]) -> None:
     Raises:
         OutputError: if it cannot be written.
     """
-    found = []
+    markups = []
     for curve in curves:
         points = [_point(str(number + 1), point) for number, point in enumerate(curve.points_mm)]
         kind = "ClosedCurve" if curve.closed else "Curve"
-        found.append(_markup(kind, points, curve.rgb, name=curve.name, labelled=False))
-    _write(path, found)
+        markups.append(_markup(kind, points, curve.rgb, name=curve.name, labelled=False))
+    _write(path, markups)
 
 
 def write_planes(path: Path, planes: list[Plane]) -> None:
-    """Write planes by centre and normal; 3D Slicer loads each as a plane of its own.
+    """Write planes by centre and normal; 3D Slicer loads each as a separate plane.
 
     Args:
         path: file to write.
-        planes: with normals of any length but zero.
+        planes: with normals of any nonzero length.
 
     Raises:
         OutputError: if it cannot be written.
     """
-    found = []
+    markups = []
     for plane in planes:
         axes, half = _axes(plane.normal), plane.edge_mm / 2
-        own = {
+        fields = {
             "planeType": "pointNormal",
             "sizeMode": "absolute",
             "center": _plain(plane.center_mm),
@@ -115,15 +115,16 @@ def write_planes(path: Path, planes: list[Plane]) -> None:
             "objectToBase": _plain(np.eye(4).ravel()),
         }
         point = _point("1", plane.center_mm)
-        found.append(_markup("Plane", [point], plane.rgb, name=plane.name, labelled=False) | own)
-    _write(path, found)
+        markup = _markup("Plane", [point], plane.rgb, name=plane.name, labelled=False)
+        markups.append(markup | fields)
+    _write(path, markups)
 
 
 def read_markups(path: Path) -> dict[str, FloatArray]:
-    """Points of a Markups file, LPS mm by label; nan where undefined.
+    """The points of a Markups file by label, LPS mm; NaN where undefined.
 
     Raises:
-        InputError: if it is none, does not say its coordinate system, or names two points alike.
+        InputError: if it is not a Markups file, lacks a coordinate system, or repeats a label.
     """
     try:
         lists = [dict(markup) for markup in json.loads(path.read_text("utf-8"))["markups"]]
@@ -131,63 +132,63 @@ def read_markups(path: Path) -> dict[str, FloatArray]:
         raise InputError(f"{path}: cannot be read as 3D Slicer Markups") from error
     points: dict[str, FloatArray] = {}
     for markup in lists:
-        system, length = (
+        system, unit = (
             str(markup.get("coordinateSystem", "")),
             markup.get("coordinateUnits", "mm"),
         )
-        length = length[0] if isinstance(length, list) and length else length
+        unit = unit[0] if isinstance(unit, list) and unit else unit
         if system not in _SIGNS:
-            raise InputError(f"{path}: does not say whether its coordinates are LPS or RAS")
-        if length not in _UNITS_MM:
-            raise InputError(f"{path}: its coordinates are in {length}; mm are needed")
-        scale = np.array([_SIGNS[system], _SIGNS[system], 1.0]) * _UNITS_MM[length]
+            raise InputError(f"{path}: does not state whether its coordinates are LPS or RAS")
+        if unit not in _UNITS_MM:
+            raise InputError(f"{path}: its coordinates are in {unit}; mm are needed")
+        scale = np.array([_SIGNS[system], _SIGNS[system], 1.0]) * _UNITS_MM[unit]
         for point in markup.get("controlPoints") or []:
             try:
                 label, place = str(point["label"]), _place(point)
             except (KeyError, TypeError, ValueError, AttributeError) as error:
-                raise InputError(f"{path}: has a point without label or place") from error
+                raise InputError(f"{path}: has a point without a label or position") from error
             if label in points:
-                raise InputError(f"{path}: has two points called {label!r}")
+                raise InputError(f"{path}: has two points with the label {label!r}")
             points[label] = place * scale
     return points
 
 
 def read_landmarks(path: Path) -> dict[Side, Landmarks]:
-    """Landmarks per side of a Markups file, as written here or renamed in 3D Slicer.
+    """The landmarks of a Markups file per side, as written here or renamed in 3D Slicer.
 
     Args:
         path: labels such as `right/helicotrema`, "Left oval window" or "R_round-window".
 
     Returns:
-        LPS mm; nan where undefined.
+        LPS mm; NaN where undefined.
 
     Raises:
-        InputError: if it cannot be read, a label is no landmark of a side, or stands there twice.
+        InputError: if it cannot be read, or a label is duplicated or not a landmark of one side.
     """
     sides: dict[Side, dict[str, FloatArray]] = {}
     for label, point_mm in read_markups(path).items():
         words = re.findall(r"[a-z]+|[0-9]+", label.lower())
-        told = [_SIDES[word] for word in words if word in _SIDES]
+        label_sides = [_SIDES[word] for word in words if word in _SIDES]
         name = _LANDMARKS.get(frozenset(word for word in words if word not in _SIDES))
-        if len(told) != 1 or name is None:
+        if len(label_sides) != 1 or name is None:
             if np.isnan(point_mm).any():
                 continue
             raise InputError(
-                f"{path}: its point {label!r} is no landmark of a side; name it as in "
+                f"{path}: its point {label!r} is not a landmark with a side; name it like "
                 "right/helicotrema, left/oval_window or right/round_window, or delete it"
             )
-        named = sides.setdefault(told[0], {})
-        if name in named:
-            raise InputError(f"{path}: has two points for {told[0]}/{name}")
-        named[name] = point_mm
+        points = sides.setdefault(label_sides[0], {})
+        if name in points:
+            raise InputError(f"{path}: has two points for {label_sides[0]}/{name}")
+        points[name] = point_mm
     return {
-        side: Landmarks(tuple(named), np.stack(list(named.values())))
-        for side, named in sides.items()
+        side: Landmarks(tuple(points), np.stack(list(points.values())))
+        for side, points in sides.items()
     }
 
 
 def _place(point: Mapping[str, Any]) -> FloatArray:
-    """(3,) position as it stands in the file; nan if it was never placed, or skipped."""
+    """(3,) position as in the file; NaN if never placed, or skipped."""
     if point.get("positionStatus", "defined") != "defined":
         return np.full(3, np.nan)
     place = np.asarray(point["position"], dtype=float)
@@ -237,25 +238,25 @@ def _markup(
 
 
 def _point(label: str, point_mm: FloatArray, title: str = "") -> dict[str, Any]:
-    known = bool(np.isfinite(point_mm).all())
+    defined = bool(np.isfinite(point_mm).all())
     return {
         "id": label,
         "label": label,
         "description": title,
         "associatedNodeID": "",
-        "position": _plain(point_mm) if known else [0.0, 0.0, 0.0],
+        "position": _plain(point_mm) if defined else [0.0, 0.0, 0.0],
         "orientation": [-1.0, 0.0, 0.0, 0.0, -1.0, 0.0, 0.0, 0.0, 1.0],
         "selected": True,
         "locked": False,
-        "visibility": known,
-        "positionStatus": "defined" if known else "undefined",
+        "visibility": defined,
+        "positionStatus": "defined" if defined else "undefined",
     }
 
 
 def _axes(normal: FloatArray) -> FloatArray:
     """(3, 3) right-handed axes as columns, the last along the normal."""
     z = unit(normal)
-    # Across the axis that the normal lies least along: never parallel to it.
+    # Perpendicular to the axis least aligned with the normal, so never parallel to it.
     x = unit(np.cross(np.eye(3)[np.argmin(np.abs(z))], z))
     return np.stack([x, np.cross(z, x), z], axis=1)
 

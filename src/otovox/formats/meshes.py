@@ -1,4 +1,4 @@
-"""Surfaces as STL, PLY and binary glTF, all in LPS mm but the last, whose unit is the metre."""
+"""Surfaces as STL and PLY in LPS mm, and as binary glTF in metres."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,28 +13,28 @@ from otovox.core.landmarks import Landmarks
 from otovox.errors import OutputError
 from otovox.formats.writing import replacing
 
-# trimesh takes long to import, and most commands write no surface.
+# trimesh is slow to import, and most commands do not write surfaces.
 if TYPE_CHECKING:
     import trimesh
 
 #: Vertices (n, 3) in LPS mm and faces (m, 3), wound outward.
 Surface = tuple[FloatArray, NDArray[np.integer]]
 
-#: LPS mm to glTF's metres with y up and z to the front (glTF 2.0, section 3.4): x stays to the
-#: patient's left, y is up to the head, z is to the front.
+#: LPS mm to glTF's metres with y up and z forward (glTF 2.0, section 3.4): x still points to the
+#: patient's left, y points to the head, z to the front.
 LPS_TO_GLTF = np.array(
     [[1e-3, 0, 0, 0], [0, 0, 1e-3, 0], [0, -1e-3, 0, 0], [0, 0, 0, 1]], dtype=float
 )
-#: Radius of a landmark's ball, mm: chosen, half a round window.
+#: Radius of a landmark's sphere, mm: chosen, half a round window.
 _BALL_MM = 0.5
-#: How shiny the surfaces are, 0 to 1: chosen, bone seen in a dissecting microscope.
+#: Surface roughness, 0 to 1: chosen, to look like bone under a dissecting microscope.
 _ROUGHNESS = 0.6
 
 _TRIANGLE = np.dtype([("normal", "<f4", 3), ("points", "<f4", (3, 3)), ("attribute", "<u2")])
 
 
 def write_stl(path: Path, vertices_mm: FloatArray, faces: NDArray[np.integer]) -> None:
-    """Write a binary STL in LPS, and say so in its header, as 3D Slicer does.
+    """Write a binary STL in LPS, stated in its header as 3D Slicer does.
 
     Args:
         path: file to write.
@@ -57,7 +57,7 @@ def write_stl(path: Path, vertices_mm: FloatArray, faces: NDArray[np.integer]) -
 
 
 def write_ply(path: Path, vertices_mm: FloatArray, faces: NDArray[np.integer], side: Side) -> None:
-    """Write a binary PLY in LPS mm, coloured as the side's labyrinth.
+    """Write a binary PLY in LPS mm, in the colour of the side's labyrinth.
 
     Args:
         path: file to write.
@@ -66,7 +66,7 @@ def write_ply(path: Path, vertices_mm: FloatArray, faces: NDArray[np.integer], s
         side: of the ear.
 
     Raises:
-        OutputError: if it cannot be written, or there is nothing to write.
+        OutputError: if it cannot be written, or is empty.
     """
     import trimesh
     from trimesh.visual.color import ColorVisuals
@@ -82,40 +82,40 @@ def write_ply(path: Path, vertices_mm: FloatArray, faces: NDArray[np.integer], s
 def write_glb(
     path: Path, surfaces: Mapping[Side, Surface], landmarks: Mapping[Side, Landmarks]
 ) -> None:
-    """Write labyrinths and landmarks as one binary glTF scene, each a node of its own name.
+    """Write labyrinths and landmarks as one binary glTF scene, each as a named node.
 
-    The scene's root node turns and scales LPS mm to glTF's metres, y up; the meshes keep LPS mm.
+    The root node rotates and scales LPS mm to glTF's metres, y up; the meshes stay in LPS mm.
 
     Args:
         path: file to write.
-        surfaces: of the labyrinths found.
-        landmarks: LPS mm; those that are absent are left out.
+        surfaces: of the detected labyrinths.
+        landmarks: LPS mm; absent ones are omitted.
 
     Raises:
-        OutputError: if it cannot be written, or there is nothing to write.
+        OutputError: if it cannot be written, or is empty.
     """
     import trimesh
 
     scene = trimesh.Scene(base_frame="world")
     scene.graph.update("lps_mm", "world", matrix=LPS_TO_GLTF)
-    titles = {structure.name: structure for structure in LANDMARKS}
+    structures = {structure.name: structure for structure in LANDMARKS}
     for side, (vertices_mm, faces) in surfaces.items():
         if len(faces):
             surface = trimesh.Trimesh(vertices_mm, faces, process=False)
             _add(scene, LABYRINTH[side].name, surface, LABYRINTH[side])
     for side, points in landmarks.items():
         for name in points.names:
-            if points.has(name) and name in titles:
-                ball = trimesh.creation.icosphere(subdivisions=2, radius=_BALL_MM)
-                ball.apply_translation(points[name])
-                _add(scene, f"{side}_{name}", ball, titles[name])
+            if points.has(name) and name in structures:
+                sphere = trimesh.creation.icosphere(subdivisions=2, radius=_BALL_MM)
+                sphere.apply_translation(points[name])
+                _add(scene, f"{side}_{name}", sphere, structures[name])
     if not scene.geometry:
-        raise OutputError(f"{path}: cannot be written (there is no surface and no landmark)")
+        raise OutputError(f"{path}: cannot be written (there are no surfaces and no landmarks)")
     _write(path, scene.export(file_type="glb", include_normals=True))
 
 
 def _add(scene: "trimesh.Scene", name: str, surface: "trimesh.Trimesh", look: Structure) -> None:
-    """Put a surface into the scene's LPS frame, in the colour of its structure."""
+    """Add a surface to the scene's LPS frame, in the colour of its structure."""
     from trimesh.visual.material import PBRMaterial
     from trimesh.visual.texture import TextureVisuals
 

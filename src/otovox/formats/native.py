@@ -1,4 +1,4 @@
-"""C code that reads and writes files: without noise, and with numbers as the format has them."""
+"""Calls into C readers and writers: no console output, and no locale-dependent numbers."""
 
 import locale
 import os
@@ -17,10 +17,10 @@ _SILENCED: ContextVar[bool] = ContextVar("silenced", default=False)
 
 @contextmanager
 def alone() -> Iterator[None]:
-    """No noise of C code, and numbers with a point whatever the locale, one thread at a time.
+    """Silence C code and fix the decimal point, one thread at a time.
 
-    The C readers and writers of text headers read and write numbers by the process's locale, so
-    that 0.5 would become 0 in a German one. Noise is discarded in `silenced_libraries` only.
+    C readers and writers of text headers use the process's locale for numbers: under a German one,
+    0.5 would be read as 0. Standard error is discarded only within `silenced_libraries`.
     """
     with _ALONE, _points(), _quiet():
         yield
@@ -31,8 +31,8 @@ def silenced_libraries() -> Iterator[None]:
     """Discard what C libraries print on standard error within this block, in this context.
 
     Only for a process that otovox has for itself, such as the command line: standard error belongs
-    to the whole process, and is redirected while an image is read or written. Python's own goes
-    to a copy of it, so that no thread loses a message meanwhile.
+    to the whole process, and is redirected while an image is read or written. Python's
+    messages go to a duplicate of it, so that none is lost meanwhile.
     """
     token, usual = _SILENCED.set(True), sys.stderr
     try:
@@ -46,7 +46,7 @@ def silenced_libraries() -> Iterator[None]:
 
 @contextmanager
 def _copy_of_stderr() -> Iterator[TextIO]:
-    """What Python writes messages to, on a descriptor of its own; itself if it is no descriptor."""
+    """Python's stderr on a duplicated file descriptor; unchanged if it has none."""
     try:
         is_descriptor = sys.stderr.fileno() == 2
     except (AttributeError, OSError, ValueError):
@@ -62,7 +62,7 @@ def _copy_of_stderr() -> Iterator[TextIO]:
 
 @contextmanager
 def _points() -> Iterator[None]:
-    """The decimal point of the C locale."""
+    """Use the decimal point of the C locale."""
     kept = locale.setlocale(locale.LC_NUMERIC)
     if kept in ("C", "POSIX"):
         yield
@@ -76,7 +76,7 @@ def _points() -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """No library noise in `silenced_libraries`: it would precede our one sentence."""
+    """Discard standard error within `silenced_libraries`, so that only our message appears."""
     if not _SILENCED.get():
         yield
         return

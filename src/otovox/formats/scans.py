@@ -1,7 +1,7 @@
-"""Scans of any format: found below files and folders, named, and read.
+"""Finds, names and reads scans of any format in files and folders.
 
-What a user gives stands for one scan or many. A DICOM series is one scan, wherever its files lie;
-nothing that might be a scan is left out without a word (logged as a warning).
+A path from the user may contain one scan or many. A DICOM series is one scan, wherever its files
+are. Anything skipped that might be a scan is logged as a warning.
 """
 
 import hashlib
@@ -30,29 +30,29 @@ from otovox.formats.placement import Stated
 
 log = logging.getLogger(__name__)
 
-#: What only a folder of results holds (`results.schema`).
+#: A file that only a results folder contains (`results.schema`).
 _RESULT = "result.json"
-#: Names of folders and files that name no patient: those that PACS and CDs give. Chosen.
+#: Generic names of folders and files, as PACS and CDs give them. Chosen.
 _GENERIC = re.compile(r"(dicom|dcm|dicomdir|images?|(st|se|pa|im|s|a|z)[-_]?\d+)", re.IGNORECASE)
-#: How names of macOS's notes about other files (AppleDouble) begin.
+#: Prefix of AppleDouble files, in which macOS stores metadata of other files.
 _APPLE = "._"
-#: Names that are told of what was left out, then a count follows: chosen.
-_TOLD = 3
-#: Folders above each other that names are told apart by: chosen.
+#: Number of skipped files that a warning names before it gives a count: chosen.
+_MOST_NAMED = 3
+#: Largest number of parent folders used to make names unique: chosen.
 _DEEPEST = 32
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where a scan lies.
+    """The location of a scan.
 
     Attributes:
-        path: image file; or of a DICOM series the folder or zip file that it lies in.
-        name: what the scan is called, after what the user gave.
-        series: UID of a DICOM series.
-        files: of that series; within a zip file relative to it.
+        path: image file, or the folder or zip file that contains a DICOM series.
+        name: of the scan, derived from the path that the user gave.
+        series: UID of the DICOM series.
+        files: of that series; relative paths within a zip file.
         inside: the image file within a zip file, relative to it.
-        problem: why it cannot be a scan; empty if it may be one.
+        problem: why it cannot be a scan; empty if it can.
     """
 
     path: Path
@@ -64,13 +64,13 @@ class Source:
 
     @property
     def identity(self) -> tuple[str, ...]:
-        """The same for one scan that is found twice; links are scans of their own."""
+        """Equal if the same scan is found twice; links count as separate scans."""
         folder, name = os.path.split(os.path.abspath(self.path))
         return os.path.realpath(folder), name, self.series, str(self.inside or "")
 
     @property
     def location(self) -> str:
-        """Checksum of the identity: what tells scans of one name from each other, run by run."""
+        """Checksum of the identity; distinguishes scans with the same name across runs."""
         return hashlib.sha256(printable("\n".join(self.identity)).encode()).hexdigest()[:16]
 
 
@@ -80,12 +80,12 @@ def load_scan(
     """Read a CT: NIfTI, NRRD, MetaImage, Analyze, a DICOM series, or a zip file with one of them.
 
     Args:
-        path: file or folder; a DICOM file stands for its own series.
+        path: file or folder; a DICOM file selects its own series.
         series: which DICOM series of a folder: UID, number or description.
-        stated: what the user says of headers that are silent about sides or voxel size.
+        stated: orientation and voxel size from the user, for headers that lack them.
 
     Raises:
-        InputError: saying in one sentence why it cannot be used.
+        InputError: stating in one sentence why it cannot be used.
     """
     if isinstance(path, Source):
         with opened_source(path) as source:
@@ -98,7 +98,7 @@ def load_scan(
         sources = find_scans([path], series=series)
         if len(sources) > 1:
             names = ", ".join(source.name for source in sources)
-            raise InputError(f"{path}: holds {len(sources)} scans ({names}); give one of them")
+            raise InputError(f"{path}: contains {len(sources)} scans ({names}); pass one of them")
         scan = load_scan(sources[0], series=series, stated=stated)
         return replace(scan, name=scan_name(path) if os.path.isdir(path) else scan.name)
     return load_image(path, stated)
@@ -106,7 +106,7 @@ def load_scan(
 
 @contextmanager
 def opened_source(source: Source) -> Iterator[Source]:
-    """The source with files that can be read: of a zip file they are there only meanwhile.
+    """The source with readable files; those of a zip file exist only within the context.
 
     Raises:
         InputError: if a zip file cannot be unpacked.
@@ -120,10 +120,10 @@ def opened_source(source: Source) -> Iterator[Source]:
 
 
 def read_source(source: Source, *, series: str | None = None, stated: Stated | None = None) -> Scan:
-    """Read the scan of an opened source; it is called by the source's name.
+    """Read the scan of an opened source, named after the source.
 
     Raises:
-        InputError: saying in one sentence why it cannot be used.
+        InputError: stating in one sentence why it cannot be used.
     """
     return replace(_load(source, series, stated), name=source.name)
 
@@ -142,58 +142,60 @@ def find_scans(
     passing_over: Iterable[Path] = (),
     strict: bool = True,
 ) -> list[Source]:
-    """What paths stand for: images and DICOM series in folders of any depth, zip files, DICOMDIR.
+    """Find images and DICOM series in files, folders at any depth, zip files and DICOMDIR.
 
     Args:
-        paths: files and folders; the DICOM files among them are put together by series.
-        series: UID, number or description of the DICOM series to take; all others are left out.
+        paths: files and folders; DICOM files are grouped by series.
+        series: UID, number or description of the DICOM series to take; others are skipped.
         passing_over: folders that are not searched.
-        strict: whether a path that holds no scan is an error, or a source with its `problem`.
+        strict: whether a path without a scan is an error; if not, a source with a `problem`.
 
     Returns:
-        Each scan once, with a name of its own.
+        Each scan once, with a unique name.
 
     Raises:
-        InputError: if a path does not exist or holds no scan.
+        InputError: if a path does not exist or contains no scan.
     """
-    found: list[Source] = []
-    slices: dict[Path, set[str]] = {}
+    sources: list[Source] = []
+    uids_by_folder: dict[Path, set[str]] = {}
     hidden = {os.path.realpath(folder) for folder in passing_over}
     for path in paths:
         try:
             _check_argument(path)
             if os.path.isdir(path):
-                found += _in_folder(path, series, hidden)
+                sources += _in_folder(path, series, hidden)
             elif is_archive(path):
-                found += _in_archive(path, series)
+                sources += _in_archive(path, series)
             elif path.name.upper() == "DICOMDIR" and os.path.isfile(path):
                 _remark_on_missing(path)
-                found += _in_folder(path.parent, series, hidden)
+                sources += _in_folder(path.parent, series, hidden)
             elif is_image_file(_header_of(path)) or (header := read_header(path)) is None:
-                found.append(Source(_header_of(path), scan_name(_header_of(path))))
+                sources.append(Source(_header_of(path), scan_name(_header_of(path))))
             else:
-                slices.setdefault(path.parent, set()).add(header.series)
+                uids_by_folder.setdefault(path.parent, set()).add(header.series)
         except InputError as error:
             if strict:
                 raise
-            found.append(Source(path, scan_name(path), problem=str(error)))
-    # A DICOM file stands for its series: the rest of it lies beside it.
-    for folder, uids in slices.items():
+            sources.append(Source(path, scan_name(path), problem=str(error)))
+    # A DICOM file selects its series: the other files are in the same folder.
+    for folder, uids in uids_by_folder.items():
         headers = [header for path in _files(folder) if (header := read_header(path)) is not None]
-        those = [one for one in all_series(headers) if one.uid in uids]
+        requested = [one for one in all_series(headers) if one.uid in uids]
         base = _name_below(folder, folder)
-        problem = f"{folder}: no series that was asked for is a CT volume: {_listed(those)}"
-        found += _named_series(folder, those, base, series, only=len(those) == 1) or [
+        problem = f"{folder}: no requested series is a CT volume: {_listed(requested)}"
+        sources += _named_series(folder, requested, base, series, only=len(requested) == 1) or [
             Source(folder, base, problem=problem)
         ]
-    once = list({source.identity: source for source in found[::-1]}.values())[::-1]
+    once = list({source.identity: source for source in sources[::-1]}.values())[::-1]
     return told_apart([replace(source, name=printable(source.name)) for source in once])
 
 
 def _check_argument(path: Path) -> None:
-    """Refuse what cannot even be looked at; what is not there is refused by its reader."""
+    """Refuse a path that cannot be accessed; missing files are left to the reader."""
     if path.name.startswith(_APPLE):
-        raise InputError(f"{path}: is a note of macOS about another file, no scan")
+        raise InputError(
+            f"{path}: is an AppleDouble file of macOS, not a scan"
+        )
     try:
         if os.path.isdir(path):
             os.listdir(path)
@@ -207,7 +209,7 @@ def _check_argument(path: Path) -> None:
 
 
 def _header_of(path: Path) -> Path:
-    """Of a pair of header and voxels the header."""
+    """The header of a header and voxel pair."""
     if path.suffix.lower() != ".img":
         return path
     return next((p for p in (path.with_suffix(e) for e in (".hdr", ".HDR")) if p.exists()), path)
@@ -221,24 +223,24 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _direct(folder: Path) -> list[Path]:
-    """Files of a folder itself that are no image files, if one of them is a DICOM image."""
+    """The files directly in a folder other than image files, if one is a DICOM image."""
     others = [path for path in _files(folder) if not is_image_file(path)]
     return others if any(read_header(path) for path in others) else []
 
 
 def _in_archive(path: Path, series: str | None) -> list[Source]:
-    """The scans within a zip file, called after it."""
+    """The scans within a zip file, named after it."""
 
-    def called(place: Path) -> str:
+    def name_of(place: Path) -> str:
         return "_".join([path.stem, *_between(folder, place), scan_name(place)])
 
     with unpacked(path) as folder:
-        found = _in_folder(folder, series, set(), spoken_of=path, called=called)
+        sources_in_folder = _in_folder(folder, series, set(), shown_as=path, name_of=name_of)
         sources = []
-        for source in found:
+        for source in sources_in_folder:
             files = tuple(file.relative_to(folder) for file in source.files)
             inside = None if files else source.path.relative_to(folder)
-            name = path.stem if len(found) == 1 else source.name
+            name = path.stem if len(sources_in_folder) == 1 else source.name
             sources.append(replace(source, path=path, name=name, files=files, inside=inside))
     return sources
 
@@ -248,52 +250,52 @@ def _in_folder(
     series: str | None,
     hidden: set[str],
     *,
-    spoken_of: Path | None = None,
-    called: Callable[[Path], str] | None = None,
+    shown_as: Path | None = None,
+    name_of: Callable[[Path], str] | None = None,
 ) -> list[Source]:
-    """The scans below a folder, at any depth.
+    """The scans in a folder, at any depth.
 
     Args:
         folder: where to search.
         series: which DICOM series to take.
         hidden: real paths of folders that are not searched.
-        spoken_of: what messages call the folder.
-        called: the name of a scan by its path; `_name_below` if not given.
+        shown_as: the path shown in messages.
+        name_of: the name of a scan from its path; `_name_below` if not given.
     """
-    place = spoken_of or folder
-    called = called or partial(_name_below, folder)
-    sources, headers, strange = [], [], []
+    place = shown_as or folder
+    name_of = name_of or partial(_name_below, folder)
+    sources, headers, others = [], [], []
     for path in _walked(folder, place, hidden):
         if is_image_file(path):
-            sources.append(Source(path, called(path)))
+            sources.append(Source(path, name_of(path)))
         elif (header := read_header(path)) is not None:
             headers.append(header)
         elif _header_of(path) == path and path.name.upper() != "DICOMDIR":
-            strange.append(path)
+            others.append(path)
     series_by_place = _by_place(headers)
-    only = not sources and sum(len(those) for _, those in series_by_place) == 1
-    for own, those in series_by_place:
-        sources += _named_series(own, those, called(own), series, only=only, spoken_of=spoken_of)
+    only = not sources and sum(len(group) for _, group in series_by_place) == 1
+    for own, group in series_by_place:
+        sources += _named_series(own, group, name_of(own), series, only=only, shown_as=shown_as)
     if not sources:
         if headers:
             what = f"called {series!r}" if series else "that is a volume"
             listed = _listed(all_series(headers))
-            raise InputError(f"{place}: holds no CT series {what}; there are: {listed}")
-        raise InputError(f"{place}: holds no scan (NIfTI, NRRD, MetaImage or DICOM)")
-    if strange:
-        names = ", ".join(str(path.relative_to(folder)) for path in strange[:_TOLD])
-        more = f" and {len(strange) - _TOLD} more" if len(strange) > _TOLD else ""
-        log.warning("%s: left out what is no scan: %s%s", place, names, more)
+            raise InputError(f"{place}: contains no CT series {what}; available: {listed}")
+        raise InputError(f"{place}: contains no scan (NIfTI, NRRD, MetaImage or DICOM)")
+    if others:
+        names = ", ".join(str(path.relative_to(folder)) for path in others[:_MOST_NAMED])
+        more = f" and {len(others) - _MOST_NAMED} more" if len(others) > _MOST_NAMED else ""
+        log.warning("%s: skipped files that are not scans: %s%s", place, names, more)
     return sources
 
 
 def _walked(folder: Path, called: Path, hidden: set[str]) -> Iterator[Path]:
-    """Files below a folder, sorted; not those of results and in hidden folders."""
+    """Files in a folder tree, sorted; results folders and hidden folders are skipped."""
 
     def complain(error: OSError) -> None:
         if error.filename == str(folder):
             raise InputError(f"{called}: cannot be read ({error.strerror or error})") from error
-        log.warning("%s: left out, cannot be read (%s)", error.filename, error.strerror or error)
+        log.warning("%s: skipped, cannot be read (%s)", error.filename, error.strerror or error)
 
     seen: set[str] = set()
     for place, folders, files in os.walk(folder, onerror=complain, followlinks=True):
@@ -304,26 +306,26 @@ def _walked(folder: Path, called: Path, hidden: set[str]) -> Iterator[Path]:
         seen.add(real)
         if place != str(folder) and _RESULT in files:
             folders.clear()
-            log.info("%s: left out, it holds results", place)
+            log.info("%s: skipped, it contains results", place)
             continue
         for name in sorted(folders):
             whole = os.path.join(place, name)
             if name[:1] == "." or name == "__MACOSX" or os.path.realpath(whole) in hidden:
                 folders.remove(name)
-                log.info("%s: left out, it is hidden or holds results", whole)
+                log.info("%s: skipped, it is hidden or contains results", whole)
         folders.sort()
         for name in sorted(files):
             path = Path(place, name)
             if name.startswith(_APPLE) or name in (".DS_Store", "Thumbs.db"):
-                log.info("%s: left out, a note of the operating system", path)
+                log.info("%s: skipped, a file of the operating system", path)
             elif os.path.isfile(path) or (os.path.islink(path) and is_image_file(path)):
                 yield path
             else:
-                log.warning("%s: left out, is no file or a link to a file that is not there", path)
+                log.warning("%s: skipped, not a file or a link to a missing file", path)
 
 
 def _remark_on_missing(path: Path) -> None:
-    """Say how many of the files that a DICOMDIR lists are not there."""
+    """Warn about files that a DICOMDIR lists but that do not exist."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -332,22 +334,22 @@ def _remark_on_missing(path: Path) -> None:
                 np.atleast_1d(r.ReferencedFileID) for r in records if r.get("ReferencedFileID")
             ]
         missing = [parts for parts in named if not path.parent.joinpath(*map(str, parts)).is_file()]
-    except Exception as error:  # pydicom raises whatever damaged bytes lead to
-        raise InputError(f"{path}: cannot be read as a DICOMDIR; give its folder") from error
+    except Exception as error:  # pydicom raises various errors on damaged bytes
+        raise InputError(f"{path}: cannot be read as a DICOMDIR; pass its folder") from error
     if missing:
         first = "/".join(map(str, missing[0]))
-        log.warning("%s: lists %d files that are not there, such as %s", path, len(missing), first)
+        log.warning("%s: lists %d files that do not exist, such as %s", path, len(missing), first)
 
 
-def _listed(found: list[Series]) -> str:
-    return "; ".join(one.label for one in found)
+def _listed(series: list[Series]) -> str:
+    return "; ".join(one.label for one in series)
 
 
 def _by_place(headers: list[Header]) -> list[tuple[Path, list[Series]]]:
-    """Series by the folder that they lie in; one in several folders lies in their common one.
+    """Series by folder; a series spread over several folders belongs to their common parent.
 
-    The same UID in two folders is one series only if its images are others and lie elsewhere:
-    copies, and careless anonymisation, give the UIDs of one patient to several folders.
+    The same UID in two folders is one series only if the images and their positions differ:
+    copies and careless anonymisation put the UIDs of one patient into several folders.
     """
     places: dict[Path, list[Series]] = {}
     for one in all_series(headers):
@@ -364,43 +366,43 @@ def _by_place(headers: list[Header]) -> list[tuple[Path, list[Series]]]:
 
 
 def _is_spread(groups: list[list[Header]]) -> bool:
-    """Whether groups of headers are parts of one series, no copies of each other."""
+    """Whether groups of headers are parts of one series rather than copies of each other."""
     headers = [header for group in groups for header in group]
     images = {header.text("SOPInstanceUID") for header in headers}
     if len(images) < len(headers) or len({header.text("PatientID") for header in headers}) > 1:
         return False
     try:
         places = {tuple(np.round(np.array(h.data.ImagePositionPatient, float), 2)) for h in headers}
-    except Exception:  # whatever a damaged value leads to; the reader will say it
+    except Exception:  # pydicom raises various errors on damaged values; the reader reports them
         return False
     return len(places) == len(headers)
 
 
 def _named_series(
     place: Path,
-    found: list[Series],
+    candidates: list[Series],
     base: str,
     wanted: str | None,
     *,
     only: bool,
-    spoken_of: Path | None = None,
+    shown_as: Path | None = None,
 ) -> list[Source]:
-    """The series of one place that can be scans, named; what is left out is told.
+    """The series in one place that can be scans, named; skipped series are logged.
 
     Args:
-        place: where their files lie.
-        found: the series.
-        base: what a single one is called.
-        wanted: UID, number or description of the one to take.
-        only: whether there is nothing else, so that it is refused with its reason, not left out.
-        spoken_of: what messages call the place.
+        place: where their files are.
+        candidates: the series.
+        base: name of a single series.
+        wanted: UID, number or description of the series to take.
+        only: whether there is nothing else; the reader then refuses it with its reason.
+        shown_as: the path shown in messages.
     """
-    fitting = [one for one in found if wanted is None or one.answers_to(wanted)]
-    stacks = [one for one in fitting if one.is_stack] or (fitting if only else [])
-    for one in found:
+    matching = [one for one in candidates if wanted is None or one.answers_to(wanted)]
+    stacks = [one for one in matching if one.is_stack] or (matching if only else [])
+    for one in candidates:
         if one not in stacks:
-            why = "it is no CT volume" if one in fitting else "another was asked for"
-            log.warning("%s: left out series %s: %s", spoken_of or place, one.label, why)
+            reason = "it is not a CT volume" if one in matching else "another series was requested"
+            log.warning("%s: skipped series %s: %s", shown_as or place, one.label, reason)
     numbers = Counter(one.first.text("SeriesNumber") for one in stacks)
     sources = []
     for count, one in enumerate(stacks, start=1):
@@ -413,13 +415,13 @@ def _named_series(
 
 
 def _name_below(folder: Path, path: Path) -> str:
-    """What a scan is called that was found in a folder, or is it.
+    """The name of a scan found in a folder, or of the folder itself.
 
-    The folders on the way to it are in its name, unless it repeats them; if all of these are names
-    that a PACS or a CD gives, so are those above, up to one that may name a patient.
+    The name includes the folders on its path, unless it repeats them. If these are all generic
+    names from a PACS or CD, it also includes parent folders, up to one that may name a patient.
     """
-    own = scan_name(path)
-    parts = [*_between(folder, path), own]
+    name = scan_name(path)
+    parts = [*_between(folder, path), name]
     above = list(Path(os.path.abspath(folder)).parts[1:])
     above = above[:-1] if path == folder else above
     while _GENERIC.fullmatch(parts[0]) and above:
@@ -428,28 +430,28 @@ def _name_below(folder: Path, path: Path) -> str:
 
 
 def _between(folder: Path, path: Path) -> list[str]:
-    """Names of the folders between a folder and a path below it that its own name does not hold."""
+    """Names of the folders between a folder and a path in it, except those in the path's name."""
     if path == folder:
         return []
-    return [part for part in path.relative_to(folder).parts[:-1] if part not in path.name]
+    return [name for name in path.relative_to(folder).parts[:-1] if name not in path.name]
 
 
 def told_apart(sources: Sequence[Source]) -> list[Source]:
-    """The sources with names of their own: equal ones get the folder in which they differ."""
-    told = list(sources)
+    """The sources with unique names: equal ones are prefixed by the folder in which they differ."""
+    renamed = list(sources)
     for _ in range(_DEEPEST):
         groups: dict[str, list[int]] = {}
-        for number, source in enumerate(told):
-            # Casefolded, because some file systems do not tell "Scan" from "scan".
+        for number, source in enumerate(renamed):
+            # Casefolded, because some file systems treat "Scan" and "scan" as equal.
             groups.setdefault(source.name.casefold(), []).append(number)
         groups = {name: numbers for name, numbers in groups.items() if len(numbers) > 1}
         for numbers in groups.values():
-            paths = {n: Path(os.path.abspath(told[n].path)) for n in numbers}
+            paths = {n: Path(os.path.abspath(renamed[n].path)) for n in numbers}
             common = len(Path(os.path.commonpath([str(path) for path in paths.values()])).parts)
             for number, path in paths.items():
                 if len(path.parts) > common + 1:
-                    name = f"{path.parts[common]}_{told[number].name}"
-                    told[number] = replace(told[number], name=name)
+                    name = f"{path.parts[common]}_{renamed[number].name}"
+                    renamed[number] = replace(renamed[number], name=name)
         if not groups:
             break
-    return told
+    return renamed

@@ -1,4 +1,4 @@
-"""Nothing half-written: write beside, then rename."""
+"""Atomic writes: write to a temporary sibling, then rename."""
 
 import os
 import tempfile
@@ -11,17 +11,17 @@ from filelock import FileLock
 from otovox.errors import OutputError
 from otovox.formats.leftovers import scratch_folder
 
-#: Name of a folder's lock.
+#: Name of a folder's lock file.
 _LOCK = ".otovox.lock"
 #: Longest name of a file where the system does not say, and longest path (Linux), bytes.
 _USUAL_NAME, _LONGEST_PATH = 255, 4095
-#: Room that the longest path within a temporary folder of results takes, bytes.
+#: Space reserved for the longest path within a temporary results folder, bytes.
 _FILE = 160
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary file beside `path`, with its endings, renamed to it if all goes well.
+    """A temporary file next to `path`, with the same extensions, renamed to it on success.
 
     Raises:
         OutputError: if it cannot be written; nothing is left behind.
@@ -33,11 +33,11 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def replacing_folder(path: Path, check: Callable[[], None] | None = None) -> Iterator[Path]:
-    """A temporary folder beside `path`, renamed to it if all goes well; an old one is replaced.
+    """A temporary folder next to `path`, renamed to it on success; an old one is replaced.
 
     Args:
         path: the folder.
-        check: called last, when no other process can replace the folder; it may raise.
+        check: called just before the renaming, while the parent folder is locked; may raise.
 
     Raises:
         OutputError: if it cannot be written; nothing is left behind and the old folder stays.
@@ -60,10 +60,10 @@ def replacing_folder(path: Path, check: Callable[[], None] | None = None) -> Ite
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold a folder's lock: no other process that asks for it goes on meanwhile.
+    """Hold the lock of a folder; other processes and threads wait for it.
 
     Raises:
-        OutputError: if the lock's file cannot be written.
+        OutputError: if the lock file cannot be written.
     """
     lock = FileLock(folder / _LOCK)
     try:
@@ -73,7 +73,7 @@ def locked(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        # Removed while it is held: who waits for it notices, and makes a new one.
+        # Removed while held: waiting processes notice this and create a new one.
         with suppress(OSError):
             os.unlink(folder / _LOCK)
         lock.release()
@@ -81,7 +81,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def _beside(path: Path) -> Iterator[Path]:
-    """A temporary folder beside `path`, gone afterwards; what fails within is told of `path`."""
+    """A temporary folder next to `path`, deleted on exit; errors inside are reported for `path`."""
     make_folder(path.parent)
     try:
         with scratch_folder(path.parent, path.name) as folder:
@@ -92,41 +92,41 @@ def _beside(path: Path) -> Iterator[Path]:
 
 
 def check_output(output: Path, *, names: Sequence[str], inputs: Sequence[Path]) -> None:
-    """Refuse, before any work, a folder into which results cannot go or must not.
+    """Refuse an unsuitable output folder before any processing.
 
     Args:
-        output: folder that will hold a folder per name.
+        output: folder that will contain a folder per name.
         names: of the result folders.
         inputs: files and folders that are read.
 
     Raises:
-        OutputError: if it is one of the inputs, a result folder would replace one, or a name is too
-            long for the file system.
+        OutputError: if it is one of the inputs, a result folder would replace an input, or a name
+            is too long for the file system.
     """
     there = Path(os.path.realpath(output))
     given = [Path(os.path.realpath(path)) for path in inputs]
     if there in given:
-        raise OutputError(f"{output}: is what is to be analysed; choose another --output")
+        raise OutputError(f"{output}: is the input itself; choose another --output")
     for name in names:
         folder = there / name
         inside = next((path for path in given if path == folder or folder in path.parents), None)
         if inside is not None:
             raise OutputError(
-                f"{output / name}: would take the results, but {inside.name}, which is to be "
-                "analysed, lies there; choose another --output"
+                f"{output / name}: results would replace this folder, which contains the input "
+                f"{inside.name}; choose another --output"
             )
         if (
             len(os.fsencode(name)) > _longest_name(there)
             or len(os.fsencode(str(folder))) + _FILE > _LONGEST_PATH
         ):
             raise OutputError(
-                f"{output / name}: the name is too long for a folder of results here; rename the "
-                "scan, or give a link with a shorter name"
+                f"{output / name}: the name is too long for a results folder here; rename the "
+                "scan, or pass a link with a shorter name"
             )
 
 
 def _longest_name(path: Path) -> int:
-    """Longest name in a folder, or in the first above it that is there, bytes."""
+    """Longest file name allowed in a folder, or in its first existing parent, bytes."""
     while not path.exists() and path != path.parent:
         path = path.parent
     try:
@@ -136,7 +136,7 @@ def _longest_name(path: Path) -> int:
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder, parents too, and see that it can be written to.
+    """Make a folder and its parents, and check that it is writable.
 
     Raises:
         OutputError: if it cannot.
@@ -146,6 +146,6 @@ def make_folder(path: Path) -> None:
         with tempfile.TemporaryFile(dir=path):
             pass
     except FileExistsError as error:
-        raise OutputError(f"{path}: is a file, a folder is needed") from error
+        raise OutputError(f"{path}: is a file; a folder is needed") from error
     except OSError as error:
         raise OutputError(f"{path}: cannot be written to ({error.strerror or error})") from error

@@ -1,4 +1,4 @@
-"""Pieces of masks, and distances within them."""
+"""Connected components of masks, and distances within them."""
 
 from typing import Any
 
@@ -20,11 +20,11 @@ def pieces(
     """Number the connected pieces of a mask.
 
     Args:
-        mask: (i, j, k); what is not 0 counts.
-        neighbours: (3, 3, 3) which voxels touch.
+        mask: (i, j, k); nonzero voxels are foreground.
+        neighbours: (3, 3, 3) structuring element of connected voxels.
 
     Returns:
-        (i, j, k) numbers from 1 on, 0 outside, and how many pieces there are.
+        (i, j, k) numbers from 1, 0 outside, and the number of pieces.
 
     >>> pieces(np.eye(3)[None])[1]
     1
@@ -36,7 +36,7 @@ def pieces(
 
 
 def main_piece(mask: NDArray[Any]) -> NDArray[np.bool_]:
-    """The largest piece of a mask; nothing of one that is empty.
+    """The largest piece of a mask; empty for an empty mask.
 
     >>> main_piece(np.array([[[1, 0, 1, 1]]])).tolist()
     [[[False, False, True, True]]]
@@ -49,8 +49,21 @@ def main_piece(mask: NDArray[Any]) -> NDArray[np.bool_]:
     return numbers == int(sizes.argmax())
 
 
+def pieces_with(mask: NDArray[Any], seeds: NDArray[Any]) -> NDArray[np.bool_]:
+    """The pieces of a mask that contain at least one of the seeds.
+
+    >>> pieces_with(np.array([[[1, 0, 1, 1]]]), np.array([[[1, 1, 0, 0]]])).tolist()
+    [[[True, False, False, False]]]
+    """
+    mask = np.asarray(mask, dtype=bool)
+    numbers, count = pieces(mask)
+    kept = np.zeros(count + 1, dtype=bool)
+    kept[numbers[mask & np.asarray(seeds, dtype=bool)]] = True
+    return kept[numbers]
+
+
 def largest(mask: NDArray[Any]) -> NDArray[np.bool_]:
-    """The largest piece of a mask, its cavities filled."""
+    """The largest piece of a mask, with cavities filled."""
     return np.asarray(ndimage.binary_fill_holes(main_piece(mask)), dtype=bool)
 
 
@@ -60,7 +73,7 @@ def depth_mm(mask: NDArray[Any], spacing_mm: FloatArray) -> FloatArray:
 
 
 def nearest(known: NDArray[Any], spacing_mm: FloatArray) -> tuple[NDArray[Any], ...]:
-    """Index, one array per axis, of the nearest voxel that is known."""
+    """Index, one array per axis, of the nearest known voxel."""
     found = ndimage.distance_transform_edt(
         ~np.asarray(known, dtype=bool),
         sampling=spacing_mm,
@@ -71,7 +84,7 @@ def nearest(known: NDArray[Any], spacing_mm: FloatArray) -> tuple[NDArray[Any], 
 
 
 def box_around(ijk: NDArray[Any], margin: int) -> Box:
-    """Slices around some voxels, (n, 3), n > 0, with a margin that ends at the volume's start.
+    """Slices around some voxels, (n, 3), n > 0, with a margin, clipped at index 0.
 
     >>> box_around(np.array([[0, 3, 4]]), margin=1)
     (slice(0, 2, None), slice(2, 5, None), slice(3, 6, None))

@@ -1,4 +1,4 @@
-"""Intensities before the network: relative, never absolute Hounsfield units (S5, S6)."""
+"""Intensity normalisation before the network: relative, never absolute HU (S5, S6)."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,26 +14,26 @@ from otovox.errors import InputError
 
 #: Fractions at which a crop is clipped. After Stebani et al. 2023, S5, read as fractions.
 LOW, HIGH = 0.01, 0.99
-#: Voxels drawn of every volume for statistics over many, the same number of each, so that large
-#: volumes do not outweigh others. Chosen, not measured.
+#: Voxels sampled from each volume for statistics over many volumes; the same number, so that large
+#: volumes do not dominate. Chosen, not measured.
 SAMPLE = 200_000
 #: Fractions at which histograms are described and matched. Chosen, not measured.
 LEVELS = np.linspace(0.005, 0.995, 100)
-#: Voxels of a volume among which tissue is looked for. Chosen, not measured.
+#: Voxels of a volume used to find tissue. Chosen, not measured.
 TISSUE_SAMPLE = 1_000_000
 #: Clusters of contrast in the open data sets. Source: Stebani et al. 2023, Figure 1 (S6).
 CLUSTERS = 4
-#: Cavities up to twice this wide count as tissue, mm: chosen, the vestibule is some 6 mm wide.
+#: Cavities up to twice this wide count as tissue, mm: chosen, the vestibule is about 6 mm wide.
 CLOSING_MM = 3.0
 
 
 @dataclass(frozen=True)
 class Statistics:
-    """How one data set, or one cluster of it, is normalised.
+    """Normalisation of a data set, or of one cluster of it.
 
     Attributes:
-        low, high: limits at which values are clipped.
-        mean, sd: of the clipped values.
+        low, high: clipping limits.
+        mean, sd: mean and SD of the clipped values.
     """
 
     low: float
@@ -47,7 +47,7 @@ class Histogram:
     """The grey values of tissue in volumes of one kind.
 
     Attributes:
-        quantiles: at `LEVELS`, increasing.
+        quantiles: increasing, at `LEVELS`.
         modes: (fluid, bone), the medians of the dark and of the bright tissue.
     """
 
@@ -59,7 +59,7 @@ def intensity_statistics(volumes: Iterable[NDArray[Any]]) -> Statistics:
     """Clipping limits, mean and SD over all voxels of a data set (S5).
 
     Args:
-        volumes: (i, j, k) each, of the training set alone; taken one after the other.
+        volumes: (i, j, k) each, of the training set only; processed one at a time.
 
     Raises:
         InputError: if there is none.
@@ -73,27 +73,27 @@ def intensity_statistics(volumes: Iterable[NDArray[Any]]) -> Statistics:
 
 
 def standardise(values: NDArray[Any], given: Statistics) -> NDArray[np.float32]:
-    """Clip and scale by statistics of a data set (S5); (i, j, k) float32."""
+    """Clip and scale with the statistics of a data set (S5); (i, j, k) float32."""
     clipped = np.clip(values, given.low, given.high).astype(np.float32)
     return (clipped - np.float32(given.mean)) / np.float32(max(given.sd, 1e-6))
 
 
 def profile(values: NDArray[Any]) -> NDArray[np.float64]:
-    """The quantiles of one volume at `LEVELS`: its histogram, in the unit of its voxels."""
+    """The quantiles of one volume at `LEVELS`, in the unit of its voxels."""
     return np.quantile(sampled(values), LEVELS)
 
 
 def find_clusters(
     profiles: Sequence[NDArray[Any]], *, count: int = CLUSTERS, seed: int = 0
 ) -> NDArray[np.intp]:
-    """Which volumes have a like contrast (S6).
+    """Cluster volumes with similar contrast (S6).
 
     k-means over the quantiles of the volumes, all in one unit, the best of 50 starts.
 
     Args:
-        profiles: of each volume, as from `profile`.
-        count: of clusters.
-        seed: of the starts.
+        profiles: quantiles of each volume, from `profile`.
+        count: number of clusters.
+        seed: random seed of the starts.
 
     Returns:
         (n,) cluster of each volume, numbered from the darkest to the brightest.
@@ -111,21 +111,21 @@ def find_clusters(
 
 
 def tissue(values: NDArray[Any], spacing_mm: ArrayLike) -> NDArray[np.bool_]:
-    """Everything but the air outside: brighter than Otsu's threshold, cavities within closed.
+    """Everything except the air outside: above Otsu's threshold, with inner cavities closed.
 
-    In dried bone the fluid spaces hold air: they count, the air around the specimen does not.
+    In dried bone the fluid spaces contain air; they are included, unlike the surrounding air.
 
     Args:
         values: (i, j, k).
         spacing_mm: (3,), or one for all axes.
 
-    Source: Otsu 1979; a dilated mask of the tissue is what requirement S6 proposes.
+    Source: Otsu 1979; requirement S6 proposes a dilated tissue mask.
     """
     if float(values.max()) == float(values.min()):
         return np.ones(values.shape, dtype=bool)
     steps = np.broadcast_to(np.asarray(spacing_mm, dtype=float), 3)
     bright = values > filters.threshold_otsu(sampled(values))
-    # Closing by distances, with room for it around the field: air at the border stays outside.
+    # Closing by distances, with padding around the volume: air at the border stays outside.
     room = [(int(np.ceil(CLOSING_MM / step)) + 1,) * 2 for step in steps]
     away = np.asarray(ndimage.distance_transform_edt(~np.pad(bright, room), sampling=steps))
     near = away <= CLOSING_MM
@@ -133,8 +133,21 @@ def tissue(values: NDArray[Any], spacing_mm: ArrayLike) -> NDArray[np.bool_]:
     return bright | closed[tuple(slice(before, -after) for before, after in room)]
 
 
+def tissue_threshold(values: NDArray[Any]) -> float:
+    """The value above which voxels are tissue and not air, metal left out of account.
+
+    Args:
+        values: (i, j, k).
+
+    Source: Otsu 1979, over the values between the 1st and 99th percentile.
+    """
+    sample = sampled(values)
+    low, high = np.quantile(sample, (LOW, HIGH))
+    return float(filters.threshold_otsu(np.clip(sample, low, high))) if high > low else float(low)
+
+
 def tissue_sample(values: NDArray[Any], spacing_mm: ArrayLike) -> NDArray[np.float32]:
-    """Evenly spread voxels of a volume's tissue, (n,).
+    """Evenly spaced samples of a volume's tissue, (n,).
 
     Args:
         values: (i, j, k).
@@ -146,10 +159,10 @@ def tissue_sample(values: NDArray[Any], spacing_mm: ArrayLike) -> NDArray[np.flo
 
 
 def histogram(samples: Sequence[NDArray[Any]]) -> Histogram:
-    """The histogram of tissue over volumes of one kind, and its two modes; all count alike.
+    """The histogram of tissue over volumes of one kind, equally weighted, and its two modes.
 
     Args:
-        samples: of each volume's tissue; of the training set, or of one cluster.
+        samples: tissue samples of each volume, of the training set or of one cluster.
 
     Raises:
         InputError: if there is none.
@@ -162,11 +175,11 @@ def histogram(samples: Sequence[NDArray[Any]]) -> Histogram:
 
 @dataclass(frozen=True, eq=False)
 class Matching:
-    """A rising map of grey values: straight pieces, then a line.
+    """An increasing map of grey values: piecewise linear, then a linear map.
 
     Attributes:
-        source, target: (n,) ends of the pieces; beyond them the map continues with the mean slope.
-        slope, offset: of the line that follows.
+        source, target: (n,) nodes; beyond them the map continues with the mean slope.
+        slope, offset: of the linear map that follows.
     """
 
     source: NDArray[np.float64]
@@ -184,18 +197,19 @@ class Matching:
 
 
 def match(own: Histogram, wanted: Histogram) -> Matching:
-    """Bring a cluster's grey values into the range of another data set (S6).
+    """Match a cluster's grey values to the range of another data set (S6).
 
-    First its quantiles onto the wanted ones, then fluid and bone onto the wanted modes by a line.
+    First its quantiles are mapped to the wanted ones, then fluid and bone linearly to the wanted
+    modes.
 
     Args:
-        own: of the cluster.
-        wanted: of the training set.
+        own: histogram of the cluster.
+        wanted: histogram of the training set.
 
-    Source: Stebani et al. 2023, "histogram and contrast matching scheme"; the algorithm is in
-    their supplement, this one is chosen.
+    Source: Stebani et al. 2023, "histogram and contrast matching scheme"; their algorithm is in
+    the supplement; this one is chosen.
     """
-    # Doubled values (a flat stretch, such as padding) would make the map ambiguous.
+    # Duplicate values (a flat region, such as padding) would make the map ambiguous.
     source, first = np.unique(np.maximum.accumulate(own.quantiles), return_index=True)
     pieces = Matching(source, wanted.quantiles[first])
     fluid, bone = pieces.apply(np.array(own.modes)).astype(float)
@@ -207,11 +221,11 @@ def match(own: Histogram, wanted: Histogram) -> Matching:
 
 @dataclass(frozen=True)
 class Scaling:
-    """What is done to the grey values of a scan before a network that was trained on another set.
+    """Scaling of grey values for a network that was trained on another data set.
 
     Attributes:
-        statistics: of the scan's own set or cluster (S5).
-        matching: of the cluster to the training set (S6), both standardised; None for none.
+        statistics: statistics of the scan's own set or cluster (S5).
+        matching: from the cluster to the training set (S6), both standardised; None to skip.
     """
 
     statistics: Statistics
@@ -253,7 +267,7 @@ def normalise(values: NDArray[np.floating]) -> NDArray[np.float32]:
         values: (i, j, k) of any scale; a crop, not a whole head.
 
     Returns:
-        float32 of the same shape, mean 0 and SD 1 (all 0 where the crop is flat).
+        float32 of the same shape, mean 0 and SD 1 (all 0 if the crop is constant).
     """
     sample = values[::2, ::2, ::2] if min(values.shape) > 32 else values
     low, high = np.quantile(sample, (LOW, HIGH))

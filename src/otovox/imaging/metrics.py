@@ -1,4 +1,4 @@
-"""Overlap, distance and landmark metrics, as Stebani et al. 2023 (S20) and the field define them.
+"""Overlap, distance and landmark metrics, as defined by Stebani et al. 2023 (S20) and the field.
 
 Masks are boolean (i, j, k). Distances are in mm; a spacing of 1 gives them in voxels of the grid,
 and `in_voxels` in voxels of the paper. Two empty masks agree: overlap 1, distances 0. If only one
@@ -17,7 +17,7 @@ from otovox.core.landmarks import Landmarks
 
 Mask = NDArray[np.bool_]
 
-#: Edge of the voxels that the paper reports distances in, mm. Source: Stebani et al. 2023, S4.
+#: Voxel size in which the paper reports distances, mm. Source: Stebani et al. 2023, S4.
 VOXEL_MM = 0.099
 
 
@@ -42,10 +42,10 @@ def iou(first: Mask, second: Mask) -> float:
 
 
 def expected_dice(probability: NDArray[np.floating]) -> float:
-    """The Dice that a probability map itself expects of its mask.
+    """The Dice coefficient that a probability map predicts for its own mask.
 
     Args:
-        probability: (i, j, k) in 0 to 1; the mask is where it exceeds 0.5.
+        probability: (i, j, k) in 0 to 1; the mask is the region above 0.5.
 
     >>> expected_dice(np.array([1.0, 0.75, 0.25, 0.0]))
     0.875
@@ -56,7 +56,7 @@ def expected_dice(probability: NDArray[np.floating]) -> float:
 
 
 def volumetric_similarity(first: Mask, second: Mask) -> float:
-    """1 - |FN - FP| / (2TP + FP + FN): whether the volumes agree, wherever they lie.
+    """1 - |FN - FP| / (2TP + FP + FN): agreement of the volumes, regardless of position.
 
     Source: Taha and Hanbury 2015, equation 17.
 
@@ -72,10 +72,10 @@ class Rates:
     """Voxel classification rates.
 
     Attributes:
-        precision: TP / (TP + FP), of the voxels found.
-        recall: TP / (TP + FN), of the true voxels.
-        specificity: TN / (TN + FP), of the voxels outside.
-        accuracy: (TP + TN) / all. Like specificity it nears 1 as the field of view grows.
+        precision: TP / (TP + FP).
+        recall: TP / (TP + FN).
+        specificity: TN / (TN + FP).
+        accuracy: (TP + TN) / all. Like specificity it approaches 1 as the field of view grows.
     """
 
     precision: float
@@ -85,7 +85,7 @@ class Rates:
 
     @property
     def auc(self) -> float:
-        """Area under the ROC curve of a mask, whose curve has this one point.
+        """Area under the ROC curve of a mask, which has a single point.
 
         Source: Taha and Hanbury 2015, equation 23. The figures of Hussain et al. 2021, Table 1, are
         this mean of recall and specificity: .867 and .996 give .931 (H10).
@@ -94,14 +94,14 @@ class Rates:
 
 
 def rates(found: Mask, truth: Mask) -> Rates:
-    """The four rates of one mask against another, in the whole field.
+    """The four rates of one mask against another, over the whole field of view.
 
     Args:
         found, truth: (i, j, k); unlike the overlaps, the order matters.
 
     Returns:
-        1 where no voxel could be classified wrongly; precision and recall are 0 if only
-        one mask is empty, as the overlaps are.
+        1 if no voxel could be misclassified; precision and recall are 0 if only one mask
+        is empty, like the overlaps.
 
     Source: Taha and Hanbury 2015, equations 10-13.
     """
@@ -119,16 +119,16 @@ def rates(found: Mask, truth: Mask) -> Rates:
 
 @dataclass(frozen=True, eq=False)
 class Distances:
-    """How far two masks lie apart, mm.
+    """Distances between two masks, mm.
 
     Attributes:
         hausdorff_mm: largest distance of a voxel of one mask from the other mask.
         hausdorff_95_mm: larger of the two directed 95th percentiles over surface voxels.
-        average_hausdorff_mm: larger of the two directed means over all foreground voxels, those of
-            the overlap counting 0 (S20).
+        average_hausdorff_mm: larger of the two directed means over all foreground voxels, with
+            overlap counted as 0 (S20).
         assd_mm: mean over the surface voxels of both masks of their distance from the other's
             surface (Heimann et al. 2009).
-        rim_mm: (n,) of every surface voxel of both masks from the other's surface.
+        rim_mm: (n,) distance of every surface voxel of both masks from the other's surface.
     """
 
     hausdorff_mm: float
@@ -140,7 +140,7 @@ class Distances:
     def surface_dice(self, tolerance_mm: float) -> float:
         """Share of both masks' surface voxels within a tolerance of the other's surface.
 
-        Source: Nikolov et al. 2018, with surface voxels counted, not surface elements weighed.
+        Source: Nikolov et al. 2018, counting surface voxels instead of weighting surface elements.
         """
         return float(np.mean(self.rim_mm <= tolerance_mm))
 
@@ -153,14 +153,14 @@ def distances(first: Mask, second: Mask, spacing_mm: ArrayLike = 1.0) -> Distanc
         spacing_mm: (3,) or one number; 1 for voxel units.
 
     Returns:
-        Infinite if just one mask is empty, 0 if both are.
+        Infinite if only one mask is empty, 0 if both are.
     """
     if not (first.any() and second.any()):
         gap = 0.0 if first.any() == second.any() else np.inf
         return Distances(gap, gap, gap, gap, np.array([gap]))
     first, second = _union_box(first, second)
     to_first, to_second = (_from_surface(mask, spacing_mm) for mask in (first, second))
-    # The voxel of a mask nearest to one outside lies on its surface, so one transform serves both.
+    # The voxel of a mask nearest to one outside is on its surface, so one transform serves both.
     whole = [to_second[first] * ~second[first], to_first[second] * ~first[second]]
     rims = [to_second[_surface(first)], to_first[_surface(second)]]
     return Distances(
@@ -173,7 +173,7 @@ def distances(first: Mask, second: Mask, spacing_mm: ArrayLike = 1.0) -> Distanc
 
 
 def in_voxels(distance_mm: ArrayLike) -> FloatArray:
-    """Distances in the paper's voxel units of `VOXEL_MM`, whatever grid they were measured on.
+    """Distances in the paper's voxel units of `VOXEL_MM`, regardless of the grid.
 
     >>> float(in_voxels(0.198))
     2.0
@@ -194,11 +194,11 @@ def components(mask: Mask) -> int:
 
 
 def landmark_errors_mm(found: Landmarks, truth: Landmarks) -> dict[str, float]:
-    """Euclidean distance of each landmark from its truth.
+    """Euclidean distance of each landmark from the true one.
 
     Args:
-        found: LPS mm; one that is absent counts as infinitely far.
-        truth: LPS mm; those that are absent (nan) are left out.
+        found: LPS mm; an absent one has an infinite error.
+        truth: LPS mm; absent ones (nan) are skipped.
 
     Returns:
         Name to mm, in the truth's order.
@@ -213,7 +213,7 @@ def landmark_errors_mm(found: Landmarks, truth: Landmarks) -> dict[str, float]:
 
 
 def _counts(first: Mask, second: Mask) -> tuple[int, int, int]:
-    """Voxels of the overlap, of the first and of the second mask."""
+    """Numbers of voxels in the overlap, the first and the second mask."""
     if first.shape != second.shape:
         raise ValueError(f"masks of shapes {first.shape} and {second.shape} cannot be compared")
     both = np.count_nonzero(first & second)
@@ -221,7 +221,7 @@ def _counts(first: Mask, second: Mask) -> tuple[int, int, int]:
 
 
 def _union_box(first: Mask, second: Mask) -> tuple[Mask, Mask]:
-    """Both masks cut to the box that holds them, with one empty voxel around."""
+    """Both masks cropped to their common bounding box, with a margin of one empty voxel."""
     if first.shape != second.shape:
         raise ValueError(f"masks of shapes {first.shape} and {second.shape} cannot be compared")
     window = ndimage.find_objects((first | second).astype(np.uint8))[0]

@@ -1,4 +1,4 @@
-"""Planes through a scan, in the patient's axes or the ear's own, whatever the scan's grid."""
+"""Planes through a scan, in the patient's axes or the ear's own, on any grid."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -13,12 +13,12 @@ from otovox.core.volume import Grid
 from otovox.imaging.rendering import view_axes
 from otovox.imaging.resample import corners, resample
 
-#: Height of the cochlear view above the round window along that axis, mm: chosen, where the
-#: basal turn is cut along most of its length.
+#: Height of the cochlear view above the round window along that axis, mm: chosen so that
+#: most of the basal turn is in the plane.
 _BASAL_MM = 0.7
-#: Fields of the patient planes and of the cochlear view, mm: chosen, a labyrinth and a cochlea.
+#: Widths of the patient planes and of the cochlear view, mm: chosen, a labyrinth and a cochlea.
 FIELD_MM, COCHLEA_MM = 24.0, 16.0
-#: Pixels along a plane's side: chosen, a few less than they get in the picture.
+#: Pixels along the side of a plane: chosen, slightly fewer than in the figure.
 PIXELS = 300
 Picture = NDArray[np.float32]
 
@@ -30,10 +30,10 @@ class ImagePlane:
     """A square plane in the world.
 
     Attributes:
-        title: its name, and where it lies.
+        title: name and position.
         center_mm: (3,) LPS.
-        right, up: (3,) unit vectors in LPS, as seen in the picture.
-        width_mm: its side.
+        right, up: (3,) unit vectors in LPS, right and up in the image.
+        width_mm: length of a side.
     """
 
     title: str
@@ -43,7 +43,7 @@ class ImagePlane:
     width_mm: float
 
     def place(self, points_mm: ArrayLike) -> FloatArray:
-        """Points (n, 3) LPS to (n, 3): right, up and off the plane, mm from its middle."""
+        """Points (n, 3) LPS to (n, 3): right, up and off the plane, mm from its centre."""
         axes = np.column_stack([self.right, self.up, np.cross(self.right, self.up)])
         return (np.asarray(points_mm, dtype=float) - self.center_mm) @ axes
 
@@ -53,7 +53,7 @@ def ear_planes(ear: EarPrediction) -> tuple[ImagePlane, ...]:
 
     The first three follow the patient's axes in radiological convention (the patient's right on
     the left). The cochlear view is perpendicular to the modiolus and seen from the apex
-    (Verbist et al. 2010), through the basal turn, the modiolus in its middle.
+    (Verbist et al. 2010), through the basal turn and centred on the modiolus.
     """
     x, y, z = np.eye(3)
     middle = ear.center_mm
@@ -71,7 +71,7 @@ def ear_planes(ear: EarPrediction) -> tuple[ImagePlane, ...]:
 
 
 def middle_planes(grid: Grid) -> tuple[ImagePlane, ...]:
-    """Axial, coronal and sagittal planes through the middle of a whole field."""
+    """Axial, coronal and sagittal planes through the centre of the field of view."""
     x, y, z = np.eye(3)
     center, width = grid.center_mm, float(np.ptp(corners(grid), axis=0).max())
     named = (("Axial", x, -y), ("Coronal", x, z), ("Sagittal", y, z))
@@ -85,9 +85,9 @@ def sample(
 
     Args:
         values: (i, j, k) on `grid`.
-        grid: where the voxels lie.
-        plane: what is wanted.
-        outside: value beyond the field.
+        grid: position of the voxels.
+        plane: the plane to sample.
+        outside: value outside the grid.
 
     Returns:
         (rows, columns) from the plane's upper left.
@@ -106,12 +106,12 @@ def letters(direction: ArrayLike) -> str:
     """
     parts = unit(direction)
     order = np.argsort(-np.abs(parts), kind="stable")
-    # 0.38, the sine of 22.5 degrees: half-way from an axis to the diagonal.
+    # 0.38 is the sine of 22.5 degrees: halfway between an axis and the diagonal.
     return "".join(_LETTERS[a][int(parts[a] > 0)] for a in order if abs(parts[a]) > 0.38)
 
 
 def _landmark(ear: EarPrediction, name: str) -> FloatArray:
-    """A landmark, or where the pose expects it."""
+    """A landmark, or its expected position."""
     if ear.landmarks.has(name):
         return ear.landmarks[name]
     return ear.pose.to_lps(np.asarray(CANONICAL_MM[name]))

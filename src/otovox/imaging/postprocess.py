@@ -1,4 +1,4 @@
-"""What may be done to a probability before it is a mask: a step that any system can take."""
+"""Optional post-processing of a probability map before thresholding, for any system."""
 
 from typing import Any
 
@@ -7,26 +7,26 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage import filters
 
-#: SD of the smoothing and bins of the histogram. Source: Lim et al. 2024, Methods (L8); that the
-#: SD is meant in voxels is our reading.
+#: SD of the smoothing and bins of the histogram. Source: Lim et al. 2024, Methods (L8); the SD is
+#: interpreted as voxels.
 SD_VOXELS, BINS = 2.5, 256
 
 
 def smooth_otsu(
     probability: NDArray[Any], *, sd_voxels: float = SD_VOXELS, bins: int = BINS
 ) -> NDArray[np.bool_]:
-    """Smooth a probability and part it by Otsu's threshold (L8).
+    """Smooth a probability map and binarise it with Otsu's threshold (L8).
 
-    The threshold lies between the two heights that are found, whatever they are: a map without a
-    labyrinth gives the brightest of its noise, so this is for volumes that hold one.
+    The threshold separates two classes even in a map without a labyrinth, where it selects the
+    brightest noise; use this only for volumes that contain one.
 
     Args:
-        probability: (i, j, k), 0 to 1; or a mask, which the paper smooths.
-        sd_voxels: of the Gaussian.
-        bins: of the histogram that the threshold is sought in.
+        probability: (i, j, k), 0 to 1; or a mask, as in the paper.
+        sd_voxels: SD of the Gaussian.
+        bins: histogram bins for the threshold.
 
     Returns:
-        (i, j, k) mask; empty where the smoothed map is flat.
+        (i, j, k) mask; empty if the smoothed map is constant.
 
     Source: Lim et al. 2024, Methods, after Otsu 1979.
     """

@@ -1,6 +1,6 @@
-"""A mask seen from outside, shaded, with balls for landmarks: rays through a smooth field.
+"""Shaded rendering of a mask, with spheres for landmarks, by ray casting through a smooth field.
 
-Rays, not triangles: no order of drawing to get wrong, smooth at any voxel size, and fast in numpy.
+Ray casting needs no depth sorting, is smooth at any voxel size, and is fast in numpy.
 """
 
 from collections.abc import Sequence
@@ -18,24 +18,26 @@ from otovox.imaging.surfaces import cropped, smoothed
 Image = NDArray[np.float32]
 
 # All below: chosen for the look of the picture, not measured.
-_COARSE_PIXELS = 150
+_COARSE_PIXELS = 124
 _FINER = 3
 _KEY_LIGHT, _FILL_LIGHT = unit((-0.45, 0.60, 0.75)), unit((0.70, -0.25, 0.40))
 _AMBIENT, _KEY, _FILL, _RIM = 0.22, 0.84, 0.20, 0.22
 _GLOSS, _SHININESS = 0.30, 38.0
 _HOLLOW_MM, _DARKEST = 2.2, 0.45
 _EDGE = 9.0
+#: Rays whose highest value is lower miss the surface.
+_NEAR = 0.5 - 0.5 / _EDGE
 _GHOST = 0.55
 
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """A camera without perspective.
+    """An orthographic camera.
 
     Attributes:
         axes: (3, 3) whose columns point right, up and towards the viewer, unit vectors in LPS.
-        center_mm: (3,) LPS middle of the picture.
-        width_mm: side of the square picture.
+        center_mm: (3,) LPS centre of the image.
+        width_mm: side length of the square image.
     """
 
     axes: FloatArray
@@ -45,7 +47,7 @@ class View:
 
 @dataclass(frozen=True, eq=False)
 class Ball:
-    """A landmark as it is drawn: LPS centre, radius and colour (RGB, 0 to 1)."""
+    """A landmark as a sphere: LPS centre, radius and colour (RGB, 0 to 1)."""
 
     center_mm: FloatArray
     radius_mm: float
@@ -56,8 +58,8 @@ def view_axes(towards: ArrayLike, up: ArrayLike) -> FloatArray:
     """Axes of a view.
 
     Args:
-        towards: (3,) from what is seen to the viewer.
-        up: (3,) what is to be up, as nearly as possible.
+        towards: (3,) from the object to the viewer.
+        up: (3,) direction that should point up, as nearly as possible.
 
     Returns:
         (3, 3) whose columns point right, up and towards the viewer.
@@ -68,7 +70,7 @@ def view_axes(towards: ArrayLike, up: ArrayLike) -> FloatArray:
 
 
 def fitted_view(mask: NDArray[np.bool_], grid: Grid, axes: FloatArray, margin_mm: float) -> View:
-    """The view in which the whole mask just fits, with a margin."""
+    """The smallest view that contains the whole mask, with a margin."""
     along = grid.to_mm(np.argwhere(mask)) @ axes
     low, high = along.min(axis=0), along.max(axis=0)
     width = float((high - low)[:2].max()) + 2 * margin_mm
@@ -83,15 +85,15 @@ def render_surfaces(
     rgb: tuple[float, float, float] | Image,
     balls: Sequence[Ball] = (),
 ) -> Image:
-    """A shaded picture of a mask's surface and of balls; those behind the surface shine through.
+    """A shaded image of a mask's surface and spheres; those behind the surface shine through.
 
     Args:
         mask: (i, j, k) on `grid`, not empty; or a probability, whose surface is at a half.
-        grid: where the voxels lie.
-        view: where it is seen from.
-        rgb: the surface's colour, 0 to 1; or (i, j, k, 3) on `grid`, a colour for every voxel of
+        grid: position of the voxels.
+        view: the camera.
+        rgb: colour of the surface, 0 to 1; or (i, j, k, 3) on `grid`, a colour for every voxel of
             the mask.
-        balls: landmarks.
+        balls: landmarks, as spheres.
 
     Returns:
         (rows, columns, 4) RGBA, 0 to 1, rows from the top; transparent background.
@@ -116,7 +118,7 @@ def render_surfaces(
 def _field(
     mask: NDArray[np.bool_] | NDArray[np.float32], grid: Grid, view: View
 ) -> tuple[Image, Grid]:
-    """The smooth field in the view's own axes, wide enough for the picture, deep as the mask."""
+    """The smooth field in the axes of the view, as wide as the image and as deep as the mask."""
     binary = mask.dtype == bool
     field, crop = smoothed(mask > 0, grid) if binary else cropped(mask, grid, margin=4)
     step = view.width_mm / _COARSE_PIXELS
@@ -134,17 +136,34 @@ def _field(
 
 
 def _first_hits(field: Image) -> tuple[FloatArray, FloatArray]:
-    """Where rays from the viewer meet the surface: depth index and coverage per fine pixel."""
-    facing = _finer(_finer(field[:, :, ::-1], 0), 1)
-    inside = facing > 0.5
-    hit = inside.any(axis=2)
-    first = np.where(hit, inside.argmax(axis=2), facing.argmax(axis=2))
-    here = np.take_along_axis(facing, first[..., None], axis=2)[..., 0]
-    before = np.take_along_axis(facing, np.maximum(first - 1, 0)[..., None], axis=2)[..., 0]
+    """Where rays from the viewer meet the surface: depth index and coverage per fine pixel.
+
+    Rays that pass far from the surface get no depth; it would not be seen.
+    """
+    facing = field[:, :, ::-1]
+    near = np.asarray(ndimage.binary_dilation(facing.max(axis=2) > _NEAR, iterations=2))
+    (i, right), (j, up) = _fine_steps(field.shape[0]), _fine_steps(field.shape[1])
+    pixels = np.nonzero(near[i][:, j])
+    i, j, right, up = i[pixels[0]], j[pixels[1]], right[pixels[0], None], up[pixels[1], None]
+    rays = (facing[i, j] * (1 - right) + facing[i + 1, j] * right) * (1 - up)
+    rays += (facing[i, j + 1] * (1 - right) + facing[i + 1, j + 1] * right) * up
+    inside = rays > 0.5
+    hit = inside.any(axis=1)
+    first = np.where(hit, inside.argmax(axis=1), rays.argmax(axis=1))
+    row = np.arange(len(rays))
+    here, before = rays[row, first], rays[row, np.maximum(first - 1, 0)]
     back = np.where(hit, (here - 0.5) / np.maximum(here - before, 1e-6), 0.0).clip(0, 1)
-    depth = (field.shape[2] - 1) - (first - back)
-    cover = ((facing.max(axis=2) - 0.5) * _EDGE + 0.5).clip(0, 1)
+    depth, cover = np.zeros((2, *(n * _FINER for n in field.shape[:2])))
+    depth[pixels] = (field.shape[2] - 1) - (first - back)
+    cover[pixels] = ((rays.max(axis=1) - 0.5) * _EDGE + 0.5).clip(0, 1)
     return depth, cover
+
+
+def _fine_steps(n: int) -> tuple[NDArray[np.int_], NDArray[np.float32]]:
+    """Of each fine pixel along an axis of n coarse ones: the one before, and the share past it."""
+    at = _fine_places(n).clip(0, n - 1)
+    low = np.minimum(at.astype(int), n - 2)
+    return low, (at - low).astype(np.float32)
 
 
 def _places(space: Grid, depth: FloatArray) -> FloatArray:
@@ -154,7 +173,7 @@ def _places(space: Grid, depth: FloatArray) -> FloatArray:
 
 
 def _painted(paint: Image, mask: NDArray[np.bool_], grid: Grid, points_mm: FloatArray) -> Image:
-    """(right, up, 3) colour of the mask's voxel that lies nearest each point, edges softened."""
+    """(right, up, 3) colour of the mask voxel nearest to each point, with softened edges."""
     window = ndimage.find_objects(mask.astype(np.uint8))[0]
     start = np.array([part.start for part in window])
     inside = np.pad(mask[window], 1)
@@ -169,18 +188,8 @@ def _painted(paint: Image, mask: NDArray[np.bool_], grid: Grid, points_mm: Float
     return np.stack(seen, axis=-1).astype(np.float32)
 
 
-def _finer(field: Image, axis: int) -> Image:
-    """Linear interpolation to `_FINER` pixels for one, along an axis."""
-    n = field.shape[axis]
-    at = _fine_places(n).clip(0, n - 1)
-    low = np.minimum(at.astype(int), n - 2)
-    share = (at - low).astype(np.float32).reshape([-1 if a == axis else 1 for a in range(3)])
-    low_part, high_part = field.take(low, axis), field.take(low + 1, axis)
-    return (low_part * (1 - share) + high_part * share).astype(np.float32, copy=False)
-
-
 def _fine_places(n: int) -> FloatArray:
-    """Indices of the fine pixels' middles among n coarse pixels."""
+    """Indices of the fine pixels' centres among n coarse pixels."""
     return (np.arange(n * _FINER) + 0.5) / _FINER - 0.5
 
 
@@ -207,7 +216,7 @@ def _shade(normals: FloatArray, rgb: NDArray[np.floating]) -> FloatArray:
 
 
 def _hollows(height_mm: FloatArray, cover: FloatArray, space: Grid) -> FloatArray:
-    """Factor that darkens what lies behind its surroundings, for depth.
+    """Factor that darkens areas behind their surroundings, to show depth.
 
     Source: Luft et al. 2006, unsharp masking the depth buffer.
     """
@@ -219,7 +228,7 @@ def _hollows(height_mm: FloatArray, cover: FloatArray, space: Grid) -> FloatArra
 
 
 def _draw_ball(picture: FloatArray, seen_mm: FloatArray, ball: Ball, view: View) -> None:
-    """Draw a ball into the picture, in place; what the surface hides of it is drawn faintly."""
+    """Draw a sphere into the image, in place; parts hidden by the surface are drawn faintly."""
     n = picture.shape[0]
     pixel_mm = view.width_mm / n
     place = (ball.center_mm - view.center_mm) @ view.axes

@@ -1,10 +1,11 @@
-"""A volume onto another grid."""
+"""Resampling of a volume onto another grid."""
 
 from typing import Any, Literal
 
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from otovox.core.geometry import FloatArray
 from otovox.core.volume import Grid
@@ -16,9 +17,9 @@ _INTERPOLATORS = {
     "nearest": sitk.sitkNearestNeighbor,
     "cubic": sitk.sitkBSpline,
 }
-#: Source voxels kept around the target's field: enough for cubic splines and the blur's tails.
+#: Source voxels kept around the target: enough for cubic splines and the tails of the blur.
 _MARGIN = 6
-#: Blocks of this many voxels are averaged before anything else where the target is much coarser.
+#: Blocks of this many voxels are averaged first if the target is much coarser.
 _BLOCK_FROM = 2.5
 
 
@@ -31,51 +32,62 @@ def resample(
     outside: float | Literal["edge"] = 0.0,
     antialias: bool = True,
 ) -> NDArray[np.float32]:
-    """Resample a volume, in world coordinates, whatever the axes of either grid.
+    """Resample a volume, in world coordinates, for any axes of both grids.
 
-    The source is first cut to the target's field, so that a small target is cheap in a huge scan.
-    With `antialias`, where the target's voxels are coarser by a factor t, whole blocks are averaged
-    and the rest of the factor is smoothed by a Gaussian of SD sqrt(t^2 - 1) / 2 source voxels.
+    The source is first cropped to the target, so that a small target is cheap in a large scan. With
+    `antialias`, if the target's voxels are coarser by a factor t, whole blocks are averaged and the
+    remaining factor is smoothed with a Gaussian of SD sqrt(t^2 - 1) / 2 source voxels.
 
     Args:
         values: (i, j, k) on `source`.
         source: grid of the values.
-        target: grid wanted.
+        target: grid of the result.
         order: interpolation.
-        outside: value beyond the source's field, or "edge" for the nearest border value.
-        antialias: smooth before going to coarser voxels; never done with "nearest", which keeps
-            values as they are.
+        outside: value outside the source, or "edge" for the nearest border value.
+        antialias: smooth before downsampling; ignored with "nearest", which preserves the
+            values.
 
     Returns:
         (i, j, k) float32 on `target`.
     """
     antialias = antialias and order != "nearest"
     values, source = _cut(values, source, target)
-    step = np.linalg.norm(np.linalg.inv(source.affine)[:3, :3] @ target.affine[:3, :3], axis=1)
     if antialias:
-        values, source = _blocks(values, source, step)
-    to_source = np.linalg.inv(source.affine) @ target.affine
-    image = sitk.GetImageFromArray(np.ascontiguousarray(values, dtype=np.float32))
-    if antialias:
-        step = np.linalg.norm(to_source[:3, :3], axis=1)
-        sd = 0.5 * np.sqrt(np.maximum(step**2 - 1, 0))
-        if (
-            sd.max() > 0.1 and min(values.shape) >= 4
-        ):  # the filter's least; below 0.1 it does nothing
-            image = sitk.SmoothingRecursiveGaussian(image, np.maximum(sd, 0.01)[::-1].tolist())
-    transform = sitk.AffineTransform(3)
-    # SimpleITK's x runs along the last axis of an array: the map is the same, both ends reversed.
-    transform.SetMatrix(to_source[:3, :3][::-1, ::-1].ravel().tolist())
-    transform.SetTranslation(to_source[:3, 3][::-1].tolist())
-    resampler = sitk.ResampleImageFilter()
-    resampler.SetSize(tuple(int(n) for n in target.shape[::-1]))
-    resampler.SetTransform(transform)
-    resampler.SetInterpolator(_INTERPOLATORS[order])
-    if outside == "edge":
-        resampler.SetUseNearestNeighborExtrapolator(True)
-    else:
-        resampler.SetDefaultPixelValue(float(outside))
-    return sitk.GetArrayFromImage(resampler.Execute(image))
+        values, source = _smoothed(values, source, _step(source, target))
+    return _Image(values, source).on(target, order, outside)
+
+
+class Resampler:
+    """A volume that is resampled to many grids of one voxel size, one near another.
+
+    The same values as `resample` with linear interpolation and the nearest value beyond the border,
+    but what the grids have in common is cut and smoothed once. Not for several threads at once.
+
+    Args:
+        values: (i, j, k) on `source`.
+        source: grid of the values.
+        slack_mm: how far around the first grid others are expected.
+    """
+
+    def __init__(self, values: NDArray[Any], source: Grid, *, slack_mm: float) -> None:
+        self._values, self._source, self._slack_mm = values, source, slack_mm
+        self._start = self._stop = np.zeros(3, dtype=int)
+        self._voxel_mm = 0.0
+        self._image: _Image | None = None
+
+    def __call__(self, target: Grid) -> NDArray[np.float32]:
+        """(i, j, k) float32 on a grid of cubic voxels."""
+        voxel_mm = float(target.spacing_mm.mean())
+        start, stop = _range(self._source, target)
+        within = (start >= self._start).all() and (stop <= self._stop).all()
+        if self._image is None or not within or abs(self._voxel_mm / voxel_mm - 1) > 1e-6:
+            slack = np.ceil(self._slack_mm / self._source.spacing_mm).astype(int)
+            self._start = np.maximum(start - slack, 0)
+            self._stop = np.minimum(stop + slack, self._source.shape)
+            self._voxel_mm = voxel_mm
+            part, grid = _part(self._values, self._source, self._start, self._stop)
+            self._image = _Image(*_smoothed(part, grid, _step(grid, target)))
+        return self._image.on(target, "linear", "edge")
 
 
 def corners(grid: Grid) -> FloatArray:
@@ -84,19 +96,83 @@ def corners(grid: Grid) -> FloatArray:
     return grid.to_mm(ends)
 
 
-def _cut(values: NDArray[Any], source: Grid, target: Grid) -> tuple[NDArray[Any], Grid]:
-    """The part of the source that the target can see, at least one voxel."""
+def _step(source: Grid, target: Grid) -> FloatArray:
+    """(3,) the target's voxel in voxels of the source, along the source's axes."""
+    return np.linalg.norm(np.linalg.inv(source.affine)[:3, :3] @ target.affine[:3, :3], axis=1)
+
+
+def _range(source: Grid, target: Grid) -> tuple[NDArray[np.int_], NDArray[np.int_]]:
+    """First and past-the-last voxel of the source that the target can see, at least one voxel."""
     ijk = source.to_ijk(corners(target))
-    step = np.linalg.norm(np.linalg.inv(source.affine)[:3, :3] @ target.affine[:3, :3], axis=1)
-    margin = _MARGIN + np.ceil(2 * step)
+    margin = _MARGIN + np.ceil(2 * _step(source, target))
     last = np.asarray(source.shape) - 1
     start = np.clip(np.floor(ijk.min(axis=0)) - margin, 0, last).astype(int)
     stop = np.clip(np.ceil(ijk.max(axis=0)) + margin, 0, last).astype(int) + 1
-    stop = np.maximum(stop, start + 1)
-    window = tuple(slice(a, b) for a, b in zip(start, stop, strict=True))
-    part = values[window]
+    return start, np.maximum(stop, start + 1)
+
+
+def _part(
+    values: NDArray[Any], source: Grid, start: NDArray[np.int_], stop: NDArray[np.int_]
+) -> tuple[NDArray[Any], Grid]:
+    part = values[tuple(slice(a, b) for a, b in zip(start, stop, strict=True))]
     i, j, k = part.shape
     return part, source.crop(start, (i, j, k))
+
+
+def _cut(values: NDArray[Any], source: Grid, target: Grid) -> tuple[NDArray[Any], Grid]:
+    """The part of the source that the target can see."""
+    return _part(values, source, *_range(source, target))
+
+
+def _smoothed(values: NDArray[Any], source: Grid, step: FloatArray) -> tuple[NDArray[Any], Grid]:
+    """Values without what voxels larger by a step (3,) cannot show; and their grid."""
+    values, coarse = _blocks(values, source, step)
+    step = step * source.spacing_mm / coarse.spacing_mm
+    sd = 0.5 * np.sqrt(np.maximum(step**2 - 1, 0))
+    # Below 0.1 it does nothing.
+    if sd.max() > 0.1:
+        values = np.asarray(values, dtype=np.float32)
+        natural = _fastest_first(values)
+        smooth = ndimage.gaussian_filter(
+            values.T if natural else values, sd[::-1] if natural else sd, mode="nearest"
+        )
+        values = np.asarray(smooth.T if natural else smooth)
+    return values, coarse
+
+
+def _fastest_first(values: NDArray[Any]) -> bool:
+    """Whether the first axis is the fastest in memory, as in arrays from image files."""
+    return abs(values.strides[0]) < abs(values.strides[-1])
+
+
+class _Image:
+    """Values as SimpleITK has them, without a reordered copy."""
+
+    def __init__(self, values: NDArray[Any], grid: Grid) -> None:
+        # SimpleITK's x is the last axis of an array; here it is the one that is fastest in memory.
+        natural = _fastest_first(values)
+        laid = np.ascontiguousarray(values.T if natural else values, dtype=np.float32)
+        self._image = sitk.GetImageFromArray(laid)
+        self._order = slice(None) if natural else slice(None, None, -1)
+        self._from_mm = np.linalg.inv(grid.affine)
+
+    def on(
+        self, target: Grid, order: Order, outside: float | Literal["edge"]
+    ) -> NDArray[np.float32]:
+        """(i, j, k) on another grid, its last axis the fastest."""
+        to_source = self._from_mm @ target.affine
+        transform = sitk.AffineTransform(3)
+        transform.SetMatrix(to_source[:3, :3][self._order, ::-1].ravel().tolist())
+        transform.SetTranslation(to_source[:3, 3][self._order].tolist())
+        resampler = sitk.ResampleImageFilter()
+        resampler.SetSize(tuple(int(n) for n in target.shape[::-1]))
+        resampler.SetTransform(transform)
+        resampler.SetInterpolator(_INTERPOLATORS[order])
+        if outside == "edge":
+            resampler.SetUseNearestNeighborExtrapolator(True)
+        else:
+            resampler.SetDefaultPixelValue(float(outside))
+        return sitk.GetArrayFromImage(resampler.Execute(self._image))
 
 
 def _blocks(values: NDArray[Any], source: Grid, step: FloatArray) -> tuple[NDArray[Any], Grid]:

@@ -1,4 +1,4 @@
-"""Closed surfaces of masks and probabilities, in LPS mm, wound outward."""
+"""Closed surfaces of masks and probabilities, in LPS mm, oriented outward."""
 
 from typing import Any
 
@@ -12,24 +12,24 @@ from otovox.core.volume import Grid, LabelMap
 
 FaceArray = NDArray[np.int64]
 
-#: SD of the Gaussian that takes the steps off a binary mask, voxels: chosen, not measured; below
-#: one voxel, so that canals two voxels wide stay whole.
+#: SD of the Gaussian that smooths the steps of a binary mask, voxels: chosen, not measured; below
+#: one voxel, so that canals two voxels wide remain intact.
 SMOOTHING_VOXELS = 0.7
-#: How far a smooth surface's volume may be from its mask's: chosen, a third of what is promised.
+#: Tolerance of a smooth surface's volume relative to its mask's: chosen, a third of the documented.
 _VOLUME_TOLERANCE = 0.01
-#: Halvings of the level's range before the best one is taken: chosen, 2^-12 of the range.
+#: Bisection steps for the level before the best one is used: chosen, 2^-12 of the range.
 _HALVINGS = 12
 
 
 def cropped(
     values: NDArray[Any], grid: Grid, *, level: float = 0.5, margin: int = 2
 ) -> tuple[NDArray[np.float32], Grid]:
-    """The part of a volume above a level, with a margin; beyond the field it is filled with zeros.
+    """The part of a volume above a level, with a margin; outside the grid it is padded with zeros.
 
     Args:
         values: (i, j, k) mask or probability on `grid`.
-        grid: where the voxels lie.
-        level: what counts as inside.
+        grid: position of the voxels.
+        level: threshold of the inside.
         margin: voxels kept, or added, on each side.
 
     Returns:
@@ -52,14 +52,14 @@ def cropped(
 
 
 def smoothed(mask: NDArray[np.bool_], grid: Grid) -> tuple[NDArray[np.float32], Grid]:
-    """A mask as a smooth field whose 0.5 level encloses as many voxels as the mask holds.
+    """A mask as a smooth field whose 0.5 level encloses as many voxels as the mask.
 
-    Smoothed by a Gaussian of `SMOOTHING_VOXELS` along each axis; the values are then shifted, for
-    a Gaussian alone shrinks what is thin.
+    Smoothed with a Gaussian of `SMOOTHING_VOXELS` along each axis; the values are then shifted,
+    because a Gaussian alone shrinks thin structures.
 
     Args:
         mask: (i, j, k) on `grid`.
-        grid: where the voxels lie.
+        grid: position of the voxels.
 
     Returns:
         The field around the mask, and its grid.
@@ -75,15 +75,15 @@ def smoothed(mask: NDArray[np.bool_], grid: Grid) -> tuple[NDArray[np.float32], 
 
 
 def mesh(values: NDArray[Any], grid: Grid, level: float = 0.5) -> tuple[FloatArray, FaceArray]:
-    """The surface at a level, by marching cubes; closed where the field ends.
+    """The surface at a level, by marching cubes; closed at the border of the grid.
 
     Args:
         values: (i, j, k) mask or probability on `grid`.
-        grid: where the voxels lie, of either handedness.
-        level: of the surface.
+        grid: position of the voxels, of either handedness.
+        level: level of the surface.
 
     Returns:
-        Vertices (n, 3) in LPS mm and faces (m, 3), wound outward; both empty for an empty mask.
+        Vertices (n, 3) in LPS mm and faces (m, 3), oriented outward; both empty for an empty mask.
 
     Source: Lewiner et al. 2003, as in scikit-image.
     """
@@ -103,12 +103,12 @@ def mesh(values: NDArray[Any], grid: Grid, level: float = 0.5) -> tuple[FloatArr
 def smooth_mesh(mask: NDArray[np.bool_], grid: Grid) -> tuple[FloatArray, FaceArray]:
     """A smooth surface that encloses the mask's volume within 3 %.
 
-    The level is moved until it does, for a surface between voxels does not enclose just what their
-    count says. Masks of a few voxels have no such surface; theirs is the nearest.
+    The level is adjusted until it does, because the volume within a surface differs from the voxel
+    count. For masks of a few voxels, where this is impossible, the closest surface is returned.
 
     Args:
         mask: (i, j, k) on `grid`.
-        grid: where the voxels lie.
+        grid: position of the voxels.
 
     Returns:
         As `mesh`.
@@ -129,10 +129,10 @@ def smooth_mesh(mask: NDArray[np.bool_], grid: Grid) -> tuple[FloatArray, FaceAr
 
 
 def ear_surface(ear: EarPrediction, labels: LabelMap) -> tuple[FloatArray, FaceArray]:
-    """The surface of a found labyrinth: of its probability, or of its voxels if there is none.
+    """The surface of a predicted labyrinth: of its probability, or of its voxels if there is none.
 
     Args:
-        ear: as found.
+        ear: the predicted ear.
         labels: 1 right, 2 left labyrinth, on the scan's grid.
 
     Returns:
@@ -144,7 +144,7 @@ def ear_surface(ear: EarPrediction, labels: LabelMap) -> tuple[FloatArray, FaceA
 
 
 def signed_volume_mm3(vertices_mm: FloatArray, faces: FaceArray) -> float:
-    """Volume that a closed surface encloses; negative if its faces are wound inward.
+    """Volume enclosed by a closed surface; negative if its faces are oriented inward.
 
     Args:
         vertices_mm: (n, 3).
@@ -154,6 +154,6 @@ def signed_volume_mm3(vertices_mm: FloatArray, faces: FaceArray) -> float:
     """
     if not len(faces):
         return 0.0
-    # From the middle: far from the origin the tetrahedra would cancel with loss of digits.
+    # Relative to the centre: far from the origin the sum would lose precision by cancellation.
     points = (vertices_mm - vertices_mm.mean(axis=0))[faces]
     return float(np.einsum("ij,ij->", points[:, 0], np.cross(points[:, 1], points[:, 2])) / 6)

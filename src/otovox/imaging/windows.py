@@ -1,4 +1,4 @@
-"""Sliding windows over a volume, and the weights with which their predictions are blended."""
+"""Sliding windows over a volume, and the weights for blending their predictions."""
 
 from collections.abc import Iterator, Sequence
 from itertools import product
@@ -11,13 +11,13 @@ Window = tuple[slice, slice, slice]
 Shape = tuple[int, int, int]
 
 
-#: Voxels by which neighbouring chunks overlap, and the most of a chunk's side. Source of the first:
+#: Overlap of neighbouring chunks in voxels, and its maximum share of a side. Source of the first:
 #: Stebani et al. 2023, Results (S7); the second, for small chunks, is chosen.
 OVERLAP_VOXELS, OVERLAP_SHARE = 25, 0.25
 
 
 def usual_stride(chunk: Shape) -> Shape:
-    """Voxels between neighbouring chunks, by default.
+    """Default stride between neighbouring chunks, voxels.
 
     >>> usual_stride((128, 128, 64))
     (103, 103, 48)
@@ -27,7 +27,7 @@ def usual_stride(chunk: Shape) -> Shape:
 
 
 def starts(size: int, chunk: int, stride: int) -> list[int]:
-    """First voxels of the windows along one axis: every `stride`, the last one flush with the end.
+    """First voxels of the windows along one axis: every `stride`, the last aligned with the end.
 
     Args:
         size: voxels of the volume; at least `chunk`.
@@ -55,7 +55,7 @@ def windows(shape: Shape, chunk: Shape, stride: Shape) -> Iterator[Window]:
 
 
 def blend_weights(chunk: Shape) -> NDArray[np.float32]:
-    """Weights that fall from 1 in a window's middle to about 0.1 at its borders (a Gaussian).
+    """Weights that fall from 1 at a window's centre to about 0.1 at its borders (a Gaussian).
 
     >>> [round(float(weight), 2) for weight in blend_weights((5, 5, 5))[2, 2]]
     [0.22, 0.69, 1.0, 0.69, 0.22]
@@ -69,7 +69,7 @@ def blend_weights(chunk: Shape) -> NDArray[np.float32]:
 
 
 def padded(values: NDArray[np.float32], chunk: Shape) -> tuple[NDArray[np.float32], Shape]:
-    """The volume extended by its border values to hold a window; the voxels added in front.
+    """The volume padded with border values to the size of a window, and the voxels added in front.
 
     >>> padded(np.zeros((2, 4, 4), np.float32), (4, 4, 4))[1]
     (1, 0, 0)
@@ -81,7 +81,7 @@ def padded(values: NDArray[np.float32], chunk: Shape) -> tuple[NDArray[np.float3
 
 
 def turned(values: NDArray[Any], turn: ArrayLike) -> NDArray[Any]:
-    """A chunk turned by a rotation of the cube; its inverse is `turn` transposed.
+    """A chunk rotated by a rotation of the cube; the inverse is `turn` transposed.
 
     Args:
         values: (..., i, j, k).
@@ -99,11 +99,11 @@ def turned(values: NDArray[Any], turn: ArrayLike) -> NDArray[Any]:
 
 
 def holding(labels: NDArray[Any], chunk: Shape, stride: Shape) -> NDArray[np.bool_]:
-    """Which of the `windows` of a volume hold anything, in the same order.
+    """Which of the `windows` of a volume contain foreground, in the same order.
 
     Args:
-        labels: (i, j, k), 0 for nothing.
-        chunk, stride: as of `windows`.
+        labels: (i, j, k), 0 for background.
+        chunk, stride: see `windows`.
     """
     found = np.asarray(labels) > 0
     for axis in range(3):
@@ -116,12 +116,12 @@ def holding(labels: NDArray[Any], chunk: Shape, stride: Shape) -> NDArray[np.boo
 
 
 class Blend:
-    """Predictions of overlapping windows, summed by weight.
+    """Weighted sum of the predictions of overlapping windows.
 
     Args:
-        total: (c, i, j, k) zeros in which the sum is kept; may lie on disk.
+        total: (c, i, j, k) zeros for the sum; may be on disk.
         weight: (i, j, k) zeros for the weights.
-        chunk: voxels of a window.
+        chunk: shape of a window, voxels.
     """
 
     def __init__(self, total: NDArray[Any], weight: NDArray[Any], chunk: Shape) -> None:
@@ -134,7 +134,7 @@ class Blend:
         self.weight[window] += self._weights
 
     def finish(self) -> NDArray[Any]:
-        """Divide by the weights, slab by slab; the total, now the blended prediction."""
+        """Divide by the weights, slab by slab, and return the blended prediction."""
         for i in range(self.total.shape[1]):
             self.total[:, i] /= self.weight[i]
         return self.total

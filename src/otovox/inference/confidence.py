@@ -1,10 +1,10 @@
-"""How plausible an ear is, and the warnings that its user needs."""
+"""Plausibility of an ear, and warnings for the user."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
-from otovox.core.anatomy import CANONICAL_MM, LANDMARK_NAMES, VOLUME_RANGE_MM3
+from otovox.core.anatomy import CANONICAL_MM, LANDMARK_NAMES, VOLUME_RANGE_MM3, Side
 from otovox.core.case import EarPrediction
 from otovox.core.geometry import FloatArray, Pose, distance_mm
 from otovox.core.volume import Grid, Scan
@@ -12,7 +12,7 @@ from otovox.measure.norms import windows_problem
 
 #: Residual of a good pose fit, mm: chosen; unseen phantoms fit within about 0.6.
 GOOD_FIT_MM = 1.6
-#: Landmark peaks are clear above this share of a full heatmap, and test-time samples agree above
+#: Landmark peaks are clear above this fraction of a full heatmap, and test-time samples agree above
 #: this Dice: chosen.
 CLEAR_PEAK, GOOD_AGREEMENT = 0.6, 0.85
 #: A candidate with a lower confidence is not an ear: chosen.
@@ -31,21 +31,29 @@ USUAL_TILT_DEG = 50.0
 CLEAR_SIDE = 1.3
 #: SD of a landmark over the test-time samples that is worth a warning, mm: chosen.
 LANDMARK_SD_MM = 1.0
-#: Distances of the two ears of a head, mm: those usually seen, as given in the warning, and those
-#: beyond which it is given. Chosen.
+#: A landmark farther than this from its expected position in the pose is worth a warning, mm:
+#: chosen, about four SDs of the landmarks over healthy ears.
+STRAY_MM = 5.0
+#: Distance between the two ears of a head, mm: usual range, as stated in the warning, and range
+#: outside which the warning is given. Chosen.
 USUAL_GAP_MM, GAP_RANGE_MM = (55, 95), (40, 110)
+#: Warning for a scan whose right ear is to the patient's left of the left ear.
+MIRRORED = (
+    "anatomy and header disagree: according to the header, the right ear is on the patient's left; "
+    "the scan may be mirrored or its orientation wrong (the reported sides follow the anatomy)"
+)
 #: Voxels with a longer edge are too coarse for a canal, mm: chosen.
 COARSE_MM = 0.7
 
 
 def confidence(peaks: FloatArray, residual_mm: float, volume_mm3: float, agreement: float) -> float:
-    """How plausible an ear is, 0 to 1: the product of four factors, each 1 when all is well.
+    """Plausibility of an ear, 0 to 1: the product of four factors, each 1 for a good ear.
 
     Args:
-        peaks: (n,) landmark peaks over a full heatmap's; clear above `CLEAR_PEAK`.
-        residual_mm: of the pose fit; good below `GOOD_FIT_MM`.
-        volume_mm3: usually within `VOLUME_RANGE_MM3`; the factor falls outside it.
-        agreement: least Dice between a test-time sample and their mean; good above
+        peaks: (n,) landmark peaks relative to a full heatmap; clear above `CLEAR_PEAK`.
+        residual_mm: residual of the pose fit; good below `GOOD_FIT_MM`.
+        volume_mm3: the factor decreases outside `VOLUME_RANGE_MM3`.
+        agreement: lowest Dice between a test-time sample and their mean; good above
             `GOOD_AGREEMENT`.
 
     Source: chosen, not measured.
@@ -61,7 +69,7 @@ def confidence(peaks: FloatArray, residual_mm: float, volume_mm3: float, agreeme
 
 
 def fit_quality(residual_mm: float) -> float:
-    """1 up to `GOOD_FIT_MM`, then falling.
+    """1 up to `GOOD_FIT_MM`, then decreasing.
 
     >>> fit_quality(1.0), round(fit_quality(2 * GOOD_FIT_MM), 2)
     (1.0, 0.37)
@@ -72,10 +80,10 @@ def fit_quality(residual_mm: float) -> float:
 def ear_warnings(
     ear: EarPrediction, field: Grid, other: Pose | None, sd_mm: FloatArray
 ) -> tuple[str, ...]:
-    """Sentences for the user about one ear.
+    """Warnings for the user about one ear.
 
     Args:
-        ear: before its warnings are known.
+        ear: the ear, without warnings.
         field: grid of the scan.
         other: best pose of the other side; None if no pose was fitted.
         sd_mm: (n,) spread of the landmarks over the test-time samples.
@@ -95,12 +103,13 @@ def ear_warnings(
         warnings.append(f"not found in the {side} ear: {', '.join(missing)}")
     warnings += low_confidence(ear)
     if other is not None and other.residual_mm < CLEAR_SIDE * ear.pose.residual_mm:
-        warnings.append(f"uncertain side ({side}): the anatomy fits the other nearly as well")
+        warnings.append(f"uncertain side ({side}): the anatomy fits the other side almost as well")
     if ear.pose.tilt_deg > USUAL_TILT_DEG:
         warnings.append(
             f"the {side} ear is rotated by {ear.pose.tilt_deg:.0f} degrees relative to an average "
             "head: check the orientation stored in the file"
         )
+    warnings += _strays(ear)
     if problem := windows_problem(ear.landmarks):
         warnings.append(f"{side} ear: {problem}")
     if np.nanmax(np.append(sd_mm, 0.0)) > LANDMARK_SD_MM:
@@ -112,10 +121,26 @@ def ear_warnings(
 
 
 def _beyond(ear: EarPrediction, field: Grid) -> list[str]:
-    """Landmarks that an average ear in this pose has outside the field of view."""
+    """Landmarks whose expected positions in this pose are outside the field of view."""
     expected = ear.pose.to_lps(np.asarray(list(CANONICAL_MM.values())))
     pairs = zip(CANONICAL_MM, field.contains(expected), strict=True)
     return [_title(name) for name, inside in pairs if not inside]
+
+
+def _strays(ear: EarPrediction) -> list[str]:
+    """Warnings about landmarks far from their expected positions in this pose."""
+    found = []
+    for name in LANDMARK_NAMES:
+        if not ear.landmarks.has(name):
+            continue
+        expected_mm = ear.pose.to_lps(np.asarray([CANONICAL_MM[name]]))[0]
+        away_mm = distance_mm(ear.landmarks[name], expected_mm)
+        if away_mm > STRAY_MM:
+            found.append(
+                f"the {_title(name)} of the {ear.side} ear is {away_mm:.1f} mm from its usual "
+                "position relative to the other landmarks: please check it"
+            )
+    return found
 
 
 def _title(name: str) -> str:
@@ -123,7 +148,7 @@ def _title(name: str) -> str:
 
 
 def low_confidence(ear: EarPrediction) -> tuple[str, ...]:
-    """A sentence if an ear needs review."""
+    """A warning if an ear needs review."""
     if ear.quality is not None:
         expected = ear.quality.dice
         if expected.value >= REVIEW_DICE:
@@ -138,7 +163,7 @@ def low_confidence(ear: EarPrediction) -> tuple[str, ...]:
 
 
 def scan_warnings(scan: Scan, ears: Sequence[EarPrediction]) -> list[str]:
-    """Sentences for the user about the scan as a whole, those of its reader first."""
+    """Warnings about the scan as a whole, those of its reader first."""
     warnings = [*scan.warnings]
     if not ears:
         return [*warnings, "no inner ear found"]
@@ -147,7 +172,9 @@ def scan_warnings(scan: Scan, ears: Sequence[EarPrediction]) -> list[str]:
         gap_mm = distance_mm(first.center_mm, second.center_mm)
         if first.side is second.side:
             warnings.append(f"two {first.side} ears found: please review")
-        elif not GAP_RANGE_MM[0] < gap_mm < GAP_RANGE_MM[1]:
+        elif mirrored(ears):
+            warnings.append(MIRRORED)
+        if not GAP_RANGE_MM[0] < gap_mm < GAP_RANGE_MM[1]:
             low, high = USUAL_GAP_MM
             warnings.append(f"the ears are {gap_mm:.0f} mm apart (usually {low} to {high} mm)")
     coarse = float(scan.grid.spacing_mm.max())
@@ -157,3 +184,9 @@ def scan_warnings(scan: Scan, ears: Sequence[EarPrediction]) -> list[str]:
             "are approximate"
         )
     return warnings
+
+
+def mirrored(ears: Sequence[EarPrediction]) -> bool:
+    """Whether the right ear lies farther to the left (LPS) than the left ear."""
+    left_mm = {ear.side: float(ear.center_mm[0]) for ear in ears}
+    return len(left_mm) == len(Side) and left_mm[Side.RIGHT] > left_mm[Side.LEFT]

@@ -1,8 +1,9 @@
-"""Scan -> Prediction: find the ears, look at each twice, determine its side, label the scan.
+"""Scan -> Prediction: find the ears, analyse each twice, determine its side, label the scan.
 
-The first look at a candidate is taken in the pose of a mean head. Its landmarks give the ear's
-orientation and, by their handedness, its side. The second look is taken in the ear's own frame,
-mirrored to a right ear, so that any orientation of file or patient gives the same answer.
+The first look at a candidate (a crop run through the fine network) is in the pose of a mean head.
+Its landmarks give the ear's orientation and, by their handedness, its side. The second look is in
+the ear's own frame, mirrored to a right ear, so that the result does not depend on the orientation
+of file or patient.
 """
 
 import logging
@@ -23,6 +24,7 @@ from otovox.core.geometry import MIDDLE_MM, FloatArray, Pose, distance_mm
 from otovox.core.landmarks import Landmarks
 from otovox.core.volume import LabelMap, Probability, Scan
 from otovox.errors import ConfigError
+from otovox.imaging.resample import Resampler
 from otovox.inference.confidence import (
     ASSUMED_CONFIDENCE,
     GOOD_FIT_MM,
@@ -38,20 +40,23 @@ from otovox.inference.looks import TTA, Look, MeanLook, TtaName, Turn, look_at, 
 from otovox.inference.poses import assumed_pose, first_views, fit_sides
 from otovox.inference.quality import Estimator, features, load_estimator
 from otovox.inference.unusual import Flag, is_unusual, load_flag, sentence
+from otovox.inference.wall import find_wall
 from otovox.learning.bundle import Bundle, embedded, load_bundle
 from otovox.learning.engine import Engine, open_engine
 from otovox.systems.registry import trained_network
 
 logger = logging.getLogger(__name__)
 
-#: A scan whose field is shorter than this in all directions holds one ear at most, and the middle
-#: of its field is another candidate, mm: chosen; the ears of a head are some 75 mm apart.
+#: A scan smaller than this in all directions contains at most one ear, and the centre of its field
+#: of view is another candidate, mm: chosen; the ears of a head are about 75 mm apart.
 LONE_EAR_FIELD_MM = 60.0
-#: A first look that fits and is worth more than this ends the search for a better one: chosen.
+#: A first look with a higher score than this ends the search for a better one: chosen.
 GOOD_LOOK = 0.45
-#: How often the pose is refined in the ear's own frame: chosen.
+#: Number of pose refinements in the ear's own frame: chosen.
 REFINEMENTS = 2
-#: No head has more ears.
+#: Distance of later looks from the first, mm: chosen; the scan is smoothed once up to there.
+SLACK_MM = 4.0
+#: Maximum number of ears.
 MOST_EARS = 2
 
 
@@ -63,9 +68,9 @@ class Analyzer:
         labyrinth, locator: the trained models.
         labyrinth_engine, locator_engine: ready to run.
         tta: name of the test-time samples.
-        flag: threshold beyond which an ear is flagged as unusual; None if there is none for this
+        flag: threshold above which an ear is flagged as unusual; None if there is none for this
             model and these samples.
-        estimator: of an ear's quality; None likewise.
+        estimator: estimator of an ear's quality; likewise.
     """
 
     labyrinth: Bundle
@@ -80,16 +85,17 @@ class Analyzer:
         """Analyse one scan.
 
         Args:
-            scan: of any field, orientation and grey scale.
+            scan: any field of view, orientation and grey scale.
 
         Returns:
             None, one or two ears, on the scan's own grid.
         """
         ears = self._ears(scan)
         warnings = scan_warnings(scan, [ear.prediction for ear in ears])
-        labels = np.zeros(scan.grid.shape, dtype=np.uint8)
-        uncertainty = np.zeros(scan.grid.shape, dtype=np.float32)
-        written = [write_ear(ear, scan.grid, labels, uncertainty) for ear in ears]
+        # In the order of image files, to be written without a reordered copy.
+        labels = np.zeros(scan.grid.shape, dtype=np.uint8, order="F")
+        uncertainty = np.zeros(scan.grid.shape, dtype=np.float32, order="F")
+        written = [write_ear(ear, scan, labels, uncertainty) for ear in ears]
         return Prediction(
             scan=scan,
             ears=tuple(sorted(written, key=lambda ear: ear.side.label)),
@@ -104,7 +110,7 @@ class Analyzer:
         return Provenance(models, PredictionSettings(tta=self.tta))
 
     def _ears(self, scan: Scan) -> list[Ear]:
-        """The ears of a scan, none near another, the most certain first."""
+        """The ears of a scan without duplicates, the most confident first."""
         ears: list[Ear] = []
         for candidate in self._candidates(scan):
             if _is_near(candidate.center_mm, ears):
@@ -129,11 +135,12 @@ class Analyzer:
         return candidates
 
     def _examine(self, scan: Scan, candidate: Candidate) -> Ear | None:
-        """Two looks at a candidate; None if it is not an ear."""
+        """Analyse a candidate with two looks; None if it is not an ear."""
+        near = Resampler(scan.values, scan.grid, slack_mm=SLACK_MM)
         best: tuple[float, Pose] | None = None
         first: list[Look] = []
         for matrix in first_views():
-            look = self._look(scan, candidate.center_mm, matrix)
+            look = self._look(near, candidate.center_mm, matrix)
             first = [*first, look][: len(Side)]
             pose = self._fit(look)
             if pose is None:
@@ -143,40 +150,42 @@ class Analyzer:
                 best = worth, pose
             if pose.residual_mm < GOOD_FIT_MM and worth > GOOD_LOOK:
                 break
-        ear = None if best is None else self._look_again(scan, best[1])
+        ear = None if best is None else self._look_again(scan, near, best[1])
         if ear is None and (assumed := assumed_pose(first)) is not None:
-            ear = self._describe(scan, assumed, assumed=True)
+            ear = self._describe(scan, near, assumed, assumed=True)
         return ear
 
-    def _look_again(self, scan: Scan, pose: Pose) -> Ear | None:
-        """The ear in its own frame, which is refined step by step; None if a step fails."""
+    def _look_again(self, scan: Scan, near: Resampler, pose: Pose) -> Ear | None:
+        """The ear in its own frame, which is refined iteratively; None if a step fails."""
         for _ in range(REFINEMENTS):
-            refined = self._fit(self._look_in_frame(scan, pose, Turn()))
+            refined = self._fit(self._look_in_frame(near, pose, Turn()))
             if refined is None:
                 return None
             pose = refined
-        return self._describe(scan, pose)
+        return self._describe(scan, near, pose)
 
     def _fit(self, look: Look) -> Pose | None:
-        """The pose that fits the landmarks best, and with it the side; None with too few."""
+        """The pose, with its side, that fits the landmarks best; None with too few landmarks."""
         poses = fit_sides(self.labyrinth.config.network.landmarks, look.points_mm)
         return None if poses is None else poses[0]
 
-    def _look_in_frame(self, scan: Scan, pose: Pose, turn: Turn) -> Look:
-        """A look in an ear's own frame, turned."""
-        return self._look(scan, pose.to_lps(MIDDLE_MM[None])[0], pose.matrix @ turn.matrix)
+    def _look_in_frame(self, near: Resampler, pose: Pose, turn: Turn) -> Look:
+        """A rotated look in an ear's own frame."""
+        return self._look(near, pose.to_lps(MIDDLE_MM[None])[0], pose.matrix @ turn.matrix)
 
-    def _look(self, scan: Scan, center_mm: FloatArray, directions: FloatArray) -> Look:
+    def _look(self, near: Resampler, center_mm: FloatArray, directions: FloatArray) -> Look:
         engine, config = self.labyrinth_engine, self.labyrinth.config
-        return look_at(scan, center_mm, directions, engine=engine, config=config)
+        return look_at(near, center_mm, directions, engine=engine, config=config)
 
-    def _describe(self, scan: Scan, pose: Pose, *, assumed: bool = False) -> Ear | None:
-        """Average the test-time samples in the ear's own frame; None if it is not an ear after all.
+    def _describe(
+        self, scan: Scan, near: Resampler, pose: Pose, *, assumed: bool = False
+    ) -> Ear | None:
+        """Average the test-time samples in the ear's own frame; None if it is not an ear.
 
-        An assumed pose stays as it is: there are too few landmarks to fit one.
+        An assumed pose is kept: there are too few landmarks to fit one.
         """
         names = self.labyrinth.config.network.landmarks
-        looks = [self._look_in_frame(scan, pose, turn) for turn in TTA[self.tta]]
+        looks = [self._look_in_frame(near, pose, turn) for turn in TTA[self.tta]]
         mean = mean_look(looks)
         poses = fit_sides(names, mean.points_mm)
         if (poses is None and not assumed) or not mean.inside.any():
@@ -186,17 +195,18 @@ class Analyzer:
         if poses is not None:
             score = confidence(mean.peaks, fitted.residual_mm, mean.volume_mm3, mean.agreement)
         if score < LOWEST_CONFIDENCE:
-            logger.info("candidate at %s left out: confidence %.2f", mean.center_mm.round(1), score)
+            logger.info("candidate at %s rejected: confidence %.2f", mean.center_mm.round(1), score)
             return None
         ear = _prediction(scan, mean, looks, names, pose=fitted, score=score)
         sd_mm = mean.sd_mm[[names.index(name) for name in LANDMARK_NAMES]]
         ear = self._judged(ear, scan, other, sd_mm)
-        return Ear(ear, mean.probability, mean.spread, mean.grid)
+        wall = find_wall(looks[0].values, mean.probability, mean.grid)
+        return Ear(ear, mean.probability, mean.spread, wall, mean.grid)
 
     def _judged(
         self, ear: EarPrediction, scan: Scan, other: Pose | None, sd_mm: FloatArray
     ) -> EarPrediction:
-        """The ear with its expected quality, whether it is unusual, and its warnings."""
+        """The ear with its expected quality, the unusual flag, and its warnings."""
         if self.estimator is not None:
             quality = self.estimator.estimate(features(ear, scan.grid.spacing_mm))
             ear = replace(ear, quality=quality, confidence=quality.dice.value)
@@ -219,7 +229,7 @@ def open_analyzer(
 
     Args:
         device: see `engine.open_engine`.
-        threads: CPU threads, None for the engine's choice.
+        threads: CPU threads; None for the default of the engine.
         tta: "none"; "fast", with four small rotations; "paper", the 10 of Stebani et al. 2023 (S9);
             or "full", all 24 of a cube.
         model: name of an embedded model, or a bundle's folder.
@@ -234,8 +244,8 @@ def open_analyzer(
     return Analyzer(
         labyrinth,
         locator,
-        open_engine(trained_network(labyrinth), labyrinth.config, device=device, threads=threads),
-        open_engine(trained_network(locator), locator.config, device=device, threads=threads),
+        open_engine(labyrinth, trained_network, device=device, threads=threads),
+        open_engine(locator, trained_network, device=device, threads=threads, many=True),
         tta,  # pyright: ignore[reportArgumentType]
         load_flag(model, sha256=labyrinth.sha256, tta=tta),
         load_estimator(model, sha256=labyrinth.sha256, tta=tta),
@@ -243,7 +253,7 @@ def open_analyzer(
 
 
 def _is_near(center_mm: FloatArray, ears: Sequence[Ear]) -> bool:
-    """Whether a place belongs to an ear that was found before."""
+    """Whether a position belongs to an ear that was already found."""
     return any(distance_mm(center_mm, ear.prediction.center_mm) < SAME_EAR_MM for ear in ears)
 
 
@@ -256,7 +266,7 @@ def _prediction(
     pose: Pose,
     score: float,
 ) -> EarPrediction:
-    """An ear's prediction before it is judged; only what lies in the scan's field is reported."""
+    """An ear's prediction before quality and warnings are added, limited to the field of view."""
     order = [names.index(name) for name in LANDMARK_NAMES]
     points_mm = mean.points_mm[order]
     outside = ~scan.grid.contains(points_mm)

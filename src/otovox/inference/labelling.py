@@ -1,4 +1,4 @@
-"""Ears, each on its own grid, written onto the scan's grid as labels and uncertainty."""
+"""Writing of ears, each on its own grid, onto the scan's grid as labels and uncertainty."""
 
 from dataclasses import dataclass, replace
 
@@ -6,40 +6,54 @@ import numpy as np
 from numpy.typing import NDArray
 
 from otovox.core.case import EarPrediction
-from otovox.core.volume import Grid
-from otovox.imaging.components import main_piece
+from otovox.core.volume import Grid, Scan
+from otovox.imaging.components import box_around, pieces_with
 from otovox.imaging.metrics import Mask
 from otovox.imaging.resample import corners, resample
+from otovox.inference.wall import Wall, to_logits, voxel_evidence
 
-#: Probabilities are clipped to this range before their logits are taken, and beyond the ear's grid
-#: the logit is this: chosen.
-CLIPPED, LOGIT_BEYOND = (0.01, 0.99), -5.0
+#: Logit outside the ear's grid: chosen, below that of every clipped probability.
+LOGIT_BEYOND = -5.0
+#: A smaller spread is written as 0: less than half a step of `results.folder`.
+LEAST_SPREAD = 0.001
+#: Margin around labyrinth and larger spreads, mm: chosen, beyond the reach of interpolation.
+MARGIN_MM = 2.0
 
 
 @dataclass(frozen=True, eq=False)
 class Ear:
-    """One ear before it is written onto the scan's grid: means over the test-time samples."""
+    """One ear before it is written onto the scan's grid.
+
+    Attributes:
+        prediction: without the values that need the scan's grid.
+        probability, spread: (i, j, k) mean and SD over the test-time samples.
+        wall: wall model for the scan's own voxels.
+        grid: grid of the voxels.
+    """
 
     prediction: EarPrediction
     probability: NDArray[np.float32]
     spread: NDArray[np.float32]
+    wall: Wall
     grid: Grid
 
 
 def write_ear(
-    ear: Ear, grid: Grid, labels: NDArray[np.uint8], uncertainty: NDArray[np.float32]
+    ear: Ear, scan: Scan, labels: NDArray[np.uint8], uncertainty: NDArray[np.float32]
 ) -> EarPrediction:
     """Label one ear on the scan's grid.
 
     Args:
-        ear: on its own grid.
-        grid: the scan's.
+        ear: the ear on its own grid.
+        scan: scan with the grid and the voxel values.
         labels, uncertainty: (i, j, k) on the scan's grid; changed in place.
 
     Returns:
-        The ear with its volume on the scan's grid, and whether it reaches the field's border.
+        The ear with its volume on the scan's grid, and whether it reaches the border of the field
+        of view.
     """
-    ijk = grid.to_ijk(corners(ear.grid))
+    grid = scan.grid
+    ijk = grid.to_ijk(corners(_occupied(ear)))
     start = np.clip(np.floor(ijk.min(axis=0)), 0, grid.shape).astype(int)
     stop = np.clip(np.ceil(ijk.max(axis=0)) + 1, 0, grid.shape).astype(int)
     if np.any(start >= stop):
@@ -47,10 +61,11 @@ def write_ear(
     i, j, k = (int(n) for n in stop - start)
     window = tuple(slice(a, b) for a, b in zip(start, stop, strict=True))
     box = grid.crop(start, (i, j, k))
-    # Logits are closer to linear across a wall than probabilities are.
-    p = np.clip(ear.probability, *CLIPPED)
-    logits = resample(np.log(p / (1 - p)), ear.grid, box, outside=LOGIT_BEYOND)
-    inside = main_piece(logits > 0)
+    # Across a wall, logits are closer to linear than probabilities.
+    logits = resample(to_logits(ear.probability), ear.grid, box, outside=LOGIT_BEYOND)
+    evidence = voxel_evidence(ear.wall, scan.values[window], box)
+    # The network's labyrinth is connected; coarse voxels may split it, but noise adds no pieces.
+    inside = pieces_with(logits + evidence > 0, seeds=logits > 0)
     labels[window][inside] = ear.prediction.side.label
     spread = resample(ear.spread, ear.grid, box, outside=0.0)
     np.maximum(uncertainty[window], spread, out=uncertainty[window])
@@ -64,6 +79,19 @@ def write_ear(
         text = f"the {prediction.side} labyrinth extends beyond the field of view"
         prediction = replace(prediction, warnings=(text, *prediction.warnings))
     return prediction
+
+
+def _occupied(ear: Ear) -> Grid:
+    """The part of an ear's grid beyond which there is neither labyrinth nor uncertainty."""
+    marked = (ear.probability > 0.5) | (ear.spread > LEAST_SPREAD)
+    if not marked.any():
+        return ear.grid
+    margin = int(np.ceil(MARGIN_MM / ear.grid.spacing_mm.min()))
+    i, j, k = box_around(np.argwhere(marked), margin)
+    stop = np.minimum([i.stop, j.stop, k.stop], ear.grid.shape)
+    start = np.array([i.start, j.start, k.start])
+    di, dj, dk = (int(n) for n in stop - start)
+    return ear.grid.crop(start, (di, dj, dk))
 
 
 def _touches_border(inside: Mask, start: NDArray, stop: NDArray, grid: Grid) -> bool:

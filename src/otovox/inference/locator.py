@@ -1,5 +1,6 @@
-"""Where the ears are: a coarse network over the whole scan gives candidates, best first."""
+"""Detection of ears: a coarse network over the whole scan gives candidates, best first."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,29 +9,32 @@ from scipy import ndimage
 
 from otovox.core.geometry import FloatArray
 from otovox.core.volume import Grid, Scan
-from otovox.imaging.intensity import normalise
+from otovox.imaging.intensity import normalise, tissue_threshold
 from otovox.imaging.resample import resample
-from otovox.imaging.windows import Shape, blend_weights, padded, windows
+from otovox.imaging.windows import Shape, Window, batches, blend_weights, padded, windows
 from otovox.learning.engine import Engine
 
-#: Voxels between windows, of a window's size: chosen, not measured.
+#: Stride as a fraction of the window size: chosen, not measured.
 STRIDE = 0.625
-#: Nothing below this share of a full heatmap is a candidate: chosen low, since every candidate is
+#: Candidates have at least this fraction of a full heatmap: chosen low, because every candidate is
 #: checked by the fine network.
 LOWEST_SCORE = 0.12
-#: Two ears are not closer than this, mm: chosen; real ones are some 60 mm apart.
+#: Minimum distance between two ears, mm: chosen; real ones are about 60 mm apart.
 APART_MM = 18.0
-#: Candidates handed on: chosen.
+#: If there are more windows than this, those with a smaller fraction of tissue are skipped: chosen;
+#: an ear is surrounded by more bone, and lies far from the border of some window.
+FEW_WINDOWS, LEAST_TISSUE = 8, 0.005
+#: Maximum number of candidates: chosen.
 MOST = 4
 
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """A place that may be an ear.
+    """A possible position of an ear.
 
     Attributes:
         center_mm: (3,) LPS.
-        score: heatmap height over a full heatmap's, about 0 to 1.
+        score: heatmap peak relative to a full heatmap, about 0 to 1.
     """
 
     center_mm: FloatArray
@@ -43,11 +47,11 @@ def find_candidates(
     """Run the locator over a scan.
 
     Args:
-        scan: of any size and orientation.
-        engine: the locator; its heatmap's one channel marks the labyrinth's middle.
-        spacing_mm: the locator's voxel edge.
-        chunk: the locator's window, voxels.
-        amplitude: height of a full heatmap.
+        scan: any size and orientation.
+        engine: the locator; the single channel of its heatmap marks the labyrinth's centre.
+        spacing_mm: voxel size of the locator.
+        chunk: window of the locator, voxels.
+        amplitude: peak of a full heatmap.
 
     Returns:
         At most `MOST` candidates, best first.
@@ -59,7 +63,7 @@ def find_candidates(
 
 
 def covering_grid(grid: Grid, spacing_mm: float) -> Grid:
-    """An isotropic grid along the patient's axes that covers another grid's field."""
+    """An isotropic grid along the patient's axes that covers another grid."""
     corners = np.array(np.meshgrid(*[(-0.5, n - 0.5) for n in grid.shape])).reshape(3, -1).T
     corners_mm = grid.to_mm(corners)
     low, high = corners_mm.min(axis=0), corners_mm.max(axis=0)
@@ -68,25 +72,38 @@ def covering_grid(grid: Grid, spacing_mm: float) -> Grid:
 
 
 def _heatmap(values: NDArray[np.float32], engine: Engine, chunk: Shape) -> NDArray[np.float32]:
-    """The locator's heatmap over a volume, windows blended."""
+    """The locator's heatmap over a volume, blended from windows."""
     volume, front = padded(values, chunk)
     total = np.zeros(volume.shape, dtype=np.float32)
     weight = np.full(volume.shape, 1e-6, dtype=np.float32)
     blend = blend_weights(chunk)
     i, j, k = (max(int(n * STRIDE), 1) for n in chunk)
-    for window in windows(volume.shape, chunk, (i, j, k)):
-        part = volume[window]
-        if float(part.max()) > float(part.min()):
-            _, heatmaps = engine.run(normalise(part)[None, None])
-            total[window] += blend * heatmaps[0, 0]
+    places = list(windows(volume.shape, chunk, (i, j, k)))
+    for window in places:
         weight[window] += blend
+    for group in batches(_with_tissue(volume, places), engine.batch):
+        _, heatmaps = engine.run(np.stack([normalise(volume[window])[None] for window in group]))
+        for window, heatmap in zip(group, heatmaps, strict=True):
+            total[window] += blend * heatmap[0]
     heatmap = total / weight
     inner = tuple(slice(f, f + n) for f, n in zip(front, values.shape, strict=True))
     return heatmap[inner]
 
 
+def _with_tissue(values: NDArray[np.float32], places: Sequence[Window]) -> Iterator[Window]:
+    """Windows that are not flat and, if there are many, hold enough tissue for an ear."""
+    threshold = tissue_threshold(values) if len(places) > FEW_WINDOWS else -np.inf
+    for window in places:
+        part = values[window]
+        if (
+            part.max() > part.min()
+            and np.count_nonzero(part > threshold) > LEAST_TISSUE * part.size
+        ):
+            yield window
+
+
 def _peaks(heatmap: NDArray[np.float32], grid: Grid) -> list[Candidate]:
-    """Local maxima, the highest first, none near a higher one."""
+    """Local maxima, the highest first, without neighbours of a higher one."""
     smooth = ndimage.gaussian_filter(heatmap, 1.0)
     found: list[Candidate] = []
     while len(found) < MOST:

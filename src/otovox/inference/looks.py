@@ -1,4 +1,4 @@
-"""Looks at one ear: crops run through the fine network, and what several of them say together."""
+"""Looks at one ear: crops run through the fine network, and the mean of several of them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,20 +11,20 @@ from scipy.spatial.transform import Rotation
 
 from otovox.config.training import TrainConfig
 from otovox.core.geometry import FloatArray, cube_turns, rotation_from_vector
-from otovox.core.volume import Grid, Scan
+from otovox.core.volume import Grid
 from otovox.imaging.components import main_piece
 from otovox.imaging.intensity import normalise
 from otovox.imaging.metrics import Mask, dice
-from otovox.imaging.resample import resample
+from otovox.imaging.resample import Resampler, resample
 from otovox.learning.engine import Engine
-from otovox.learning.heatmaps import decode
+from otovox.learning.peaks import decode
 
-#: A landmark whose peak is below this share of a full heatmap counts as absent: chosen.
+#: A landmark whose peak is below this fraction of a full heatmap counts as absent: chosen.
 LOWEST_PEAK = 0.25
 #: Probability given to voxels above 0.5 that are not connected with the labyrinth: chosen, just
 #: below the threshold of the mask.
 DISCONNECTED = 0.49
-#: The mean uncertainty of an ear is taken this many voxels beyond its mask, too: chosen.
+#: The mean uncertainty of an ear includes this many voxels around its mask: chosen.
 NEAR_VOXELS = 3
 
 TtaName = Literal["none", "fast", "paper", "full"]
@@ -32,7 +32,7 @@ TtaName = Literal["none", "fast", "paper", "full"]
 
 @dataclass(frozen=True)
 class Turn:
-    """How one test-time sample is oriented in the ear's own frame.
+    """Orientation of a test-time sample in the ear's own frame.
 
     Attributes:
         vector_deg: rotation vector, degrees.
@@ -54,8 +54,8 @@ def _cube(name: Literal["none", "paper", "full"]) -> tuple[Turn, ...]:
     return tuple(Turn((float(x), float(y), float(z))) for x, y, z in vectors)
 
 
-#: Test-time samples by name. "fast": chosen small, since the second look is already in the ear's
-#: own frame; "paper" and "full": see `geometry.cube_turns`.
+#: Test-time samples by name. "fast": chosen small, because the second look is already in the
+#: ear's own frame; "paper" and "full": see `geometry.cube_turns`.
 TTA: dict[str, tuple[Turn, ...]] = {
     "none": _cube("none"),
     "fast": (
@@ -75,12 +75,14 @@ class Look:
     """Output of the fine network for one crop.
 
     Attributes:
+        values: (i, j, k) the scan.
         probability: (i, j, k) labyrinth.
-        grid: of the crop.
+        grid: grid of the crop.
         points_mm: (n, 3) landmarks of the network, LPS; nan where absent.
-        peaks: (n,) heights over a full heatmap's.
+        peaks: (n,) heatmap peaks relative to a full heatmap.
     """
 
+    values: NDArray[np.float32]
     probability: NDArray[np.float32]
     grid: Grid
     points_mm: FloatArray
@@ -88,7 +90,7 @@ class Look:
 
     @property
     def clarity(self) -> float:
-        """How clearly the landmarks stand out, 0 to 1: the mean of their clipped peaks."""
+        """Clarity of the landmarks, 0 to 1: the mean of their clipped peaks."""
         return float(np.clip(self.peaks, 0, 1).mean())
 
 
@@ -100,10 +102,10 @@ class MeanLook:
         samples: (s, i, j, k) labyrinth in each sample.
         probability: (i, j, k) their mean; only the connected labyrinth exceeds 0.5.
         spread: (i, j, k) their SD.
-        grid: of the voxels.
+        grid: grid of the voxels.
         points_mm: (n, 3) mean landmarks of the network, LPS; nan where most samples lack one.
         sd_mm: (n,) root mean square distances from them; likewise.
-        peaks: (n,) mean heights over a full heatmap's.
+        peaks: (n,) mean heatmap peaks relative to a full heatmap.
     """
 
     samples: NDArray[np.float32]
@@ -137,13 +139,13 @@ class MeanLook:
 
     @property
     def agreement(self) -> float:
-        """Least Dice between one sample and the mean of all."""
+        """Lowest Dice between a sample and the mean of all."""
         mean = self.samples.mean(axis=0) > 0.5
         return min(dice(sample > 0.5, mean) for sample in self.samples)
 
 
 def look_at(
-    scan: Scan,
+    scan: Resampler,
     center_mm: FloatArray,
     directions: FloatArray,
     *,
@@ -153,21 +155,21 @@ def look_at(
     """Run the fine network on one crop.
 
     Args:
-        scan: of any grid.
-        center_mm: (3,) LPS middle of the crop.
+        scan: scan on any grid.
+        center_mm: (3,) LPS centre of the crop.
         directions: (3, 3) its axes as columns, orthogonal; improper ones mirror the crop.
         engine: the network.
         config: its settings.
     """
     spacing_mm = config.data.spacing_mm
     grid = Grid.centred(center_mm, config.data.shape, spacing_mm=spacing_mm, directions=directions)
-    values = normalise(resample(scan.values, scan.grid, grid, outside="edge"))
-    probability, heatmaps = engine.run(values[None, None])
+    values = scan(grid)
+    probability, heatmaps = engine.run(normalise(values)[None, None])
     points_ijk, peaks = decode(heatmaps[0])
     peaks = peaks / config.heatmaps[-1].amplitude
     points = grid.to_mm(points_ijk)
     points[peaks < LOWEST_PEAK] = np.nan
-    return Look(probability[0, 0], grid, points, peaks)
+    return Look(values, probability[0, 0], grid, points, peaks)
 
 
 def mean_look(looks: Sequence[Look]) -> MeanLook:
@@ -184,7 +186,7 @@ def mean_look(looks: Sequence[Look]) -> MeanLook:
 def _on_first_grid(looks: Sequence[Look]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Probabilities (s, i, j, k) on the first look's grid, and their spread.
 
-    Where a rotated look does not reach, it takes the mean of those that do.
+    Outside a rotated look, the mean of the looks that cover the voxel is used.
     """
     grid = looks[0].grid
     others = [

@@ -8,31 +8,50 @@ import numpy as np
 from otovox.core.anatomy import VOLUME_RANGE_MM3, Side
 from otovox.core.geometry import MIDDLE_MM, FloatArray, Pose, cube_turns, fit_pose, mean_pose
 from otovox.imaging.components import main_piece
+from otovox.inference.confidence import GOOD_FIT_MM
 from otovox.inference.looks import Look
 
-#: Landmarks that a pose needs: three lie in a plane, and a plane has no handedness.
+#: Landmarks needed for a pose: three are in a plane, which has no handedness.
 POSE_LANDMARKS = 4
-#: A labyrinth whose pose must be assumed needs this many landmarks with peaks above this share of
-#: a full heatmap, and no more stray voxels than this share of its own: chosen, not measured.
+#: With this many landmarks, one that contradicts all others can be identified: chosen; the five
+#: others determine position, orientation and side with one to spare.
+ROBUST_LANDMARKS = 6
+#: A labyrinth whose pose must be assumed needs this many landmarks with peaks above this fraction
+#: of a full heatmap, and at most this fraction of stray voxels: chosen, not measured.
 CLEAR_LANDMARKS, CLEAR_PEAK, MOST_STRAY = 2, 0.5, 0.05
 
 
 def fit_sides(names: tuple[str, ...], points_mm: FloatArray) -> tuple[Pose, Pose] | None:
-    """Poses of both sides, the one that fits better first; None if there are too few landmarks.
+    """Poses of both sides, the better fit first; None if there are too few landmarks.
+
+    If neither fits well, the landmark that contradicts the others most is excluded.
 
     Args:
-        names: of the n landmarks.
+        names: names of the n landmarks.
         points_mm: (n, 3) LPS; nan where absent.
     """
-    if np.isfinite(points_mm[:, 0]).sum() < POSE_LANDMARKS:
+    present = np.isfinite(points_mm[:, 0]).sum()
+    if present < POSE_LANDMARKS:
         return None
-    poses = (fit_pose(names, points_mm, side) for side in Side)
+    poses = [fit_pose(names, points_mm, side) for side in Side]
+    if present >= ROBUST_LANDMARKS and min(pose.residual_mm for pose in poses) > GOOD_FIT_MM:
+        poses = [_fit_without_outlier(names, points_mm, side) for side in Side]
     better, worse = sorted(poses, key=lambda pose: pose.residual_mm)
     return better, worse
 
 
+def _fit_without_outlier(names: tuple[str, ...], points_mm: FloatArray, side: Side) -> Pose:
+    """The best of the poses that each exclude one landmark."""
+    poses = []
+    for left_out in np.flatnonzero(np.isfinite(points_mm[:, 0])):
+        others = points_mm.copy()
+        others[left_out] = np.nan
+        poses.append(fit_pose(names, others, side))
+    return min(poses, key=lambda pose: pose.residual_mm)
+
+
 def first_views() -> Iterator[FloatArray]:
-    """Frames of the first look: a mean right ear, a mean left ear, then all turns of a cube.
+    """Frames of the first look: a mean right ear, a mean left ear, then all rotations of a cube.
 
     The later ones are needed only if the scan's header does not give the patient's orientation.
     """
@@ -47,11 +66,11 @@ def assumed_pose(looks: Sequence[Look]) -> Pose | None:
     """The pose of a mean ear for a labyrinth without landmarks, such as a common cavity.
 
     Args:
-        looks: in the frames of a mean right and of a mean left ear, so that the side is the one
-            that the file's own orientation suggests.
+        looks: in the frames of a mean right and a mean left ear, so that the side follows from
+            the orientation in the file.
 
     Returns:
-        The side whose landmarks stand out more; None if neither look shows a labyrinth.
+        The pose of the side with the clearer landmarks; None if neither look shows a labyrinth.
     """
     look, side = max(zip(looks, Side, strict=True), key=lambda pair: pair[0].clarity)
     inside = look.probability > 0.5

@@ -1,10 +1,10 @@
 """Expected quality of an ear's mask and landmarks, with an interval, without ground truth.
 
 A linear model of the logarithm of the error (1 - DSC, and the landmarks' mean error), fitted to
-phantoms over the whole range of quality: fine and coarse voxels, noise, metal, cut fields, disease
-(`benchmarks/quality.py`). Its interval is split-conformal (Vovk et al. 2005): the quantiles of the
-residuals of ears that it was not fitted to. It belongs to one model and one kind of test-time
-augmentation, and lies beside the model's weights.
+phantoms over the whole range of quality: fine and coarse voxels, noise, metal, cut fields of view,
+disease (`benchmarks/quality.py`). Its interval is split-conformal (Vovk et al. 2005): the quantiles
+of the residuals of held-out ears. It is valid for one model and one type of test-time augmentation,
+and is stored next to the model's weights.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,8 @@ from otovox.inference.unusual import folder_of
 
 #: The estimators' file in a model's folder.
 FILE = "quality.json"
-#: Properties of an ear from which its quality is estimated. All grow with trouble; see `features`.
+#: Properties of an ear from which its quality is estimated. All increase with error; see
+#: `features`.
 FEATURES = (
     "expected_overlap_error",
     "voxel_spread",
@@ -33,7 +34,7 @@ FEATURES = (
     "pose_misfit",
     "coarsest_voxel",
 )
-#: Added before logarithms are taken, to keep that of a perfect ear finite: chosen, the error of a
+#: Added before taking logarithms, which would be infinite for a perfect ear: chosen, the error of a
 #: very good mask and, in mm, of very good landmarks.
 DICE_FLOOR, LANDMARK_FLOOR_MM = 0.01, 0.05
 
@@ -44,7 +45,7 @@ class LogLinearModel(BaseModel):
     Attributes:
         weights: per standardised feature, in the order of `FEATURES`.
         bias: added to their sum.
-        low, high: residuals between which the share `Estimator.coverage` of unseen ears lies.
+        low, high: residuals that contain the fraction `Estimator.coverage` of unseen ears.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -59,13 +60,13 @@ class Estimator(BaseModel):
     """Both models, and how they were fitted.
 
     Attributes:
-        model_sha256, tta: what they belong to.
-        means, sds: of the features, by which they are standardised.
-        lows, highs: range of each feature among the ears fitted to; beyond it, its end counts.
+        model_sha256, tta: the model and augmentation for which they are valid.
+        means, sds: means and SDs for standardising the features.
+        lows, highs: range of each feature in the fitted ears, to which features are clipped.
         dice, landmark_mm: the models.
-        coverage: of the intervals.
-        fitted, held_out: ears fitted to, and ears that the intervals come from.
-        data, software: where the ears come from, and what analysed them.
+        coverage: coverage of the intervals.
+        fitted, held_out: numbers of ears used for fitting and for the intervals.
+        data, software: source of the ears, and the software that analysed them.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -107,7 +108,7 @@ class Estimator(BaseModel):
 
 
 def log_of_dice(dice: NDArray[np.floating] | float) -> NDArray[np.floating]:
-    """What the line models: the logarithm of 1 - DSC, floored."""
+    """The modelled quantity: the logarithm of 1 - DSC, floored."""
     return np.log(1 - np.asarray(dice, dtype=float) + DICE_FLOOR)
 
 
@@ -121,7 +122,7 @@ def dice_of(log: float) -> float:
 
 
 def log_of_landmark(error_mm: NDArray[np.floating] | float) -> NDArray[np.floating]:
-    """What the line models: the logarithm of the error in mm, floored."""
+    """The modelled quantity: the logarithm of the error in mm, floored."""
     return np.log(np.asarray(error_mm, dtype=float) + LANDMARK_FLOOR_MM)
 
 
@@ -134,14 +135,14 @@ def features(ear: EarPrediction, spacing_mm: NDArray[np.floating]) -> NDArray[np
     """Properties of an ear from which its quality is estimated.
 
     Args:
-        ear: with its probability and peaks.
+        ear: the ear with its probability and peaks.
         spacing_mm: (3,) voxel edges of the scan.
 
     Returns:
         Values in the order of `FEATURES`, logarithms where the scale is relative:
-        1 - the DSC that the probabilities themselves expect of their mask; mean voxel SD;
+        1 - the DSC that the probabilities predict for their own mask; mean voxel SD;
         1 - lowest Dice of a sample with the mean; mean SD of the landmarks (1 mm where absent);
-        how far the landmarks' heatmaps stay below their full height; misfit of the pose, mm; the
+        how far the heatmap peaks are below their full height; misfit of the pose, mm; the
         coarsest voxel edge, mm.
     """
     assert ear.probability is not None
@@ -180,7 +181,7 @@ def load_estimator(model: str | Path, *, sha256: str, tta: str) -> Estimator | N
 
 
 def save_estimators(estimators: Sequence[Estimator], model: str | Path) -> Path:
-    """Write a model's estimators beside its weights; returns the file."""
+    """Write a model's estimators next to its weights; returns the file."""
     path = folder_of(model) / FILE
     with replacing(path) as beside:
         text = TypeAdapter(list[Estimator]).dump_json(list(estimators), indent=2)

@@ -1,7 +1,7 @@
 """Models without a pose, such as the paper's: a whole scan of one ear, on the scan's own grid.
 
-Their three landmarks give neither the ear's orientation nor its side. A data set lists the side; in
-any other scan the embedded models determine it, and where in a head each ear lies.
+Their three landmarks determine neither the ear's orientation nor its side. A data set lists the
+side; for other scans the embedded models determine it, and the position of each ear in a head.
 """
 
 import tempfile
@@ -32,18 +32,18 @@ from otovox.systems.whole_volume import (
     sd_on_grid,
 )
 
-#: Field around each ear of a head, mm: chosen, that of a temporal bone.
+#: Field of view around each ear of a head, mm: chosen, that of a temporal bone.
 FIELD_MM = 40.0
 
 
 @dataclass(frozen=True, eq=False)
 class SingleEarAnalyzer:
-    """A model without a pose, with the embedded ones, which have one.
+    """A model without a pose, combined with the embedded models, which have one.
 
     Attributes:
         bundle, look: the model, and the same ready to predict scans.
-        guide: finds the ears with their sides and poses; nothing else of it is used.
-        sweep: how a scan is swept.
+        guide: finds the ears with their sides and poses; its other outputs are not used.
+        sweep: settings of the sliding window.
     """
 
     bundle: Bundle
@@ -52,10 +52,10 @@ class SingleEarAnalyzer:
     sweep: Sweep
 
     def predict(self, scan: Scan) -> Prediction:
-        """Analyse one scan: the whole of it where there is one ear, else a field around each.
+        """Analyse one scan: all of it if it contains one ear, otherwise a region around each ear.
 
         Args:
-            scan: of any field, orientation and grey scale.
+            scan: any field of view, orientation and grey scale.
 
         Returns:
             None, one or two ears, on the scan's own grid.
@@ -92,7 +92,7 @@ def open_any(
     """Any model, ready to analyse scans; for the arguments see `ears.open_analyzer`.
 
     Raises:
-        ConfigError, ModelError: if a name or a model does not fit.
+        ConfigError, ModelError: if a name or a model is not valid.
     """
     bundle = load_bundle(model)
     system, heads = system_of(bundle.config), bundle.config.network
@@ -100,21 +100,21 @@ def open_any(
         return open_analyzer(device=device, threads=threads, tta=tta, model=str(model))
     look = system.open_model(bundle, device=device, threads=threads)
     guide = open_analyzer(device=device, threads=threads, tta="none")
-    # The small turns of "fast" are taken in the ear's own frame, which this model does not use.
+    # The small rotations of "fast" refer to the ear's own frame, which this model does not use.
     turns = cast("Turns", "none" if tta == "fast" else tta)
     return SingleEarAnalyzer(bundle, look, guide, Sweep(tta=turns))
 
 
 def one_ear(predicted: VolumePrediction, scan: Scan, pose: Pose) -> Prediction:
-    """A model's prediction for a scan of one ear, as that of its scan.
+    """Convert a model's prediction for a scan of one ear to a `Prediction`.
 
     Args:
         predicted: without a segmentation there are no labels, without heatmaps no landmarks.
-        scan: of one ear.
-        pose: of this ear, as far as it is known; its side gives the label.
+        scan: scan of one ear.
+        pose: pose of this ear, as far as known; its side gives the label.
 
     Returns:
-        One ear on the scan's own grid, without post-processing (S20); none if nothing was found.
+        One ear on the scan's own grid, without post-processing (S20); none if none was detected.
     """
     labels = LabelMap(np.zeros(scan.grid.shape, dtype=np.uint8), scan.grid)
     uncertainty = np.zeros(scan.grid.shape, dtype=np.float32)
@@ -151,11 +151,11 @@ def one_ear(predicted: VolumePrediction, scan: Scan, pose: Pose) -> Prediction:
 
 
 def joined(scan: Scan, parts: list[tuple[Window, Prediction]]) -> Prediction:
-    """Predictions of parts of a scan as one of the whole.
+    """Combine predictions of parts of a scan.
 
     Args:
-        scan: the whole.
-        parts: windows of its voxels, each with the prediction there.
+        scan: the whole scan.
+        parts: windows of voxels with their predictions.
     """
     labels = np.zeros(scan.grid.shape, dtype=np.uint8)
     uncertainty = np.zeros(scan.grid.shape, dtype=np.float32)

@@ -1,7 +1,7 @@
 """Unusual ears, flagged without ground truth by a score of the prediction.
 
-The threshold belongs to one model and one kind of test-time augmentation; it is determined on
-healthy phantoms (`benchmarks/calibration.py`) and stored beside the model's weights.
+The threshold is valid for one model and one type of test-time augmentation; it is determined on
+healthy phantoms (`benchmarks/calibration.py`) and stored next to the model's weights.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from otovox.learning.bundle import embedded_names
 #: The thresholds' file in a model's folder.
 FILE = "unusual.json"
 
-#: Each score in words, for users. All are higher in unusual ears.
+#: Descriptions of the scores for users. All are higher in unusual ears.
 TITLES = {
     "uncertainty": "mean voxel SD in and near the labyrinth",
     "landmark_spread_mm": "mean spread of the landmarks, mm",
@@ -30,16 +30,16 @@ TITLES = {
 
 
 class Flag(BaseModel):
-    """A threshold, and how it was determined.
+    """A threshold and its origin.
 
     Attributes:
-        model_sha256, tta: model and test-time augmentation that it belongs to.
+        model_sha256, tta: the model and augmentation for which it is valid.
         score: a name of `TITLES`.
-        threshold: above it an ear is unusual.
-        false_alarms: intended share of healthy ears that exceed it.
-        usual, unusual: numbers of healthy and of unusual ears that it was determined on.
+        threshold: value above which an ear is unusual.
+        false_alarms: intended fraction of healthy ears that exceed it.
+        usual, unusual: numbers of healthy and unusual ears used to determine it.
         auc: area under the ROC curve on these.
-        data, software: where the ears come from, and what analysed them.
+        data, software: source of the ears, and the software that analysed them.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -57,7 +57,7 @@ class Flag(BaseModel):
 
 
 def unusual_scores(ear: EarPrediction) -> dict[str, float]:
-    """All scores of an ear, by the names of `TITLES`; nan where one is not defined."""
+    """All scores of an ear, by the names of `TITLES`; nan where undefined."""
     spreads = ear.landmark_sd_mm[np.isfinite(ear.landmark_sd_mm)]
     return {
         "uncertainty": float(ear.uncertainty),
@@ -69,7 +69,7 @@ def unusual_scores(ear: EarPrediction) -> dict[str, float]:
 
 
 def is_unusual(ear: EarPrediction, flag: Flag) -> bool:
-    """Whether an ear exceeds the threshold; one without that score does not."""
+    """Whether an ear exceeds the threshold; an ear without that score does not."""
     return unusual_scores(ear)[flag.score] > flag.threshold
 
 
@@ -88,7 +88,7 @@ def load_flag(model: str | Path, *, sha256: str, tta: str) -> Flag | None:
 
     Args:
         model: name of an embedded model, or a bundle's folder.
-        sha256: of its weights.
+        sha256: hash of its weights.
         tta: name of the test-time augmentation.
 
     Raises:
@@ -106,7 +106,7 @@ def load_flag(model: str | Path, *, sha256: str, tta: str) -> Flag | None:
 
 
 def save_flags(flags: Sequence[Flag], model: str | Path) -> Path:
-    """Write the thresholds beside a model's weights, replacing those there.
+    """Write the thresholds next to a model's weights, replacing existing ones.
 
     Raises:
         OutputError: if it cannot be written.

@@ -1,1 +1,1 @@
-"""What networks learn, from what, and how they are kept."""
+"""Networks, their training data, training and storage."""

@@ -1,7 +1,7 @@
 """Augmentation alpha and beta (S8): drawn as a frozen parameter set, then applied.
 
-What moves voxels moves points in the same call; heatmaps are rendered from the moved points, never
-rotated themselves.
+Voxels and points are transformed in the same call; heatmaps are rendered from the transformed
+points, never rotated themselves.
 """
 
 from dataclasses import dataclass
@@ -19,17 +19,17 @@ Image = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Augmentation:
-    """One draw of everything that happens to a chunk.
+    """One set of augmentation parameters for a chunk.
 
     Attributes:
-        quarter_turns: of 90 degrees, 0 to 3.
-        quarter_axis: they turn about this axis, 0 to 2.
-        turn_deg: rotation vector of the free turn about the chunk's middle, voxel axes.
-        contrast: factor.
+        quarter_turns: number of 90-degree rotations, 0 to 3.
+        quarter_axis: axis of these rotations, 0 to 2.
+        turn_deg: rotation vector of the free rotation about the chunk's centre, voxel axes.
+        contrast: contrast factor.
         gaussian_sd: SD of the noise added, in the image's unit; 0 for none.
         poisson_rate: rate of the counts added; 0 for none.
-        poisson_scale: what one count adds, in the image's unit.
-        noise_seed: of both noises, so that a draw applied twice gives the same image.
+        poisson_scale: value of one count, in the image's unit.
+        noise_seed: seed of both noises, so that applying the parameters twice gives the same image.
     """
 
     quarter_turns: int = 0
@@ -43,7 +43,7 @@ class Augmentation:
 
     @property
     def rotation(self) -> FloatArray:
-        """(3, 3) from old to new voxel directions: the quarter turns, then the free turn."""
+        """(3, 3) from old to new voxel directions: 90-degree rotations, then the free rotation."""
         axis = np.zeros(3)
         axis[self.quarter_axis] = np.pi / 2 * self.quarter_turns
         fixed = np.rint(rotation_from_vector(axis))
@@ -51,14 +51,14 @@ class Augmentation:
 
 
 def draw(config: AugmentationConfig, rng: np.random.Generator) -> Augmentation:
-    """Draw what happens to one chunk.
+    """Draw the augmentation of one chunk.
 
     Args:
         config: the protocol and its amplitudes.
-        rng: source of chance.
+        rng: source of randomness.
 
     Returns:
-        Parameters; with protocol "none" those that change nothing.
+        Parameters; with protocol "none" those of the identity.
 
     Source: Stebani et al. 2023, Data processing and augmentation (S8); amplitudes and
     probabilities are chosen, not measured.
@@ -87,17 +87,17 @@ def draw(config: AugmentationConfig, rng: np.random.Generator) -> Augmentation:
 def apply(
     augmentation: Augmentation, image: Image, labels: Image, points_ijk: FloatArray
 ) -> tuple[Image, Image, FloatArray]:
-    """Turn image, labels and points about the chunk's middle; then contrast and noise.
+    """Rotate image, labels and points about the chunk's centre; then apply contrast and noise.
 
     Args:
-        augmentation: what happens.
-        image: (i, j, k), mean about 0; mirrored at its borders where the turn looks beyond them.
+        augmentation: the parameters.
+        image: (i, j, k), mean about 0; mirrored at its borders if the rotation exceeds them.
         labels: (i, j, k), 0 to 1; mirrored likewise.
-        points_ijk: (n, 3) voxel coordinates; nan where absent. A point may come to lie beyond
-            the chunk, into which the tail of its Gaussian then reaches.
+        points_ijk: (n, 3) voxel coordinates; nan where absent. A point may move outside the
+            chunk, in which case the tail of its Gaussian may remain inside.
 
     Returns:
-        The three, of the shapes they had.
+        The three arrays, with unchanged shapes.
     """
     shape = np.asarray(image.shape)
     image, labels = np.asarray(image, np.float32), np.asarray(labels, np.float32)

@@ -15,12 +15,14 @@ from safetensors.numpy import load, save
 
 from otovox.config.training import TrainConfig, config_from
 from otovox.errors import ModelError
+from otovox.learning.graph import Graph
 
 if TYPE_CHECKING:
     from torch import nn
 
 WEIGHTS = "weights.safetensors"
 CARD = "model.json"
+GRAPH = "graph.json"
 #: Raised when a bundle's layout changes.
 FORMAT = 1
 
@@ -34,18 +36,20 @@ class Bundle:
         weights: by parameter name, float32.
         facts: figures, software versions, iteration.
         sha256: of the weights' file.
+        graph: the network's operations for OpenVINO; None if it lies without them.
     """
 
     config: TrainConfig
     weights: dict[str, NDArray[np.float32]]
     facts: dict[str, Any]
     sha256: str
+    graph: Graph | None = None
 
     def onto(self, network: "nn.Module") -> "nn.Module":
-        """A network of the settings' system, given these weights and ready to predict.
+        """Load these weights into a network of the settings' system, ready to predict.
 
         Raises:
-            ModelError: if they do not fit.
+            ModelError: if they do not match.
         """
         import torch
 
@@ -53,24 +57,24 @@ class Bundle:
         try:
             network.load_state_dict(tensors)
         except RuntimeError as error:
-            raise ModelError(f"the weights do not fit the architecture in {CARD}") from error
+            raise ModelError(f"the weights do not match the architecture in {CARD}") from error
         return network.eval()
 
 
 def save_bundle(
     folder: Path, network: "nn.Module", config: TrainConfig, *, facts: dict[str, Any]
 ) -> None:
-    """Write a model; the weights in half precision, whose rounding is far below the model's error.
+    """Write a model with weights in half precision, whose rounding is far below the model's error.
 
     Args:
-        folder: made if absent.
-        network: trained.
+        folder: created if necessary.
+        network: the trained network.
         config: its settings.
-        facts: figures and whatever else its reader should know; JSON values.
+        facts: metrics and other information for the model card; JSON values.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    # In C order: the file holds bytes as they lie, and a network may lie channels last.
-    # Only a normalisation's count of batches exceeds this range; no prediction depends on it.
+    # In C order: the file stores raw bytes, and a network may use the channels-last layout.
+    # Only the batch counter of a normalisation exceeds this range; predictions do not depend on it.
     most = float(np.finfo(np.float16).max)
     arrays = {
         name: tensor.detach().cpu().float().clamp(-most, most).numpy().astype(np.float16, "C")
@@ -89,28 +93,42 @@ def save_bundle(
     (folder / CARD).write_text(json.dumps(card, indent=2) + "\n", "utf-8")
 
 
+def save_graph(folder: Path, graph: Graph) -> None:
+    """Put a network's graph beside its weights, and its checksum into the card.
+
+    Args:
+        folder: of a model.
+        graph: of the same weights.
+    """
+    data = graph.model_dump_json().encode()
+    card = json.loads((folder / CARD).read_text("utf-8"))
+    card["graph_sha256"] = hashlib.sha256(data).hexdigest()
+    (folder / GRAPH).write_bytes(data)
+    (folder / CARD).write_text(json.dumps(card, indent=2) + "\n", "utf-8")
+
+
 def load_bundle(model: str | Path) -> Bundle:
-    """A model by the name of an embedded one, or from a folder.
+    """Load an embedded model by name, or a model from a folder.
 
     Raises:
-        ModelError: if there is none, or it is damaged or does not fit this version.
+        ModelError: if there is none, or it is damaged or incompatible with this version.
     """
     if str(model) in embedded_names():
         return embedded(str(model))
     folder = Path(model)
     if not folder.is_dir():
         names = ", ".join(embedded_names())
-        raise ModelError(f"{model}: neither a model's folder nor an embedded model ({names})")
+        raise ModelError(f"{model}: neither a model folder nor an embedded model ({names})")
     return _load(folder)
 
 
 def embedded_names() -> tuple[str, ...]:
-    """Names of the models that come with the package, sorted."""
+    """Names of the included models, sorted."""
     return tuple(sorted(path.parent.name for path in _shipped().glob(f"*/{CARD}")))
 
 
 def embedded(name: str) -> Bundle:
-    """The embedded model of this name."""
+    """The embedded model with this name."""
     return _load(_shipped() / name)
 
 
@@ -128,13 +146,28 @@ def _load(folder: Path) -> Bundle:
         raise ModelError(f"{folder / CARD}: is not a model card of format {FORMAT}")
     sha256 = hashlib.sha256(data).hexdigest()
     if sha256 != card.get("sha256"):
-        raise ModelError(f"{folder / WEIGHTS}: is damaged (its SHA-256 is not the card's)")
+        raise ModelError(
+            f"{folder / WEIGHTS}: is damaged (its SHA-256 differs from the model card's)"
+        )
     try:
         weights = {name: values.astype(np.float32) for name, values in load(data).items()}
     except SafetensorError as error:
         raise ModelError(f"{folder / WEIGHTS}: is not a safetensors file ({error})") from error
     config = config_from(card.get("config", {}), origin=str(folder / CARD))
-    return Bundle(config, weights, card.get("facts", {}), sha256)
+    graph = _graph(folder / GRAPH, card.get("graph_sha256"))
+    return Bundle(config, weights, card.get("facts", {}), sha256, graph)
+
+
+def _graph(path: Path, sha256: str | None) -> Graph | None:
+    if sha256 is None:
+        return None
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read ({error.strerror or error})") from error
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise ModelError(f"{path}: is damaged (its SHA-256 is not the card's)")
+    return Graph.model_validate_json(data)
 
 
 def _versions(names: tuple[str, ...]) -> dict[str, str]:

@@ -1,15 +1,19 @@
-"""One forward pass: OpenVINO on the CPU, torch everywhere else; the same numbers either way."""
+"""Forward passes: OpenVINO on the CPU, torch elsewhere, with the same results."""
 
+import ctypes
+import os
 import sys
-import warnings
+from collections.abc import Callable
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from otovox.config.training import NetworkConfig, TrainConfig
+from otovox.config.training import NetworkConfig
 from otovox.errors import ConfigError
+from otovox.learning.bundle import Bundle
+from otovox.learning.graph import graph_of, openvino_library, plain
 
 if TYPE_CHECKING:
     from torch import nn
@@ -19,9 +23,12 @@ Precision = Literal["f32", "bf16"]
 
 DEVICES = ("auto", "cpu", "torch", "cuda", "mps")
 
-#: Chunks per forward pass on an accelerator: chosen, 128^3 chunks of the paper's network then take
-#: some 10 GiB.
+#: Chunks per forward pass on an accelerator: chosen, 128^3 chunks of the paper's network then need
+#: about 10 GiB.
 ACCELERATED = 4
+#: Most chunks that a CPU runs at once, as each takes memory; and how many times that a call holds,
+#: so that no core waits for long. Chosen.
+MOST_STREAMS, BATCHES = 4, 4
 
 
 class Engine(Protocol):
@@ -29,51 +36,55 @@ class Engine(Protocol):
 
     @property
     def batch(self) -> int:
-        """Chunks per forward pass that suit the hardware."""
+        """Number of chunks per forward pass for this hardware."""
         ...
 
     def run(self, images: Batch) -> tuple[Batch, Batch]:
         """(b, 1, i, j, k) images -> (b, 1, i, j, k) probabilities and (b, n, i, j, k) heatmaps.
 
-        A head that the network lacks gives an array of no channels, (b, 0, i, j, k).
+        A missing head gives an array without channels, (b, 0, i, j, k).
         """
         ...
 
 
 def open_engine(
-    network: "nn.Module",
-    config: TrainConfig,
+    bundle: Bundle,
+    network: "Callable[[Bundle], nn.Module]",
     *,
     device: str = "auto",
     threads: int | None = None,
     precision: Precision = "f32",
+    many: bool = False,
 ) -> Engine:
-    """Make a model ready to run.
+    """Prepare a model for inference.
 
     Args:
-        network: that answers as `networks.Output`, with its weights.
-        config: the settings it was trained with.
+        bundle: the model.
+        network: makes its network, which answers as `networks.Output`; called only where torch
+            runs it, or has to convert it.
         device: "cpu" is OpenVINO; "torch" is torch on the CPU; "cuda", "cuda:N", "mps" are torch on
-            an accelerator; "auto" takes CUDA where there is one, and otherwise OpenVINO.
+            an accelerator; "auto" uses CUDA if available, otherwise OpenVINO.
         threads: CPU threads; None for all cores.
         precision: of OpenVINO's arithmetic. bf16 takes about 0.6 of the time on new CPUs, and
             moves probabilities, most where they are near a half.
+        many: whether OpenVINO is to run many chunks one beside the other, each slower than alone.
 
     Raises:
         ConfigError: if there is no such device.
     """
     if device == "cpu" or (device == "auto" and not _has_cuda()):
-        return OpenVinoEngine(network, config, threads, precision)
-    return TorchEngine(network, config, device, threads)
+        streams = min(threads or os.cpu_count() or 1, MOST_STREAMS) if many else 1
+        return OpenVinoEngine(bundle, network, threads, precision, streams)
+    return TorchEngine(network(bundle), bundle.config.network, device, threads)
 
 
 def on_device(network: "nn.Module", device: str, threads: int | None = None) -> "nn.Module":
-    """A network in evaluation mode on a device of torch, for networks without another engine.
+    """Move a network to a torch device in evaluation mode, for networks without an engine.
 
     Args:
-        network: is moved.
-        device: in the words of `open_engine`; "cpu" and "torch" are the same here.
-        threads: CPU threads; None to leave them as they are.
+        network: modified in place.
+        device: as in `open_engine`; "cpu" and "torch" are equivalent here.
+        threads: CPU threads; None to leave the setting unchanged.
 
     Raises:
         ConfigError: if there is no such device.
@@ -102,10 +113,10 @@ class TorchEngine:
     """A network in torch."""
 
     def __init__(
-        self, network: "nn.Module", config: TrainConfig, device: str, threads: int | None
+        self, network: "nn.Module", heads: NetworkConfig, device: str, threads: int | None
     ) -> None:
-        self._heads = config.network
-        self._network = on_device(_plain(network), device, threads)
+        self._heads = heads
+        self._network = on_device(plain(network), device, threads)
         self._device = next(self._network.parameters()).device
         self.batch = 1 if self._device.type == "cpu" else ACCELERATED
 
@@ -119,67 +130,62 @@ class TorchEngine:
 
 
 class OpenVinoEngine:
-    """A network in OpenVINO, converted in memory."""
-
-    batch = 1
+    """A network in OpenVINO."""
 
     def __init__(
-        self, network: "nn.Module", config: TrainConfig, threads: int | None, precision: Precision
+        self,
+        bundle: Bundle,
+        network: "Callable[[Bundle], nn.Module]",
+        threads: int | None,
+        precision: Precision,
+        streams: int,
     ) -> None:
-        # On import OpenVINO sends usage data, unless its reporter cannot be imported.
-        sys.modules.setdefault("openvino_telemetry", None)  # pyright: ignore[reportArgumentType]
-        import openvino
-        import torch
-
-        heads = self._heads = config.network
-        shape = [1, heads.in_channels, *config.data.shape]
-        # Traced on the least volume that the network takes: faster than on a whole one.
-        example = torch.rand(1, heads.in_channels, *(2 * heads.stride,) * 3)
-        # The tracer warns of its own deprecation, and of checks whose outcome never changes here.
-        with torch.inference_mode(), warnings.catch_warnings(action="ignore"):
-            model = openvino.convert_model(_plain(network), example_input=example, input=[shape])
-        settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": precision}
+        self._heads = bundle.config.network
+        openvino, graph = openvino_library(), graph_of(bundle, network)
+        core = openvino.Core()
+        constants = openvino.Tensor(graph.constants(bundle.weights))
+        model = core.read_model(graph.operations.encode(), constants)
+        settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": precision, "NUM_STREAMS": streams}
         if threads is not None:
             settings["INFERENCE_NUM_THREADS"] = threads
-        self._model = openvino.Core().compile_model(model, "CPU", settings)
-        # A compiled model has one request, which threads must not share at the same time.
+        compiled = core.compile_model(model, "CPU", settings)
+        self._queue = openvino.AsyncInferQueue(compiled, streams)
+        self._queue.set_callback(_keep)
+        self.batch = 1 if streams == 1 else BATCHES * streams
+        # Threads must not share the queue at the same time.
         self._alone = Lock()
 
     def run(self, images: Batch) -> tuple[Batch, Batch]:
-        """See `Engine.run`; one case at a time, of the shape the model was trained on."""
+        """See `Engine.run`; chunks of the shape the model was trained on."""
+        parts: list[list[Batch]] = [[] for _ in images]
         with self._alone:
-            parts = [self._model(image[None]) for image in images]
-        count = self._heads.has_segmentation + self._heads.has_landmarks
-        answers = [np.concatenate([part[n] for part in parts]) for n in range(count)]
+            for image, part in zip(images, parts, strict=True):
+                self._queue.start_async({0: image[None]}, part)
+            self._queue.wait_all()
+        answers = [np.concatenate(answer) for answer in zip(*parts, strict=True)]
         return _both(self._heads, answers, images)
 
 
+def _keep(request: Any, part: list[Batch]) -> None:
+    """Copy a chunk's answers before its request is used again."""
+    part.extend(tensor.data.copy() for tensor in request.output_tensors)
+
+
 def _both(heads: NetworkConfig, answers: list[Batch], images: Batch) -> tuple[Batch, Batch]:
-    """Probabilities and heatmaps, no channels where a head is missing."""
+    """Probabilities and heatmaps, without channels if a head is missing."""
     none = np.zeros((len(images), 0, *images.shape[2:]), dtype=np.float32)
     given = iter(answers)
     probability = next(given) if heads.has_segmentation else none
     return probability, next(given) if heads.has_landmarks else none
 
 
-def _plain(network: "nn.Module"):
-    """The network with plain tensors as its answer, one per head, sigmoid included."""
-    import torch
-
-    class Plain(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.network = network
-
-        def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
-            logits, heatmaps, _ = self.network(image, auxiliary=False)
-            probability = None if logits is None else torch.sigmoid(logits)
-            return tuple(answer for answer in (probability, heatmaps) if answer is not None)
-
-    return Plain().eval()
-
-
 def _has_cuda() -> bool:
+    """Whether torch finds a CUDA device; without a driver it is not asked, for it loads slowly."""
+    driver = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
+    try:
+        ctypes.CDLL(driver)
+    except OSError:
+        return False
     import torch
 
     return torch.cuda.is_available()

@@ -1,4 +1,4 @@
-"""Where networks are trained, and how this machine's memory serves them."""
+"""Hardware for training, and memory settings of this machine."""
 
 import ctypes
 import re
@@ -8,19 +8,19 @@ from dataclasses import dataclass, replace
 from otovox.errors import ConfigError
 
 #: Options of glibc's mallopt: M_MMAP_MAX, M_TRIM_THRESHOLD and M_TOP_PAD, in bytes. Source of the
-#: numbers: malloc.h; no array is mapped by itself, 2 GiB may lie free. Chosen.
+#: numbers: malloc.h; arrays are not mapped individually, 2 GiB may stay free. Chosen.
 MALLOC_OPTIONS = ((-4, 0), (-1, 2**31 - 1), (-2, 2**26))
 
 
 @dataclass(frozen=True)
 class Hardware:
-    """Where to train, in Lightning's words.
+    """Hardware for training, in Lightning's terms.
 
     Attributes:
         accelerator: "auto", "cpu" or "gpu".
-        devices: per node; "auto" for all, a number, or a list such as "0,1".
-        nodes: how many machines.
-        strategy: how several devices share the work, such as "ddp".
+        devices: devices per node; "auto" for all, a number, or a list such as "0,1".
+        nodes: number of machines.
+        strategy: strategy for several devices, such as "ddp".
     """
 
     accelerator: str = "auto"
@@ -30,26 +30,26 @@ class Hardware:
 
     @property
     def device(self) -> str:
-        """Where a network runs between two trainings, in the words of `engine.on_device`."""
+        """Device for inference between two training runs, see `engine.on_device`."""
         return "cpu" if self.accelerator == "cpu" else "auto"
 
     def alone(self) -> "Hardware":
-        """One device of these, for systems that do more than train one network.
+        """A single device, for systems that train more than one network.
 
         Raises:
             ConfigError: if several are requested by number or name.
         """
         if self.nodes > 1 or not re.fullmatch(r"auto|1|\d+,", self.devices):
-            raise ConfigError("this system trains on one device: leave out --devices and --nodes")
+            raise ConfigError("this system trains on one device: omit --devices and --nodes")
         return replace(self, devices="1" if self.devices == "auto" else self.devices)
 
 
 def keep_freed_memory() -> None:
-    """Let this process keep memory that torch frees, since the next step needs as much again.
+    """Let this process keep memory freed by torch, because the next step needs it again.
 
-    glibc returns large arrays to the system one by one and gets them back page by page: a tenth to
-    a third of a training step on the CPU, more in workers of dask, which lets it keep even less
-    (`benchmarks/speed.py`). Other operating systems are left alone.
+    glibc returns large arrays to the system individually and reallocates them page by page, which
+    takes 10 to 33 % of a training step on the CPU, and more in dask workers, where it keeps even
+    less (`benchmarks/speed.py`). This has no effect on other operating systems.
     """
     if sys.platform != "linux":
         return

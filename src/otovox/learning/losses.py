@@ -12,7 +12,7 @@ from otovox.learning.networks import Output
 
 
 class Loss(NamedTuple):
-    """Scalars: the sum to minimise, and its two parts at every level summed."""
+    """Scalars: the total to minimise, and its two parts summed over the levels."""
 
     total: Tensor
     segmentation: Tensor
@@ -26,7 +26,7 @@ def soft_dice_loss(
 
     Args:
         probability: (b, 1, i, j, k) in 0 to 1.
-        truth: (b, 1, i, j, k) in 0 to 1; partial volumes are welcome.
+        truth: (b, 1, i, j, k) in 0 to 1; partial volumes are allowed.
         smoothing: e, voxels.
         squared: squares in the denominator (Milletari et al. 2016).
     """
@@ -44,7 +44,7 @@ def mask_overlap(found: Tensor, truth: Tensor) -> dict[str, float]:
     """Dice ("dsc") and intersection over union ("iou") of two masks; 1 if both are empty.
 
     Args:
-        found, truth: boolean, of the same shape; all cases of a batch are counted together.
+        found, truth: boolean, of the same shape; all cases of a batch are pooled.
 
     >>> mask_overlap(torch.tensor([True, True, False]), torch.tensor([True, False, False]))
     {'dsc': 0.6666666666666666, 'iou': 0.5}
@@ -63,7 +63,7 @@ def segmentation_loss(logits: Tensor, truth: Tensor, *, config: LossConfig) -> T
     Args:
         logits: (b, 1, i, j, k) before the sigmoid.
         truth: (b, 1, i, j, k) in 0 to 1.
-        config: which loss.
+        config: type of loss.
 
     Source: Stebani et al. 2023 (S15); log cosh Dice after Jadon 2020.
     """
@@ -82,7 +82,7 @@ def segmentation_loss(logits: Tensor, truth: Tensor, *, config: LossConfig) -> T
 
 
 def heatmap_loss(heatmaps: Tensor, truth: Tensor, points_ijk: Tensor) -> Tensor:
-    """Mean squared error over the heatmaps of landmarks that are known to be present or absent.
+    """Mean squared error over the heatmaps of landmarks whose presence is known.
 
     Args:
         heatmaps, truth: (b, n, i, j, k).
@@ -102,10 +102,10 @@ def total_loss(
     step: HeatmapStep,
     auxiliary_factors: tuple[int, ...] = (),
 ) -> Loss:
-    """Weighted sum over the levels; labels are averaged, heatmaps drawn per level.
+    """Weighted sum over the levels; labels are averaged, heatmaps rendered per level.
 
     Args:
-        output: of the network; auxiliary outputs count where present.
+        output: output of the network; auxiliary outputs are included if present.
         labels: (b, 1, i, j, k) in 0 to 1, finest grid.
         points_ijk: (b, n, 3) voxels of the finest grid; nan where absent, inf where unknown.
         config: losses and weights.

@@ -1,4 +1,4 @@
-"""The parts of 3D U-Nets after Stebani et al. 2023, figure 2 (S10-S14), and what they answer."""
+"""Building blocks of 3D U-Nets after Stebani et al. 2023, figure 2 (S10-S14), and their output."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -14,7 +14,7 @@ LEAK = 0.025
 
 
 class Output(NamedTuple):
-    """What the network says of a batch.
+    """Output of the network for a batch.
 
     Attributes:
         segmentation_logits: (b, 1, i, j, k); None without a segmentation head.
@@ -28,7 +28,7 @@ class Output(NamedTuple):
 
 
 def activation(name: str) -> nn.Module:
-    """The nonlinearity of this name."""
+    """The activation function with this name."""
     if name == "leaky_relu":
         return nn.LeakyReLU(LEAK, inplace=True)
     if name == "relu":
@@ -37,12 +37,12 @@ def activation(name: str) -> nn.Module:
 
 
 class InstanceNorm(nn.Module):
-    """Zero mean, unit variance per case and channel; no learned scale: a convolution follows."""
+    """Zero mean and unit variance per case and channel; not learned, as a convolution follows."""
 
     def forward(self, x: Tensor) -> Tensor:
         """(b, c, i, j, k) -> the same shape."""
         if self.training and x.shape[0] == 1:
-            # The same numbers for one case, without torch's copies between memory layouts.
+            # Equivalent for one case, without torch's copies between memory layouts.
             return functional.batch_norm(x, None, None, training=True)
         return functional.instance_norm(x)
 
@@ -53,7 +53,7 @@ def norm_layer(name: str, channels: int) -> nn.Module:
 
 
 class Residual(nn.Module):
-    """What a block answers, added to what it is given; a convolution 1^3 fits the channels.
+    """Residual connection around a block; a 1^3 convolution matches the channels.
 
     Source: Milletari et al. 2016 (V-Net), as in IE-Vnet; the convolution is chosen.
     """
@@ -70,7 +70,7 @@ class Residual(nn.Module):
 
 
 def double_block(config: NetworkConfig, incoming: int, outgoing: int) -> nn.Module:
-    """Two times norm -> convolution 3^3 -> activation (S10), residual or not."""
+    """Twice norm -> convolution 3^3 -> activation (S10), residual or not."""
     layers: list[nn.Module] = []
     for channels in (incoming, outgoing):
         layers += [
@@ -85,7 +85,8 @@ def double_block(config: NetworkConfig, incoming: int, outgoing: int) -> nn.Modu
 class AttentionGate(nn.Module):
     """Additive attention on a skip, gated by the coarser decoder feature.
 
-    Source: Oktay et al. 2018, equation 1; half the skip's channels inside (chosen, not measured).
+    Source: Oktay et al. 2018, equation 1; half the skip's channels internally (chosen, not
+        measured).
     """
 
     def __init__(self, skip: int, gate: int) -> None:
@@ -101,7 +102,7 @@ class AttentionGate(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Double blocks, between them a convolution 2^3 of stride 2 that keeps the channels (S10)."""
+    """Double blocks, separated by 2^3 convolutions of stride 2 that keep the channels (S10)."""
 
     def __init__(self, config: NetworkConfig, incoming: int) -> None:
         super().__init__()
@@ -133,7 +134,7 @@ class Decoder(nn.Module):
         self.gates = nn.ModuleList(AttentionGate(high, low) for high, low in pairs if gated)
 
     def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
-        """Decoded features per level, finest first, without the bottom."""
+        """Decoded features per level, finest first, without the bottleneck."""
         x = features[-1]
         decoded: list[Tensor] = []
         for level in reversed(range(len(self.ups))):
@@ -147,10 +148,10 @@ class Decoder(nn.Module):
 
 
 def initialise(network: nn.Module, config: NetworkConfig) -> None:
-    """Draw the convolutions' weights as named, biases at nothing; "uniform" leaves torch's own.
+    """Initialise the convolutions with the named scheme and zero biases; "uniform" is torch's own.
 
-    Source: Glorot and Bengio 2010; He et al. 2015, with the leaky rectifier's slope where it is
-    the activation, and that of a rectifier elsewhere.
+    Source: Glorot and Bengio 2010; He et al. 2015, with the slope of the leaky rectifier if it is
+    the activation, otherwise that of a rectifier.
     """
     if config.initialisation == "uniform":
         return

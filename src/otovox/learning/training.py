@@ -1,7 +1,7 @@
-"""Training (S17, S18): Lightning runs the loop; the protocol is written down here.
+"""Training (S17, S18): Lightning runs the loop; the protocol is defined here.
 
-An interval is `validate_every` iterations and one Lightning epoch: validation and checkpoints come
-at its end, and an interrupted run resumes from there.
+An interval is `validate_every` iterations and one Lightning epoch: validation and checkpoints
+follow at its end, and an interrupted run resumes from there.
 """
 
 import csv
@@ -33,12 +33,12 @@ Samples = Dataset[dict[str, Tensor]]
 
 
 class Task(Protocol):
-    """What is trained: a network, its losses and its figures.
+    """A training task: a network, its losses and its metrics.
 
     Attributes:
-        network: all that is trained; what is frozen requires no gradient.
-        memory_format: in which the network and its images lie.
-        shape: of a batch of images, (b, c, ...).
+        network: everything that is trained; frozen parts require no gradient.
+        memory_format: memory format of the network and its images.
+        shape: shape of a batch of images, (b, c, ...).
     """
 
     network: nn.Module
@@ -46,28 +46,28 @@ class Task(Protocol):
     shape: tuple[int, ...]
 
     def losses(self, batch: dict[str, Tensor], iteration: int) -> dict[str, Tensor]:
-        """Scalars of one batch, from iteration 0 on; "loss" is minimised."""
+        """Scalars of one batch, starting at iteration 0; "loss" is minimised."""
         ...
 
     def scores(self, batch: dict[str, Tensor], iteration: int) -> dict[str, float]:
-        """Figures of one validation batch after so many iterations."""
+        """Metrics of one validation batch at an iteration."""
         ...
 
     def choice(self, figures: Mapping[str, float]) -> float:
-        """The figure by which the best is chosen, the larger the better.
+        """The metric that selects the best model; larger is better.
 
         Args:
-            figures: means over validation, and the mean "train_loss" since the last one.
+            figures: means over validation, and the mean "train_loss" since the last validation.
         """
         ...
 
     def example(self, image: Tensor) -> dict[str, Tensor]:
-        """A batch around images of noise, of any size, with all that `losses` asks for."""
+        """A batch with random images of any size, and everything that `losses` needs."""
         ...
 
 
 class Training(pl.LightningModule):
-    """A task with its optimiser, its network under the name that checkpoints know."""
+    """A task with its optimiser, with its network under the name used in checkpoints."""
 
     def __init__(self, config: TrainConfig, task: Task) -> None:
         super().__init__()
@@ -79,11 +79,11 @@ class Training(pl.LightningModule):
 
     @property
     def iteration(self) -> int:
-        """Forward passes of a batch so far, the present one among them."""
+        """Number of forward passes so far, including the current one."""
         return self.trainer.fit_loop.epoch_loop.total_batch_idx + 1
 
     def on_train_epoch_start(self) -> None:
-        # What is drawn inside a network, such as dropout, is the same whether resumed or not.
+        # Randomness inside a network, such as dropout, is the same whether resumed or not.
         torch.manual_seed(self.config.seed + self.current_epoch)
 
     def training_step(self, batch: dict[str, Tensor], _: int) -> Tensor:
@@ -133,9 +133,9 @@ class Training(pl.LightningModule):
 
 
 class Intervals(Sampler[int]):
-    """The sample numbers of one interval after the other, the same whether resumed or not.
+    """Sample indices, interval by interval, the same whether resumed or not.
 
-    With several processes each takes every n-th sample, so that none is seen twice.
+    With n processes each takes every n-th sample, so that none is used twice.
     """
 
     def __init__(self, size: int) -> None:
@@ -159,13 +159,13 @@ class Intervals(Sampler[int]):
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """How a training run proceeds.
+    """Options of a training run.
 
     Attributes:
         resume: continue from the last checkpoint, if there is one.
-        hardware: where.
-        iterations: stop after this many, if the settings have more; a whole number of intervals.
-        start: model whose weights training begins with; None for random ones.
+        hardware: hardware for training.
+        iterations: stop after this many, if fewer than in the settings; a multiple of the interval.
+        start: model with the initial weights; None for random ones.
     """
 
     resume: bool = True
@@ -176,19 +176,19 @@ class TrainingOptions:
 
 @rank_zero_only
 def clear(folders: Iterable[Path]) -> None:
-    """Remove the files of an earlier run, once, however many processes train."""
+    """Remove the files of an earlier run, only once for all processes."""
     for folder in folders:
         if folder.exists():
             shutil.rmtree(folder)
 
 
 def begin(config: TrainConfig, output: Path, origin: Mapping[str, Any]) -> None:
-    """Record what is trained and on what data, and seed everything that draws weights.
+    """Record settings and data of a training run, and seed the weight initialisation.
 
     Args:
-        config: everything that is set; to `output`/config.json.
-        output: folder of the run; made if absent.
-        origin: what the model's card will say of the data, JSON values; to `output`/data.json.
+        config: all settings; written to `output`/config.json.
+        output: folder of the run; created if necessary.
+        origin: data description for the model card, JSON values; written to `output`/data.json.
     """
     output.mkdir(parents=True, exist_ok=True)
     (output / "data.json").write_text(json.dumps(dict(origin), indent=2))
@@ -204,17 +204,17 @@ def fit(
     config: TrainConfig,
     run: TrainingOptions,
 ) -> dict[str, Any]:
-    """Train a task's network, or resume its training; a finished one is only loaded.
+    """Train a task's network, or resume its training; a finished network is only loaded.
 
     Args:
-        task: its network ends with the best weights.
-        output: folder for checkpoints, curves and figures, of this task alone.
-        datasets: training samples, indexed without end, and validation samples.
-        config: everything that is set.
-        run: how.
+        task: its network receives the best weights.
+        output: folder for checkpoints, curves and metrics of this task only.
+        datasets: training samples with unlimited indices, and validation samples.
+        config: all settings.
+        run: training options.
 
     Returns:
-        Of the best: its "iteration", and its "validation" figures.
+        The "iteration" and "validation" metrics of the best model.
     """
     keep_freed_memory()
     output.mkdir(parents=True, exist_ok=True)
@@ -270,10 +270,10 @@ def finish(
     """Write a trained network as a bundle to `output`/model.
 
     Args:
-        network: of the whole system, with its best weights.
-        output: folder of the run, in which `begin` wrote down the data.
-        config: everything that is set.
-        facts: for the card, JSON values; those of the data are added.
+        network: network of the whole system, with its best weights.
+        output: folder of the run, in which `begin` recorded the data.
+        config: all settings.
+        facts: information for the model card, JSON values; that of the data is added.
     """
     known = {**facts, **json.loads((output / "data.json").read_text("utf-8"))}
     save_bundle(output / "model", network, config, facts=known)
@@ -282,7 +282,7 @@ def finish(
 
 
 def _best(task: Task, output: Path, config: TrainConfig) -> dict[str, Any]:
-    """Give the task's network its best weights; iteration and figures at which it had them."""
+    """Load the best weights into the task's network; returns their iteration and metrics."""
     kept = torch.load(output / "best.ckpt", map_location="cpu", weights_only=True)
     training = Training(config, task)
     training.load_state_dict(kept["state_dict"])
@@ -327,7 +327,7 @@ def _loaders(
 
 
 def _single_threaded(_: int) -> None:
-    """One thread per worker: more would take the cores from the training itself."""
+    """One thread per worker: more would compete with the training itself."""
     import SimpleITK as sitk
     from threadpoolctl import threadpool_limits
 
@@ -337,7 +337,7 @@ def _single_threaded(_: int) -> None:
 
 
 class _Average:
-    """Running mean of the weights, faster at first, so that the start is soon forgotten."""
+    """Running mean of the weights, with faster decay at first to forget the start."""
 
     def __init__(self, decay: float) -> None:
         self.decay = decay

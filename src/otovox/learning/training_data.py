@@ -24,24 +24,25 @@ from otovox.learning.augment import apply, draw
 from otovox.phantom.cache import Anatomy
 from otovox.phantom.samples import PhantomSample, ear_sample, head_sample, lone_ear_sample, view_of
 
-#: First anatomy of the validation samples: far from any that training draws.
+#: First anatomy of the validation samples: far from those used in training.
 VALIDATION_SEED = 900_000
-#: Share of the locator's samples that show a temporal bone without its head. Chosen, not measured.
+#: Fraction of the locator's samples that contain a temporal bone without a head. Chosen, not
+#: measured.
 LONE_EARS = 0.5
-#: Real ears are kept on canonical grids of such voxels: 29.4 mm, as finely as clinical scans are.
+#: Shape and voxel size of the canonical grids of real ears: 29.4 mm, as fine as clinical scans.
 #: Chosen.
 EAR_SHAPE, EAR_SPACING_MM = (245, 245, 245), 0.12
-#: Share of the samples of real ears that pass a simulated scanner once more. Chosen.
+#: Fraction of real-ear samples that also pass through a simulated scanner. Chosen.
 SCANNED_AGAIN = 0.6
 
 
 class PhantomSamples(Dataset[dict[str, Tensor]]):
-    """Endless training samples, or a fixed set of validation samples of other anatomies.
+    """Unlimited training samples, or a fixed set of validation samples of other anatomies.
 
     Args:
-        config: what to draw.
-        cache: folder in which rendered anatomies are kept.
-        validation: the fixed set instead.
+        config: settings of the samples.
+        cache: folder for rendered anatomies.
+        validation: use the fixed validation set.
     """
 
     def __init__(self, config: DataConfig, cache: Path, *, validation: bool = False) -> None:
@@ -50,7 +51,7 @@ class PhantomSamples(Dataset[dict[str, Tensor]]):
         self.validation = validation
 
     def __len__(self) -> int:
-        # Sampling by index never ends in training; a large number stands for that.
+        # Training samples are unlimited; a large number represents that.
         return self.config.validation_cases if self.validation else 1 << 40
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
@@ -74,11 +75,11 @@ def _sample_tensors(sample: PhantomSample) -> dict[str, Tensor]:
 
 
 class MixedSamples(Dataset[dict[str, Tensor]]):
-    """Phantoms with a share of real ears among them, each drawn at a new angle.
+    """Phantoms mixed with a fraction of real ears, each at a new angle.
 
     Args:
         phantoms: the training samples.
-        ears: of a data set, see `canonical_ears`.
+        ears: real ears of a data set, see `canonical_ears`.
 
     Raises:
         InputError: if there are no ears.
@@ -107,14 +108,14 @@ class MixedSamples(Dataset[dict[str, Tensor]]):
 
 
 def canonical_ears(folder: Path, entries: Sequence[Entry]) -> list[Anatomy]:
-    """The ears of a data set in the canonical right ear's frame, to be seen like phantoms.
+    """The ears of a data set in the canonical right-ear frame, to be used like phantoms.
 
     Args:
-        folder: of the data set.
-        entries: the cases wanted; ears without a mask or one of three landmarks are left out.
+        folder: folder of the data set.
+        entries: cases to load; ears without a mask or any of the three landmarks are skipped.
 
     Returns:
-        Ears with their reported landmarks; those that fix the pose are inf, unknown.
+        Ears with their reported landmarks; pose landmarks are inf (unknown).
 
     Raises:
         OtovoxError: if a case cannot be read.
@@ -131,7 +132,7 @@ def _canonical(case: Case) -> list[Anatomy]:
         if not np.isfinite(points).all() or not mask.any():
             continue
         pose = fit_pose(LANDMARK_NAMES, points, side)
-        # The canonical grid's own place in the patient: mirrored for a left ear.
+        # Position of the canonical grid in the patient: mirrored for a left ear.
         affine = np.eye(4)
         affine[:3, :3] = pose.matrix @ grid.affine[:3, :3]
         affine[:3, 3] = pose.to_lps(grid.affine[:3, 3][None])[0]
@@ -152,7 +153,7 @@ def _canonical(case: Case) -> list[Anatomy]:
 
 
 def _nearest(points: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
-    """(1, 3): of the ears within a chunk the one nearest its middle; nan where there is none."""
+    """(1, 3): the ear in a chunk that is nearest to its centre; nan if there is none."""
     away = np.linalg.norm(points - (np.asarray(shape) - 1) / 2, axis=1)
     away = np.where(np.isfinite(away), away, np.inf)
     return points[[int(np.argmin(away))]]
@@ -164,12 +165,12 @@ def phantom_datasets(config: DataConfig, cache: Path) -> tuple[PhantomSamples, P
 
 
 class VolumeChunks(Dataset[dict[str, Tensor]]):
-    """Endless training chunks of a data set (S7), augmented (S8).
+    """Unlimited augmented (S8) training chunks of a data set (S7).
 
     Args:
-        cases: at the working spacing.
+        cases: cases at the working spacing.
         config: chunks and augmentation.
-        statistics: of the training set, by which chunks are normalised; None for each chunk's own.
+        statistics: statistics of the training set for normalisation; None for each chunk's own.
 
     Raises:
         InputError: if there are no cases.
@@ -201,7 +202,7 @@ class VolumeChunks(Dataset[dict[str, Tensor]]):
         return _tensors(*apply(warp, image, labels, points))
 
     def _window(self, number: int, rng: np.random.Generator) -> tuple[slice, slice, slice]:
-        """One of the sliding windows; with the configured probability one that holds labyrinth."""
+        """One of the sliding windows, which contains labyrinth with the configured probability."""
         data = self.config.data
         case = self.cases[number]
         stride = (data.stride_voxels, data.stride_voxels, data.stride_voxels)
@@ -227,7 +228,7 @@ class Volumes(Dataset[dict[str, Tensor]]):
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         case = self.cases[index]
-        # Chunks that are normalised one by one are so later, in the sliding window.
+        # If chunks are normalised individually, this happens later, in the sliding window.
         image = np.array(case.image)
         if self.statistics is not None:
             image = standardise(image, self.statistics)
@@ -236,7 +237,7 @@ class Volumes(Dataset[dict[str, Tensor]]):
 
 
 def normalised(values: np.ndarray, statistics: Statistics | None) -> np.ndarray:
-    """A chunk by the statistics of a data set, or by its own where there are none."""
+    """A chunk normalised with the statistics of a data set, or with its own if None."""
     return normalise(values) if statistics is None else standardise(values, statistics)
 
 
@@ -249,7 +250,7 @@ def _tensors(image: np.ndarray, labels: np.ndarray, points: np.ndarray) -> dict[
 
 
 def _nearest_of_sides(points: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
-    """(sides, n, 3) to (n, 3): each landmark of the ear nearest the middle."""
+    """(sides, n, 3) to (n, 3): each landmark of the ear nearest to the centre."""
     if not len(points):
         return np.full(points.shape[1:], np.nan)
     columns = [_nearest(points[:, n], shape)[0] for n in range(points.shape[1])]

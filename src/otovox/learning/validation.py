@@ -1,4 +1,4 @@
-"""Validation figures (S18): IoU, DSC, MSE, MAE and loss, of chunks or of whole volumes."""
+"""Validation metrics (S18): IoU, DSC, MSE, MAE and loss, of chunks or of whole volumes."""
 
 import numpy as np
 import torch
@@ -8,9 +8,10 @@ from torch.nn import functional
 from otovox.config.training import HeatmapStep, TrainConfig
 from otovox.imaging.intensity import normalise
 from otovox.imaging.windows import Blend, Shape, usual_stride, windows
-from otovox.learning.heatmaps import decode, draw_heatmaps
+from otovox.learning.heatmaps import draw_heatmaps
 from otovox.learning.losses import heatmap_loss, mask_overlap, total_loss
 from otovox.learning.networks import Output
+from otovox.learning.peaks import decode
 
 
 def validation_scores(
@@ -20,13 +21,13 @@ def validation_scores(
 
     Args:
         network: in evaluation mode.
-        batch: image and labels (b, 1, i, j, k), points (b, n, 3) in voxels. Of the shape of a
-            chunk, or one whole volume, b = 1, which is swept and blended.
+        batch: image and labels (b, 1, i, j, k), points (b, n, 3) in voxels. With the shape of
+            a chunk, or one whole volume, b = 1, which is predicted in sliding windows.
         config: settings of the training.
         step: shape of the heatmap targets.
 
     Returns:
-        Figures by name: val_loss; dsc and iou with a segmentation head; mse, mae and landmark_mm
+        Metrics by name: val_loss; dsc and iou with a segmentation head; mse, mae and landmark_mm
         with a heatmap head.
     """
     shape = _shape(batch["image"])
@@ -48,7 +49,7 @@ def _shape(image: Tensor) -> Shape:
 def _swept(
     network: nn.Module, batch: dict[str, Tensor], config: TrainConfig, step: HeatmapStep
 ) -> tuple[Output, float]:
-    """A whole volume, blended on the CPU; the mean loss of its chunks."""
+    """Prediction of a whole volume, blended on the CPU, and the mean loss of its chunks."""
     chunk, shape, heads = config.data.shape, _shape(batch["image"]), config.network
     count = heads.has_segmentation + heads.has_landmarks * len(heads.landmarks)
     total = np.zeros((count, *shape), dtype=np.float32)
@@ -93,7 +94,7 @@ def _scores(
 
 
 def _landmark_error_mm(heatmaps: Tensor, points: Tensor, config: TrainConfig) -> float:
-    decoded = np.stack([decode(maps)[0] for maps in heatmaps])
+    decoded = np.stack([decode(maps)[0] for maps in heatmaps.detach().float().cpu().numpy()])
     gaps = np.linalg.norm(decoded - points.cpu().numpy(), axis=2)
     present = np.isfinite(gaps)
     return float(gaps[present].mean() * config.data.spacing_mm) if present.any() else np.nan

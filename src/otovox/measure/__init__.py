@@ -1,1 +1,1 @@
-"""Measurements of a segmented inner ear, in its own coordinates: what, by which definition."""
+"""Measurements of a segmented inner ear, in its own coordinates, with their definitions."""

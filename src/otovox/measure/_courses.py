@@ -1,7 +1,7 @@
-"""Canals from end to end: the lumen's middle and its sections between the places where canals end.
+"""Canals from end to end: centre and sections of the lumen between the canal's ends.
 
-The torus finds what is a separate tube; near its ends a canal merges with vestibule and crus, and
-no section shows where it ends. There the mean ear does, fitted to the canals that were found.
+The torus traces the separate tube; near its ends a canal merges with vestibule and crus, so its
+sections do not define the ends. The mean ear, fitted to the traced canals, does.
 """
 
 from dataclasses import dataclass
@@ -25,34 +25,36 @@ from otovox.measure.mean_ear import (
 )
 from otovox.measure.tori import CanalTrace, Sampler
 
-#: Radii of the discs within which a line is drawn to the lumen's middle, mm: chosen, an ampulla's
+#: Radii of the discs in which a line is moved to the lumen's centre, mm: chosen, an ampulla's
 #: radius is 1.0.
 CENTRE_MM = (1.1, 1.0, 0.9)
 #: The same for the common crus, mm: chosen, its radius is 0.7.
 CRUS_CENTRE_MM = 0.9
 #: Distance between samples of a section, mm: chosen, half a working voxel.
 SAMPLE_MM = 0.1
-#: How far from its centre a section is sampled, mm: chosen, above an ampulla's radius of 1.0.
+#: Half-width of a sampled section, mm: chosen, above an ampulla's radius of 1.0.
 REACH_MM = 1.5
-#: How far from a line its lumen may begin, mm: chosen, a canal's radius.
+#: Maximum distance of a line from its lumen, mm: chosen, a canal's radius.
 OFF_MM = 0.5
-#: Least and largest section of a canal, mm2: chosen, radii of 0.2 and 1.35 mm; ampullae have 1.0.
+#: Smallest and largest section of a canal, mm2: chosen, radii of 0.2 and 1.35 mm; ampullae have
+#: 1.0.
 AREA_MM2 = (0.13, 5.7)
-#: Sections of a crus that show it alone, mm2: chosen, its mean is 1.55.
+#: Sections that contain only the crus, mm2: chosen, its mean is 1.55.
 CRUS_MM2 = (0.3, 4.0)
-#: A line this much longer than the mean ear's has strayed: chosen, 5 SD of 72 labyrinths.
+#: A line this much longer than the mean ear's is wrong: chosen, 5 SD of 72 labyrinths.
 STRAYED = 1.35
-#: Penalty of the smoothing spline over stations `STEP_MM` apart: chosen, takes out voxel steps.
+#: Penalty of the smoothing spline over stations `STEP_MM` apart: chosen, removes voxel steps.
 SMOOTHING = 3e-3
 
 
 @dataclass(frozen=True, eq=False)
 class Course:
-    """A canal from its ampulla's opening to its other end, canonical mm.
+    """A canal from the opening of its ampulla to its other end, canonical mm.
 
     Attributes:
-        points_mm: (n, 3) smoothed middle of the lumen; the mean ear's where there is none.
-        area_mm2: (n,) of the section across the line; 0 where there is no lumen.
+        points_mm: (n, 3) smoothed centre of the lumen; that of the mean ear where there is no
+            lumen.
+        area_mm2: (n,) area of the section across the line; 0 where there is no lumen.
     """
 
     points_mm: FloatArray
@@ -74,9 +76,9 @@ def follow_canal(read: Sampler, name: str, trace: CanalTrace, place: Similarity)
 
     Args:
         read: field 0..1 at canonical points.
-        name: of the canal.
-        trace: what the torus found of it.
-        place: of the mean ear in this one.
+        name: name of the canal.
+        trace: its trace.
+        place: transform of the mean ear to this one.
     """
     guess = place(mean_canal(name).points_mm)
     points = _bent(guess, trace.points_mm)
@@ -94,15 +96,15 @@ def follow_canal(read: Sampler, name: str, trace: CanalTrace, place: Similarity)
 def follow_crus(
     read: Sampler, courses: dict[str, Course | None], place: Similarity
 ) -> Centreline | None:
-    """The common crus, its top moved with the ends of the canals that it parts into.
+    """The common crus, its top moved with the ends of the canals that it splits into.
 
     Args:
         read: field 0..1 at canonical points.
-        courses: of the canals; None where there is none.
-        place: of the mean ear in this one.
+        courses: courses of the canals; None where unavailable.
+        place: transform of the mean ear to this one.
 
     Returns:
-        Canonical line from the vestibule up; None without anterior and posterior canal.
+        Canonical line from the vestibule upward; None without anterior and posterior canal.
     """
     line = place.moved(mean_crus())
     ends = [
@@ -115,7 +117,7 @@ def follow_crus(
     rise = np.linspace(0, 1, len(line.points_mm))[:, None]
     points, _ = _drawn_in(read, line.points_mm + rise * np.mean(ends, axis=0), CRUS_CENTRE_MM)
     area = _sections(read, points)[1]
-    # Where the crus merges with vestibule or canals, its section is not its own.
+    # Where the crus merges with vestibule or canals, its section includes them.
     usual = (area > CRUS_MM2[0]) & (area < CRUS_MM2[1])
     return Centreline(points, np.where(usual, np.sqrt(area / np.pi), line.radius_mm))
 
@@ -129,11 +131,11 @@ def _across(directions: FloatArray) -> tuple[FloatArray, FloatArray]:
 
 
 def _drawn_in(read: Sampler, line: FloatArray, reach_mm: float) -> tuple[FloatArray, FloatArray]:
-    """A line's points moved within the planes across it to the middle of the lumen around them.
+    """Move a line's points within the planes across it to the centre of the lumen.
 
     Returns:
-        (n, 3) weighted means of discs, the point itself where its disc is empty; (n,) mm2 of lumen
-        in each disc.
+        (n, 3) weighted means of discs, the point itself if its disc is empty; (n,) mm2 of
+        lumen in each disc.
 
     Source: mean shift (Comaniciu and Meer 2002).
     """
@@ -151,7 +153,7 @@ def _drawn_in(read: Sampler, line: FloatArray, reach_mm: float) -> tuple[FloatAr
 
 
 def _sections(read: Sampler, line: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Middle (n, 3) and area (n,) of the lumen that each plane across a line cuts nearest to it."""
+    """Centre (n, 3) and area (n,) of the lumen section nearest to the line in each plane."""
     steps = np.arange(-REACH_MM, REACH_MM + 1e-9, SAMPLE_MM)
     u, v = np.meshgrid(steps, steps, indexing="ij")
     first, second = _across(tangents(line))
@@ -169,7 +171,7 @@ def _sections(read: Sampler, line: FloatArray) -> tuple[FloatArray, FloatArray]:
 
 
 def _bent(guess: FloatArray, found: FloatArray) -> FloatArray:
-    """A guessed line moved by what was found of it; beyond that the last shifts hold."""
+    """An initial line shifted to the found points; beyond these the last shift is used."""
     shift = nearest_on(guess, found) - guess
     finite = np.isfinite(shift).all(axis=1)
     if np.count_nonzero(finite) < 4:
@@ -179,7 +181,7 @@ def _bent(guess: FloatArray, found: FloatArray) -> FloatArray:
 
 
 def _smoothed(points: FloatArray, known: NDArray[np.bool_]) -> FloatArray:
-    """A line through points, resampled to equal steps; unknown ones weigh little."""
+    """A line through points, resampled to equal steps; unknown ones have low weight."""
     at = along_mm(points) + np.arange(len(points)) * 1e-6
     weights = np.where(known, 1.0, 0.05)
     spline = make_smoothing_spline(at, points, w=weights, lam=SMOOTHING, axis=0)

@@ -1,4 +1,4 @@
-"""Semicircular canals in numbers: planes, circles, arcs, lumen, angles between them, both ears.
+"""Measurements of the semicircular canals: planes, circles, arcs, lumen, angles, both ears.
 
 Normals are signed so that a head rotation about them, by the right-hand rule, excites the canal
 (Della Santina et al. 2005): right anterior forward and left, right posterior forward and right,
@@ -19,42 +19,42 @@ from otovox.measure.mean_ear import along_mm
 from otovox.measure.parts import Part, Parts, split
 from otovox.measure.tori import CANALS, fit_torus
 
-#: Pairs of canals whose planes' angle is reported.
+#: Pairs of canals for which the angle between planes is reported.
 PAIRS = (("anterior", "posterior"), ("anterior", "lateral"), ("lateral", "posterior"))
-#: Pairs of canals, right and left, that lie in nearly one plane.
+#: Pairs of canals, right and left, that are nearly coplanar.
 SYNERGISTIC = {
     "RALP": ("anterior", "posterior"),
     "LARP": ("posterior", "anterior"),
     "horizontal": ("lateral", "lateral"),
 }
-#: Least share of a canal's course with lumen that determines its plane: chosen; from 70 % of an
-#: arc, which is not a plane curve, a normal was off by 11 degrees.
+#: Minimum fraction of a canal's course with lumen to determine its plane: chosen; from 70 % of an
+#: arc, which is not planar, a normal had an error of 11 degrees.
 LEAST_SEEN = 0.8
-#: Largest residual of a canal from its circle, root mean square, mm: chosen; in 72 ears the
+#: Maximum residual of a canal from its circle, root mean square, mm: chosen; in 72 ears the
 #: residuals out of plane are at most 0.57 mm and those in plane 0.2 +- 0.05.
 MOST_RESIDUAL_MM = 0.6
-#: Least distance of two ears of one head, mm: chosen, in adults it is some 70 to 90.
+#: Minimum distance between the ears of a head, mm: chosen, about 70 to 90 in adults.
 LEAST_HEAD_MM = 30.0
 
 
 @dataclass(frozen=True, eq=False)
 class Canal:
-    """One canal; what cannot be measured is nan.
+    """One canal; values that cannot be measured are nan.
 
     Attributes:
         name: anterior, posterior or lateral.
-        line_mm: (n, 3) LPS centreline, from the ampulla on; none if not found.
+        line_mm: (n, 3) LPS centreline, starting at the ampulla; empty if not found.
         center_mm: (3,) LPS centre of the fitted circle.
         normal: (3,) LPS unit, signed by excitation.
-        radius_mm: of the circle of the lumen's middles.
-        arc_mm: length of the centreline between the ends that the mean ear of 72 labyrinths has
-            there, put onto this ear's canals.
-        coverage_deg: angle that the centreline covers about the circle's centre.
-        lumen_radius_mm: mean radius of the sections in the middle half of the arc, each that of
-            the circle with its area.
+        radius_mm: radius of the circle through the lumen's centres.
+        arc_mm: length of the centreline between its ends, as defined by the mean ear of 72
+            labyrinths fitted to this ear's canals.
+        coverage_deg: angle covered by the centreline about the circle's centre.
+        lumen_radius_mm: mean radius of the sections in the middle half of the arc, each of a
+            circle with the section's area.
         non_planarity_mm: root mean square distance of the centreline from the plane.
-        closed: the lumen leads unbroken from opening to opening.
-        problem: why something is withheld; empty if nothing is.
+        closed: the lumen is continuous from end to end.
+        problem: reason for withheld values; empty if there are none.
     """
 
     name: str
@@ -75,13 +75,13 @@ class Canals:
     """Vestibule and canals of one ear.
 
     Attributes:
-        side: of the ear.
-        canals: the three, by name.
+        side: side of the ear.
+        canals: the three canals, by name.
         angles_deg: between signed normals, by "anterior_posterior", "anterior_lateral" and
-            "lateral_posterior"; nan where a plane is not known.
-        volumes_mm3: of every part, nan if it cannot be determined.
-        parts: the label map and what it was made from.
-        problems: why something is withheld.
+            "lateral_posterior"; nan where a plane is unknown.
+        volumes_mm3: volume of every part, nan if undetermined.
+        parts: the label map and its origin.
+        problems: reasons for withheld values.
     """
 
     side: Side
@@ -94,18 +94,18 @@ class Canals:
 
 @dataclass(frozen=True, eq=False)
 class HeadPlanes:
-    """Canal planes of both ears in a head frame made of the ears themselves.
+    """Canal planes of both ears in a head frame defined by the ears.
 
-    The frame: Y from the right to the left vestibule, Z nearest to the mean upward normal of the
+    The frame: Y from the right to the left vestibule, Z closest to the mean upward normal of the
     lateral canals, X = Y x Z forward. It is not Reid's plane.
 
     Attributes:
         axes: (3, 3) rows X, Y, Z in LPS.
-        normals: per side and canal the signed normal in that frame (x, y, z); nan if not known.
-        pairs_deg: per synergistic pair the angle between the two planes, 0 for one plane.
-        sides_deg: per canal the angle between the right normal and the mirrored left one.
-        sides_mm: per canal the right radius less the left one.
-        problems: why something is withheld.
+        normals: signed normal in that frame (x, y, z) per side and canal; nan if unknown.
+        pairs_deg: angle between the two planes of each synergistic pair, 0 if coplanar.
+        sides_deg: angle between the right normal and the mirrored left one, per canal.
+        sides_mm: right radius minus left radius, per canal.
+        problems: reasons for withheld values.
     """
 
     axes: FloatArray
@@ -128,15 +128,15 @@ def measure_canals(
 
     Args:
         values: (i, j, k) mask or probability of the labyrinth, 0..1.
-        grid: where the voxels lie.
-        landmarks: LPS; helicotrema and round window place the cochlea's border.
-        pose: of the ear.
-        parts: of the same field, if `split` was called already.
+        grid: position of the voxels.
+        landmarks: LPS; helicotrema and round window define the cochlea's border.
+        pose: pose of the ear.
+        parts: result of `split` for the same field, if available.
 
     Returns:
-        What was measured; nan with a reason for what was not.
+        The measurements; nan with a reason if unavailable.
 
-    Source: robust torus fit to section middles; signs after Della Santina et al. 2005.
+    Source: robust torus fit to section centres; signs after Della Santina et al. 2005.
     """
     parts = split(values, grid, landmarks, pose) if parts is None else parts
     canals = {name: _canal(name, parts, pose) for name in CANALS}
@@ -154,12 +154,12 @@ def measure_canals(
             volumes[Part[name.upper()]] = float("nan")
     if parts.crus is None:
         volumes[Part.CRUS] = float("nan")
-        problems.append("the common crus is not measured: no canal was found that leads to it")
+        problems.append("the common crus is not measured: no canal leading to it was found")
     return Canals(pose.side, canals, angles, volumes, parts, tuple(problems))
 
 
 def head_planes(right: Canals, left: Canals) -> HeadPlanes:
-    """Canal planes in head coordinates, and the two sides compared.
+    """Canal planes in head coordinates, and comparison of the two sides.
 
     Args:
         right: the right ear.
@@ -190,12 +190,12 @@ def head_planes(right: Canals, left: Canals) -> HeadPlanes:
         for side, ear in ears.items()
         for name in CANALS
     }
-    # Excitation of one canal is inhibition of its partner: their signed normals oppose.
+    # Excitation of one canal is inhibition of its partner: their signed normals are opposite.
     pairs = {
         name: _angle_deg(right.canals[first].normal, -left.canals[second].normal)
         for name, (first, second) in SYNERGISTIC.items()
     }
-    # A normal is an axial vector: mirrored left to right, its components in the plane turn.
+    # A normal is an axial vector: mirroring left to right inverts its components in the plane.
     mirror = np.array([-1.0, 1.0, -1.0])
     sides = {
         name: _angle_deg(normals[Side.RIGHT, name], mirror * normals[Side.LEFT, name])
@@ -204,12 +204,12 @@ def head_planes(right: Canals, left: Canals) -> HeadPlanes:
     radii = {name: right.canals[name].radius_mm - left.canals[name].radius_mm for name in CANALS}
     for name, value in pairs.items():
         if not np.isfinite(value):
-            problems.append(f"the {name} angle is withheld: a plane of the pair is not known")
+            problems.append(f"the {name} angle is withheld: a plane of the pair is unknown")
     return HeadPlanes(axes, normals, pairs, sides, radii, tuple(problems))
 
 
 def _middle_mm(ear: Canals) -> FloatArray:
-    """LPS middle of the vestibule."""
+    """LPS centre of the vestibule."""
     ijk = np.argwhere(ear.parts.labels == Part.VESTIBULE)
     return ear.parts.grid.to_mm(ijk.mean(axis=0)) if len(ijk) else np.full(3, np.nan)
 
@@ -218,7 +218,9 @@ def _canal(name: str, parts: Parts, pose: Pose) -> Canal:
     nothing = np.full(3, np.nan)
     trace, course = parts.traces[name], parts.courses[name]
     if trace is None or course is None:
-        reason = f"the {name} canal is not measured: no tube was found where it should run"
+        reason = (
+            f"the {name} canal is not measured: no canal lumen was found at its expected position"
+        )
         nan, none = float("nan"), np.empty((0, 3))
         return Canal(
             name, none, nothing, nothing, nan, nan, nan, nan, nan, closed=False, problem=reason
@@ -240,8 +242,11 @@ def _canal(name: str, parts: Parts, pose: Pose) -> Canal:
     normal = excitation_normal(name, torus.normal, pose)
     problem = ""
     if seen.mean() < LEAST_SEEN or residual > MOST_RESIDUAL_MM:
-        share = f"{seen.mean():.0%} of its way is a lumen, {residual:.2f} mm from a circle"
-        problem = f"plane and circle of the {name} canal are withheld: {share}"
+        share = f"{seen.mean():.0%} of its course has a lumen"
+        problem = (
+            f"plane and circle of the {name} canal are withheld: {share}, {residual:.2f} mm "
+            "deviation from a circle"
+        )
         center_mm, normal, radius, flatness = nothing, nothing, float("nan"), float("nan")
     if not trace.closed:
         problem = problem or f"the {name} canal's arc is withheld: its loop is not closed"
@@ -265,9 +270,9 @@ def excitation_normal(name: str, normal: FloatArray, pose: Pose) -> FloatArray:
     """A canal's LPS normal, signed by excitation, from its canonical one.
 
     Args:
-        name: of the canal.
+        name: name of the canal.
         normal: (3,) canonical: anterior towards +Y, posterior towards +X, lateral towards +Z.
-        pose: of the ear; a mirror turns axial vectors round.
+        pose: pose of the ear; a mirror inverts axial vectors.
 
     Source: Della Santina et al. 2005 (sign); the canonical frame of `anatomy`.
     """
@@ -276,5 +281,5 @@ def excitation_normal(name: str, normal: FloatArray, pose: Pose) -> FloatArray:
 
 
 def _angle_deg(first: FloatArray, second: FloatArray) -> float:
-    """Angle between unit vectors; nan if one is not known."""
+    """Angle between unit vectors; nan if one is unknown."""
     return float(np.degrees(np.arctan2(np.linalg.norm(np.cross(first, second)), first @ second)))

@@ -1,4 +1,4 @@
-"""One cochlea measured: axis, basal turn, turns, duct, formulas, electrode arrays."""
+"""Measurements of one cochlea: axis, basal turn, turns, duct, formulas, electrode arrays."""
 
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -22,17 +22,18 @@ from otovox.measure.electrodes import (
 from otovox.measure.frame import CochlearFrame, cochlear_frame
 from otovox.measure.modiolus import Modiolus, fit_modiolus
 
-#: Share of the half planes of a turn in which its wall must be seen: chosen.
+#: Fraction of the half planes of a turn in which its wall must be found: chosen.
 _SEEN_SHARE = 0.9
-#: A narrower basal turn is malformed, or the segmentation broken. Source: A 7.9-10.8 mm in normal
-#: ears (Escude et al. 2006), widened by a fifth.
+#: A basal turn outside this range is malformed, or the segmentation faulty. Source: A 7.9-10.8 mm
+#: in normal ears (Escude et al. 2006), widened by a fifth.
 _A_RANGE_MM = (6.3, 13.0)
-#: B over A beyond this is a cut or broken basal turn. Source: 0.752 +- 0.030 in 72 ears, 4 SD.
+#: With B/A outside this range the basal turn is cut off or faulty. Source: 0.752 +- 0.030 in 72
+#: ears, 4 SD.
 _B_TO_A_RANGE = (0.63, 0.87)
-#: Fewer turns are a malformation or a broken segmentation. Source: 2.2-2.9 turns in normal ears
-#: (Erixon et al. 2009); drawn cochleae have 2.17 or more.
+#: Fewer turns are a malformation or a faulty segmentation. Source: 2.2-2.9 turns in normal ears
+#: (Erixon et al. 2009); simulated cochleae have 2.17 or more.
 _LEAST_TURNS = 1.75
-#: Where the basal lumen's diameter is taken, degrees: chosen, past the hook and within the turn.
+#: Range for the basal lumen's diameter, degrees: chosen, beyond the hook and within the turn.
 _BASAL_DEG = (30.0, 330.0)
 
 NAN = float("nan")
@@ -40,27 +41,27 @@ NAN = float("nan")
 
 @dataclass(frozen=True, eq=False)
 class Cochlea:
-    """Measurements of a cochlea; nan, None or empty if one cannot be determined.
+    """Measurements of a cochlea; nan, None or empty if undetermined.
 
     Attributes:
-        problems: why something was withheld; empty when all was measured.
+        problems: reasons for withheld values; empty if all were measured.
         modiolus: axis and convergence point, canonical.
-        frame: cylindrical coordinates, canonical; their origin is the helicotrema's height.
+        frame: cylindrical coordinates, canonical, with the origin at the helicotrema's height.
         trace: lateral wall and lumen in those coordinates.
         axis: (3,) modiolar axis in LPS, base to apex.
         apex_mm: (3,) LPS, on the axis at the height of the helicotrema: the origin of z.
         wall_mm, centre_mm: (n, 3) LPS lateral wall and centre of the lumen.
         a_mm: A, round window's centre through the axis to the lateral wall at 180 degrees.
-        a_wall_mm: A, lateral wall to lateral wall at 0 and 180 degrees.
-        b_mm: B, lateral wall to lateral wall at 90 and 270 degrees.
+        a_wall_mm: A between the lateral walls at 0 and 180 degrees.
+        b_mm: B between the lateral walls at 90 and 270 degrees.
         height_mm: H, extent of the lumen along the axis.
-        lumen_diameter_mm: mean diameter of the basal turn's lumen, of equal area.
+        lumen_diameter_mm: mean lumen diameter of the basal turn, as a circle of equal area.
         turns: from the round window to the duct's end.
         wall, centre, electrode_path: lengths along the lateral wall, the centre of the lumen, and
-            0.35 mm inside the wall. The centre is rough past one turn and a half, where lumens
-            fuse, and too long by several per cent where slices are 0.5 mm thick.
+            0.35 mm inside the wall. The centre is inaccurate beyond 1.5 turns, where lumens fuse,
+            and several per cent too long with slices of 0.5 mm.
         formulas: length in mm by the name of each of `duct.FORMULAS`.
-        insertions: each electrode array in this cochlea.
+        insertions: predicted insertion of each electrode array.
     """
 
     problems: tuple[str, ...] = ()
@@ -85,7 +86,7 @@ class Cochlea:
 
     @property
     def b_to_a(self) -> float:
-        """B over A, A from the round window; at least 0.75 is a round basal turn."""
+        """B divided by A, A from the round window; at least 0.75 means a round basal turn."""
         return self.b_mm / self.a_mm
 
 
@@ -102,14 +103,15 @@ def measure_cochlea(
 
     Args:
         values: (i, j, k) probability or mask of the labyrinth on `grid`, 0 to 1.
-        grid: where the voxels lie, of any orientation.
-        landmarks: LPS; helicotrema and round window are needed.
-        pose: where the ear lies.
-        field: of the scan, if `grid` reaches beyond it; a cochlea that it cuts is not measured.
-        electrodes: arrays to place; by default those of `electrodes.csv`.
+        grid: position of the voxels, of any orientation.
+        landmarks: LPS; helicotrema and round window are required.
+        pose: pose of the ear.
+        field: grid of the scan, if `grid` extends beyond it; a cochlea that it cuts off is not
+            measured.
+        electrodes: arrays to evaluate; by default those of `electrodes.csv`.
 
     Returns:
-        What could be measured, and why the rest was not.
+        The measurements, and the reasons for missing ones.
 
     Source: Wimmer et al. 2019 (axis), Verbist et al. 2010 (coordinates), Escude et al. 2006 (A, B).
     """
@@ -123,7 +125,7 @@ def measure_cochlea(
     apex = pose.to_canonical(landmarks["helicotrema"][None])[0]
     if not landmarks.has("round_window"):
         return Cochlea(
-            problems=("no round window: the cochlea's angles have no zero",),
+            problems=("no round window: the zero of the cochlear angles is undefined",),
             modiolus=modiolus,
             axis=pose.matrix @ modiolus.axis,
         )
@@ -157,10 +159,10 @@ def _measured(
     centre_mm = pose.to_lps(frame.to_canonical(theta, trace.centre_mm, height))
     cochlea = replace(cochlea, trace=trace, wall_mm=wall_mm, centre_mm=centre_mm)
     if not all(_holds(grid, wall_mm) for grid in fields):
-        return replace(cochlea, problems=("the field of view cuts the cochlea",))
+        return replace(cochlea, problems=("the cochlea is cut off by the field of view",))
     first = theta <= 360
     if trace.end_deg < 360 or trace.found[first].mean() < _SEEN_SHARE:
-        return replace(cochlea, problems=("the lateral wall of the basal turn is not whole",))
+        return replace(cochlea, problems=("the lateral wall of the basal turn is incomplete",))
 
     def radius(angle_deg: float) -> float:
         return float(np.interp(angle_deg, theta, wall))
@@ -173,11 +175,11 @@ def _measured(
             cochlea,
             problems=(
                 f"a basal turn {a:.1f} mm wide and {turns:.1f} turns: a malformed cochlea or a "
-                "broken segmentation, for which A and what follows from it mean nothing",
+                "faulty segmentation, for which A and derived values are meaningless",
             ),
         )
     if not _B_TO_A_RANGE[0] <= b / a <= _B_TO_A_RANGE[1]:
-        reason = f"a basal turn {a:.1f} by {b:.1f} mm: no cochlea's shape, cut or badly segmented"
+        reason = f"a basal turn of {a:.1f} by {b:.1f} mm: implausible, cut off or badly segmented"
         return replace(cochlea, problems=(reason,))
     basal = (theta >= _BASAL_DEG[0]) & (theta <= _BASAL_DEG[1])
     cochlea = replace(
@@ -193,12 +195,12 @@ def _measured(
 
 
 def _with_duct(cochlea: Cochlea, trace: CochleaTrace, electrodes: tuple[Electrode, ...]) -> Cochlea:
-    """What follows from the whole length of the duct, if its end was seen."""
+    """Measurements that need the total length of the duct, if its end was found."""
     theta, height = trace.theta_deg, trace.height_mm
     if not trace.end_found:
         return replace(cochlea, problems=("the end of the duct was not found",))
     if trace.found[theta > 360].mean() < _SEEN_SHARE:
-        return replace(cochlea, problems=("the lateral wall past the basal turn is not whole",))
+        return replace(cochlea, problems=("the lateral wall beyond the basal turn is incomplete",))
     wall = duct_along(theta, trace.wall_mm, height)
     path = duct_along(theta, np.maximum(trace.wall_mm - INSIDE_WALL_MM, 0), height)
     return replace(
@@ -212,6 +214,6 @@ def _with_duct(cochlea: Cochlea, trace: CochleaTrace, electrodes: tuple[Electrod
 
 
 def _holds(grid: Grid, points_mm: FloatArray) -> bool:
-    """Whether all points lie inside a field, a voxel from its border."""
+    """Whether all points are inside a grid, at least a voxel from its border."""
     ijk = grid.to_ijk(points_mm)
     return bool(((ijk >= 0.5) & (ijk <= np.asarray(grid.shape) - 1.5)).all())

@@ -1,8 +1,8 @@
-"""Is the inner ear whole? The Likert score of Lim et al. 2024, computed, with its reasons.
+"""Completeness of the inner ear: the Likert score of Lim et al. 2024, computed, with reasons.
 
 Five structures count: cochlea, vestibule, three canals. Loops of vestibule and canals are counted
-by topology (first Betti number), and each canal is followed from opening to opening, at several
-probability levels. "Missing" says what the mask lacks, be it by malformation or by segmentation.
+by topology (first Betti number), and each canal is traced from end to end, at several probability
+levels. "Missing" means missing in the mask, due to malformation or segmentation.
 """
 
 from dataclasses import dataclass
@@ -22,35 +22,37 @@ from otovox.measure.tori import CANALS, STEP_DEG, USUAL, CanalTrace, Torus, usua
 
 #: Neighbours across faces.
 FACE_NEIGHBOURS = np.abs(np.indices((3, 3, 3)) - 1).sum(axis=0) <= 1
-#: Probability levels at which loops are counted; a canal counts as closed if it is so at most of
-#: them. Chosen.
+#: Probability levels at which loops are counted; a canal counts as closed if it is closed at
+#: most of them. Chosen.
 LEVELS = (0.3, 0.4, 0.5, 0.6, 0.7)
 #: Level of the mask, one of these.
 MASK_LEVEL = 0.5
-#: Least volume of a cochlea and a vestibule that are there, mm3: chosen, a third of the mean less
-#: two SD of 72 ears (73 +- 10.5 and 59 +- 9).
+#: Minimum volume of a present cochlea and vestibule, mm3: chosen, a third of the mean minus two SD
+#: of 72 ears (73 +- 10.5 and 59 +- 9).
 LEAST_MM3 = {Part.COCHLEA: 17.0, Part.VESTIBULE: 14.0}
-#: Share of its usual place that must be seen for a structure to be missed there: chosen.
+#: Fraction of a structure's expected region that must be in the field of view to call it missing:
+#: chosen.
 LEAST_SEEN = 0.98
-#: Largest ball, radius in mm, that fits into a cochlea with turns: chosen, between the hook's
+#: Largest sphere, radius in mm, that fits into a cochlea with turns: chosen, between the hook's
 #: lumen (1.3) and the cysts of malformed cochleae.
 CYST_MM = 1.75
-#: The same near the modiolar axis, where the helicotrema was not found either, and how near, mm:
-#: chosen; on drawn ears at 0.2 to 0.5 mm voxels whole cochleae reach 0.93, cystic ones from 1.08.
+#: The same near the modiolar axis if the helicotrema was not found, and the distance from the axis,
+#: mm: chosen; in simulated ears with voxels of 0.2 to 0.5 mm intact cochleae reach 0.93, cystic
+#: ones at least 1.08.
 CORE_MM, CORE_REACH_MM = 1.0, 1.5
-#: Least volume of a cochlea with all its turns, mm3: chosen, the mean less 2.6 SD of 72 ears.
+#: Minimum volume of a cochlea with all its turns, mm3: chosen, mean minus 2.6 SD of 72 ears.
 SMALL_MM3 = 46.0
-#: Volume that may lie apart without the cochlea being interrupted, mm3: chosen.
+#: Maximum disconnected volume of an uninterrupted cochlea, mm3: chosen.
 PIECE_MM3 = 3.0
-#: Largest ball, radius in mm, that fits into a vestibule: chosen; drawn ones reach 1.65, wide ones
-#: 1.9, common cavities from 2.4.
+#: Largest sphere, radius in mm, that fits into a vestibule: chosen; simulated ones reach 1.65, wide
+#: ones 1.9, common cavities at least 2.4.
 CAVITY_MM = 2.2
-#: Half of the arc that is cut out to see whether a canal is part of a loop, degrees: chosen.
+#: Half of the arc that is removed to test whether a canal is part of a loop, degrees: chosen.
 SLAB_DEG = 12.0
 
 
 class State(StrEnum):
-    """What became of a structure."""
+    """State of a structure."""
 
     PRESENT = "present"
     MISSING = "missing"
@@ -73,13 +75,13 @@ class Completeness:
 
     Attributes:
         likert: 1 complete; 2, 3, 4 for one, two, three or more of the five structures missing or
-            disorganised (Lim et al. 2024). Structures cut by the field do not count.
-        states: of cochlea, vestibule and the three canals.
-        reasons: why each is not simply present, as sentences.
-        betti: of vestibule and canals at level 0.5.
+            disorganised (Lim et al. 2024). Structures cut by the field of view do not count.
+        states: states of cochlea, vestibule and the three canals.
+        reasons: reason for each state other than present.
+        betti: Betti numbers of vestibule and canals at level 0.5.
         loops_by_level: first Betti number at each of `LEVELS`.
-        bridges: more loops than three canals have: parts that should not touch do.
-        problems: what makes the score doubtful.
+        bridges: there are more loops than three canals have, so separate parts touch.
+        problems: reasons to doubt the score.
     """
 
     likert: int
@@ -98,7 +100,7 @@ class Completeness:
 
     @property
     def cut(self) -> tuple[str, ...]:
-        """Names of the structures that the field of view cuts."""
+        """Names of the structures that are cut by the field of view."""
         return tuple(
             STRUCTURES[part].name for part, state in self.states.items() if state is State.CUT
         )
@@ -134,11 +136,11 @@ def score_completeness(
 
     Args:
         values: (i, j, k) mask or probability of the labyrinth, 0..1.
-        grid: where the voxels lie.
+        grid: position of the voxels.
         landmarks: LPS.
-        pose: of the ear.
-        field: (i, j, k) the voxels inside the scan's field; None if all are.
-        parts: of the same field, if `split` was called already.
+        pose: pose of the ear.
+        field: (i, j, k) voxels inside the scan's field of view; None if all are.
+        parts: result of `split` for the same field, if available.
 
     Source: Lim et al. 2024, Table 1 (levels); Betti numbers by the Euler characteristic.
     """
@@ -185,7 +187,7 @@ def _closed_levels(
     near: NDArray[Any],
     canonical_mm: FloatArray,
 ) -> int:
-    """At how many of `LEVELS` a canal's lumen closes a loop."""
+    """Number of `LEVELS` at which a canal's lumen closes a loop."""
     if trace is None:
         return 0
     angle_deg = trace.torus.angles_deg(canonical_mm).reshape(local.shape)
@@ -201,7 +203,7 @@ def _closed_levels(
 
 
 class _Sight:
-    """What share of some points lies within the scan's field."""
+    """Fraction of points inside the scan's field of view."""
 
     def __init__(self, grid: Grid, pose: Pose, field: NDArray[np.bool_] | None) -> None:
         self.grid, self.pose, self.field = grid, pose, field
@@ -227,7 +229,7 @@ def _nearest_parts(parts: Parts, spacing_mm: FloatArray) -> tuple[NDArray[Any], 
 
 
 def _is_loop(mask: NDArray[Any], lumen: NDArray[Any], angle_deg: FloatArray) -> bool:
-    """Whether a canal, cut through in its middle, still hangs together by its two openings."""
+    """Whether a canal, interrupted at its centre, is still connected through its two openings."""
     cut = lumen & (np.abs(angle_deg) < SLAB_DEG)
     if not cut.any():
         return False
@@ -241,21 +243,22 @@ def _is_loop(mask: NDArray[Any], lumen: NDArray[Any], angle_deg: FloatArray) -> 
 
 
 def _arc(torus: Torus, name: str) -> FloatArray:
-    """Points of a canal's usual course."""
+    """Points of a canal's expected course."""
     low, high = usual_range(torus, name)
     return torus.at(np.linspace(low, high, 60))
 
 
 def _canal(name: str, parts: Parts, see: _Sight, levels: int) -> tuple[State, str]:
-    """State of a canal that is part of a loop at so many levels, and why."""
+    """State of a canal that is part of a loop at `levels` levels, and the reason."""
     if levels > len(LEVELS) // 2:
         return State.PRESENT, ""
     trace = parts.traces[name]
     seen = see.share(_arc(USUAL[name] if trace is None else trace.torus, name))
     if seen < LEAST_SEEN:
-        return State.CUT, f"{seen:.0%} of the {name} canal's usual course lies in the field"
+        course = f"{seen:.0%} of the {name} canal's expected course"
+        return State.CUT, f"{course} lies in the field of view"
     if trace is None:
-        return State.MISSING, f"no tube was found where the {name} canal should run"
+        return State.MISSING, f"no lumen was found where the {name} canal should run"
     if levels:
         return State.MISSING, (
             f"the loop of the {name} canal is closed only at {levels} of {len(LEVELS)} "
@@ -263,19 +266,19 @@ def _canal(name: str, parts: Parts, see: _Sight, levels: int) -> tuple[State, st
         )
     found = len(trace.angle_deg) * STEP_DEG
     return State.MISSING, (
-        f"the loop of the {name} canal is not closed: {found:.0f} degrees of it were found"
+        f"the loop of the {name} canal is not closed: only {found:.0f} degrees were found"
     )
 
 
 def _cochlea(parts: Parts, landmarks: Landmarks, see: _Sight) -> tuple[State, str]:
-    """State of the cochlea, and why."""
+    """State of the cochlea, and the reason."""
     angle = np.radians(np.arange(0, 360, 20))
-    # Around the middle of the cochlea of 72 ears, as far as its basal turn reaches.
+    # Around the centre of the mean cochlea of 72 ears, at the radius of its basal turn.
     ring = np.stack([np.full(18, 2.3), 5.2 + 3.6 * np.cos(angle), -2.8 + 3.0 * np.sin(angle)], 1)
     seen = see.share(ring)
     volume = parts.volumes_mm3[Part.COCHLEA]
     if seen < LEAST_SEEN:
-        return State.CUT, f"{seen:.0%} of the cochlea's usual outline lies in the field"
+        return State.CUT, f"{seen:.0%} of the cochlea's expected outline lies in the field of view"
     if volume < LEAST_MM3[Part.COCHLEA]:
         return State.MISSING, f"voxels of the cochlea: {volume:.0f} mm3"
     deepest, core = _depths_mm(parts, see.pose)
@@ -283,34 +286,35 @@ def _cochlea(parts: Parts, landmarks: Landmarks, see: _Sight) -> tuple[State, st
     if deepest > CYST_MM or (lost and core > CORE_MM):
         also = "the helicotrema was not found, and " if lost else ""
         width = deepest if deepest > CYST_MM else core
-        return State.DISORGANISED, f"{also}a ball of {width:.1f} mm radius fits into the cochlea"
+        return State.DISORGANISED, f"{also}a sphere of {width:.1f} mm radius fits into the cochlea"
     if volume < SMALL_MM3:
         return State.DISORGANISED, f"the cochlea is small: {volume:.0f} mm3"
     apart = _pieces_mm3(parts, (Part.COCHLEA, Part.VESTIBULE))
     if len(apart) > 1 and apart[1] > PIECE_MM3:
         return State.DISORGANISED, (
-            f"the cochlea is interrupted: {apart[1]:.0f} mm3 of it or of the vestibule lie apart"
+            f"the cochlea is interrupted: {apart[1]:.0f} mm3 of it or the vestibule are separate"
         )
     return State.PRESENT, ""
 
 
 def _vestibule(parts: Parts, see: _Sight) -> tuple[State, str]:
-    """State of the vestibule, and why."""
+    """State of the vestibule, and the reason."""
     volume = parts.volumes_mm3[Part.VESTIBULE]
     seen = see.share(np.concatenate([2.0 * np.eye(3), -2.0 * np.eye(3)]))
     if seen < LEAST_SEEN:
-        return State.CUT, f"{seen:.0%} of the vestibule's usual outline lies in the field"
+        outline = f"{seen:.0%} of the vestibule's expected outline"
+        return State.CUT, f"{outline} lies in the field of view"
     if volume < LEAST_MM3[Part.VESTIBULE]:
         return State.MISSING, f"voxels of the vestibule: {volume:.0f} mm3"
     ijk, depth = _depth_mm(parts, Part.VESTIBULE)
     if len(ijk) and depth.max() > CAVITY_MM:
-        reason = f"a ball of {depth.max():.1f} mm radius fits into the vestibule"
+        reason = f"a sphere of {depth.max():.1f} mm radius fits into the vestibule"
         return State.DISORGANISED, reason
     return State.PRESENT, ""
 
 
 def _depths_mm(parts: Parts, pose: Pose) -> tuple[float, float]:
-    """Largest balls within the lumen with their middles in the cochlea: anywhere, near its axis."""
+    """Radii of largest spheres in the lumen, centred in the cochlea: anywhere, near the axis."""
     ijk, depth = _depth_mm(parts, Part.COCHLEA)
     moved = pose.to_canonical(parts.grid.to_mm(ijk)) - np.asarray(CANONICAL_MM["helicotrema"])
     aside = np.linalg.norm(np.cross(moved, MODIOLAR_AXIS), axis=1)
@@ -319,7 +323,7 @@ def _depths_mm(parts: Parts, pose: Pose) -> tuple[float, float]:
 
 
 def _depth_mm(parts: Parts, part: Part) -> tuple[NDArray[Any], FloatArray]:
-    """Voxels of a part, and how far each lies from the labyrinth's wall."""
+    """Voxels of a part, and their distances from the labyrinth's wall."""
     ijk = np.argwhere(parts.labels == part)
     if not len(ijk):
         return ijk, np.empty(0)
@@ -329,7 +333,7 @@ def _depth_mm(parts: Parts, part: Part) -> tuple[NDArray[Any], FloatArray]:
 
 
 def _pieces_mm3(parts: Parts, of: tuple[Part, ...]) -> list[float]:
-    """Volumes of the pieces into which some parts fall together, the largest first."""
+    """Volumes of the connected pieces of some parts together, the largest first."""
     numbers, _ = pieces(np.isin(parts.labels, of))
     sizes = np.sort(np.bincount(numbers.ravel())[1:])[::-1]
     return [float(size) * parts.grid.voxel_mm3 for size in sizes]
@@ -339,11 +343,11 @@ def _problems(betti: Betti, loops: dict[float, int], closed: int) -> tuple[str, 
     problems = []
     if betti.loops > 3:
         problems.append(
-            f"vestibule and canals have {betti.loops} loops, not 3: parts touch that should not"
+            f"vestibule and canals have {betti.loops} loops, not 3: separate parts touch"
         )
     elif betti.loops != closed:
         problems.append(
-            f"{closed} canals were followed from opening to opening, but vestibule and canals "
+            f"{closed} canals were traced from end to end, but vestibule and canals "
             f"have {betti.loops} loops"
         )
     if len(set(loops.values())) > 1:

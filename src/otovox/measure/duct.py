@@ -1,7 +1,8 @@
-"""Length of the cochlear duct: along the traced wall, and by the published formulas.
+"""Length of the cochlear duct: along the traced wall, and from published formulas.
 
-LW: lateral wall; OC: organ of Corti; (i): Alexiades' path for electrodes, a little inside the wall.
-A is the round window's centre through the axis to the opposite lateral wall, B the width across it.
+LW: lateral wall; OC: organ of Corti; (i): Alexiades' path for electrodes, slightly inside the wall.
+A runs from the round window's centre through the axis to the opposite lateral wall, B
+perpendicular.
 """
 
 from collections.abc import Callable
@@ -27,7 +28,7 @@ def escude_lw_mm(a_mm: float, angle_deg: ArrayLike) -> FloatArray:
 
 
 def escude_angle_deg(a_mm: float, length_mm: ArrayLike) -> FloatArray:
-    """Angle at which that lateral wall has a length: the inverse of `escude_lw_mm`.
+    """Angle at a given length of the lateral wall: the inverse of `escude_lw_mm`.
 
     >>> round(float(escude_angle_deg(9.0, 20.0)))
     314
@@ -132,11 +133,11 @@ class Formula:
     """A published estimate of a length from A and B.
 
     Attributes:
-        name: of the formula, unique.
-        route: along which path.
-        to: how far, in words.
+        name: unique name of the formula.
+        route: path along which it measures.
+        to: end point, in words.
         source: publication.
-        length_mm: from A and B, mm.
+        length_mm: function of A and B, mm.
     """
 
     name: str
@@ -175,11 +176,11 @@ FORMULAS = (
 
 @dataclass(frozen=True, eq=False)
 class Duct:
-    """A path along the cochlea: how long it is up to each angle.
+    """A path along the cochlea: its length up to each angle.
 
     Attributes:
-        angle_deg: (n,) rising from 0.
-        length_mm: (n,) from the round window, rising from 0.
+        angle_deg: (n,) increasing from 0.
+        length_mm: (n,) from the round window, increasing from 0.
     """
 
     angle_deg: FloatArray
@@ -187,9 +188,9 @@ class Duct:
 
     def __post_init__(self) -> None:
         if len(self.angle_deg) < 2 or self.angle_deg.shape != self.length_mm.shape:
-            raise ValueError("a duct needs two angles or more, and a length for each")
+            raise ValueError("a duct needs at least two angles, and a length for each")
         if min(np.diff(self.angle_deg).min(), np.diff(self.length_mm).min()) <= 0:
-            raise ValueError("a duct's angles and lengths must rise")
+            raise ValueError("a duct's angles and lengths must increase")
 
     @property
     def total_mm(self) -> float:
@@ -197,11 +198,11 @@ class Duct:
         return float(self.length_mm[-1])
 
     def length_at_mm(self, angle_deg: ArrayLike) -> FloatArray:
-        """Length up to angles; nan before the round window and past the end."""
+        """Length up to angles; nan before the round window and beyond the end."""
         return PchipInterpolator(self.angle_deg, self.length_mm, extrapolate=False)(angle_deg)
 
     def angle_at_deg(self, length_mm: ArrayLike) -> FloatArray:
-        """Angle at lengths; nan before the round window and past the end."""
+        """Angle at lengths; nan before the round window and beyond the end."""
         return PchipInterpolator(self.length_mm, self.angle_deg, extrapolate=False)(length_mm)
 
 
@@ -209,10 +210,10 @@ def duct_along(theta_deg: FloatArray, radius_mm: FloatArray, height_mm: FloatArr
     """The length of a path given in cylindrical coordinates.
 
     Args:
-        theta_deg: (n,) rising; the first is the round window's.
-        radius_mm, height_mm: (n,) there.
+        theta_deg: (n,) increasing; the first is at the round window.
+        radius_mm, height_mm: (n,) at these angles.
     """
-    # Chords of finer steps: those of 7.5 degrees are shorter than the arc by one in 1400.
+    # Chords of finer steps: chords of 7.5 degrees are shorter than the arc by 1 in 1400.
     fine = np.linspace(theta_deg[0], theta_deg[-1], 8 * (len(theta_deg) - 1) + 1)
     radius = PchipInterpolator(theta_deg, radius_mm)(fine)
     height = PchipInterpolator(theta_deg, height_mm)(fine)

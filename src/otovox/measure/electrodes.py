@@ -1,6 +1,6 @@
-"""How deep each electrode array would lie in a traced cochlea, and which tones its tip would reach.
+"""Predicted insertion depth of electrode arrays in a traced cochlea, and the frequency at the tip.
 
-The arrays stand in `electrodes.csv`, which may be replaced by a table of one's own. Research use
+The arrays are listed in `electrodes.csv`, which can be replaced by a custom table. Research use
 only: a prediction from geometry, not advice on implants.
 """
 
@@ -16,7 +16,7 @@ from otovox.errors import InputError
 from otovox.measure.duct import Duct
 from otovox.measure.frequency import ganglion_hz, greenwood_hz
 
-#: Distance of an array's middle from the lateral wall, mm. Source: Alexiades' "(i)" path, about
+#: Distance of an array's centre from the lateral wall, mm. Source: Alexiades' "(i)" path, about
 #: 0.35 mm inside the wall.
 INSIDE_WALL_MM = 0.35
 _COLUMNS = ("array", "length_mm", "default_angle_deg", "lw_low_mm", "lw_high_mm", "source")
@@ -24,14 +24,14 @@ _COLUMNS = ("array", "length_mm", "default_angle_deg", "lw_low_mm", "lw_high_mm"
 
 @dataclass(frozen=True)
 class Electrode:
-    """An electrode array; None where the table says nothing.
+    """An electrode array; None where the table has no value.
 
     Attributes:
         array: its name.
         length_mm: from the round window to its tip, fully inserted.
-        default_angle_deg: insertion angle usually assumed.
-        lw_range_mm: lengths of the lateral wall for which it is meant.
-        source: of these figures.
+        default_angle_deg: usual insertion angle.
+        lw_range_mm: intended range of lateral wall lengths.
+        source: source of these figures.
     """
 
     array: str
@@ -49,10 +49,10 @@ class Insertion:
         array: its name.
         angle_deg: predicted insertion angle from its length; the default one without a length.
         from_length: whether the angle comes from the length.
-        coverage: insertion angle over the duct's total angle.
-        tip_ganglion_hz: spiral ganglion frequency at the tip; nan past 720 degrees.
-        tip_corti_hz: Greenwood frequency at the tip, its place taken along the traced wall.
-        suits: whether the wall's length is in the array's range; None without a range.
+        coverage: insertion angle divided by the duct's total angle.
+        tip_ganglion_hz: spiral ganglion frequency at the tip; nan beyond 720 degrees.
+        tip_corti_hz: Greenwood frequency at the tip, by its position along the traced wall.
+        suits: whether the wall's length is in the intended range; None without a range.
     """
 
     array: str
@@ -65,13 +65,13 @@ class Insertion:
 
 
 def read_electrodes(path: Path | None = None) -> tuple[Electrode, ...]:
-    """The table of arrays.
+    """Read the table of arrays.
 
     Args:
-        path: a CSV with the columns of `electrodes.csv`; by default that one.
+        path: CSV file with the columns of `electrodes.csv`, which is the default.
 
     Raises:
-        InputError: if it cannot be read, lacks a column or holds something else than numbers.
+        InputError: if it cannot be read, lacks a column or contains invalid numbers.
     """
     if path is None:
         return _published()
@@ -84,7 +84,7 @@ def read_electrodes(path: Path | None = None) -> tuple[Electrode, ...]:
 
 @cache
 def _published() -> tuple[Electrode, ...]:
-    """The table that comes with otovox, read once."""
+    """The included table, read once."""
     text = (files("otovox.measure") / "electrodes.csv").read_text("utf-8-sig")
     return _table(text, "electrodes.csv")
 
@@ -100,11 +100,11 @@ def _table(text: str, name: str) -> tuple[Electrode, ...]:
 def predict_insertions(
     electrodes: tuple[Electrode, ...], path: Duct, wall: Duct
 ) -> tuple[Insertion, ...]:
-    """Every array in one cochlea.
+    """Predict the insertion of every array in one cochlea.
 
     Args:
         electrodes: the table.
-        path: along which an array lies, `INSIDE_WALL_MM` inside the wall.
+        path: path of an array, `INSIDE_WALL_MM` inside the wall.
         wall: the lateral wall; both from the round window to the apex.
     """
     return tuple(_insertion(electrode, path, wall) for electrode in electrodes)

@@ -17,7 +17,7 @@ class CochlearFrame:
     Attributes:
         origin_mm: (3,) canonical, on the axis at the height of the helicotrema: z = 0.
         axis: (3,) modiolar axis, base to apex.
-        zero: (3,) unit vector across the axis to the round window: 0 degrees.
+        zero: (3,) unit vector perpendicular to the axis, towards the round window: 0 degrees.
     """
 
     origin_mm: FloatArray
@@ -27,7 +27,7 @@ class CochlearFrame:
     def to_canonical(
         self, theta_deg: FloatArray, radius_mm: FloatArray, height_mm: FloatArray
     ) -> FloatArray:
-        """Cylindrical (...,) to canonical (..., 3); angles rise from base to apex."""
+        """Cylindrical (...,) to canonical (..., 3); angles increase from base to apex."""
         angle = np.radians(theta_deg)[..., None]
         across = np.cos(angle) * self.zero + np.sin(angle) * np.cross(self.axis, self.zero)
         return (
@@ -53,7 +53,8 @@ def cochlear_frame(
         point_mm: (3,) canonical, anywhere on the axis.
         helicotrema_mm, round_window_mm: (3,) canonical.
 
-    Source: Verbist et al. 2010; the canonical frame mirrors left ears, so both sides share signs.
+    Source: Verbist et al. 2010; the canonical frame mirrors left ears, so signs are the same for
+        both sides.
     """
     origin = point_mm + float((helicotrema_mm - point_mm) @ axis) * axis
     across = round_window_mm - origin

@@ -1,4 +1,4 @@
-"""Which tone is heard where: by place on the organ of Corti, and by angle along the ganglion."""
+"""Frequency maps: by position on the organ of Corti, and by angle along the spiral ganglion."""
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -21,7 +21,7 @@ def greenwood_hz(share: ArrayLike) -> FloatArray:
     """Characteristic frequency on the organ of Corti.
 
     Args:
-        share: of its length, 0 at the apex, 1 at the base; nan outside.
+        share: fraction of its length, 0 at the apex, 1 at the base; nan outside.
 
     Source: Greenwood 1990, human.
 
@@ -33,7 +33,7 @@ def greenwood_hz(share: ArrayLike) -> FloatArray:
 
 
 def greenwood_share(frequency_hz: ArrayLike) -> FloatArray:
-    """Where on the organ of Corti a frequency is heard: the inverse of `greenwood_hz`.
+    """Position of a frequency on the organ of Corti: the inverse of `greenwood_hz`.
 
     >>> round(float(greenwood_share(1000)), 2)
     0.4
@@ -58,7 +58,7 @@ def ganglion_hz(angle_deg: ArrayLike) -> FloatArray:
 
 
 def ganglion_percent(corti_percent: ArrayLike) -> FloatArray:
-    """Share of the spiral ganglion's length for a share of the organ of Corti's, from the base.
+    """Percentage of the spiral ganglion's length for one of the organ of Corti's, from the base.
 
     Args:
         corti_percent: 0 to 100.

@@ -1,7 +1,7 @@
-"""The mean ear's canals, crus and vestibule, and their place in an ear: where each of them ends.
+"""The mean ear's canals, crus and vestibule, fitted to an ear to define their ends.
 
-The mean ear only guides: it gives the places along a canal where its ends lie. The lines themselves
-follow each ear's own lumen (`courses`).
+The mean ear only gives the positions of a canal's ends; the lines themselves follow each ear's own
+lumen (`courses`).
 """
 
 from dataclasses import dataclass
@@ -19,16 +19,17 @@ from otovox.measure.tori import CANALS, CanalTrace
 
 #: Distance between neighbouring points of a line, mm: chosen, below a lumen's radius.
 STEP_MM = 0.25
-#: Points of a canal's line that place the mean ear: chosen, about one every 0.6 mm.
+#: Points (stations) of a canal's line used to fit the mean ear: chosen, about one every 0.6 mm.
 STATIONS = 28
-#: Landmarks that help to place it; the helicotrema tilts with the cochlea, which leads canals'
-#: ends astray (0.12 mm along their lines for 0.10 without, on 18 drawn ears).
+#: Landmarks also used for the fit; the helicotrema is excluded because it tilts with the cochlea,
+#: which displaces the canals' ends (0.12 mm along their lines versus 0.10 without, on 18 simulated
+#: ears).
 LANDMARKS = ("oval_window", "round_window", "common_crus")
-#: How many stations of a canal a landmark counts: chosen.
+#: Weight of a landmark, in stations of a canal: chosen.
 LANDMARK_WEIGHT = 3.0
-#: Least stations and landmarks that place the mean ear: chosen, half a canal.
+#: Minimum number of stations and landmarks for the fit: chosen, half a canal.
 LEAST_STATIONS = 12
-#: Rounds of finding each station's nearest point and moving the mean ear there: chosen.
+#: Iterations of matching each station with its nearest point and refitting: chosen.
 ROUNDS = 12
 
 
@@ -57,16 +58,16 @@ class Similarity:
         return self.scale * points @ self.rotation.T + self.shift
 
     def moved(self, line: Centreline) -> Centreline:
-        """The line where the similarity puts it."""
+        """The transformed line."""
         return Centreline(self(line.points_mm), line.radius_mm * self.scale)
 
 
 @cache
 def mean_canal(name: str) -> Centreline:
-    """The mean line of a canal, canonical mm, from its ampulla on.
+    """The mean line of a canal, canonical mm, starting at its ampulla.
 
     Args:
-        name: of the canal.
+        name: name of the canal.
 
     Source: `core/ear_statistics.json`, mean centreline of 21 points of 72 labyrinths.
     """
@@ -79,7 +80,7 @@ def mean_canal(name: str) -> Centreline:
 
 @cache
 def mean_crus() -> Centreline:
-    """The mean line of the common crus, canonical mm, from the vestibule up; same source."""
+    """The mean line of the common crus, canonical mm, from the vestibule upward; same source."""
     data = ear_statistics()["common_crus"]
     ends = np.array([data["start_mm"], data["end_mm"]])
     points = resampled(ends, count=_count(ends))
@@ -87,7 +88,7 @@ def mean_crus() -> Centreline:
 
 
 def resampled(line: FloatArray, *, count: int) -> FloatArray:
-    """A polyline at `count` points at equal distances along it, ends kept."""
+    """A polyline resampled to `count` equidistant points, including its ends."""
     length = along_mm(line)
     at = np.linspace(0, length[-1], count)
     return np.stack([np.interp(at, length, axis) for axis in line.T], axis=1)
@@ -114,14 +115,14 @@ def nearest_on(points: FloatArray, curve: FloatArray) -> FloatArray:
 
 
 def place_mean_ear(traces: dict[str, CanalTrace | None], landmarks_mm: Landmarks) -> Similarity:
-    """The similarity that puts the mean ear's canals onto those found.
+    """Fit the mean ear's canals to the traced ones with a similarity transform.
 
     Args:
         traces: per canal; None if it was not found.
         landmarks_mm: in the canonical frame; nan where absent.
 
     Returns:
-        From the mean ear to this one; none at all where too little was found.
+        The transform from the mean ear to this one; the identity if too little was found.
 
     Source: iterated closest points (Besl and McKay 1992).
     """
@@ -150,7 +151,7 @@ def place_mean_ear(traces: dict[str, CanalTrace | None], landmarks_mm: Landmarks
 
 
 def fit_similarity(source: FloatArray, target: FloatArray, weights: NDArray[Any]) -> Similarity:
-    """The similarity that puts (n, 3) points onto others with the least weighted squares.
+    """The weighted least-squares similarity transform from (n, 3) points to others.
 
     Source: Umeyama 1991.
     """

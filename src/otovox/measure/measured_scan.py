@@ -1,4 +1,4 @@
-"""A prediction with everything measured of it: what results are written from."""
+"""A prediction with its measurements, from which results are written."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,8 +18,8 @@ class MeasuredScan:
     """A prediction, its measurements and its surfaces; each is computed once.
 
     Attributes:
-        prediction: of one scan.
-        ears: what was measured of each of its ears, in their order.
+        prediction: prediction for one scan.
+        ears: measurements of each ear, in the same order.
     """
 
     prediction: Prediction
@@ -27,7 +27,7 @@ class MeasuredScan:
 
     @cached_property
     def surfaces(self) -> tuple[Surface, ...]:
-        """Per ear vertices (n, 3) in LPS mm and faces (m, 3), wound outward."""
+        """For each ear vertices (n, 3) in LPS mm and faces (m, 3), oriented outward."""
         labels = self.prediction.labels
         return tuple(ear_surface(ear, labels) for ear in self.prediction.ears)
 
@@ -41,20 +41,22 @@ class MeasuredScan:
 
     @property
     def sides(self) -> tuple[Side, ...]:
-        """Sides that have an ear with voxels of its own."""
+        """Sides that have an ear with its own voxels."""
         labels = self.prediction.labels.values
         named = dict.fromkeys(ear.side for ear in self.prediction.ears)
         return tuple(side for side in named if (labels == side.label).any())
 
 
-def measure_scan(prediction: Prediction) -> MeasuredScan:
+def measure_scan(prediction: Prediction, *, threads: int | None = None) -> MeasuredScan:
     """Measure every ear of a prediction.
 
     Args:
         prediction: of one scan.
+        threads: that measure side by side; None for as many as there are cores.
 
     Returns:
         The same prediction with its measurements.
     """
     field = prediction.labels.grid
-    return MeasuredScan(prediction, tuple(measure_ear(ear, field) for ear in prediction.ears))
+    ears = tuple(measure_ear(ear, field, threads=threads) for ear in prediction.ears)
+    return MeasuredScan(prediction, ears)

@@ -1,16 +1,16 @@
-"""The numbers told of an ear: value, unit, definition, interval, norm, or why there is no value.
+"""The reported measurements of an ear: value, unit, definition, interval, norm, or why withheld.
 
-`measure` and the landmarks give the values, `quantities` their names and norms, the test-time
-samples their intervals. What cannot be trusted is withheld, with its reason.
+Values come from `measure` and the landmarks, names and norms from `quantities`, intervals from the
+test-time samples. Unreliable values are withheld, with the reason.
 """
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
-from scipy import stats
+from scipy import special
 
 from otovox.core.case import EarPrediction
 from otovox.core.geometry import Pose
@@ -26,53 +26,26 @@ from otovox.measure.quantities import (
     DISTANCES,
     QUANTITIES,
     WALL_ANGLES_DEG,
-    Norm,
     Quantity,
-    Unit,
     key_of,
 )
+from otovox.measure.values import Measurement
 
-#: Share of an interval. The usual one.
+#: Coverage of an interval, the usual one.
 LEVEL = 0.95
-#: Half an interval over its value, beyond which a value tells nothing: chosen, not measured.
+#: Half-width of an interval relative to its value above which it is withheld: chosen, not measured.
 WIDEST = 0.3
-#: Fewer samples tell no spread: chosen.
+#: Minimum number of samples for a spread: chosen.
 LEAST_SAMPLES = 3
-
-
-class Measurement(BaseModel):
-    """A value with its unit and definition; null where it cannot be measured, with the reason.
-
-    `interval` holds 95 of 100 values if the scan's test-time samples are what it varies by.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    value: float | None
-    unit: Unit
-    definition: str
-    group: str = "labyrinth"
-    interval: Annotated[list[float], Field(min_length=2, max_length=2)] | None = None
-    norm: Norm | None = None
-    withheld: str = ""
-
-    @property
-    def unusual(self) -> Literal["", "low", "high"]:
-        """Whether the value lies outside the norm, and on which side."""
-        if self.value is None or self.norm is None:
-            return ""
-        if self.value < self.norm.low:
-            return "low"
-        return "high" if self.value > self.norm.high else ""
 
 
 @dataclass(frozen=True, eq=False)
 class EarMeasurements:
-    """Everything measured of one ear.
+    """All measurements of one ear.
 
     Attributes:
-        table: by name, in the order of the report.
-        cochlea, canals, completeness: geometry and judgement; None without a probability map.
+        table: measurements by name, in the order of the report.
+        cochlea, canals, completeness: geometry and completeness; None without a probability map.
     """
 
     table: dict[str, Measurement]
@@ -81,26 +54,31 @@ class EarMeasurements:
     completeness: Completeness | None = None
 
 
-def measure_ear(ear: EarPrediction, field: Grid) -> EarMeasurements:
+def measure_ear(ear: EarPrediction, field: Grid, *, threads: int | None = None) -> EarMeasurements:
     """Measure one ear, and how much each number varies over the test-time samples.
 
     Args:
         ear: as found.
         field: the scan's grid; what it cuts is withheld.
+        threads: that measure samples side by side; None for as many as there are cores.
 
     Returns:
-        Values, or reasons why there is none.
+        Values, or the reasons for withholding them.
     """
     plain = _plain(ear.volume_mm3, ear.landmarks)
     if ear.probability is None:
         return EarMeasurements(_table(QUANTITIES[: len(plain)], plain, {}, []))
-    cochlea, canals, found = _shape(ear.probability, ear.landmarks, ear.pose, field)
-    samples = [
-        _plain(_volume_mm3(sample.probability), sample.landmarks)
-        | _shape(sample.probability, sample.landmarks, ear.pose, field)[2]
-        for sample in ear.samples
-    ]
-    completeness = _completeness(ear, field, canals)
+    fields = [(ear.probability, ear.landmarks)]
+    fields += [(sample.probability, sample.landmarks) for sample in ear.samples]
+    # Side by side: most of the time is spent in libraries that leave Python to others.
+    with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
+        first, *others = [pool.submit(_shape, *one, ear.pose, field) for one in fields]
+        cochlea, canals, found = first.result()
+        completeness = _completeness(ear, field, canals)
+        samples = [
+            _plain(_volume_mm3(sample.probability), sample.landmarks) | shape.result()[2]
+            for sample, shape in zip(ear.samples, others, strict=True)
+        ]
     reasons = _reasons(cochlea, canals, completeness)
     if _malformed(completeness):
         cochlear = {one.name for one in QUANTITIES if one.group in COCHLEAR_GROUPS}
@@ -112,7 +90,7 @@ def measure_ear(ear: EarPrediction, field: Grid) -> EarMeasurements:
 
 
 def _plain(volume_mm3: float, landmarks: Landmarks) -> dict[str, float]:
-    """What needs no shape."""
+    """Measurements that do not need the shape."""
     distances = {name: landmarks.distance_mm(one, other) for name, one, other in DISTANCES}
     return {"labyrinth_volume": volume_mm3} | distances
 
@@ -120,7 +98,7 @@ def _plain(volume_mm3: float, landmarks: Landmarks) -> dict[str, float]:
 def _shape(
     probability: Probability, landmarks: Landmarks, pose: Pose, field: Grid
 ) -> tuple[Cochlea, Canals, dict[str, float]]:
-    """What a segmentation's shape tells."""
+    """Measurements of a segmentation's shape."""
     values, grid = probability.values, probability.grid
     cochlea = measure_cochlea(values, grid, landmarks, pose, field=field)
     canals = measure_canals(values, grid, landmarks, pose)
@@ -141,19 +119,19 @@ def _completeness(ear: EarPrediction, field: Grid, canals: Canals) -> Completene
 
 
 def _malformed(completeness: Completeness) -> bool:
-    """Whether the cochlea's numbers would mislead."""
+    """Whether the cochlear measurements would be misleading."""
     return "cochlea" in completeness.missing or completeness.likert > 2
 
 
 def _reasons(cochlea: Cochlea, canals: Canals, completeness: Completeness) -> dict[str, str]:
-    """Why something is withheld, by group or name."""
+    """Reasons for withholding values, by group or name."""
     reasons = {
         f"{name}_canal_{what}": canal.problem
         for name, canal in canals.canals.items()
         for what in CANAL_MEASURES
     }
     if _malformed(completeness):
-        why = f"not to be used where parts are missing: {', '.join(completeness.missing)}"
+        why = f"not valid because parts are missing: {', '.join(completeness.missing)}"
         return reasons | dict.fromkeys(COCHLEAR_GROUPS, why)
     reasons |= dict.fromkeys(COCHLEAR_GROUPS, "; ".join(cochlea.problems))
     for insertion in cochlea.insertions:
@@ -225,21 +203,21 @@ def _table(
 def _measurement(
     quantity: Quantity, value: float, samples: Sequence[float], reason: str
 ) -> Measurement:
-    """One value with its interval; withheld if it varies too much or most samples lack it."""
+    """One value with its interval; withheld if it varies too much or is missing in most samples."""
     known = np.asarray(samples, dtype=float)
     known = known[np.isfinite(known)]
     interval = None
     if not np.isfinite(value):
-        reason = reason or "a landmark or a part of the ear that it needs was not found"
+        reason = reason or "a required landmark or part of the ear was not found"
     elif len(samples) >= LEAST_SAMPLES and 2 * len(known) <= len(samples):
         reason = f"only {len(known)} of {len(samples)} test-time samples could be measured"
     else:
         reason = ""
         if len(known) >= LEAST_SAMPLES:
-            half = float(stats.t.ppf((1 + LEVEL) / 2, len(known) - 1) * known.std(ddof=1))
+            half = float(special.stdtrit(len(known) - 1, (1 + LEVEL) / 2) * known.std(ddof=1))
             interval = [_rounded(value - half), _rounded(value + half)]
             if half > WIDEST * abs(value):
-                reason = f"it varies by ±{half:.2g} between the test-time samples"
+                reason = f"the value varies by ±{half:.2g} between test-time samples"
     return Measurement(
         value=None if reason else _rounded(value),
         unit=quantity.unit,

@@ -1,4 +1,4 @@
-"""The modiolar axis: the axis of the spiral motion that carries the cochlea's wall along itself.
+"""The modiolar axis: axis of the spiral motion under which the cochlear wall maps to itself.
 
 Source: Wimmer et al. 2019, 10.1007/978-3-030-32254-0_1.
 """
@@ -14,31 +14,31 @@ from otovox.core.geometry import FloatArray, Pose, unit
 from otovox.core.landmarks import Landmarks
 from otovox.imaging.surfaces import FaceArray
 
-#: Reweighted fits; the last ones change nothing. Source: as published, about 15.
+#: Iterations of the reweighted fit, which has then converged. Source: as published, about 15.
 ITERATIONS = 15
 #: Degrees of freedom of the Student-t weights: chosen, heavy tails for necks and vestibule.
 _FREEDOM = 3.0
-#: Weight of a point's error against its normal's, the published w_p; chosen.
+#: Weight of a point's error relative to its normal's, the published w_p; chosen.
 _POINT_WEIGHT = 0.1
-#: Faces used at most; more take longer and change the axis by hundredths of a degree. Chosen.
+#: Maximum number of faces; more change the axis by hundredths of a degree only. Chosen.
 _MOST_FACES = 16000
-#: A cochlea has more faces than this: chosen, a ball of 1 mm has some 400 at 0.2 mm.
+#: A cochlea has more faces than this: chosen, a sphere of 1 mm has about 400 at 0.2 mm.
 _LEAST_FACES = 200
-#: A cochlea's wall is no farther from the axis, mm: chosen, a wide basal turn reaches 6.5.
+#: Maximum distance of the wall from the axis, mm: chosen, a wide basal turn reaches 6.5.
 _REACH_MM = 6.5
-#: Nearer walls weigh as if they were this far from the axis, mm: chosen, the helicotrema's radius.
+#: Minimum distance from the axis used for weights, mm: chosen, the helicotrema's radius.
 _LEAST_RADIUS_MM = 0.5
 #: The cochlea's extent along the axis, below and above its apex, mm; chosen around H 2.8-6.9.
 _BELOW_MM, _ABOVE_MM = 6.5, 2.0
-#: The hook and what leads into it are not part of the spiral: from the vestibule to this angle
-#: after the round window, walls farther than this from the axis are left out. Source: the
-#: statistics of the canonical cochlea were made beyond 5 mm of wall from the vestibule's border;
-#: the second turn reaches 2.3 mm there.
+#: The hook region is not part of the spiral: from the vestibule to this angle after the round
+#: window, walls farther than this from the axis are excluded. Source: the statistics of the
+#: canonical cochlea exclude 5 mm of wall from the vestibule's border; the second turn reaches 2.3
+#: mm there.
 _HOOK_DEG, _HOOK_MM = (-110.0, 85.0), 2.6
-#: An axis turned farther than this from where the pose expects it is not believed, degrees:
+#: An axis that deviates more than this from the one expected from the pose is rejected, degrees:
 #: chosen; its SD over ears is 4.3.
 MOST_ASTRAY_DEG = 20.0
-#: Farther from the helicotrema than this the axis is not believed, mm: chosen; 0.4 is usual.
+#: An axis farther than this from the helicotrema is rejected, mm: chosen; 0.4 is usual.
 MOST_ASIDE_MM = 1.5
 
 
@@ -48,9 +48,9 @@ class Modiolus:
 
     Attributes:
         axis: (3,) unit vector, base to apex.
-        point_mm: (3,) where the spiral motion stands still; it lies on the axis.
-        pitch: gamma / |c|, how fast the spiral closes, per radian; negative.
-        residual_mm: robust spread of the wall about the motion.
+        point_mm: (3,) fixed point of the spiral motion, on the axis.
+        pitch: gamma / |c|, contraction of the spiral per radian; negative.
+        residual_mm: robust deviation of the wall from the motion.
     """
 
     axis: FloatArray
@@ -62,15 +62,15 @@ class Modiolus:
 def fit_spiral_motion(
     points_mm: FloatArray, normals: FloatArray, weights: FloatArray | None = None
 ) -> Modiolus:
-    """The spiral motion v(p) = c x p + cbar + gamma p along which a surface slides on itself.
+    """The spiral motion v(p) = c x p + cbar + gamma p under which a surface slides along itself.
 
     Args:
         points_mm: (n, 3) on the surface.
         normals: (n, 3) unit normals there.
-        weights: (n,) area of each point; all alike by default.
+        weights: (n,) area of each point; equal by default.
 
     Returns:
-        The axis, turned so that gamma is negative: the spiral winds about +axis as it closes.
+        The axis, oriented so that gamma is negative: the spiral winds about +axis as it closes.
 
     Source: Wimmer et al. 2019; the convergence point solves ([c]x + gamma I) p = -cbar exactly.
     """
@@ -80,18 +80,18 @@ def fit_spiral_motion(
     area = np.ones(len(p)) if weights is None else weights / weights.mean()
     design = np.hstack([np.cross(p, normals), normals, np.einsum("ij,ij->i", p, normals)[:, None]])
     gradients = _gradients(p, normals)
-    grams = np.einsum("nai,naj->nij", gradients, gradients)
+    grams = np.matmul(gradients.swapaxes(1, 2), gradients).reshape(len(p), 49)
     # The least squares start: smallest eigenvector of the 7 x 7 matrix of sums.
     solution = np.linalg.eigh((design * area[:, None]).T @ design)[1][:, 0]
     spread = 0.0
     for _ in range(ITERATIONS):
         error = design @ solution
-        slope = np.maximum(np.einsum("i,nij,j->n", solution, grams, solution), 1e-12)
+        slope = np.maximum(grams @ np.outer(solution, solution).ravel(), 1e-12)
         squared = error**2 / slope
         spread = _robust_square(squared)
         trust = area * (_FREEDOM + 1) / (_FREEDOM + squared / spread)
         left = (design * (trust / slope)[:, None]).T @ design
-        right = np.einsum("n,nij->ij", trust * error**2 / slope**2, grams)
+        right = ((trust * error**2 / slope**2) @ grams).reshape(7, 7)
         right += 1e-12 * np.trace(right) * np.eye(7)
         _, vectors = eigh(left, right, subset_by_index=[0, 0])
         solution = unit(vectors[:, 0])
@@ -105,16 +105,16 @@ def fit_modiolus(
 ) -> tuple[Modiolus | None, str]:
     """The modiolar axis of a labyrinth.
 
-    The cochlea's wall is cut from the rest around the axis that the pose expects, and again around
-    the axis found.
+    The cochlear wall is selected around the axis expected from the pose, and again around the
+    fitted axis.
 
     Args:
         surface: vertices (n, 3) in LPS mm and faces (m, 3) of the whole labyrinth.
-        landmarks: LPS; the helicotrema is needed, the round window helps.
-        pose: where the ear lies.
+        landmarks: LPS; the helicotrema is required, the round window optional.
+        pose: pose of the ear.
 
     Returns:
-        The axis in the canonical frame, and an empty reason; or None and why.
+        The axis in the canonical frame, and an empty reason; or None and the reason.
     """
     if not landmarks.has("helicotrema"):
         return None, "no helicotrema: the direction of the modiolar axis is unknown"
@@ -130,31 +130,34 @@ def fit_modiolus(
     for _ in range(3):
         kept = _cochlear(centres, axis, point, apex, base)
         if kept.sum() < _LEAST_FACES:
-            return None, "no cochlea where the landmarks expect it"
-        # The wall grows with its distance from the axis: so every turn counts alike.
+            return None, "no cochlea at the position expected from the landmarks"
+        # The wall area grows with its distance from the axis; this gives every turn equal weight.
         radii = np.linalg.norm(np.cross(centres[kept] - point, axis), axis=1)
         share = areas[kept] / np.maximum(radii, _LEAST_RADIUS_MM)
         found = fit_spiral_motion(centres[kept], normals[kept], share)
         if found.axis @ expected < 0:
-            return None, "the wall does not wind as a cochlea does: it may lack its turns"
+            return None, "the wall does not spiral like a cochlea: turns may be missing"
         astray = float(np.degrees(np.arccos(np.clip(found.axis @ expected, -1, 1))))
         if astray > MOST_ASTRAY_DEG:
             return None, (
-                f"the fitted modiolar axis lies {astray:.0f} degrees from where the ear's pose "
-                f"expects it; at most {MOST_ASTRAY_DEG:.0f} are believed"
+                f"the fitted modiolar axis deviates by {astray:.0f} degrees from the direction "
+                f"expected from the ear's pose; at most {MOST_ASTRAY_DEG:.0f} are accepted"
             )
         axis, point = found.axis, found.point_mm
     assert found is not None
     aside = float(np.linalg.norm(np.cross(apex - point, axis)))
     if aside > MOST_ASIDE_MM:
-        return None, f"the fitted modiolar axis passes {aside:.1f} mm beside the helicotrema"
+        return (
+            None,
+            f"the fitted modiolar axis passes the helicotrema at a distance of {aside:.1f} mm",
+        )
     return found, ""
 
 
 def _cochlear(
     points: FloatArray, axis: FloatArray, point: FloatArray, apex: FloatArray, base: FloatArray
 ) -> NDArray[np.bool_]:
-    """Which wall elements belong to the spiral: around the axis, past the hook."""
+    """Which wall elements belong to the spiral: around the axis, beyond the hook."""
     offset = points - point
     across = offset - (offset @ axis)[:, None] * axis
     height = (points - apex) @ axis
@@ -168,14 +171,14 @@ def _cochlear(
 
 
 def _base(landmarks: Landmarks, pose: Pose) -> FloatArray:
-    """The round window in the canonical frame, found or expected."""
+    """The round window in the canonical frame, detected or expected."""
     if landmarks.has("round_window"):
         return pose.to_canonical(landmarks["round_window"][None])[0]
     return np.asarray(CANONICAL_MM["round_window"])
 
 
 def _elements(triangles: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Centres, unit normals and areas of faces (m, 3, 3), thinned to what a fit needs."""
+    """Centres, unit normals and areas of faces (m, 3, 3), subsampled for the fit."""
     step = max(len(triangles) // _MOST_FACES, 1)
     triangles = triangles[::step]
     across = np.cross(triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0])

@@ -1,12 +1,12 @@
-"""What is usual in healthy ears, and the cut-offs of malformations, as data with their sources."""
+"""Usual ranges in healthy ears, and cut-offs for malformations, with their sources."""
 
 from dataclasses import dataclass
 
 from otovox.core.landmarks import Landmarks
 
-#: Least and largest distance of the windows for landmarks to be believed, mm: chosen around 94 ears
-#: of Stebani et al. 2023 (2.43-3.63) and five labelled bones, whose round window's middle lies
-#: higher (2.35 on average), as otovox sets it.
+#: Plausible range of the distance between the windows, mm: chosen around 94 ears of Stebani et al.
+#: 2023 (2.43-3.63) and five labelled bones, in which the round window's centre is higher (2.35 on
+#: average), as in otovox.
 WINDOWS_MM = (1.8, 3.8)
 
 
@@ -15,11 +15,11 @@ class Range:
     """A usual range.
 
     Attributes:
-        low: 2.5th percentile or mean less two SD; None if only high values are unusual.
-        high: likewise; None if only low values are.
+        low: 2.5th percentile or mean minus two SD; None if only high values are unusual.
+        high: likewise; None if only low values are unusual.
         unit: mm, mm3, deg or empty.
-        source: where it was published, with the number of ears.
-        cut_off: beyond it a malformation is suspected, not only an unusual ear.
+        source: publication, with the number of ears.
+        cut_off: values outside suggest a malformation, not only an unusual ear.
     """
 
     low: float | None
@@ -28,7 +28,7 @@ class Range:
     source: str
     cut_off: bool = False
 
-    def tells(self, value: float) -> str:
+    def side_of_range(self, value: float) -> str:
         """ "low", "high", or empty for a usual value or nan."""
         if self.low is not None and value < self.low:
             return "low"
@@ -53,8 +53,8 @@ NORMS = {
     "basal_lumen_diameter": Range(1.7, 2.2, "mm", "review of cochlear studies, range"),
     "cochlea_volume": _within(73.2, 10.5, "mm3", _SHAPES),
     "labyrinth_volume": Range(140.0, 265.0, "mm3", "72 labyrinths fitted to clinical CT, range"),
-    # Where a part ends and the next begins is a convention; `parts` keeps the 72 ears'.
-    # None for the common crus, of which we measure some 8 % more.
+    # The borders between parts are a convention; `parts` uses that of the 72 ears.
+    # None for the common crus, whose measured volume is about 8 % larger.
     "vestibule_volume": _within(59.2, 8.8, "mm3", _SHAPES),
     "anterior_canal_volume": _within(13.7, 1.9, "mm3", _SHAPES),
     "posterior_canal_volume": _within(17.6, 2.5, "mm3", _SHAPES),
@@ -68,7 +68,7 @@ NORMS = {
     "anterior_canal_radius": _within(3.29, 0.20, "mm", _SHAPES),
     "posterior_canal_radius": _within(3.31, 0.22, "mm", _SHAPES),
     "lateral_canal_radius": _within(2.60, 0.15, "mm", _SHAPES),
-    # The SDs are those of five labelled bones: the fitted shapes vary too little in the lumen.
+    # SDs of five labelled bones, because the lumen of the fitted shapes varies too little.
     "anterior_canal_lumen_radius": _within(0.455, 0.08, "mm", "72 labyrinths; SD of 5 bones"),
     "posterior_canal_lumen_radius": _within(0.541, 0.08, "mm", "72 labyrinths; SD of 5 bones"),
     "lateral_canal_lumen_radius": _within(0.525, 0.08, "mm", "72 labyrinths; SD of 5 bones"),
@@ -89,7 +89,7 @@ CUT_OFFS = {
 
 
 def windows_problem(landmarks: Landmarks) -> str:
-    """Why the windows' landmarks cannot be believed; empty if they can.
+    """Why the landmarks of the windows are implausible; empty if plausible.
 
     Args:
         landmarks: with oval_window and round_window, LPS mm.

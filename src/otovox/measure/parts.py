@@ -1,9 +1,9 @@
 """The labyrinth's parts: cochlea, vestibule, three canals and common crus, voxel by voxel.
 
-The borders are those of the 72 labyrinths whose mean ear is put onto each. A canal ends in the
+The borders are those of 72 labyrinths, whose mean ear is fitted to each ear. A canal ends at the
 planes across the ends of its centreline, where it opens into the vestibule; at the crus, and
-everywhere else, a voxel belongs to the tube or body in whose wall it lies deepest. The cochlea
-begins at a half-plane through the modiolar axis, a few degrees vestibular of the round window.
+everywhere else, a voxel belongs to the tube or body inside which it is deepest. The cochlea begins
+at a half-plane through the modiolar axis, a few degrees to the vestibular side of the round window.
 """
 
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ class Part(IntEnum):
     CRUS = 6
 
 
-#: Names, colours and codes; Okabe and Ito's palette. The common crus has no code that we know.
+#: Names, colours and codes; Okabe and Ito's palette. The common crus has no known code.
 STRUCTURES = {
     Part.COCHLEA: Structure("cochlea", "Cochlea", (230, 159, 0), "60201", "181187008"),
     Part.VESTIBULE: Structure("vestibule", "Vestibule", (240, 228, 66), "60183", "181188003"),
@@ -55,17 +55,18 @@ PART_OF: dict[str, Part] = dict(
 #: border between cochlea and vestibule. Source: 72 labyrinths.
 ROUND_WINDOW_DEG = 32.5
 BORDER_DEG = 24.8
-#: What lies nearer to the axis than this is cochlea at any azimuth, mm: chosen, between the second
+#: Voxels closer to the axis than this are cochlea at any azimuth, mm: chosen, between the second
 #: turn's outer wall (2.28) and the basal turn's inner wall (3.5) at the round window.
 INNER_MM = 2.9
-#: The same on the far side of the axis, where only the posterior ampulla comes near, mm: chosen,
+#: The same on the far side of the axis, where only the posterior ampulla is close, mm: chosen,
 #: beyond the basal turn's outer wall (3.5) there.
 INNER_FAR_MM = 4.3
-#: What lies farther is not, mm: chosen, the basal turn's outer wall is at 5.96 +- 0.3.
+#: Voxels farther than this are not cochlea, mm: chosen, the basal turn's outer wall is at
+#: 5.96 +- 0.3.
 OUTER_MM = 7.0
-#: How far a landmark may be from its usual place to be trusted for the border, mm: chosen.
+#: Maximum distance of a landmark from its usual position to be used for the border, mm: chosen.
 TRUSTED_MM = 2.0
-#: Depth taken from what lies beyond a tube's open end, mm: chosen, more than any lumen's radius.
+#: Depth subtracted beyond a tube's open end, mm: chosen, more than any lumen's radius.
 BEYOND_MM = 5.0
 
 
@@ -75,11 +76,11 @@ class Parts:
 
     Attributes:
         labels: (i, j, k) uint8, `Part` values, 0 outside.
-        grid: where the voxels lie.
-        traces: per canal its trace; None where none was found.
-        courses: per canal its way from end to end; None where no trace was found.
+        grid: position of the voxels.
+        traces: trace of each canal; None if not found.
+        courses: course of each canal from end to end; None without a trace.
         crus: line of the common crus; None without anterior and posterior canal.
-        volumes_mm3: per part.
+        volumes_mm3: volume of each part.
     """
 
     labels: NDArray[np.uint8]
@@ -91,13 +92,13 @@ class Parts:
 
 
 def split(values: NDArray[Any], grid: Grid, landmarks: Landmarks, pose: Pose) -> Parts:
-    """Give each voxel of a labyrinth to one of its parts.
+    """Assign each voxel of a labyrinth to one of its parts.
 
     Args:
         values: (i, j, k) mask or probability, 0..1; above 0.5 is labyrinth.
-        grid: where the voxels lie.
-        landmarks: helicotrema and round window, if present, place the cochlea's border.
-        pose: of the ear.
+        grid: position of the voxels.
+        landmarks: helicotrema and round window, if present, define the cochlea's border.
+        pose: pose of the ear.
 
     Returns:
         Labels on the same grid; every labyrinth voxel has one.
@@ -128,12 +129,12 @@ def split(values: NDArray[Any], grid: Grid, landmarks: Landmarks, pose: Pose) ->
 
 
 def is_cochlear(points_mm: FloatArray, landmarks: Landmarks, pose: Pose) -> NDArray[np.bool_]:
-    """Which canonical points lie on the cochlea's side of its border with the vestibule.
+    """Which canonical points are on the cochlear side of the border with the vestibule.
 
     Args:
         points_mm: (n, 3) canonical.
-        landmarks: LPS; helicotrema and round window are used where near their usual place.
-        pose: of the ear.
+        landmarks: LPS; helicotrema and round window are used if near their usual positions.
+        pose: pose of the ear.
     """
     apex = _near_usual("helicotrema", landmarks, pose)
     window = _near_usual("round_window", landmarks, pose)
@@ -167,7 +168,7 @@ def _deepest(
     crus: Centreline | None,
     place: Similarity,
 ) -> NDArray[np.uint8]:
-    """Part of (n, 3) canonical points as if there were no cochlea."""
+    """Part of (n, 3) canonical points, disregarding the cochlea."""
     owners, depths = [Part.VESTIBULE], [_from_vestibule(points_mm, place)]
     for name, course in courses.items():
         if course is not None:
@@ -181,7 +182,7 @@ def _deepest(
 
 
 def _from_tube(points_mm: FloatArray, line: Centreline, *, both_open: bool) -> FloatArray:
-    """Distance of (n, 3) points from a tube's wall, negative inside; far beyond its open ends."""
+    """Distance of (n, 3) points from a tube's wall, negative inside; large beyond its open ends."""
     distance, found_at = KDTree(line.points_mm).query(points_mm)
     index = np.asarray(found_at)
     depth = np.asarray(distance) - line.radius_mm[index]
@@ -204,7 +205,7 @@ def _from_vestibule(points_mm: FloatArray, place: Similarity) -> FloatArray:
 
 
 def _tidied(labels: NDArray[np.uint8], spacing_mm: FloatArray) -> NDArray[np.uint8]:
-    """Each part's crumbs given to the part they lie nearest to."""
+    """Assign small fragments of each part to the nearest part."""
     kept = np.zeros(labels.shape, dtype=bool)
     for part in Part:
         numbers, count = pieces(labels == part)
@@ -212,7 +213,7 @@ def _tidied(labels: NDArray[np.uint8], spacing_mm: FloatArray) -> NDArray[np.uin
             continue
         sizes = np.bincount(numbers.ravel())
         sizes[0] = 0
-        # A canal may lie in pieces (bone within it); crumbs are small against the part.
+        # A canal may consist of pieces (bone inside it); fragments are small relative to the part.
         large = sizes > 0.15 * sizes.sum()
         kept |= large[numbers]
     crumbs = (labels > 0) & ~kept

@@ -1,20 +1,17 @@
-"""What is measured of an ear: names, units, definitions, and what is usual, with sources."""
+"""The measured quantities of an ear: names, units, definitions, and norms with sources."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
-
-from pydantic import BaseModel, ConfigDict
 
 from otovox.measure.duct import FORMULAS
 from otovox.measure.electrodes import read_electrodes
 from otovox.measure.norms import CUT_OFFS, NORMS, WINDOWS_MM
 from otovox.measure.tori import CANALS
+from otovox.measure.values import Norm, Unit
 
-Unit = Literal["mm", "mm3", "deg", "Hz", ""]
 #: Groups that mean nothing where the cochlea is malformed. Source: D'Arco et al. 2017, of A.
 COCHLEAR_GROUPS = ("cochlea", "cochlear duct length", "electrode arrays")
-#: What is measured of each canal.
+#: Measurements of each canal.
 CANAL_MEASURES = ("radius", "arc", "coverage", "lumen_radius", "non_planarity")
 
 #: Distances between landmarks: name and ends.
@@ -27,19 +24,9 @@ DISTANCES = (
 WALL_ANGLES_DEG = (360, 720)
 
 
-class Norm(BaseModel):
-    """What is usual in healthy ears, and where that was published."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    low: float
-    high: float
-    source: str
-
-
 @dataclass(frozen=True)
 class Quantity:
-    """What can be measured: its name in `result.json`, and what is known of it."""
+    """A measurable quantity: its name in `result.json`, unit, definition and norm."""
 
     name: str
     group: str
@@ -49,7 +36,7 @@ class Quantity:
 
 
 def key_of(array: str) -> str:
-    """An electrode array's name as part of a quantity's.
+    """The name of an electrode array as part of a quantity's name.
 
     >>> key_of("Flex28/Pro-1")
     'flex28_pro_1'
@@ -69,7 +56,7 @@ def _catalogue() -> Iterator[Quantity]:
     ranges = {
         "helicotrema_to_oval_window": (5.62, 7.97, "94 ears, data of Stebani et al. 2023"),
         "helicotrema_to_round_window": (5.76, 8.21, "94 ears, data of Stebani et al. 2023"),
-        # Labelled bones set the round window's middle higher than the paper's readers do.
+        # In labelled bones the round window's centre is higher than for the paper's readers.
         "oval_to_round_window": (*WINDOWS_MM, "94 ears of Stebani et al. 2023; labelled bones"),
     }
     for name, first, second in DISTANCES:
@@ -93,18 +80,20 @@ def _cochlear_catalogue() -> Iterator[Quantity]:
     group = "cochlea"
     yield Quantity(
         "cochlea_a", group, "mm",
-        "A: round window's centre through the modiolar axis to the opposite lateral wall",
+        "A: centre of the round window through the modiolar axis to the opposite lateral wall",
         usual("A"),
     )  # fmt: skip
     yield Quantity(
-        "cochlea_a_wall", group, "mm", "A, lateral wall to lateral wall at 0 and 180 degrees"
+        "cochlea_a_wall", group, "mm", "A between the lateral walls at 0 and 180 degrees"
     )
     yield Quantity(
         "cochlea_b", group, "mm",
-        "B: lateral wall to lateral wall through the axis, perpendicular to A",
+        "B: between the lateral walls through the axis, perpendicular to A",
         usual("B"),
     )  # fmt: skip
-    yield Quantity("cochlea_b_to_a", group, "", "B over A; at least 0.75 is a round basal turn")
+    yield Quantity(
+        "cochlea_b_to_a", group, "", "B divided by A; at least 0.75 means a round basal turn"
+    )
     yield Quantity(
         "cochlea_height", group, "mm", "H: extent of the lumen along the modiolar axis",
         usual("cochlear_height"),
@@ -116,7 +105,7 @@ def _cochlear_catalogue() -> Iterator[Quantity]:
     )  # fmt: skip
     yield Quantity(
         "basal_lumen_diameter", group, "mm",
-        "mean diameter of the basal turn's lumen, 30 to 330 degrees, of a circle of equal area",
+        "mean lumen diameter of the basal turn, 30 to 330 degrees, as a circle of equal area",
         usual("basal_lumen_diameter"),
     )  # fmt: skip
 
@@ -147,10 +136,10 @@ def _electrode_catalogue() -> Iterator[Quantity]:
     for electrode in read_electrodes():
         key, name = key_of(electrode.array), electrode.array
         if electrode.length_mm is not None:
-            definition = f"{name}: insertion angle if it lies 0.35 mm inside the lateral wall"
+            definition = f"{name}: insertion angle along a path 0.35 mm inside the lateral wall"
             yield Quantity(f"insertion_angle_{key}", group, "deg", definition)
         at = "there" if electrode.length_mm is not None else "at its default insertion angle"
-        definition = f"{name}: insertion angle {at} over the duct's whole angle"
+        definition = f"{name}: insertion angle {at} divided by the duct's total angle"
         yield Quantity(f"coverage_{key}", group, "", definition)
         definition = f"{name}: spiral ganglion frequency at the tip {at}, Stakhovskaya et al. 2007"
         yield Quantity(f"tip_frequency_{key}", group, "Hz", definition)
@@ -165,12 +154,12 @@ def _vestibular_catalogue() -> Iterator[Quantity]:
             f"{name}_volume", group, "mm3", f"volume of the {title}", usual(f"{name}_volume")
         )
     definitions: dict[str, tuple[Unit, str]] = {
-        "radius": ("mm", "radius of the circle fitted to the middles of the lumen's sections"),
+        "radius": ("mm", "radius of the circle fitted to the centres of the lumen's sections"),
         "arc": (
             "mm",
-            "length of the centreline between the canal's ends, placed by the mean of 72 ears",
+            "length of the centreline between the canal's ends, as defined by the mean of 72 ears",
         ),
-        "coverage": ("deg", "angle that the centreline covers about the circle's centre"),
+        "coverage": ("deg", "angle covered by the centreline about the circle's centre"),
         "lumen_radius": ("mm", "mean radius of the lumen in the middle half of the arc"),
         "non_planarity": ("mm", "root mean square distance of the centreline from its plane"),
     }
@@ -182,7 +171,7 @@ def _vestibular_catalogue() -> Iterator[Quantity]:
     island = CUT_OFFS["lateral_canal_island"]
     yield Quantity(
         "lateral_canal_island", "canals", "mm",
-        "width of the bone within the lateral canal: twice the circle's radius less the lumen's",
+        "width of the bone within the lateral canal: twice the circle's radius minus the lumen's",
         Norm(low=island.low or 0, high=6, source=island.source),
     )  # fmt: skip
     for pair in ("anterior_posterior", "anterior_lateral", "lateral_posterior"):
@@ -192,7 +181,7 @@ def _vestibular_catalogue() -> Iterator[Quantity]:
 
 
 def usual(name: str) -> Norm | None:
-    """The published range of a measurement, if there is one with two ends."""
+    """The published range of a measurement, if there is one with both limits."""
     known = NORMS.get(name)
     if known is None or known.low is None or known.high is None:
         return None

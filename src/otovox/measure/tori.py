@@ -1,8 +1,8 @@
-"""Semicircular canals as bent tori: located near their average place, traced section by section.
+"""Semicircular canals as bent tori, located near their average position and traced by sections.
 
-A canal is unrolled about its axis: half-planes every few degrees, each cut into the sections of
-what lies there. Sections that are tubes (small, and whole within the window) are chained along
-the angle; the torus is fitted to their middles, and the canal is unrolled about the better torus.
+A canal is unrolled about its axis: half-planes every few degrees, each with the
+sections of the lumen. Tube sections (small, and completely inside the window) are chained along the
+angle; the torus is fitted to their centres, and the canal is unrolled again about the better torus.
 """
 
 from collections.abc import Callable
@@ -25,23 +25,23 @@ CANALS = ("anterior", "posterior", "lateral")
 
 #: Degrees between neighbouring half-planes: chosen, 0.2 mm along a canal.
 STEP_DEG = 4.0
-#: Half-width of the unrolled window, mm: chosen, an ampulla (1.03 mm) that lies 1 mm off.
+#: Half-width of the unrolled window, mm: chosen, an ampulla (1.03 mm) displaced by 1 mm.
 WINDOW_MM = 2.1
 #: Distance of samples within a half-plane, mm: chosen, below the working voxel.
 SAMPLE_MM = 0.15
-#: Section areas of a tube, mm2: chosen; mean lumen radii are 0.44-0.54 mm, least of single ears
-#: 0.25 mm, and an ampulla of mean and largest radius has 3.3 and 4.2 mm2.
+#: Section areas of a tube, mm2: chosen; mean lumen radii are 0.44-0.54 mm, at least
+#: 0.25 mm in single ears, and an ampulla of mean and largest radius has 3.3 and 4.2 mm2.
 AREA_MM2 = (0.12, 5.2)
-#: Fewest degrees of a chain that counts as a piece of a canal: chosen.
+#: Minimum degrees of a chain that counts as a piece of a canal: chosen.
 LEAST_PIECE_DEG = 24.0
-#: How short of its usual end a canal may end without being open there, degrees: chosen.
+#: Tolerance for a canal that ends before its usual end without being open there, degrees: chosen.
 SHORT_DEG = 16.0
-#: How far beyond its usual ends a canal is looked for, degrees: chosen, three SD of its arc.
+#: Search range beyond the usual ends of a canal, degrees: chosen, three SD of its arc.
 BEYOND_DEG = 20.0
-#: Pieces are taken by their span, less this per mm of their median distance from the circle, until
-#: one shares more of its angles with those before it or lies farther from the circle: chosen.
+#: Pieces are selected by their span minus this per mm of median distance from the circle, until one
+#: shares more of its angles with earlier ones or is farther from the circle than this: chosen.
 OFF_COST_DEG, MOST_SHARED, MOST_OFF_MM = 30.0, 0.25, 1.4
-#: Fewest sections of a canal: chosen, one more than a circle in space needs.
+#: Minimum number of sections of a canal: chosen, one more than a circle in space needs.
 LEAST_SECTIONS = 6
 #: Samples around a chain's end in which the next half-plane is searched: chosen, 0.45 mm.
 NEAR = 3
@@ -54,7 +54,7 @@ class Torus:
     Attributes:
         center_mm: (3,).
         normal: (3,) unit.
-        radius_mm: of the circle of the lumen's middles.
+        radius_mm: radius of the circle through the lumen's centres.
         reference: (3,) unit, in the plane: from the centre away from the vestibule, angle 0.
     """
 
@@ -70,13 +70,10 @@ class Torus:
 
     def at(self, angle_deg: ArrayLike, out_mm: ArrayLike = 0.0, up_mm: ArrayLike = 0.0):
         """Canonical points (..., 3) from angle, distance outward of the circle, and height."""
-        angle, out, up = np.broadcast_arrays(np.radians(angle_deg), out_mm, up_mm)
-        radial = np.cos(angle)[..., None] * self.reference + np.sin(angle)[..., None] * self.across
-        return (
-            self.center_mm
-            + (self.radius_mm + out)[..., None] * radial
-            + up[..., None] * (self.normal)
-        )
+        angle = np.radians(angle_deg)[..., None]
+        radial = np.cos(angle) * self.reference + np.sin(angle) * self.across
+        around = self.center_mm + (self.radius_mm + np.asarray(out_mm))[..., None] * radial
+        return around + np.asarray(up_mm)[..., None] * self.normal
 
     def angles_deg(self, points_mm: FloatArray) -> FloatArray:
         """Angle of (n, 3) canonical points about the axis, -180 to 180."""
@@ -86,14 +83,14 @@ class Torus:
 
 @dataclass(frozen=True, eq=False)
 class CanalTrace:
-    """One canal as traced, canonical mm; sections in the order of the angle.
+    """A traced canal, canonical mm; sections in order of angle.
 
     Attributes:
         torus: fitted circle.
         angle_deg: (n,) angles of the sections.
-        points_mm: (n, 3) their middles.
+        points_mm: (n, 3) their centres.
         radius_mm: (n,) radius of the circle with the section's area.
-        closed: one unbroken chain leads from the vestibule to the vestibule or the common crus.
+        closed: an unbroken chain runs from the vestibule to the vestibule or the common crus.
         gap_deg: angles without a tube between the first and last section.
     """
 
@@ -117,7 +114,7 @@ USUAL = {
     "posterior": _usual((-3.57, -3.58, 1.25), (0.993, -0.117, 0.016), 3.31),
     "lateral": _usual((0.64, -3.38, 1.11), (0.0, 0.0, 1.0), 2.60),
 }
-#: Where a canal usually begins (at the ampulla) and ends, canonical mm. Source: ends of the mean
+#: Usual start (at the ampulla) and end of a canal, canonical mm. Source: ends of the mean
 #: centrelines of the same 72 labyrinths.
 ENDS_MM = {
     "anterior": ((2.599, -0.438, 2.307), (-3.022, -1.011, 4.448)),
@@ -127,7 +124,7 @@ ENDS_MM = {
 
 
 def sampler(values: NDArray[Any], grid: Grid, pose: Pose) -> Sampler:
-    """Reads a field at canonical points, trilinearly; 0 outside its grid."""
+    """Trilinear interpolator of a field at canonical points; 0 outside its grid."""
     linear = np.linalg.inv(grid.affine[:3, :3])
     step = linear @ pose.matrix
     start = linear @ (pose.origin_mm - grid.affine[:3, 3])
@@ -145,10 +142,10 @@ def trace_canal(read: Sampler, name: str) -> CanalTrace | None:
 
     Args:
         read: field 0..1 at canonical points; see `sampler`.
-        name: of the canal, one of `CANALS`.
+        name: name of the canal, one of `CANALS`.
 
     Returns:
-        The trace; None if no tube is found where the canal should be.
+        The trace; None if no lumen is found at the expected position.
     """
     torus, trace = USUAL[name], None
     for _ in range(3):
@@ -165,10 +162,10 @@ def fit_torus(points_mm: FloatArray, like: Torus) -> Torus:
 
     Args:
         points_mm: (n, 3), n >= 5.
-        like: gives the normal's sign and the reference direction.
+        like: torus that gives the normal's sign and the reference direction.
 
     Returns:
-        The circle whose distance to the points, in and out of its plane, is least.
+        The circle with the smallest distance to the points, in and out of its plane.
     """
     middle = points_mm.mean(axis=0)
     normal = np.linalg.svd(points_mm - middle)[2][2]
@@ -176,7 +173,7 @@ def fit_torus(points_mm: FloatArray, like: Torus) -> Torus:
     first = unit(like.reference - (like.reference @ normal) * normal)
     second = np.cross(normal, first)
     flat = (points_mm - middle) @ np.stack([first, second]).T
-    # Kasa's circle, linear, as a start.
+    # Kasa's linear circle fit as a start.
     rows = np.column_stack([2 * flat, np.ones(len(flat))])
     a, b, c = np.linalg.lstsq(rows, (flat**2).sum(axis=1), rcond=None)[0]
     start = np.array([a, b, 0.0, 0.0, 0.0, np.sqrt(max(c + a * a + b * b, 0.01))])
@@ -201,7 +198,7 @@ def fit_torus(points_mm: FloatArray, like: Torus) -> Torus:
 def _chain(read: Sampler, torus: Torus, name: str) -> CanalTrace | None:
     angles = np.arange(-180.0, 180.0, STEP_DEG)
     steps = np.arange(-WINDOW_MM, WINDOW_MM + SAMPLE_MM / 2, SAMPLE_MM)
-    angle, out, up = np.meshgrid(angles, steps, steps, indexing="ij")
+    angle, out, up = np.meshgrid(angles, steps, steps, indexing="ij", sparse=True)
     values = read(torus.at(angle, out, up))
     flat = np.zeros((3, 3, 3), dtype=bool)
     flat[1] = True
@@ -251,11 +248,11 @@ def _chain(read: Sampler, torus: Torus, name: str) -> CanalTrace | None:
 
 
 def usual_range(torus: Torus, name: str) -> tuple[float, float]:
-    """Angles about a torus between which the canal usually runs, degrees, the lower first.
+    """Usual range of a canal's angles about a torus, degrees, the lower first.
 
     Args:
         torus: fitted or usual circle.
-        name: of the canal.
+        name: name of the canal.
     """
     first, second = torus.angles_deg(np.asarray(ENDS_MM[name]))
     return float(min(first, second)), float(max(first, second))
@@ -264,12 +261,12 @@ def usual_range(torus: Torus, name: str) -> tuple[float, float]:
 def _chosen(
     piece: NDArray[Any], at: NDArray[Any], off_mm: FloatArray, within: NDArray[np.bool_]
 ) -> NDArray[Any] | None:
-    """Sections of the canal: those of its pieces, one per angle, the nearest to the circle.
+    """Sections of the canal: from its pieces, one per angle, the nearest to the circle.
 
     Args:
         piece: (n,) number of the piece that each section belongs to; 0 for none.
         at: (n,) index of its angle.
-        off_mm: (n,) distance of its middle from the circle.
+        off_mm: (n,) distance of its centre from the circle.
         within: (n,) whether the canal may run at its angle.
     """
     kept: list[int] = []
@@ -298,7 +295,7 @@ def _chosen(
 def _beyond(
     sections: NDArray[Any], tube: NDArray[Any], index: int, *, out_mm: float, up_mm: float
 ) -> bool:
-    """Whether the next half-plane shows a wider space where the chain ends."""
+    """Whether the next half-plane contains a wider space at the end of the chain."""
     if not 0 <= index < len(sections):
         return True
     plane = sections[index]

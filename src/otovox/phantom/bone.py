@@ -1,8 +1,8 @@
 """The temporal bone around one labyrinth: petrous bone, capsule, air cells, cavities, brain.
 
-Every structure is painted as a share of each voxel, in a fixed order, with a density drawn at
-random. Positions follow five labelled temporal bones (centroids, nearest points and extents in the
-canonical frame); the rest is chosen, not measured, and varied widely.
+Every structure is painted as a fraction of each voxel, in a fixed order, with a random density.
+Positions follow five labelled temporal bones (centroids, nearest points and extents in the
+canonical frame); the rest is chosen, not measured, and varies widely.
 """
 
 import numpy as np
@@ -20,14 +20,14 @@ LATERAL, ANTERIOR = unit((0.54, -0.84, 0.0)), unit((0.83, 0.53, -0.15))
 #: Outward normal of the petrous bone's posterior face.
 POSTERIOR_FACE = unit((-0.99, 0.08, 0.12))
 
-# Ranges that are drawn from, mm. Chosen, not measured, and wide on purpose.
-#: Thickness of the cortex over the marrow, and how far it fades into it.
+# Ranges of random values, mm. Chosen, not measured, and intentionally wide.
+#: Thickness of the cortex over the marrow, and width of the transition.
 CORTEX_MM, MARROW_FADE_MM = (0.4, 1.8), 0.8
 #: Grain of the marrow, and of the speckle of all bone.
 MARROW_GRAIN_MM, SPECKLE_MM = (0.5, 1.4), 2.5
-#: Thickness of the otic capsule before it is modulated, and how far its outer border fades.
+#: Thickness of the otic capsule before modulation, and width of its outer transition.
 CAPSULE_MM, CAPSULE_FADE_MM = (0.6, 2.6), (0.3, 1.5)
-#: Thinnest bone around the lumen, and how much farther air cells stay away.
+#: Minimum thickness of bone around the lumen, and additional distance of air cells.
 PLATE_MM, CELL_GAP_MM = (0.15, 0.7), 0.2
 
 
@@ -45,11 +45,12 @@ def paint_temporal_bone(
         shape: the labyrinth.
         canvas: the grid to paint on.
         tissues: densities.
-        rng: everything that varies besides.
-        diagnosis: one of `disease.DIAGNOSES`; `shape` has it already.
+        rng: all other randomness.
+        diagnosis: one of `disease.DIAGNOSES`; already applied to `shape`.
 
     Returns:
-        Densities, HU before the scanner, and the labyrinth's share of each voxel, both (i, j, k).
+        Densities, HU before the scanner, and the labyrinth's fraction of each voxel, both (i, j,
+        k).
     """
     width = canvas.spacing_mm
     tissues = soaked(tissues, diagnosis)
@@ -61,11 +62,11 @@ def paint_temporal_bone(
     bone = _cortex_and_marrow(canvas, tissues, -surface, rng)
     bone += _capsule_share(canvas, far, rng) * (tissues.capsule - bone)
     bone *= loosened(shape, canvas, diagnosis, far, rng)
-    # Wherever the capsule is, there is bone, at least a thin plate.
+    # The capsule is bone everywhere, at least a thin plate.
     plate = rng.uniform(*PLATE_MM)
     bone_share = np.maximum(occupancy(surface, width), occupancy(far - plate, width))
     hu += bone_share * (bone - hu)
-    # Air cells keep off the labyrinth by the plate.
+    # The plate separates air cells from the labyrinth.
     cell_share = occupancy(np.maximum(cells, plate + CELL_GAP_MM - far), width)
     hu += cell_share * (tissues.cells - hu)
 
@@ -88,7 +89,7 @@ def _fill(hu: Field, region: Region, width_mm: float) -> None:
 def _cortex_and_marrow(
     canvas: Canvas, tissues: Tissues, depth: Field, rng: np.random.Generator
 ) -> Field:
-    """Density of solid bone: cortex outside, marrow (or sclerosis) within, both speckled."""
+    """Density of solid bone: cortex outside, marrow (or sclerosis) inside, both speckled."""
     shell = rng.uniform(*CORTEX_MM)
     marrow_share = np.clip((depth - shell) / MARROW_FADE_MM, 0, 1)
     grain = canvas.noise(rng, rng.uniform(*MARROW_GRAIN_MM))
@@ -99,13 +100,13 @@ def _cortex_and_marrow(
 
 
 def _capsule_share(canvas: Canvas, far: Field, rng: np.random.Generator) -> Field:
-    """The otic capsule: dense bone around the lumen, its outer border fading."""
+    """The otic capsule: dense bone around the lumen with a gradual outer border."""
     thick = rng.uniform(*CAPSULE_MM) * (1 + 0.25 * canvas.noise(rng, 3.0))
     return np.clip((thick - far) / rng.uniform(*CAPSULE_FADE_MM) + 0.5, 0, 1)
 
 
 def _far_distance(canvas: Canvas, wall: Field) -> Field:
-    """Distance from the labyrinth's wall, mm, right far away too."""
+    """Distance from the labyrinth's wall, mm, also valid far away."""
     coarse = canvas.coarse(0.5)
     step = [max(1, round(n / m)) for n, m in zip(canvas.grid.shape, coarse.grid.shape, strict=True)]
     thinned = wall[:: step[0], :: step[1], :: step[2]]
@@ -120,7 +121,7 @@ def _petrous(canvas: Canvas, rng: np.random.Generator) -> tuple[Field, Field]:
     low = canvas.coarse(0.8)
     rough = rng.uniform(0.3, 1.2)
     top = low.along(UP) - (9.0 + rng.normal(0, 0.8)) + rough * low.noise(rng, 7.0)
-    # The middle fossa's floor falls towards the front.
+    # The floor of the middle fossa descends towards the front.
     top = top + np.clip(low.along(ANTERIOR), 0, None) * rng.uniform(0.1, 0.6)
     back = low.along(POSTERIOR_FACE) - (7.0 + rng.normal(0, 0.8)) + rough * low.noise(rng, 7.0)
     bottom = -low.along(UP) - (11.0 + rng.normal(0, 2.0)) + rough * low.noise(rng, 6.0)
@@ -128,7 +129,7 @@ def _petrous(canvas: Canvas, rng: np.random.Generator) -> tuple[Field, Field]:
     bone = np.maximum.reduce([top, back, bottom, front])
     bone = canvas.refine(bone)
 
-    # Pneumatisation: dense near the mastoid, rarer towards the apex; some bones have none.
+    # Pneumatisation: frequent near the mastoid, rarer towards the apex; absent in some bones.
     reach = rng.choice([-30.0, rng.uniform(-8, 0), rng.uniform(0, 30)], p=[0.2, 0.4, 0.4])
     cells = canvas.blank()
     region = low.along(unit(LATERAL - 0.4 * ANTERIOR))
@@ -140,11 +141,11 @@ def _petrous(canvas: Canvas, rng: np.random.Generator) -> tuple[Field, Field]:
 
 
 def _paint_cells(canvas: Canvas, cells: Field, rng: np.random.Generator) -> None:
-    """Balls of random size all over the field: later cut to the pneumatised region."""
+    """Spheres of random size everywhere, later restricted to the pneumatised region."""
     low = canvas.coarse(0.45)
     size = rng.uniform(0.8, 2.8)
     field = low.noise(rng, size) + 0.5 * low.noise(rng, size * 0.5)
-    # Level sets of smooth noise: rounded cells with thin walls where the level is low.
+    # Level sets of smooth noise: rounded cells with thin walls at a low level.
     level = rng.uniform(0.0, 0.9)
     distance = (level - field) * size * 0.4
     np.minimum(cells, canvas.refine(distance), out=cells)
@@ -169,9 +170,9 @@ def _paint_spiral_lamina(
     hu: Field,
     wall: Field,
 ) -> None:
-    """The osseous spiral lamina: a thin shelf into the lumen, in the image alone."""
+    """The osseous spiral lamina: a thin shelf into the lumen, only in the image."""
     tube = shape.cochlea
-    if rng.random() < 0.3 or len(tube.points_mm) < 60:  # none resolved, or no cochlea to speak of
+    if rng.random() < 0.3 or len(tube.points_mm) < 60:  # not resolved, or no real cochlea
         return
     inward = -tube.axes[:, 0]
     count = int(len(tube.points_mm) * 0.85)

@@ -1,4 +1,4 @@
-"""Rendered temporal bones kept on disk: training sees each under many scanners and angles."""
+"""Rendered temporal bones stored on disk; training uses each with many scanners and angles."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +15,11 @@ from otovox.phantom.disease import draw_diagnosis, malformed
 from otovox.phantom.labyrinth import draw_labyrinth
 from otovox.phantom.tissues import draw_tissues
 
-#: Voxels and spacing of a kept anatomy: 29.4 mm around the labyrinth. Chosen: holds a 19 mm chunk
-#: at any angle but for its corners, at a voxel finer than the working grid.
+#: Shape and spacing of a stored anatomy: 29.4 mm around the labyrinth. Chosen: contains a 19 mm
+#: chunk at any angle except for its corners, with voxels finer than the working grid.
 SHAPE = (184, 184, 184)
 SPACING_MM = 0.16
-#: Raised whenever the phantom changes, so that old files are not taken for new ones.
+#: Incremented whenever the phantom changes, so that old files are not reused.
 VERSION = 4
 
 
@@ -29,7 +29,7 @@ class Anatomy:
 
     Attributes:
         hu: (i, j, k) int16 densities before the scanner.
-        share: (i, j, k) uint8, labyrinth's share of each voxel times 255.
+        share: (i, j, k) uint8, labyrinth's fraction of each voxel times 255.
         points_mm: (7, 3) canonical landmarks, `LANDMARK_NAMES + POSE_NAMES`.
     """
 
@@ -39,12 +39,12 @@ class Anatomy:
 
 
 def anatomy_grid() -> Grid:
-    """The grid of every kept anatomy; its world is the canonical frame."""
+    """The grid of all stored anatomies, in the canonical frame."""
     return Grid.centred(MIDDLE_MM, SHAPE, spacing_mm=SPACING_MM)
 
 
 def load_anatomy(folder: Path, seed: int) -> Anatomy:
-    """The anatomy of a seed, rendered and kept on first use."""
+    """The anatomy of a seed, rendered and stored on first use."""
     path = folder / f"ear-v{VERSION}-{seed:07d}.npz"
     if not path.exists():
         rng = np.random.default_rng([VERSION, seed])

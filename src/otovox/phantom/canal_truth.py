@@ -1,9 +1,9 @@
-"""What a drawn vestibular organ measures, from its centrelines and radii, without any mask.
+"""True measurements of a simulated vestibular organ, from centrelines and radii, without a mask.
 
-The borders are those by which `measure.parts` splits a mask. A canal ends in the planes across the
-ends of its centreline, where it opens into the vestibule; at the crus, and everywhere else, a point
-belongs to the shape in whose wall it lies deepest. The cochlea begins in the half-plane through the
-modiolar axis at its first section.
+The borders are those used by `measure.parts`. A canal ends at the planes across the ends of its
+centreline, where it opens into the vestibule; at the crus, and everywhere else, a point belongs to
+the shape inside which it is deepest. The cochlea begins at the half-plane through the modiolar axis
+at its first section.
 """
 
 import numpy as np
@@ -15,37 +15,37 @@ from otovox.phantom.canvas import FAR_MM, Canvas, Field
 from otovox.phantom.labyrinth import Labyrinth, paint
 from otovox.phantom.tubes import Tube
 
-#: Parts in the order of their values from 1 on, as in `measure.parts.Part`.
+#: Parts in the order of their values from 1, as in `measure.parts.Part`.
 PARTS = ("cochlea", "vestibule", "anterior", "posterior", "lateral", "crus")
-#: How far around a shape its wall's distance is painted, mm: chosen, as in `labyrinth.paint`.
+#: Range around a shape in which its distance is painted, mm: chosen, as in `labyrinth.paint`.
 _REACH_MM = 0.8
 
 
 def canal_tube(shape: Labyrinth, name: str) -> Tube:
-    """A drawn canal from one end to the other, without its tails in vestibule and crus.
+    """A simulated canal from end to end, without its tails in vestibule and crus.
 
     Args:
-        shape: a labyrinth as `draw_labyrinth` draws it.
-        name: of a canal that it has.
+        shape: a labyrinth from `draw_labyrinth`.
+        name: name of one of its canals.
 
     Returns:
-        The tube, canonical mm; its ends are where those of the mean ear's canal were moved to.
+        The tube, canonical mm; its ends are the transformed ends of the mean ear's canal.
     """
     tube = shape.canals[name]
-    # Tails are drawn straight and round, and alone bear the axes of the frame.
+    # Tails are straight and round, and the only sections with the axes of the frame.
     own = ~np.all(tube.axes == np.eye(3), axis=(1, 2))
     return Tube(tube.points_mm[own], tube.radii_mm[own], tube.axes[own])
 
 
 def true_parts(shape: Labyrinth, canvas: Canvas) -> NDArray[np.uint8]:
-    """Label map of a drawn ear's parts.
+    """Label map of the parts of a simulated ear.
 
     Args:
-        shape: a labyrinth as `draw_labyrinth` draws it, of any diagnosis.
-        canvas: where.
+        shape: a labyrinth from `draw_labyrinth`, with any diagnosis.
+        canvas: the grid.
 
     Returns:
-        (i, j, k) uint8, 0 outside, else 1 + the place in `PARTS`.
+        (i, j, k) uint8, 0 outside, otherwise 1 + the index in `PARTS`.
     """
     tubes = {"cochlea": shape.cochlea, "crus": _from_border(shape.crus)}
     tubes |= {name: canal_tube(shape, name) for name in shape.canals}
@@ -74,7 +74,7 @@ def _label(part: str) -> int:
 
 
 def _cut(field: Field, canvas: Canvas, end_mm: FloatArray, outward: FloatArray) -> None:
-    """Take away what a tube's last ball paints beyond the tube's end."""
+    """Remove what the last sphere of a tube paints beyond the tube's end."""
     window = canvas.window(canvas.ijk(end_mm[None])[0], 2.0)
     if window is not None:
         ahead = canvas.along(unit(outward), end_mm)[window]
@@ -82,7 +82,7 @@ def _cut(field: Field, canvas: Canvas, end_mm: FloatArray, outward: FloatArray) 
 
 
 def _from_border(crus: Tube) -> Tube:
-    """The crus from its measured border with the vestibule on; it is drawn from deeper within."""
+    """The crus from its measured border with the vestibule; it is drawn from further inside."""
     data = ear_statistics()["common_crus"]
     start, end = np.asarray(data["start_mm"]), np.asarray(data["end_mm"])
     drawn = float(np.linalg.norm(0.75 * start - start))
@@ -92,7 +92,7 @@ def _from_border(crus: Tube) -> Tube:
 
 
 def _without_hook(labels: NDArray[np.uint8], shape: Labyrinth, canvas: Canvas) -> NDArray[np.uint8]:
-    """What lies before the cochlea's first section is the vestibule's."""
+    """Assign everything before the cochlea's first section to the vestibule."""
     cochlear = np.argwhere(labels == _label("cochlea"))
     points = canvas.pose.to_canonical(canvas.grid.to_mm(cochlear))
     out = shape.cochlea.points_mm[0] - shape.apex_mm

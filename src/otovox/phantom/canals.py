@@ -21,7 +21,7 @@ def draw_canal(name: str, rng: np.random.Generator, lumen: float) -> Tube:
     tilt = rotation_from_vector(np.radians(rng.normal(0, 2.5, 3)))
     size = float(np.exp(rng.normal(0, 0.03)))
     bent = middle + size * (line - middle) @ tilt.T
-    # Ends stay where they meet the vestibule and the crus; the arc moves.
+    # The ends stay at the vestibule and the crus; the arc moves.
     hold = np.sin(np.linspace(0, np.pi, len(line)))[:, None] ** 0.5
     line = line + hold * (bent - line) + _waves(line, rng)
     fine = resampled_line(line)
@@ -30,21 +30,21 @@ def draw_canal(name: str, rng: np.random.Generator, lumen: float) -> Tube:
     radius = np.asarray(data["radius_mm"])
     major = np.interp(along[1], along[0], radius * (data["semi_major_mm"] / radius) ** aspect)
     minor = np.interp(along[1], along[0], radius * (data["semi_minor_mm"] / radius) ** aspect)
-    # Canals narrow and widen along their way: smooth noise of 5 % (chosen).
+    # The width varies along the canal: smooth noise of 5 % (chosen).
     ripple = np.interp(along[1], np.linspace(0, 1, 6), np.exp(rng.normal(0, 0.05, 6)))
     normal = unit(np.linalg.svd(fine - fine.mean(axis=0))[2][2])
     forward = np.gradient(fine, axis=0)
     forward /= np.linalg.norm(forward, axis=1, keepdims=True)
     outward = np.cross(forward, normal)
     outward /= np.linalg.norm(outward, axis=1, keepdims=True)
-    # The section's long axis lies in the canal's plane.
+    # The section's long axis is in the canal's plane.
     axes = np.stack([outward, np.cross(forward, outward), forward], axis=1)
     radii = np.stack([major, minor, minor], axis=1) * lumen * ripple[:, None]
     return Tube(fine, radii, axes)
 
 
 def _waves(line: FloatArray, rng: np.random.Generator) -> FloatArray:
-    """A random bend out of a canal's plane and within it, none at its ends.
+    """Random bending of a canal out of its plane and within it, zero at its ends.
 
     SDs fitted so that the residuals from plane and circle vary as in 72 ears.
     """

@@ -1,7 +1,7 @@
 """Painting signed distances onto a grid, in canonical ear coordinates.
 
-A canvas knows, for every voxel of its grid, where it lies in the canonical frame of one ear. Tubes
-are painted sphere by sphere into small windows, so the cost follows the tube, not the volume.
+A canvas maps every voxel of its grid to the canonical frame of one ear. Tubes are painted sphere by
+sphere into small windows, so the cost depends on the tube, not on the volume.
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ FAR_MM = 50.0
 
 @dataclass(frozen=True, eq=False)
 class Canvas:
-    """A grid with orthogonal axes, seen from an ear's canonical frame.
+    """A grid with orthogonal axes, related to an ear's canonical frame.
 
     Attributes:
         grid: voxels in LPS.
@@ -41,7 +41,7 @@ class Canvas:
 
     @cached_property
     def spacing_mm(self) -> float:
-        """Largest voxel edge, the width over which borders are anti-aliased."""
+        """Largest voxel edge, over which borders are anti-aliased."""
         return float(self.grid.spacing_mm.max())
 
     def ijk(self, canonical_mm: ArrayLike) -> FloatArray:
@@ -49,7 +49,7 @@ class Canvas:
         return self.grid.to_ijk(self.pose.to_lps(canonical_mm))
 
     def window(self, center_ijk: FloatArray, reach_mm: float) -> tuple[slice, slice, slice] | None:
-        """Voxels whose axes lie within `reach_mm` of a point, or None outside the grid."""
+        """Voxels within `reach_mm` of a point along each axis, or None outside the grid."""
         reach = reach_mm / self.grid.spacing_mm
         start = np.maximum(np.ceil(center_ijk - reach), 0).astype(int)
         stop = np.minimum(np.floor(center_ijk + reach) + 1, self.grid.shape).astype(int)
@@ -90,7 +90,7 @@ class Canvas:
             field: changed in place.
             points_mm: (n, 3) canonical centreline, closely spaced.
             radii_mm: (n,) or one.
-            reach_mm: how far outside the wall distances are wanted.
+            reach_mm: range outside the wall in which distances are needed.
         """
         spacing = self.grid.spacing_mm
         radii = np.broadcast_to(np.asarray(radii_mm, dtype=float), len(points_mm))
@@ -118,7 +118,7 @@ class Canvas:
             centers_mm: (n, 3) canonical.
             axes: (n, 3, 3) whose rows are unit axes.
             radii_mm: (n, 3) half-axes along those rows.
-            reach_mm: how far outside distances are wanted.
+            reach_mm: range outside in which distances are needed.
         """
         for center, axis, radius in zip(self.ijk(centers_mm), axes, radii_mm, strict=True):
             window = self.window(center, float(radius.max()) + reach_mm)
@@ -139,7 +139,7 @@ class Canvas:
             np.minimum(field[window], distance, out=field[window])
 
     def coarse(self, spacing_mm: float) -> "Canvas":
-        """The same field of view on a coarser grid (never finer), voxel corners kept."""
+        """The same field of view on a coarser grid (never finer), with the same corners."""
         shape = np.maximum(np.ceil(self.grid.extent_mm / spacing_mm), 2).astype(int)
         shape = np.minimum(shape, self.grid.shape)
         step = (
@@ -168,10 +168,10 @@ class Canvas:
 
 @dataclass(frozen=True, eq=False)
 class Region:
-    """A region painted over what is there.
+    """A region that replaces what was painted before.
 
     Attributes:
-        distance: (i, j, k) signed distance of its surface, mm; negative inside.
+        distance: (i, j, k) signed distance from its surface, mm; negative inside.
         density: HU.
     """
 
@@ -199,5 +199,5 @@ def smooth_union(first: Field, second: Field, blend_mm: float) -> Field:
 
 
 def occupancy(distance: Field, width_mm: float) -> Field:
-    """Share of a voxel inside a surface, from its signed distance (linear over one voxel)."""
+    """Fraction of a voxel inside a surface, from its signed distance (linear over one voxel)."""
     return np.clip(0.5 - distance / np.float32(width_mm), 0, 1)

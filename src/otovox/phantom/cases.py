@@ -23,21 +23,21 @@ from otovox.phantom.tissues import draw_tissues
 
 Kind = Literal["ear", "head"]
 
-#: Field of a bilateral temporal bone scan, mm: chosen, the head from side to side.
+#: Field of view of a bilateral temporal bone scan, mm: chosen, the width of the head.
 HEAD_FIELD_MM = (164.0, 200.0, 64.0)
-#: Edge of the field of "any" scanner, mm: chosen.
+#: Edge of the field of view of the "any" scanner, mm: chosen.
 ANY_FIELD_MM = 30.0
 #: Finest voxels of a head: chosen; a whole head at 0.1 mm has two billion.
 HEAD_VOXEL_MM = 0.2
-#: Most voxels of a case, some 5 GiB while it is made: chosen.
+#: Maximum number of voxels of a case, about 5 GiB during rendering: chosen.
 MOST_VOXELS = 4e8
-#: Seeds of whole cases never meet those of training anatomies.
+#: Seeds of whole cases never coincide with those of training anatomies.
 CASE_STREAM = 11
 
 
 @dataclass(frozen=True, eq=False)
 class _Scene:
-    """What is put into the scanner: densities, lumen, landmarks, and where each labyrinth lies."""
+    """The scanned specimen: densities, lumen, landmarks, and the position of each labyrinth."""
 
     hu: Field
     share: Field
@@ -54,24 +54,24 @@ def make_case(
     diagnosis: str = "healthy",
     field_mm: tuple[float, float, float] | None = None,
 ) -> Case:
-    """One synthetic scan: a single ear of a random side, or a head with both.
+    """Render one synthetic scan: a single ear of a random side, or a head with both.
 
-    Specimens are those of the scanner's set, turned by its spread; with "any" they are what
-    training draws.
+    Specimens are those of the scanner's set, rotated with its spread; with "any" they are those of
+    training.
 
     Args:
         seed: the same seed gives the same case.
         kind: "ear" or "head".
         scanner: a name of `SCANNERS`, or "any".
         diagnosis: a name of `DIAGNOSES`; heads are healthy.
-        field_mm: size of the field, by default the scanner's, or `HEAD_FIELD_MM`.
+        field_mm: field of view, by default the scanner's, or `HEAD_FIELD_MM`.
 
     Returns:
-        The scan with its truth; `facts` hold scanner, diagnosis and, per side, the landmarks that
-        the ear lacks, and those that it lacks or the field leaves out.
+        The scan with its ground truth; `facts` contains scanner, diagnosis and, per side, the
+        landmarks that the ear lacks, and those that are absent or outside the field of view.
 
     Raises:
-        ConfigError: if there is no such scanner or diagnosis, or the scan would be too large.
+        ConfigError: if scanner or diagnosis do not exist, or the scan would be too large.
     """
     check_case(kind=kind, scanner=scanner, diagnosis=diagnosis)
     rng = np.random.default_rng([VERSION, CASE_STREAM, seed])
@@ -104,7 +104,7 @@ def make_case(
 def _usual_field_mm(
     rng: np.random.Generator, kind: Kind, scanner: str
 ) -> tuple[float, float, float]:
-    """Size of the field if none is given."""
+    """Default field of view."""
     edge = ANY_FIELD_MM
     if scanner in SCANNERS:
         edge = float(rng.choice(SCANNERS[scanner].field_mm))
@@ -112,7 +112,7 @@ def _usual_field_mm(
 
 
 def _check_size(field_mm: tuple[float, ...], protocol: Protocol, scanner: str) -> None:
-    """Refuse what would not fit into memory."""
+    """Refuse scans that would not fit into memory."""
     voxels = float(np.prod(np.asarray(field_mm) / protocol.voxel_mm))
     if voxels > MOST_VOXELS:
         raise ConfigError(
@@ -163,7 +163,7 @@ def check_case(*, kind: str, scanner: str, diagnosis: str) -> None:
         if name not in names:
             raise ConfigError(f"there is no {what} {name!r}; choose one of {', '.join(names)}")
     if kind == "head" and diagnosis != "healthy":
-        raise ConfigError("phantom heads are healthy; give --kind ear for a diagnosis")
+        raise ConfigError("phantom heads are always healthy; use --kind ear for a diagnosis")
 
 
 def _ear(
@@ -175,7 +175,7 @@ def _ear(
     tilt = kind.tilt_deg if kind else 9.0
     nod = rotation_from_vector(np.radians(rng.normal(0, (tilt, 0.6 * tilt, 0.5 * tilt))))
     pose = Pose(side, nod @ pose.matrix, pose.origin_mm)
-    # A specimen finer than 0.1 mm costs much and shows little more.
+    # A specimen finer than 0.1 mm is expensive and adds little.
     step = 0.1 if min(protocol.voxel_mm) < 0.15 else 0.15
     i, j, k = (int(n) for n in np.rint(field_mm / step))
     shape = malformed(draw_labyrinth(rng, spread=1.0), diagnosis, rng)
@@ -201,7 +201,7 @@ def _head(seed: int, field_mm: FloatArray, protocol: Protocol) -> _Scene:
 
 
 def _nearer(grid: Grid, middles_mm: FloatArray) -> np.ndarray:
-    """Label of the nearer ear at every voxel; the middles come right first."""
+    """Label of the nearer ear at every voxel; centres are given right first."""
     between = middles_mm.mean(axis=0)
     normal = middles_mm[1] - middles_mm[0]
     along = grid.affine[:3, :3].T @ normal

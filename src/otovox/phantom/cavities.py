@@ -1,7 +1,8 @@
 """Cavities of the temporal bone: nerves, vessels, aqueducts, the middle ear and its ossicles.
 
 Positions follow five labelled temporal bones (centroids, nearest points and extents in the
-canonical frame); radii, probabilities and all variation are chosen, not measured, and wide.
+canonical frame); radii, probabilities and all variation are chosen, not measured, and intentionally
+wide.
 """
 
 from collections.abc import Iterator, Sequence
@@ -26,18 +27,18 @@ from otovox.phantom.tissues import Tissues
 
 @dataclass(frozen=True)
 class TubeCourse:
-    """How a tube runs, canonical mm.
+    """Course of a tube, canonical mm.
 
     Attributes:
-        points_mm: along its axis.
-        radii_mm: at evenly spaced places from its first to its last point.
+        points_mm: points along its axis.
+        radii_mm: radii at evenly spaced positions from its first to its last point.
     """
 
     points_mm: Sequence[Sequence[float]]
     radii_mm: Sequence[float]
 
 
-#: Internal auditory canal: its fundus at the vestibule, and the way from there to the porus.
+#: Internal auditory canal: its fundus at the vestibule, and its course to the porus.
 FUNDUS_MM, TO_PORUS_MM = np.array([0.3, 3.7, -0.2]), np.array([-7.4, 7.6, 1.2])
 #: Labyrinthine, tympanic and mastoid segments of the facial nerve.
 FACIAL_NERVE = TubeCourse(
@@ -57,7 +58,7 @@ CAROTID = TubeCourse(
     ((0.5, 10.5, -22.0), (1.5, 9.8, -9.5), (0.5, 12.5, -8.5), (-5.0, 22.0, -9.0)),
     (2.6, 2.6, 2.6, 2.6),
 )
-#: Jugular bulb but for its height, which varies most; the vein below it; the sigmoid sinus above.
+#: Jugular bulb without its height, which varies most; the vein below; the sigmoid sinus above.
 BULB_MM, BULB_HEIGHT_MM = (-4.5, 1.0), (-14.0, -7.0)
 JUGULAR_END_MM = (-6.0, -1.0, -24.0)
 SIGMOID_SINUS_MM = ((-9.0, -16.0, 10.0), (-11.0, -14.0, 0.0), (-9.0, -9.0, -12.0))
@@ -65,7 +66,7 @@ VESTIBULAR_AQUEDUCT = TubeCourse(
     ((-1.6, -0.6, 1.6), (-4.2, -1.2, 2.0), (-6.6, -3.7, 0.3), (-8.6, -5.5, -1.0)),
     (0.2, 0.3, 0.4, 0.7),
 )
-#: The cochlear aqueduct begins at this place from the round window.
+#: Start of the cochlear aqueduct relative to the round window.
 AQUEDUCT_START_MM = np.array([-0.4, 0.9, -0.3])
 COCHLEAR_AQUEDUCT_MM = ((-3.0, 4.5, -6.0), (-6.5, 8.5, -8.0))
 SUBARCUATE_CANAL = TubeCourse(
@@ -86,17 +87,17 @@ EAR_CANAL = TubeCourse(
 MALLEUS = (np.array([7.4, -2.2, 0.1]), np.array([1.2, 1.1, 1.3]))
 INCUS = (np.array([6.7, -4.0, 0.0]), np.array([1.3, 1.3, 1.2]))
 EARDRUM_MM = (7.6, -4.2, -5.6)
-#: The joint of incus and stapes lies this far out from the oval window.
+#: Distance of the incudostapedial joint from the oval window.
 STAPES_HEIGHT_MM = 2.6
 
 
 @dataclass(frozen=True, eq=False)
 class _Site:
-    """What cavities are painted around, and with.
+    """Context for painting cavities.
 
     Attributes:
         far: (i, j, k) distance from the lumen's wall, mm.
-        plate: signed distance of a thin plate around the lumen, which cavities do not enter.
+        plate: signed distance from a thin plate around the lumen, which cavities do not enter.
     """
 
     shape: Labyrinth
@@ -113,7 +114,7 @@ class _Site:
         return Region(np.maximum(distance, self.plate), density)
 
     def tube(self, points_mm: Sequence[ArrayLike], radii_mm: Sequence[float]) -> Field:
-        """Distance of a tube through jittered points, its width varied."""
+        """Distance from a tube through jittered points with varied width."""
         line = np.asarray(points_mm, dtype=float)
         line = line + self.rng.normal(0, 0.35, line.shape)
         curve = _smooth(line)
@@ -136,13 +137,13 @@ class _Site:
 def cavities(
     shape: Labyrinth, canvas: Canvas, tissues: Tissues, rng: np.random.Generator, far: Field
 ) -> list[Region]:
-    """Everything that is neither bone nor labyrinth, in the order of painting.
+    """Everything except bone and labyrinth, in painting order.
 
     Args:
         shape: the labyrinth.
         canvas: the grid to paint on.
         tissues: densities.
-        rng: everything that varies.
+        rng: all randomness.
         far: (i, j, k) distance from the lumen's wall, mm.
     """
     site = _Site(shape, canvas, tissues, rng, far, plate=rng.uniform(0.05, 0.3) - far)
@@ -220,12 +221,12 @@ def _with_niches(site: _Site, space: Field) -> Field:
         (_window(shape, "oval_window"), OVAL_WINDOW_NORMAL, oval),
         (_window(shape, "round_window"), ROUND_WINDOW_NORMAL, round_),
     ):
-        # Niches start a membrane's thickness off the lumen and open into the cavity.
+        # Niches start at the thickness of a membrane from the lumen and open into the cavity.
         start, end = window + 0.25 * normal, window + rng.uniform(1.6, 3.0) * normal
         niche = site.canvas.blank()
         line = _smooth(np.array([start, end]), 20)
         site.canvas.paint_tube(niche, line, np.linspace(*radii_mm, 20))
-        # Without its membrane a window is open: the niche then reaches the lumen.
+        # Without its membrane a window is open, and the niche reaches the lumen.
         gap = rng.uniform(0.05, 0.35) if site.tissues.membranes else -0.3
         space = np.minimum(space, np.maximum(niche, gap - site.far))
     return space
@@ -253,7 +254,7 @@ def _ossicles(site: _Site) -> list[Region]:
 
 
 def _stapes(site: _Site, oval: FloatArray, joint: FloatArray) -> Field:
-    """Two crura from the joint to the oval window, and the footplate there."""
+    """Two crura from the joint to the oval window, and the footplate."""
     across = unit(np.cross(OVAL_WINDOW_NORMAL, UP))
     stapes = site.canvas.blank()
     for sign in (-1, 1):
@@ -275,7 +276,7 @@ def _eardrum(site: _Site) -> Field:
 
 
 def _smooth(points: FloatArray, count: int = 120) -> FloatArray:
-    """A smooth curve near a polyline: its points, interpolated linearly, then blurred."""
+    """A smooth curve near a polyline: linear interpolation, then smoothing."""
     at = np.linspace(0, 1, len(points))
     fine = np.linspace(0, 1, count)
     line = np.stack([np.interp(fine, at, points[:, axis]) for axis in range(3)], axis=1)
@@ -283,9 +284,9 @@ def _smooth(points: FloatArray, count: int = 120) -> FloatArray:
 
 
 def _window(shape: Labyrinth, name: str) -> FloatArray:
-    """Middle of a window's opening, between where five labelled bones and where experts have it.
+    """Centre of a window's opening, between its positions in five labelled bones and by experts.
 
-    Its usual place if the labyrinth lacks the window: the middle ear is there all the same.
+    The usual position if the labyrinth lacks the window, because the middle ear still exists.
     """
     usual = {"oval_window": OVAL_WINDOW_MM, "round_window": ROUND_WINDOW_MM}
     if not shape.landmarks.has(name):

@@ -1,7 +1,7 @@
-"""Disease and variants: what is changed in the labyrinth's shape, and what in the bone around it.
+"""Diseases and variants: changes of the labyrinth's shape and of the surrounding bone.
 
-All sizes are chosen after textbook descriptions (Sennaroglu's classification for malformations),
-not measured. A structure that a variant lacks has no landmark: its point is nan.
+All sizes are chosen according to textbook descriptions (Sennaroglu's classification for
+malformations), not measured. Structures missing in a variant have no landmark: the point is nan.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from otovox.phantom.labyrinth import Labyrinth
 from otovox.phantom.tissues import Tissues
 from otovox.phantom.tubes import Tube
 
-#: Names a case may bear; the first is the usual one.
+#: Possible diagnoses of a case; the first is the default.
 DIAGNOSES = (
     "healthy",
     "otosclerosis",
@@ -32,19 +32,19 @@ DIAGNOSES = (
     "implant",
     "cut_field",
 )
-#: Share of healthy ears among training anatomies; the others share the rest alike. Chosen.
+#: Fraction of healthy ears among training anatomies; the diseases are equally frequent. Chosen.
 HEALTHY = 0.5
-#: Density of platinum contacts as a scan shows them at most, HU. Chosen: above any bone.
+#: Maximum density of platinum contacts in a scan, HU. Chosen: above any bone.
 METAL_HU = 20_000.0
-#: Way of an implant's lead through the mastoid.
+#: Course of an implant's lead through the mastoid.
 _LEAD_MM = ((6.0, -12.0, 4.0), (9.0, -24.0, 6.0))
 
 
 def draw_diagnosis(rng: np.random.Generator) -> str:
-    """A diagnosis for a training anatomy."""
+    """Draw a diagnosis for a training anatomy."""
     if rng.random() < HEALTHY:
         return DIAGNOSES[0]
-    # A cut field is drawn with every sample, not with the anatomy.
+    # A cut field of view is drawn for every sample, not for the anatomy.
     return str(rng.choice([name for name in DIAGNOSES[1:] if name != "cut_field"]))
 
 
@@ -52,12 +52,12 @@ def draw_diagnosis(rng: np.random.Generator) -> str:
 
 
 def malformed(shape: Labyrinth, diagnosis: str, rng: np.random.Generator) -> Labyrinth:
-    """The labyrinth as a variant has it; most diagnoses leave the shape alone."""
+    """The labyrinth of a variant; most diagnoses do not change the shape."""
     return _SHAPES.get(diagnosis, lambda shape, _: shape)(shape, rng)
 
 
 def _incomplete_partition(shape: Labyrinth, rng: np.random.Generator) -> Labyrinth:
-    """Mondini (IP-II): a basal turn, then one cystic space; vestibule and aqueduct wide."""
+    """Mondini (IP-II): a basal turn, then one cystic space; wide vestibule and aqueduct."""
     tube = shape.cochlea
     kept = _points_to(tube, float(rng.uniform(400, 540)))
     cyst = tube.points_mm[kept:].mean(axis=0)
@@ -68,7 +68,7 @@ def _incomplete_partition(shape: Labyrinth, rng: np.random.Generator) -> Labyrin
 
 
 def _hypoplasia(shape: Labyrinth, rng: np.random.Generator) -> Labyrinth:
-    """A small cochlea of one turn or little more."""
+    """A small cochlea of about one turn."""
     tube = _part(shape.cochlea, _points_to(shape.cochlea, float(rng.uniform(220, 430))))
     root, factor = shape.landmarks["round_window"], rng.uniform(0.65, 0.9)
     points = root + factor * (tube.points_mm - root)
@@ -99,7 +99,7 @@ def _absent_lateral_canal(shape: Labyrinth, rng: np.random.Generator) -> Labyrin
 
 
 def _points_to(tube: Tube, angle_deg: float) -> int:
-    """Number of points of the cochlear tube up to an angle; they lie 2.5 degrees apart."""
+    """Number of points of the cochlear tube up to an angle, in steps of 2.5 degrees."""
     return int(np.clip((angle_deg + 7) / 2.5, 2, len(tube.points_mm) - 1))
 
 
@@ -156,9 +156,9 @@ def soaked(tissues: Tissues, diagnosis: str) -> Tissues:
 def loosened(
     shape: Labyrinth, canvas: Canvas, diagnosis: str, far: Field, rng: np.random.Generator
 ) -> Field | float:
-    """Otosclerosis: the factor on the bone's density, below 1 in foci of the otic capsule.
+    """Otosclerosis: a factor on the bone's density, below 1 in foci of the otic capsule.
 
-    Foci lie before the oval window (fissula ante fenestram), some also around the cochlea.
+    Foci are anterior to the oval window (fissula ante fenestram), some also around the cochlea.
     """
     if diagnosis != "otosclerosis":
         return 1.0
@@ -176,9 +176,9 @@ def loosened(
 def ossified(
     shape: Labyrinth, canvas: Canvas, diagnosis: str, rng: np.random.Generator
 ) -> Field | float:
-    """Labyrinthitis ossificans: the share of the lumen that has turned to bone.
+    """Labyrinthitis ossificans: the fraction of the lumen that has ossified.
 
-    It begins in the basal turn, or in a canal; the truth has no labyrinth there.
+    Ossification starts in the basal turn or a canal, where the ground truth has no labyrinth.
     """
     if diagnosis != "ossificans":
         return 0.0
@@ -248,7 +248,7 @@ def implant(
 def _blob(
     canvas: Canvas, center_mm: FloatArray, radii_mm: FloatArray | float, rng: np.random.Generator
 ) -> Field:
-    """A ball with an uneven border, right far outside it too."""
+    """Distance from a sphere with an uneven border, also valid far outside."""
     radii = np.broadcast_to(np.asarray(radii_mm, dtype=float), 3)
     near = sum(
         (canvas.along(axis, center_mm) / radius) ** 2

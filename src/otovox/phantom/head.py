@@ -1,4 +1,4 @@
-"""A whole head around two temporal bones: coarse, for finding ears and for showing the main job."""
+"""A coarse head around two temporal bones, for the locator and the demonstration."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ from otovox.phantom.tissues import Tissues, draw_tissues
 #: Half of the distance between the vestibules. Source: doubled midplane distance of the oval
 #: window, 76.9 +- 4.0 mm, n = 59.
 EAR_X_MM, EAR_X_SD_MM = 38.0, 2.0
-#: Field in which the detailed temporal bone replaces the coarse skull, mm: chosen, not measured.
+#: Region in which the detailed temporal bone replaces the coarse skull, mm: chosen, not measured.
 BONE_BOX_MM, FADE_MM = 56.0, 6.0
 
 
@@ -30,11 +30,11 @@ class Head:
 
     Attributes:
         hu: (i, j, k) densities.
-        share: (i, j, k) uint8, labyrinths' share of each voxel times 255.
-        sides: (i, j, k) uint8, label of the nearer ear, for truth.
-        grid: LPS; the origin lies midway between the ears.
-        middles_mm: (2, 3) LPS middle of each labyrinth, right first.
-        landmarks: per side.
+        share: (i, j, k) uint8, labyrinths' fraction of each voxel times 255.
+        sides: (i, j, k) uint8, label of the nearer ear, for the ground truth.
+        grid: LPS; the origin is midway between the ears.
+        middles_mm: (2, 3) LPS centre of each labyrinth, right first.
+        landmarks: landmarks per side.
     """
 
     hu: NDArray[np.int16]
@@ -45,7 +45,7 @@ class Head:
 
 
 def draw_pose(side: Side, rng: np.random.Generator, origin_mm: FloatArray) -> Pose:
-    """The mean ear's pose, turned by the measured spread within the head (about 5 degrees)."""
+    """The mean ear's pose, rotated with the measured spread within the head (about 5 degrees)."""
     mean = mean_pose(side, origin_mm)
     turn = rotation_from_vector(rng.normal(0, np.radians(4.5), 3))
     return Pose(side, turn @ mean.matrix, mean.origin_mm)
@@ -57,10 +57,10 @@ def render_head(
     """Render a head.
 
     Args:
-        seed: anatomy, densities and everything else.
-        grid: LPS, axes of the head; its field may be a part of the head.
+        seed: seed of all randomness.
+        grid: LPS, axes of the head; it may cover only a part of the head.
         bone_spacing_mm: voxel edge at which the temporal bones are rendered.
-        plausible: leave out the densities that no patient has.
+        plausible: use only densities that occur in patients.
     """
     rng = np.random.default_rng([VERSION, 7, seed])
     tissues = draw_tissues(rng, "patient" if plausible else "any")
@@ -92,7 +92,7 @@ def render_head(
 
 
 def load_head(folder: Path, seed: int) -> Head:
-    """The coarse head of a seed (1 mm), rendered and kept on first use."""
+    """The coarse head of a seed (1 mm), rendered and stored on first use."""
     grid = Grid.centred((0.0, -8.0, 8.0), (164, 204, 196), spacing_mm=1.0)
     path = folder / f"head-v{VERSION}-{seed:07d}.npz"
     if not path.exists():
@@ -106,7 +106,7 @@ def load_head(folder: Path, seed: int) -> Head:
 
 
 def _insert(hu: Field, share: Field, grid: Grid, box: Grid, bone: Field, lumen: Field) -> None:
-    """Fade a detailed temporal bone into the head, in place."""
+    """Blend a detailed temporal bone into the head, in place."""
     ijk = grid.to_ijk(corners(box))
     start = np.clip(np.floor(ijk.min(axis=0)), 0, grid.shape).astype(int)
     stop = np.clip(np.ceil(ijk.max(axis=0)) + 1, 0, grid.shape).astype(int)

@@ -1,9 +1,9 @@
 """The shape of one inner ear: centrelines, radii, windows and landmarks in the canonical frame.
 
 The mean shape is that of 72 measured labyrinths (`ear_statistics.json`); the cochlea's lateral wall
-varies with the polynomial spiral model and its covariance; the rest varies by a smooth random
-deformation, canal tilts and lumen widths. Ranges are wider than measured on purpose: a network
-trained on too narrow a world fails on real ears.
+varies with the polynomial spiral model and its covariance; the rest varies with a smooth random
+deformation, canal tilts and lumen widths. Ranges are intentionally wider than measured, because a
+network trained on too little variation fails on real ears.
 """
 
 from dataclasses import dataclass, replace
@@ -22,28 +22,29 @@ from otovox.phantom.tubes import Tube, extended, resampled_line, round_tube
 OVAL_WINDOW_NORMAL = unit((0.59, -0.63, -0.48))
 ROUND_WINDOW_NORMAL = unit((-0.57, -0.54, -0.61))
 OVAL_WINDOW_MM = np.array([1.0, -0.23, -1.54])
-#: Where the round window's middle lies seen from the nearest wall of the lumen, mm: fitted so that
+#: Position of the round window's centre relative to the nearest wall, mm: fitted so that
 #: the openings are 2.35 mm apart, as in five labelled temporal bones.
 ROUND_WINDOW_SHIFT_MM = np.array([-0.03, -0.02, -0.18])
-#: From the middle of each opening in those bones to where experts mark the window, canonical mm.
-#: Source: mean offsets in nine ears of Wimmer et al. 2019; both lie in the window's plane, and set
-#: the marks 2.9 mm apart, as in the 94 ears of Stebani et al. 2023.
+#: Offset from the centre of each opening in those bones to the experts' mark, canonical mm. Source:
+#: mean offsets in nine ears of Wimmer et al. 2019; both are in the window's plane, and give a
+#: distance of 2.9 mm, as in the 94 ears of Stebani et al. 2023.
 MARK_OFFSET_MM = {
     "oval_window": np.array([0.41, 0.10, 0.31]),
     "round_window": np.array([0.30, -0.01, -0.38]),
 }
-#: Where experts mark the helicotrema: on the apical wall of the lumen, this far from the modiolar
-#: axis, mm towards the vestibule and across. Source: nine ears of Wimmer et al. 2019.
+#: Position of the experts' helicotrema: on the apical wall of the lumen, at this distance from the
+#: modiolar axis, mm towards the vestibule and perpendicular. Source: nine ears of Wimmer et al.
+#: 2019.
 HELICOTREMA_ASIDE_MM = (0.08, 0.27)
 
-#: Canals in the order in which they are drawn.
+#: Canals in drawing order.
 CANALS = ("anterior", "posterior", "lateral")
 #: SD of the ear's size, relative. Source: centroid sizes of 72 labyrinths.
 SIZE_SD = 0.039
-#: SD of the smooth random deformation, mm: chosen, with that of the size about what 72 ears have.
+#: SD of the smooth random deformation, mm: chosen; together with size variation similar to 72 ears.
 WARP_SD_MM = 0.150
-#: Share of the measured vestibule's half-axes that is drawn as an ellipsoid: chosen; the ampullae
-#: and the hook add their own. The hook: centre and half-axes of a second ellipsoid, chosen.
+#: Half-axes of the vestibule's ellipsoid as a fraction of the measured ones: chosen; ampullae and
+#: hook are added. The hook: centre and half-axes of a second ellipsoid, chosen.
 VESTIBULE_SHARE = 0.88
 HOOK_MM, HOOK_HALF_AXES_MM = (0.4, 0.9, -1.2), (1.35, 1.35, 1.25)
 #: Width of the fillet where canals, cochlea and vestibule meet, mm: chosen, not measured.
@@ -52,17 +53,17 @@ FILLET_MM = 0.5
 
 @dataclass(frozen=True, eq=False)
 class Labyrinth:
-    """One drawn inner ear, canonical mm.
+    """One simulated inner ear, canonical mm.
 
     Attributes:
         cochlea: lumen of all turns.
         canals: anterior, posterior, lateral, each with tails into vestibule or crus.
         crus: the common crus.
         vestibule_mm, vestibule_axes, vestibule_radii_mm: ellipsoids (n, 3), (n, 3, 3), (n, 3).
-        landmarks: reported and pose landmarks; windows lie on the lumen's wall.
+        landmarks: reported and pose landmarks; windows are on the lumen's wall.
         axis: (3,) modiolar axis, base to apex.
         apex_mm: (3,) point of the axis at the apex.
-        facts: drawn parameters.
+        facts: random parameters.
     """
 
     cochlea: Tube
@@ -113,8 +114,8 @@ def draw_labyrinth(rng: np.random.Generator, spread: float = 1.25) -> Labyrinth:
         landmarks=Landmarks((), np.zeros((0, 3))),
         axis=cochlea.axis,
         apex_mm=place(cochlea.apex_mm[None])[0],
-        # How far an opening lies from its mark, as a share of `MARK_OFFSET_MM`: it is unclear which
-        # of the two sources is right, so the network sees everything between.
+        # Distance of an opening from its mark, as a fraction of `MARK_OFFSET_MM`: it is unclear
+        # which of the two sources is right, so everything in between is simulated.
         facts={
             "scale": scale,
             "lumen": lumen,
@@ -127,7 +128,7 @@ def draw_labyrinth(rng: np.random.Generator, spread: float = 1.25) -> Labyrinth:
 
 
 def _crus(lumen: float) -> Tube:
-    """The common crus, from within the vestibule to where the canals part."""
+    """The common crus, from inside the vestibule to the fork of the canals."""
     data = ear_statistics()["common_crus"]
     line = np.array([data["start_mm"], data["end_mm"]])
     line = np.vstack([line[0] * 0.75, line])
@@ -135,7 +136,7 @@ def _crus(lumen: float) -> Tube:
 
 
 def _with_tails(canals: dict[str, Tube]) -> dict[str, Tube]:
-    """The canals with tails into vestibule and common crus; how far they reach is chosen."""
+    """The canals with tails into vestibule and common crus, of chosen length."""
     crus_end = np.asarray(ear_statistics()["common_crus"]["end_mm"])
     joined = dict(canals)
     for name in ("anterior", "posterior"):
@@ -152,8 +153,8 @@ def paint(shape: Labyrinth, canvas: Canvas, reach_mm: float = 0.8) -> Field:
 
     Args:
         shape: the ear.
-        canvas: where to paint.
-        reach_mm: how far outside the wall the distance is right.
+        canvas: the grid.
+        reach_mm: range outside the wall in which the distance is valid.
     """
     vestibule = canvas.blank()
     canvas.paint_ellipsoids(
@@ -187,8 +188,8 @@ def distance_at(shape: Labyrinth, points_mm: FloatArray) -> FloatArray:
 def _with_landmarks(
     shape: Labyrinth, windows: FloatArray, arcs: FloatArray, rng: np.random.Generator
 ) -> Labyrinth:
-    """Put the windows onto the wall along their normals, and collect all landmarks."""
-    jitter = rng.normal(0, 0.04, (2, 3))  # chosen: below the observers' spread of about 0.5 mm
+    """Project the windows onto the wall along their normals, and collect all landmarks."""
+    jitter = rng.normal(0, 0.04, (2, 3))  # chosen: below the interobserver spread of about 0.5 mm
     scale = shape.facts["scale"]
     oval = _onto_wall(shape, windows[0] + jitter[0], OVAL_WINDOW_NORMAL)
     oval = oval + scale * MARK_OFFSET_MM["oval_window"]
@@ -206,7 +207,7 @@ def _with_landmarks(
 
 
 def _helicotrema(shape: Labyrinth) -> FloatArray:
-    """Where experts mark it: the apical wall beside the modiolar axis."""
+    """Position marked by experts: the apical wall next to the modiolar axis."""
     first = unit(-shape.apex_mm + float(shape.apex_mm @ shape.axis) * shape.axis)
     towards, across = HELICOTREMA_ASIDE_MM
     aside = towards * first + across * np.cross(shape.axis, first)

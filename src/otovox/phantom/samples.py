@@ -1,4 +1,4 @@
-"""Training samples: a kept anatomy, seen from a drawn angle by a drawn scanner."""
+"""Training samples: a stored anatomy, at a random angle, imaged by a random scanner."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,17 +20,17 @@ from otovox.phantom.cache import Anatomy, anatomy_grid, load_anatomy
 from otovox.phantom.head import load_head
 from otovox.phantom.scanner import Protocol, along, draw_protocol, sampling, scan
 
-#: Voxel edge on which a specimen is sampled before it is scanned, as a share of the working voxel.
+#: Voxel size of a specimen before scanning, relative to the working voxel.
 OVERSAMPLING = 0.8
 
 
 @dataclass(frozen=True, eq=False)
 class PhantomSample:
-    """What the network learns from.
+    """A training sample.
 
     Attributes:
         image: (i, j, k) float32, normalised.
-        labels: (i, j, k) float32, labyrinth's share of each voxel.
+        labels: (i, j, k) float32, labyrinth's fraction of each voxel.
         points_ijk: (n, 3) voxel coordinates, nan outside the chunk, inf where unknown.
     """
 
@@ -49,11 +49,11 @@ def ear_sample(
     """One ear: mostly near its canonical pose, as in the second look, else arbitrarily rotated.
 
     Args:
-        folder: of kept anatomies.
-        seed: of the anatomy.
+        folder: folder of stored anatomies.
+        seed: seed of the anatomy.
         rng: view and scanner.
         shape: voxels of the working grid.
-        spacing_mm: its voxel edge.
+        spacing_mm: its voxel size.
     """
     return view_of(load_anatomy(folder, seed), anatomy_grid(), rng, shape, spacing_mm)
 
@@ -67,14 +67,14 @@ def view_of(
     *,
     scanned: bool = True,
 ) -> PhantomSample:
-    """One ear from a drawn angle, by a drawn scanner or as it is.
+    """One ear at a random angle, imaged by a random scanner or unchanged.
 
     Args:
-        anatomy: phantom, or a real ear brought into the canonical frame.
+        anatomy: phantom, or a real ear in the canonical frame.
         source: its grid, canonical.
         rng: view and scanner.
         shape, spacing_mm: see `ear_sample`.
-        scanned: by a drawn scanner; False for what is a scan already.
+        scanned: simulate a scanner; False for an image that is already a scan.
     """
     target = Grid.centred(
         MIDDLE_MM + rng.normal(0, 1, 3) * rng.choice([1.0, 3.0], p=[0.6, 0.4]),
@@ -102,7 +102,7 @@ def head_sample(
     shape: tuple[int, int, int],
     spacing_mm: float,
 ) -> PhantomSample:
-    """A piece of a head, around an ear or elsewhere; its one point is the labyrinth's middle.
+    """A piece of a head, around an ear or elsewhere; its only point is the labyrinth's centre.
 
     Args:
         folder, seed, rng, shape, spacing_mm: see `ear_sample`.
@@ -127,7 +127,7 @@ def lone_ear_sample(
     shape: tuple[int, int, int],
     spacing_mm: float,
 ) -> PhantomSample:
-    """A temporal bone without its head, arbitrarily rotated; its one point is its middle.
+    """A temporal bone without its head, arbitrarily rotated; its only point is its centre.
 
     Args:
         folder, seed, rng, shape, spacing_mm: see `ear_sample`.
@@ -159,7 +159,7 @@ def _view(rng: np.random.Generator, tame: float = 0.55) -> FloatArray:
 
 
 def _finer(target: Grid) -> Grid:
-    """The same field with finer voxels."""
+    """The same field of view with finer voxels."""
     shape = np.rint(np.asarray(target.shape) / OVERSAMPLING).astype(int)
     i, j, k = (int(n) for n in shape)
     return Grid.centred(
@@ -178,7 +178,7 @@ def _seen(
     rng: np.random.Generator,
     small: bool = False,
 ) -> PhantomSample:
-    """Scan, and bring onto the chunk's grid."""
+    """Scan, and resample to the chunk's grid."""
     protocol = _no_finer(draw_protocol(rng), 0.45 * float(fine.spacing_mm.min()))
     image = scanned_onto(specimen, fine.spacing_mm, labels.shape, protocol, rng)
     return _framed(image, labels, points, rng, small)
@@ -191,7 +191,7 @@ def _framed(
     rng: np.random.Generator,
     small: bool = False,
 ) -> PhantomSample:
-    """Forget points outside, cut the field here and there, normalise."""
+    """Remove points outside, cut the field of view in some samples, normalise."""
     outside = ~_inside(points, labels.shape) & ~np.isinf(points).any(axis=1)
     points = np.where(outside[:, None], np.nan, points)
     if small or rng.random() < 0.12:
@@ -214,7 +214,7 @@ def scanned_onto(
     protocol: Protocol,
     rng: np.random.Generator,
 ) -> NDArray[np.float32]:
-    """A scan of the specimen, resampled onto `shape` voxels of the same field."""
+    """A scan of the specimen, resampled to `shape` voxels of the same field of view."""
     image = scan(specimen, step_mm, protocol, rng)
     extent = np.asarray(specimen.shape) * step_mm
     for axis, size in enumerate(shape):
@@ -234,7 +234,7 @@ def _cut(
     points: FloatArray,
     rng: np.random.Generator,
 ) -> tuple[NDArray[np.float32], NDArray[np.floating], FloatArray]:
-    """Let the field of view end inside the chunk: its border repeated, nothing to find beyond."""
+    """End the field of view inside the chunk: repeat its border, without labels outside."""
     axis = int(rng.integers(3))
     size = image.shape[axis]
     keep = int(size * rng.uniform(0.5, 0.95))

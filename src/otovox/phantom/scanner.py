@@ -1,7 +1,7 @@
-"""The simulated CT: blur, sampling, noise, artefacts and scale, every one drawn at random.
+"""The simulated CT: blur, sampling, noise, artefacts and scale, all random.
 
-Blur and sampling act axis by axis as small matrices, so a scan costs a few matrix products. Noise
-is added on the scanner's own voxels, before any later resampling, as in a real scan.
+Blur and sampling are small matrices along each axis, so a scan needs only a few matrix products.
+Noise is added on the scanner's own voxels, before any resampling, as in a real scan.
 """
 
 from dataclasses import dataclass
@@ -13,34 +13,35 @@ from otovox.phantom.tissues import Specimen
 
 Volume = NDArray[np.floating]
 
-#: What is denser than this is metal. Chosen: above any bone, below partly filled voxels of metal.
+#: Density above which a voxel is metal. Chosen: above any bone, below partial volumes of metal.
 METAL_FROM_HU = 4_000.0
-#: Share of scans reconstructed with a sharp kernel, which overshoots at edges. Chosen: it is the
-#: usual one for temporal bones. Where the wall is put depends on it: bone that is brighter next to
-#: the lumen is dense capsule or overshoot, and half the height lies .05 mm apart for the two. In
-#: the nine ears of Wimmer et al. 2019 it is overshoot: experts' walls lie at 500 HU (air inside)
-#: and 1000 HU (fluid inside), half way to the bone's plateau, not to its crest at the wall.
+#: Fraction of scans reconstructed with a sharp kernel, which overshoots at edges. Chosen: it is the
+#: usual kernel for temporal bones. The position of the wall depends on it: brighter bone next to
+#: the lumen is either dense capsule or overshoot, and the half-height positions differ by .05 mm.
+#: In the nine ears of Wimmer et al. 2019 it is overshoot: the experts' walls are at 500 HU (air
+#: inside) and 1000 HU (fluid inside), halfway to the plateau of the bone, not to its peak at the
+#: wall.
 SHARP_KERNELS = 0.7
-#: A Gaussian's full width at half maximum over its SD.
+#: Full width at half maximum of a Gaussian divided by its SD.
 FWHM_PER_SD = 2.354820045
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """How a specimen is scanned.
+    """Parameters of a scan.
 
     Attributes:
         voxel_mm: voxel edges along i, j, k.
         fwhm_mm: full width at half maximum of the point spread along i, j, k.
         noise_hu: noise SD on the scanner's voxels, HU.
-        noise_grain: share of the noise that is correlated between neighbours, up to 1; negative
-            for the fine grain of a sharp kernel.
+        noise_grain: fraction of the noise that is correlated between neighbours, up to 1;
+            negative for the fine grain of a sharp kernel.
         streak_hu: SD of streaks along a random in-plane direction, HU.
         ring_hu: SD of rings around a point in plane, HU.
-        cupping: darkening of the middle, share of the bone's density.
-        motion: share of a second image, shifted by a voxel or two.
+        cupping: darkening of the centre, as a fraction of the bone's density.
+        motion: fraction of a second image, shifted by one or two voxels.
         gain, offset_hu: linear error of the HU scale.
-        floor_hu, ceiling_hu: values beyond are cut, as by a detector or a 12-bit file.
+        floor_hu, ceiling_hu: clipping limits, as of a detector or a 12-bit file.
         gamma: exponent of the grey scale between floor and ceiling; 1 for a linear one.
         levels: number of grey levels, 0 for no quantisation.
         overshoot: edge enhancement of a sharp kernel, 0 for none.
@@ -65,17 +66,17 @@ class Protocol:
 
 @dataclass(frozen=True)
 class Scanner:
-    """A kind of scanner and of what is put into it; ranges are drawn from uniformly.
+    """A type of scanner and its specimens; values are drawn uniformly from the ranges.
 
     Attributes:
-        voxel_mm: voxel edge in plane.
-        slice_mm: voxel edge across; None for isotropic voxels.
-        fwhm_mm: of the point spread in plane.
+        voxel_mm: in-plane voxel size.
+        slice_mm: slice thickness; None for isotropic voxels.
+        fwhm_mm: in-plane full width at half maximum of the point spread.
         noise_hu: noise SD.
-        specimen: what is scanned, see `tissues.draw_tissues`.
-        field_mm: edges of a single-ear scan's field, the alternatives of this set.
-        tilt_deg: SD of the specimen's turn about each axis.
-        bias: SD of the relative gain; the offset's SD is 1000 HU times it.
+        specimen: type of specimen, see `tissues.draw_tissues`.
+        field_mm: edges of a single-ear field of view, the alternatives of this set.
+        tilt_deg: SD of the specimen's rotation about each axis.
+        bias: SD of the relative gain; the SD of the offset is 1000 HU times this.
     """
 
     voxel_mm: tuple[float, float]
@@ -89,9 +90,9 @@ class Scanner:
 
 
 #: Generic scanners, then the five data sets of Stebani et al. 2023 (S1, S2; letters in brackets),
-#: with their published voxels. FWHM ranges: from memory, medium to low confidence. Noise is drawn
-#: wider than is usual, so that worse scans than the usual ones are in the world. What specimens,
-#: fields and tilts the sets have is given in words only; the numbers are chosen, not measured.
+#: with their published voxels. FWHM ranges: from memory, medium to low confidence. Noise has
+#: a wider range than usual, to include worse scans. The specimens, fields of view and tilts of the
+#: sets are described in words only; the numbers are chosen, not measured.
 SCANNERS: dict[str, Scanner] = {
     "fpvct": Scanner((0.10, 0.10), None, (0.15, 0.30), (80, 220)),
     "msct": Scanner((0.20, 0.30), (0.40, 0.60), (0.40, 0.60), (60, 180)),
@@ -106,7 +107,7 @@ SCANNERS: dict[str, Scanner] = {
     "msct-embalmed": Scanner(
         (0.15, 0.15), (0.20, 0.20), (0.30, 0.50), (60, 180), "embalmed", tilt_deg=20.0, bias=0.05
     ),
-    # [O] cast in resin, the access drilled.
+    # [O] cast in resin, with a drilled access.
     "cbct-resin": Scanner(
         (0.125, 0.125), None, (0.25, 0.40), (60, 180), "resin", tilt_deg=40.0, bias=0.15
     ),
@@ -197,11 +198,11 @@ def scan(
     Args:
         specimen: (i, j, k) densities, HU.
         step_mm: (3,) its voxel edges.
-        protocol: how.
+        protocol: scan parameters.
         rng: noise and artefacts.
 
     Returns:
-        Volume of `scanned_shape`, float32; its middle is the specimen's middle.
+        Volume of `scanned_shape`, float32, with the specimen's centre.
     """
     volume = specimen.astype(np.float32)
     if protocol.cupping:
@@ -231,13 +232,13 @@ def scan(
 
 
 def sampling(fine: int, coarse: int, ratio: float, sd: float) -> NDArray[np.float32]:
-    """(coarse, fine) matrix: Gaussian blur and sampling at voxel centres, the middles aligned.
+    """(coarse, fine) matrix: Gaussian blur and sampling at voxel centres, with aligned centres.
 
     Args:
         fine: input voxels.
         coarse: output voxels.
         ratio: output voxel edge in input voxels.
-        sd: blur in input voxels, never less than what linear interpolation does.
+        sd: blur in input voxels, at least that of linear interpolation.
     """
     centers = (np.arange(coarse) - (coarse - 1) / 2) * ratio + (fine - 1) / 2
     gap = np.arange(fine)[None, :] - centers[:, None]
@@ -251,13 +252,13 @@ def along(matrix: NDArray[np.floating], volume: Volume, axis: int) -> Volume:
 
 
 def _bowl(shape: tuple[int, ...]) -> Volume:
-    """1 in the middle of the first two axes, 0 at their borders."""
+    """1 at the centre of the first two axes, 0 at their borders."""
     i, j = (np.linspace(-1, 1, n, dtype=np.float32) for n in shape[:2])
     return np.clip(1 - (i[:, None, None] ** 2 + j[None, :, None] ** 2) / 2, 0, None)
 
 
 def _noise(shape: tuple[int, ...], protocol: Protocol, rng: np.random.Generator) -> Volume:
-    """Quantum noise, coarse or fine of grain, streaks and rings."""
+    """Quantum noise of coarse or fine grain, streaks and rings."""
     noise = rng.standard_normal(shape, dtype=np.float32)
     if protocol.noise_grain:
         smooth = noise.copy()
@@ -283,7 +284,7 @@ def _noise(shape: tuple[int, ...], protocol: Protocol, rng: np.random.Generator)
 
 
 def _profiled(position: NDArray, slices: int, rng: np.random.Generator) -> Volume:
-    """A random profile along a position in plane, of another strength in every slice."""
+    """A random in-plane profile with a different strength in every slice."""
     profile = rng.standard_normal(int(position.max()) + 3)
     profile = np.convolve(profile, [0.25, 0.5, 0.25], mode="same")
     strength = rng.standard_normal(slices)
@@ -291,7 +292,7 @@ def _profiled(position: NDArray, slices: int, rng: np.random.Generator) -> Volum
 
 
 def _metal_streaks(volume: Volume, rng: np.random.Generator) -> Volume | float:
-    """Bright and dark fans around metal, slice by slice; 0 where there is none."""
+    """Bright and dark fans around metal, slice by slice; 0 without metal."""
     metal = volume > METAL_FROM_HU
     if not metal.any():
         return 0.0

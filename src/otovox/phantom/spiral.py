@@ -1,4 +1,4 @@
-"""The cochlea's lumen: its mean profile, varied by the polynomial spiral of its lateral wall.
+"""The cochlea's lumen: its mean profile, varied with the polynomial spiral of its lateral wall.
 
 Source of the spiral: its model and covariance, as tabulated below; of the mean lumen:
 `ear_statistics.json`, 72 labyrinths.
@@ -14,7 +14,7 @@ from otovox.core.ear_statistics import ear_statistics
 from otovox.core.geometry import FloatArray, rotation_from_vector, unit
 from otovox.phantom.tubes import Tube
 
-#: Modiolar axis, base to apex, and the apical point it passes. Source: 72 labyrinths.
+#: Modiolar axis, base to apex, and its apical point. Source: 72 labyrinths.
 AXIS = np.array(MODIOLAR_AXIS)
 APEX_MM = np.array([3.6782, 5.4286, -3.2747])
 
@@ -54,24 +54,24 @@ SPIRAL_CORRELATION = np.array(
 )
 
 
-#: SD of the modiolar axis' direction about each axis, degrees: chosen, about that of 72 ears.
+#: SD of the direction of the modiolar axis about each axis, degrees: chosen, about that of 72 ears.
 TILT_SD_DEG = 4.3
 #: SD of the cochlea's height, relative. Source: SD of z in 72 ears.
 STEEPNESS_SD = 0.075
-#: Least half-width and half-height of the lumen, mm: chosen. So are the other numbers of
-#: `_draw_profile`: they join the two sources smoothly at the hook and at the tip.
+#: Minimum half-width and half-height of the lumen, mm: chosen, like the other numbers of
+#: `_draw_profile`, which join the two sources smoothly at the hook and at the tip.
 LEAST_HALF_MM = 0.25
 
 
 @dataclass(frozen=True, eq=False)
 class DrawnCochlea:
-    """The cochlea of a drawn ear, canonical mm.
+    """The cochlea of a simulated ear, canonical mm.
 
     Attributes:
         tube: lumen of all turns.
         axis: (3,) modiolar axis, base to apex.
         apex_mm: (3,) point of the axis at the apex.
-        facts: drawn parameters.
+        facts: random parameters.
     """
 
     tube: Tube
@@ -82,14 +82,14 @@ class DrawnCochlea:
 
 @dataclass(frozen=True, eq=False)
 class _Profile:
-    """A lumen in cylinder coordinates about its axis; rows along the lumen.
+    """A lumen in cylindrical coordinates about its axis; rows along the lumen.
 
     Attributes:
-        theta_deg, radius_mm, height_mm: (n,) of its middle.
-        half_width_mm, half_height_mm: (n,) of its section.
+        theta_deg, radius_mm, height_mm: (n,) coordinates of its centre.
+        half_width_mm, half_height_mm: (n,) half-axes of its section.
         steepness: factor on the mean height.
         base_mm: mean height at the round window.
-        facts: drawn parameters.
+        facts: random parameters.
     """
 
     theta_deg: FloatArray
@@ -120,14 +120,14 @@ def spiral(parameters: ArrayLike, angle_deg: ArrayLike) -> tuple[NDArray, NDArra
 
 
 def draw_spiral(rng: np.random.Generator, spread: float = 1.0) -> FloatArray:
-    """Draw (A1, B1, A2, B2) from their multivariate normal, SDs times `spread`, cut at 3 SD."""
+    """Draw (A1, B1, A2, B2) from a multivariate normal, SDs times `spread`, truncated at 3 SD."""
     covariance = SPIRAL_CORRELATION * np.outer(SPIRAL_SD, SPIRAL_SD)
     drawn = rng.multivariate_normal(np.zeros(4), covariance) * spread
     return SPIRAL_MEAN + np.clip(drawn, -3 * spread * SPIRAL_SD, 3 * spread * SPIRAL_SD)
 
 
 def draw_cochlea(rng: np.random.Generator, spread: float, lumen: float) -> DrawnCochlea:
-    """Draw the cochlear lumen: the mean profile times the ratio of a drawn spiral to the mean one.
+    """Draw the cochlear lumen: the mean profile times the ratio of a random spiral to the mean one.
 
     Args:
         rng: all randomness.
@@ -137,7 +137,7 @@ def draw_cochlea(rng: np.random.Generator, spread: float, lumen: float) -> Drawn
     profile = _draw_profile(rng, spread, lumen)
     tilt = rotation_from_vector(np.radians(rng.normal(0, TILT_SD_DEG * spread, 3)))
     axis = unit(tilt @ AXIS)
-    # The cochlea tilts about its base, which stays fixed to the vestibule.
+    # The cochlea is tilted about its base, which is fixed to the vestibule.
     apex = ROUND_WINDOW_MM + tilt @ (APEX_MM - ROUND_WINDOW_MM)
     apex = apex - (profile.steepness - 1) * profile.base_mm * axis
     first = tilt @ unit(-APEX_MM - np.dot(-APEX_MM, AXIS) * AXIS)
@@ -158,19 +158,19 @@ def _draw_profile(rng: np.random.Generator, spread: float, lumen: float) -> _Pro
     parameters = draw_spiral(rng, spread)
     mean_end = spiral(SPIRAL_MEAN, [0.0])[2]
     extent = spiral(parameters, [0.0])[2] - mean_end
-    # The lumen can be followed to 865-957 degrees; beyond it the drawn apex adds its own angle.
+    # The measured lumen ends at 865-957 degrees; the random apex adds its own angle beyond.
     end_deg = float(np.clip(925 + extent + rng.normal(0, 15), 780, 1010))
     theta = np.arange(-7.0, end_deg, 2.5)
     inside = np.clip(theta, 0, 945)
     table = {key: np.interp(inside, data["theta_deg"], data[key]) for key in data}
     wall, height, _ = spiral(parameters, np.clip(theta, 0, mean_end))
     mean_wall, mean_height, _ = spiral(SPIRAL_MEAN, np.clip(theta, 0, mean_end))
-    # A share of the spiral model's own mean shape, so that both published means are in the world.
+    # A fraction of the spiral model's own mean shape, so that both published means are covered.
     share = float(rng.uniform(0, 0.6))
     tube = 0.6 + 0.5 * (1 - inside / mean_end)
     r_mean = (1 - share) * table["r_mm"] + share * np.maximum(mean_wall - tube, 0.25)
     z_mean = (1 - share) * table["z_mm"] + share * mean_height
-    # At its base the lumen varies less than the wall's model: it is held by the vestibule.
+    # At its base the lumen varies less than the model of the wall: it is fixed to the vestibule.
     free = np.clip(0.35 + theta / 90, 0.35, 1)
     radius = r_mean * np.clip(wall / mean_wall, 0.75, 1.3) ** free
     steepness = 1 + rng.normal(0, STEEPNESS_SD * spread)

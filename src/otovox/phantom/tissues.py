@@ -1,11 +1,11 @@
-"""Densities of the specimen, HU before the scanner: living, frozen, embalmed, cast, dry or wild."""
+"""Densities of the specimen, HU before scanning: living, frozen, embalmed, cast, dry or other."""
 
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
-#: How a temporal bone was kept before it was scanned.
+#: Preparation of a temporal bone before scanning.
 Specimen = Literal["patient", "frozen", "embalmed", "resin", "dry", "any"]
 
 
@@ -16,12 +16,12 @@ class Tissues:
     Attributes:
         air, soft, brain, fluid: outside the bone, in nerve canals and vessels; `fluid` fills
             the internal auditory canal and the aqueducts.
-        labyrinth: within the labyrinth.
-        capsule, cortex, marrow: kinds of bone; `marrow_grain` and `speckle` are relative SDs.
-        ossicle, modiolus: bone finer than most scans resolve.
-        middle_ear, cells, outside: what fills the tympanic cavity, the mastoid cells, and the
-            space below and before the bone.
-        membranes: whether the windows and the drum are closed; dry bones have lost them.
+        labyrinth: density inside the labyrinth.
+        capsule, cortex, marrow: types of bone; `marrow_grain` and `speckle` are relative SDs.
+        ossicle, modiolus: bone that most scans do not resolve.
+        middle_ear, cells, outside: contents of the tympanic cavity, the mastoid cells, and the
+            space below and anterior to the bone.
+        membranes: whether windows and eardrum are closed; absent in dry bones.
     """
 
     air: float
@@ -47,8 +47,8 @@ def draw_tissues(rng: np.random.Generator, specimen: Specimen = "any") -> Tissue
 
     Args:
         rng: all randomness.
-        specimen: a kind of specimen; "any" is for training: mostly plausible patients, the rest
-            anything that has an ear, unreal worlds among them.
+        specimen: type of specimen; "any" is for training: mostly plausible patients, otherwise
+            arbitrary densities, including implausible ones.
 
     Source of the plausible means: published HU (otic capsule above 2187 anterior to the oval
     window, canal bone 1155 +- 360, malleus 1413, incus 714); spreads are chosen, not measured.
@@ -66,7 +66,7 @@ def draw_tissues(rng: np.random.Generator, specimen: Specimen = "any") -> Tissue
 
 
 def _living(rng: np.random.Generator) -> Tissues:
-    """A patient, from child to old, with a healthy middle ear or not."""
+    """A patient of any age, with or without a healthy middle ear."""
     air = -1000.0 + abs(rng.normal(0, 30))
     fluid = rng.normal(20, 30)
     soft = rng.normal(50, 30)
@@ -102,22 +102,22 @@ def _kept(living: Tissues, specimen: Specimen, rng: np.random.Generator) -> Tiss
             living, soft=air, brain=air, fluid=air, labyrinth=air, middle_ear=air, cells=air,
             membranes=False,
         )  # fmt: skip
-    if specimen == "frozen":  # thawing water and ice, air where fluid ran out
+    if specimen == "frozen":  # thawing water and ice, air where fluid has leaked
         fluid = rng.uniform(-80, 40)
         brain = float(rng.choice([air, living.soft], p=[0.7, 0.3]))
         return replace(living, fluid=fluid, labyrinth=rng.uniform(-60, 60), brain=brain)
-    if specimen == "embalmed":  # formalin or Thiel: denser or fatter fluids, or none left
+    if specimen == "embalmed":  # formalin or Thiel: denser or fatty fluids, or none
         fluid = rng.uniform(-60, 200)
         brain = float(rng.choice([air, living.soft]))
         middle = float(rng.choice([air, fluid], p=[0.6, 0.4]))
-        # Source: of nine ears of Wimmer et al. 2019 the lumen of all six formalin ones holds air
-        # (-870 to -790 HU as scanned), that of the three Thiel ones fluid (155 to 172 HU).
+        # Source: in nine ears of Wimmer et al. 2019 the lumen contains air in all six formalin ones
+        # (-870 to -790 HU as scanned), and fluid in the three Thiel ones (155 to 172 HU).
         inside = air if rng.random() < 0.5 else fluid + rng.normal(0, 30)
         return replace(
             living, fluid=fluid, labyrinth=inside, brain=brain, soft=rng.uniform(-80, 120),
             middle_ear=middle, cells=middle,
         )  # fmt: skip
-    resin = rng.uniform(0, 350)  # cast: every opened space is filled
+    resin = rng.uniform(0, 350)  # cast: all open spaces are filled
     inside = float(rng.choice([resin, living.fluid], p=[0.5, 0.5]))
     return replace(
         living, soft=resin, brain=resin, fluid=inside, labyrinth=inside, middle_ear=resin,
@@ -126,7 +126,7 @@ def _kept(living: Tissues, specimen: Specimen, rng: np.random.Generator) -> Tiss
 
 
 def _wild(living: Tissues, rng: np.random.Generator) -> Tissues:
-    """Worlds beyond any patient: wide densities, or few of them as in models of segmentations."""
+    """Densities beyond any patient: wide ranges, or few values as in models of segmentations."""
     air = living.air
     cortex = rng.uniform(500, 2600)
     capsule = cortex * rng.uniform(0.85, 1.5)
@@ -139,11 +139,11 @@ def _wild(living: Tissues, rng: np.random.Generator) -> Tissues:
     if kind < 0.4:  # contrast-like fluids
         fluid = cortex * rng.uniform(-0.2, 0.35)
         return replace(wide, labyrinth=fluid, fluid=fluid, soft=cortex * rng.uniform(-0.15, 0.3))
-    # Model-like: bone of one density, every other space one of few.
+    # Model-like: bone of one density, other spaces with few densities.
     labyrinth = float(rng.choice([cortex * rng.uniform(-0.3, 0.3), air], p=[0.8, 0.2]))
     few = [air, living.soft, labyrinth]
     soft, fluid, outside, brain, middle, cells = (float(rng.choice(few)) for _ in range(6))
-    if kind < 0.6:  # nothing but the labyrinth in solid bone
+    if kind < 0.6:  # only the labyrinth in solid bone
         soft = fluid = outside = brain = middle = cells = cortex
     return replace(
         wide, capsule=cortex, marrow=cortex, modiolus=cortex, labyrinth=labyrinth, soft=soft,

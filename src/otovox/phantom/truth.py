@@ -1,4 +1,4 @@
-"""What a drawn cochlea measures, from its centreline and radii, without any mask."""
+"""True measurements of a simulated cochlea, from its centreline and radii, without a mask."""
 
 from dataclasses import dataclass
 
@@ -9,28 +9,28 @@ from scipy.optimize import least_squares
 from otovox.core.geometry import FloatArray, rotation_from_vector
 from otovox.phantom.labyrinth import Labyrinth
 
-#: The drawn centreline begins at this angle from the round window, and takes such steps.
+#: Start angle of the centreline from the round window, and its step.
 _START_DEG, _STEP_DEG = -7.0, 2.5
 
 
 @dataclass(frozen=True, eq=False)
 class CochleaTruth:
-    """A drawn cochlea in numbers, canonical frame, mm and degrees.
+    """Measurements of a simulated cochlea, canonical frame, mm and degrees.
 
     Attributes:
         axis: (3,) modiolar axis, base to apex.
-        point_mm: (3,) where it passes the apex.
+        point_mm: (3,) its point at the apex.
         theta_deg: (n,) angles from the round window's landmark.
         wall_mm: (n, 3) lateral wall at those angles.
         centre_mm: (n, 3) centre of the lumen.
-        a_mm: lateral wall to lateral wall through the axis, at 0 and 180 degrees.
+        a_mm: between the lateral walls through the axis, at 0 and 180 degrees.
         a_round_window_mm: round window to axis plus axis to wall at 180 degrees.
         b_mm: the same as `a_mm` at 90 and 270 degrees.
         height_mm: extent of the lumen along the axis.
         turns: from the round window to the lumen's end.
-        length_mm: of the lateral wall from 0 degrees to the end.
-        length_2_turns_mm: of the lateral wall from 0 to 720 degrees; nan where it ends before.
-        centre_length_mm: of the lumen's centre from 0 degrees to the end.
+        length_mm: length of the lateral wall from 0 degrees to the end.
+        length_2_turns_mm: length of the lateral wall from 0 to 720 degrees; nan if it ends before.
+        centre_length_mm: length of the lumen's centre from 0 degrees to the end.
     """
 
     axis: FloatArray
@@ -49,14 +49,15 @@ class CochleaTruth:
 
 
 def cochlea_truth(shape: Labyrinth) -> CochleaTruth:
-    """Measure a drawn cochlea analytically.
+    """Measure a simulated cochlea analytically.
 
-    The random deformation bends the axis a little. The true axis is the one about which the
-    centreline keeps the azimuths it was drawn with: the rigid motion that makes the points' offsets
-    along their drawn directions of travel least.
+    The random deformation slightly bends the axis. The true axis is the one about which the
+    centreline keeps its original azimuths: the rigid motion that minimises the points' offsets
+        along
+    their original directions.
 
     Args:
-        shape: a labyrinth as `draw_labyrinth` draws it, of any diagnosis with a cochlea.
+        shape: a labyrinth from `draw_labyrinth`, with any diagnosis that has a cochlea.
     """
     tube = shape.cochlea
     travel, points = tube.axes[:, 2], tube.points_mm
@@ -65,15 +66,15 @@ def cochlea_truth(shape: Labyrinth) -> CochleaTruth:
         turned = travel @ rotation_from_vector(motion[:3]).T
         return np.einsum("ij,ij->i", points - shape.apex_mm - motion[3:], turned)
 
-    # A shift along the axis changes nothing; the pseudo-inverse of "lm" would refuse it.
+    # A shift along the axis has no effect, which "lm" does not allow.
     motion = least_squares(offsets, np.zeros(6)).x
     turn = rotation_from_vector(motion[:3])
     axis, origin = turn @ shape.axis, shape.apex_mm + motion[3:]
     theta = _START_DEG + _STEP_DEG * np.arange(len(points), dtype=float)
     outward = tube.axes[:, 0] @ turn.T
     window = shape.landmarks["round_window"]
-    # The window's angle as the drawn spiral counts, told from the outward direction at 0.5 degrees.
-    if np.isfinite(window).all():  # a common cavity has none: its spiral counts as drawn
+    # Angle of the window on the original spiral, from the outward direction at 0.5 degrees.
+    if np.isfinite(window).all():  # a common cavity has none: its spiral is unchanged
         theta = theta - theta[3] - _ahead_deg(window - origin, outward[3], axis)
     wall = points + tube.radii_mm[:, :1] * outward
     from_axis = np.linalg.norm(_across(wall - origin, axis), axis=1)
@@ -108,7 +109,7 @@ def cochlea_truth(shape: Labyrinth) -> CochleaTruth:
 
 
 def _ahead_deg(offset: FloatArray, zero: FloatArray, axis: FloatArray) -> float:
-    """Angle about the axis from a direction, at which the spiral was drawn to begin, to a point."""
+    """Angle about the axis from a direction, the start of the spiral, to a point."""
     across = _across(offset, axis)
     zero = _across(zero, axis)
     return float(np.degrees(np.arctan2(np.cross(zero, across) @ axis, zero @ across)))

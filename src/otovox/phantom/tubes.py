@@ -1,4 +1,4 @@
-"""Tubes of elliptic section, of which canals and cochlea are made."""
+"""Tubes of elliptic section, the elements of canals and cochlea."""
 
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ class Tube:
     Attributes:
         points_mm: (n, 3) canonical centreline.
         radii_mm: (n, 3) half-axes along the rows of `axes`.
-        axes: (n, 3, 3) unit rows: two across the tube, the third along it.
+        axes: (n, 3, 3) unit rows: two perpendicular to the tube, the third along it.
     """
 
     points_mm: FloatArray
@@ -32,7 +32,7 @@ def round_tube(points: FloatArray, radius: float) -> Tube:
 
 
 def extended(tube: Tube, to_mm: FloatArray, *, at_start: bool) -> Tube:
-    """The tube with a straight tail of its end's section to a point."""
+    """The tube extended to a point by a straight tail with the section of its end."""
     end = 0 if at_start else -1
     tail = resampled_line(np.array([tube.points_mm[end], to_mm]))[1:]
     radii = np.broadcast_to(tube.radii_mm[end].mean(), (len(tail), 3))
@@ -44,7 +44,7 @@ def extended(tube: Tube, to_mm: FloatArray, *, at_start: bool) -> Tube:
 
 
 def resampled_line(line: FloatArray) -> FloatArray:
-    """A polyline with points about STEP_MM apart, ends kept."""
+    """A polyline resampled to points about STEP_MM apart, including its ends."""
     length = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(line, axis=0), axis=1))])
     at = np.linspace(0, length[-1], max(int(length[-1] / STEP_MM), 2))
     return np.stack([np.interp(at, length, line[:, axis]) for axis in range(3)], axis=1)

@@ -1,1 +1,1 @@
-"""From a prediction to files that are read by others."""
+"""Output files of a prediction."""

@@ -1,7 +1,8 @@
-"""Results corrected by hand in 3D Slicer, read back, checked, and made training cases.
+"""Results corrected manually in 3D Slicer: read back, checked, and converted to training cases.
 
-A result folder holds the labyrinths twice, as `segmentation.nii.gz` and `segmentation.seg.nrrd`;
-either may have been corrected. What changed is told by `result.json`, which nobody edits.
+A results folder contains the labyrinths twice, as `segmentation.nii.gz` and
+`segmentation.seg.nrrd`; either may have been corrected. Changes are determined by comparison with
+`result.json`, which is never edited.
 """
 
 from collections.abc import Mapping
@@ -16,7 +17,7 @@ from otovox.core.anatomy import LANDMARK_NAMES, VOLUME_RANGE_MM3, Side
 from otovox.core.case import Case
 from otovox.core.landmarks import Landmarks
 from otovox.core.volume import LabelMap, Scan
-from otovox.dataset.checks import side_told_mm
+from otovox.dataset.checks import side_offset_mm
 from otovox.dataset.layout import Entry, add_case, read_index, start_dataset
 from otovox.errors import InputError
 from otovox.formats.images import load_label_map
@@ -24,28 +25,27 @@ from otovox.formats.markups import read_landmarks
 from otovox.formats.scans import find_scans, load_scan
 from otovox.formats.segments import read_segments
 from otovox.imaging.resample import resample
-from otovox.results.folder import read_result
-from otovox.results.schema import FILES, RESULT, EarResult, ResultFile
+from otovox.results.schema import FILES, RESULT, EarResult, ResultFile, read_result
 
-#: Farther than this from the labyrinth of its side a landmark is misplaced, mm: chosen, twice what
-#: published label conventions differ by, and no more than the width of a vestibule.
+#: Landmarks farther than this from the labyrinth of their side are misplaced, mm: chosen, twice the
+#: difference between published label conventions, and no more than the width of a vestibule.
 FAR_MM = 3.0
-#: Below this the landmarks' plane tells no side, mm: chosen. Measured on 101 phantoms, healthy and
-#: diseased: 1.3 to 2.6 mm.
-_UNTOLD_MM = 0.5
-#: How far a point must be from where `result.json` has it to count as moved, mm: ten times the
-#: last digit there.
+#: Below this offset the landmarks' plane does not determine a side, mm: chosen.
+#: Measured on 101 phantoms, healthy and diseased: 1.3 to 2.6 mm.
+_UNDECIDED_MM = 0.5
+#: Points farther than this from their position in `result.json` count as moved, mm: ten times the
+#: last digit stored.
 _MOVED_MM = 0.001
 
 
 @dataclass(frozen=True, eq=False)
 class Correction:
-    """A result as somebody corrected it.
+    """A manually corrected result.
 
     Attributes:
-        case: the scan with the corrected truth.
-        changes: what was changed against the result, one sentence each.
-        warnings: what is worth a look, one sentence each.
+        case: the scan with the corrected ground truth.
+        changes: differences from the result, one sentence each.
+        warnings: findings to review, one sentence each.
     """
 
     case: Case
@@ -54,14 +54,15 @@ class Correction:
 
 
 def read_correction(folder: Path, *, scans: Path) -> Correction:
-    """Read a corrected result folder and check it against its scan.
+    """Read a corrected results folder and check it against its scan.
 
     Args:
-        folder: with `result.json`, a segmentation, and landmarks if there are any.
-        scans: a folder that holds the scan, or the scan itself.
+        folder: results folder with `result.json`, a segmentation, and optionally landmarks.
+        scans: a folder that contains the scan, or the scan itself.
 
     Raises:
-        InputError: if something is missing, does not fit the scan, or cannot be anatomy.
+        InputError: if something is missing, does not match the scan, or is anatomically
+            implausible.
     """
     result = read_result(folder / RESULT)
     scan = _scan_of(result, folder, scans)
@@ -69,16 +70,16 @@ def read_correction(folder: Path, *, scans: Path) -> Correction:
     masks = {side: labels.values == side.label for side in Side}
     masks = {side: mask for side, mask in masks.items() if mask.any()}
     if not masks:
-        raise InputError(f"{folder}: its segmentation is empty; there is nothing to learn from")
+        raise InputError(f"{folder}: its segmentation is empty, so it cannot be a training case")
     path = folder / FILES["landmarks"]
     landmarks = _landmarks(path) if path.exists() else {}
     places = {side: labels.grid.to_mm(np.argwhere(mask)) for side, mask in masks.items()}
     _check_sides(folder, places)
     for side, points in landmarks.items():
         _check_landmarks(path, side, points, places.get(side))
-    warnings = [] if landmarks else [f"{path.name} is not there: no landmarks are learned"]
+    warnings = [] if landmarks else [f"{path.name} is missing: no landmarks are added"]
     for side, mask in masks.items():
-        warnings += _worth_a_look(side, float(mask.sum()) * labels.grid.voxel_mm3)
+        warnings += _volume_warnings(side, float(mask.sum()) * labels.grid.voxel_mm3)
         if side in landmarks:
             warnings += _check_handedness(folder, side, landmarks[side], places[side])
     facts = {"corrected": folder.name}
@@ -90,7 +91,7 @@ def read_correction(folder: Path, *, scans: Path) -> Correction:
 
 
 def add_correction(dataset: Path, correction: Correction, *, replaced: bool = False) -> Entry:
-    """Add a corrected case to a data set, for training; the data set is begun if there is none.
+    """Add a corrected case to a data set, for training; the data set is created if necessary.
 
     Args:
         dataset: folder of the data set.
@@ -99,24 +100,22 @@ def add_correction(dataset: Path, correction: Correction, *, replaced: bool = Fa
             diagnosis stay.
 
     Returns:
-        The row as written; a new case's patient has the case's name.
+        The row as written; a new case uses its name as patient.
 
     Raises:
-        InputError: if a case of the name is there, or one to be replaced is no training case.
-        OutputError: if it cannot be written; a half-written case is taken away again.
+        InputError: if the case exists, or the one to be replaced is not a training case.
+        OutputError: if it cannot be written; a partially written case is removed.
     """
     case = correction.case
     name = case.scan.name
     rows = start_dataset(dataset, name=dataset.resolve().name, source="corrected by hand")
     before = next((row for row in rows if row.case == name), None)
     if before is not None and not replaced:
-        raise InputError(
-            f"{dataset}: holds a case called {name} already; give --replace to put this one there"
-        )
+        raise InputError(f"{dataset}: already contains a case {name}; use --replace to replace it")
     if before is not None and before.split in ("validation", "test"):
         raise InputError(
-            f"{dataset}: its case {name} belongs to {before.split}; corrections become training "
-            "cases, and would leave a gap there"
+            f"{dataset}: its case {name} belongs to the {before.split} split; corrections become "
+            "training cases and cannot replace it"
         )
     entry = (
         Entry(name, name, split="train")
@@ -137,9 +136,9 @@ def add_correction(dataset: Path, correction: Correction, *, replaced: bool = Fa
 
 
 def _scan_of(result: ResultFile, folder: Path, scans: Path) -> Scan:
-    """The scan that a result is about, found by its name."""
+    """The scan of a result, found by its name."""
     if not scans.exists():
-        raise InputError(f"{scans}: there is no such file or folder")
+        raise InputError(f"{scans}: no such file or folder")
     known = result.input
     found = [
         source
@@ -149,14 +148,12 @@ def _scan_of(result: ResultFile, folder: Path, scans: Path) -> Scan:
     if len(found) != 1:
         count = "no scan" if not found else f"{len(found)} scans"
         raise InputError(
-            f"{scans}: holds {count} called {known.file or known.name}, which {folder} is about"
+            f"{scans}: contains {count} named {known.file or known.name}, the scan of {folder}"
         )
     scan = load_scan(found[0])
     same = scan.grid.shape == tuple(known.shape)
     if not same or np.abs(scan.grid.spacing_mm - known.spacing_mm).max() > 1e-3:
-        raise InputError(
-            f"{found[0].path}: is not the scan that {folder} is about (another voxel grid)"
-        )
+        raise InputError(f"{found[0].path}: is not the scan of {folder} (different voxel grid)")
     return replace(scan, name=known.name)
 
 
@@ -165,23 +162,23 @@ def _labels(folder: Path, result: ResultFile, scan: Scan) -> LabelMap:
     plain, slicer = folder / FILES["segmentation"], folder / FILES["segments"]
     there = [path for path in (plain, slicer) if path.exists()]
     if not there:
-        raise InputError(f"{folder}: holds neither {plain.name} nor {slicer.name}")
+        raise InputError(f"{folder}: contains neither {plain.name} nor {slicer.name}")
     read = {plain: load_label_map, slicer: read_segments}
     found = [_on_scan(path, read[path](path), scan) for path in there]
     if len(found) == 1 or np.array_equal(found[0].values, found[1].values):
         return found[0]
-    # Both are there and differ: the one that is still as `result.json` tells is not meant.
-    corrected = [labels for labels in found if not _as_told(labels, result)]
+    # Both exist and differ: the one that still matches `result.json` was not corrected.
+    corrected = [labels for labels in found if not _unchanged(labels, result)]
     if len(corrected) != 1:
         raise InputError(
-            f"{folder}: {plain.name} and {slicer.name} differ, and it is not clear which of them "
-            "was corrected; delete the other"
+            f"{folder}: {plain.name} and {slicer.name} differ, and it is unclear which of them "
+            "was corrected; delete the other one"
         )
     return corrected[0]
 
 
 def _on_scan(path: Path, labels: LabelMap, scan: Scan) -> LabelMap:
-    """Labels on the scan's grid: 3D Slicer saves what was drawn, cropped."""
+    """Labels on the scan's grid: 3D Slicer saves them cropped."""
     strange = sorted(set(np.unique(labels.values).tolist()) - {0, *(side.label for side in Side)})
     if strange:
         raise InputError(f"{path}: has label values {strange}; 1 is right and 2 is left")
@@ -191,11 +188,11 @@ def _on_scan(path: Path, labels: LabelMap, scan: Scan) -> LabelMap:
     if outside.any():
         raise InputError(
             f"{path}: {int(outside.sum())} of its voxels lie outside the scan; "
-            "was it drawn on another one?"
+            "it may belong to a different scan"
         )
     step = np.linalg.inv(scan.grid.affine) @ labels.grid.affine
     if np.abs(step - np.rint(step)).max() < 1e-2 and abs(np.linalg.det(step[:3, :3])) < 1.5:
-        # The same voxels, cropped (or turned): no value is made up.
+        # The same voxels, cropped or reoriented: no value is interpolated.
         values = resample(labels.values, labels.grid, scan.grid, order="nearest")
         return LabelMap(np.rint(values).astype(np.uint8), scan.grid)
     values = np.zeros(scan.grid.shape, np.uint8)
@@ -205,18 +202,18 @@ def _on_scan(path: Path, labels: LabelMap, scan: Scan) -> LabelMap:
     return LabelMap(values, scan.grid)
 
 
-def _as_told(labels: LabelMap, result: ResultFile) -> bool:
-    """Whether the volumes are those of the result."""
-    told = {ear.side: _told_volume(ear) for ear in result.ears}
+def _unchanged(labels: LabelMap, result: ResultFile) -> bool:
+    """Whether the volumes equal those of the result."""
+    volumes = {ear.side: _result_volume(ear) for ear in result.ears}
     return all(
-        abs(labels.volume_mm3(side.label) - told.get(side, 0.0)) < labels.grid.voxel_mm3 / 2
+        abs(labels.volume_mm3(side.label) - volumes.get(side, 0.0)) < labels.grid.voxel_mm3 / 2
         for side in Side
     )
 
 
-def _told_volume(ear: EarResult) -> float:
-    found = ear.measurements.get("labyrinth_volume")
-    return found.value if found is not None and found.value is not None else 0.0
+def _result_volume(ear: EarResult) -> float:
+    volume = ear.measurements.get("labyrinth_volume")
+    return volume.value if volume is not None and volume.value is not None else 0.0
 
 
 def _landmarks(path: Path) -> dict[Side, Landmarks]:
@@ -236,7 +233,7 @@ def _check_sides(folder: Path, places_mm: Mapping[Side, NDArray]) -> None:
     if len(places_mm) < 2:
         return
     right, left = (places_mm[side].mean(axis=0) for side in (Side.RIGHT, Side.LEFT))
-    # x of LPS runs to the patient's left.
+    # x of LPS increases to the patient's left.
     if right[0] >= left[0]:
         raise InputError(
             f"{folder}: its right labyrinth lies to the left of its left one; swap the two labels"
@@ -251,7 +248,7 @@ def _check_landmarks(path: Path, side: Side, points: Landmarks, places: NDArray 
     for name, gap in zip(names, np.atleast_1d(gaps), strict=True):
         if gap > FAR_MM:
             raise InputError(
-                f"{path}: the {side} {name.replace('_', ' ')} lies {gap:.1f} mm off the {side} "
+                f"{path}: the {side} {name.replace('_', ' ')} lies {gap:.1f} mm from the {side} "
                 f"labyrinth; at most {FAR_MM:g} mm are plausible"
             )
 
@@ -261,19 +258,19 @@ def _check_handedness(
 ) -> tuple[str, ...]:
     """Refuse an ear whose anatomy is that of the other side."""
     if not np.isfinite(points.points_mm).all():
-        return (f"the {side} ear lacks landmarks, so its side was not checked",)
-    told = side_told_mm(points, places_mm)
-    if not abs(told) > _UNTOLD_MM:
-        return (f"the anatomy of the {side} ear does not tell its side",)
-    if (told > 0) != (side is Side.RIGHT):
+        return (f"the {side} ear lacks landmarks, so its side could not be checked",)
+    offset_mm = side_offset_mm(points, places_mm)
+    if not abs(offset_mm) > _UNDECIDED_MM:
+        return (f"the anatomy of the {side} ear does not determine its side",)
+    if (offset_mm > 0) != (side is Side.RIGHT):
         raise InputError(
-            f"{folder}: what is called the {side} ear has the anatomy of a {side.other} one; "
-            "swap the labels, or mend its landmarks"
+            f"{folder}: the {side} ear has the anatomy of a {side.other} one; "
+            "swap the labels, or correct its landmarks"
         )
     return ()
 
 
-def _worth_a_look(side: Side, volume_mm3: float) -> tuple[str, ...]:
+def _volume_warnings(side: Side, volume_mm3: float) -> tuple[str, ...]:
     low, high = VOLUME_RANGE_MM3
     if low < volume_mm3 < high:
         return ()
@@ -283,24 +280,24 @@ def _worth_a_look(side: Side, volume_mm3: float) -> tuple[str, ...]:
 def _changes(
     result: ResultFile, labels: LabelMap, landmarks: Mapping[Side, Landmarks]
 ) -> list[str]:
-    """What differs from the result, side by side."""
+    """Differences from the result, for each side."""
     ears = {ear.side: ear for ear in result.ears}
-    told: list[str] = []
+    changes: list[str] = []
     for side in Side:
-        before = _told_volume(ears[side]) if side in ears else 0.0
+        before = _result_volume(ears[side]) if side in ears else 0.0
         now = labels.volume_mm3(side.label)
         if abs(now - before) > labels.grid.voxel_mm3 / 2:
             how = f"{100 * (now / before - 1):+.1f} %" if before and now else "all of it"
-            told.append(f"{side} labyrinth: {before:.1f} to {now:.1f} mm3 ({how})")
+            changes.append(f"{side} labyrinth: {before:.1f} to {now:.1f} mm3 ({how})")
         for name in LANDMARK_NAMES:
             known = ears[side].landmarks.get(name) if side in ears else None
             old = np.asarray(known.mm) if known is not None and known.mm else None
             new = landmarks[side][name] if side in landmarks else np.full(3, np.nan)
             what = f"{side} {name.replace('_', ' ')}"
             if old is None and np.isfinite(new).all():
-                told.append(f"{what}: added")
+                changes.append(f"{what}: added")
             elif old is not None and not np.isfinite(new).all():
-                told.append(f"{what}: taken away")
+                changes.append(f"{what}: removed")
             elif old is not None and np.linalg.norm(new - old) > _MOVED_MM:
-                told.append(f"{what}: moved by {np.linalg.norm(new - old):.2f} mm")
-    return told
+                changes.append(f"{what}: moved by {np.linalg.norm(new - old):.2f} mm")
+    return changes

@@ -39,7 +39,7 @@ from otovox.results.schema import (
 
 
 def describe(measured: MeasuredScan) -> ResultFile:
-    """Everything that `result.json` says of a scan.
+    """The contents of `result.json` for a scan.
 
     Args:
         measured: the scan's prediction and measurements.
@@ -83,7 +83,7 @@ def _provenance(prediction: Prediction) -> ProvenanceInfo:
 
 
 def _files(measured: MeasuredScan) -> dict[str, str]:
-    """The files that a result folder holds: what does not exist in this scan has no file."""
+    """The files of the results folder that exist for this scan."""
     absent = [side for side in Side if side not in measured.sides]
     omitted = {f"{kind}_{side}" for kind in ("labyrinth", "ply") for side in absent}
     if len(absent) == len(Side):
@@ -166,7 +166,7 @@ def _geometry(measured: EarMeasurements) -> GeometryInfo:
 
 
 def _doubts(ear: EarPrediction, measured: EarMeasurements) -> list[str]:
-    """Warnings that follow from the measurements: missing parts, parts that touch."""
+    """Warnings derived from the measurements: missing parts, parts that touch."""
     completeness = measured.completeness
     if completeness is None:
         return []
@@ -216,7 +216,7 @@ def _vector(values: FloatArray | None, digits: int) -> list[float] | None:
 
 
 def _number(value: float | np.floating, digits: int) -> float | None:
-    """Rounded; None if it is not finite, since JSON has no nan."""
+    """Rounded; None if not finite, because JSON has no nan."""
     return round(float(value), digits) + 0.0 if np.isfinite(value) else None
 
 

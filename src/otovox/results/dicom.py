@@ -10,24 +10,24 @@ from otovox.errors import InputError
 from otovox.formats.caveats import Caveats
 from otovox.formats.dicom_seg import write_dicom_seg
 from otovox.formats.dicom_sr import CodedQuantity, write_dicom_sr
-from otovox.measure.measurements import Measurement
+from otovox.measure.values import Measurement
 from otovox.results.schema import DICOM, FILES, ResultFile
 
 
 def with_dicom(
     prediction: Prediction, result: ResultFile, landmarks: Mapping[Side, Landmarks], folder: Path
 ) -> ResultFile:
-    """Write the DICOM objects that a result lists.
+    """Write the DICOM objects listed in a result.
 
     Args:
-        prediction: of the scan.
-        result: what `result.json` is to hold.
+        prediction: prediction for the scan.
+        result: future contents of `result.json`.
         landmarks: per side, LPS mm.
-        folder: the result folder.
+        folder: the results folder.
 
     Returns:
-        The result; if the scan's headers do not allow DICOM objects, without these and with a
-        warning.
+        The result; without DICOM objects but with a warning if the scan's headers do not allow
+        them.
     """
     if not set(DICOM) <= set(result.files):
         return result
@@ -61,7 +61,7 @@ def with_dicom(
 
 
 def _caveats(result: ResultFile) -> Caveats:
-    """What must travel with files that are passed on without `result.json`."""
+    """Information that must accompany files passed on without `result.json`."""
     return Caveats(
         warnings=result.warnings,
         confidence={ear.side: ear.confidence for ear in result.ears},

@@ -1,16 +1,18 @@
-"""A measured scan's result folder: masks, landmarks, surfaces, pictures, page and `result.json`."""
+"""The results folder of a scan: masks, landmarks, surfaces, figures, report and `result.json`."""
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ValidationError
+from scipy import ndimage
 
 from otovox.core.anatomy import Side
 from otovox.core.case import Prediction
 from otovox.core.landmarks import Landmarks
-from otovox.errors import InputError, OutputError
+from otovox.errors import OutputError
 from otovox.formats.images import save_label_map, save_volume
 from otovox.formats.itksnap import write_itksnap_labels
 from otovox.formats.markups import write_curves, write_markups, write_planes
@@ -20,31 +22,31 @@ from otovox.formats.writing import replacing_folder
 from otovox.measure.measured_scan import MeasuredScan
 from otovox.results.description import describe
 from otovox.results.dicom import with_dicom
-from otovox.results.schema import FILES, RESULT, SCHEMA_VERSION, ResultFile
+from otovox.results.schema import FILES, RESULT, ResultFile, check_same_scan
 from otovox.results.shapes import lines, parts_map, planes
-from otovox.results.tables import long_table
+from otovox.results.tables import write_long_table
 
-#: Steps of the uncertainty as it is written: chosen, far below its own error, to compress well.
+#: Quantisation of the stored uncertainty: chosen, far below its own error, for compression.
 _UNCERTAINTY_STEPS = np.float32(255)
 
 
 def write_results(
     measured: MeasuredScan, folder: Path, *, described: ResultFile | None = None
 ) -> ResultFile:
-    """Write everything about one scan into a folder, whole or not at all.
+    """Write all results of one scan into a folder, completely or not at all.
 
-    An earlier result folder is replaced when the new one is complete.
+    An earlier results folder is replaced when the new one is complete.
 
     Args:
         measured: the scan's prediction and measurements.
-        folder: where its results go.
-        described: what `result.json` is to hold; None to describe it here.
+        folder: results folder.
+        described: contents of `result.json`; computed if None.
 
     Returns:
-        What `result.json` holds.
+        The contents of `result.json`.
 
     Raises:
-        OutputError: if it cannot be written, or holds files that otovox did not write or the
+        OutputError: if it cannot be written, or contains files that otovox did not write or the
             results of another scan.
     """
     described = described or describe(measured)
@@ -62,67 +64,39 @@ def write_results(
             raise OutputError(str(error).replace(str(beside), str(folder))) from error
 
 
-def read_result(path: Path) -> ResultFile:
-    """Read a result.json.
-
-    Raises:
-        InputError: if it is missing, damaged or of another schema.
-    """
-    try:
-        return ResultFile.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"])) or "file"
-        raise InputError(
-            f"{path}: is not a result.json of schema {SCHEMA_VERSION} ({place}: {first['msg']})"
-        ) from error
-
-
-def check_same_scan(folder: Path, location: str | None) -> None:
-    """Refuse to replace the results of a scan of the same name that lies elsewhere.
-
-    Args:
-        folder: a result folder, or none yet.
-        location: of the scan whose results are to go there; None if it is not known.
-
-    Raises:
-        OutputError: if the folder is another scan's.
-    """
-    try:
-        there = read_result(folder / RESULT).provenance.location
-    except InputError:
-        return
-    if None not in (there, location) and there != location:
-        raise OutputError(
-            f"{folder}: holds the results of another scan of this name, from another place; "
-            "choose another --output, or remove them"
-        )
-
-
 def stepped(uncertainty: NDArray[np.float32]) -> NDArray[np.float32]:
     """The uncertainty as it is written, (i, j, k), in steps far below its own error."""
-    return np.round(uncertainty * _UNCERTAINTY_STEPS) / _UNCERTAINTY_STEPS
+    written = np.zeros_like(uncertainty)
+    for window in ndimage.find_objects((uncertainty > 0).astype(np.uint8)):
+        written[window] = np.round(uncertainty[window] * _UNCERTAINTY_STEPS) / _UNCERTAINTY_STEPS
+    return written
 
 
 def _write(measured: MeasuredScan, described: ResultFile, folder: Path) -> ResultFile:
+    with ThreadPoolExecutor(1) as pool:
+        # Compression leaves Python to the rest; the context says whether libraries are silenced.
+        volumes = pool.submit(copy_context().run, _write_volumes, measured.prediction, folder)
+        result = _write_rest(measured, described, folder)
+        volumes.result()
+    (folder / RESULT).write_text(result.model_dump_json(indent=2) + "\n", "utf-8")
+    return result
+
+
+def _write_rest(measured: MeasuredScan, described: ResultFile, folder: Path) -> ResultFile:
+    """All but volumes on the scan's grid, and `result.json`, whose content it returns."""
     # Drawing takes long to import, and commands that write no results need none of it.
-    from otovox.results.overview import overview
+    from otovox.results.overview import draw_pictures
     from otovox.results.page import write_page
 
-    prediction = measured.prediction
-    _write_volumes(prediction, folder)
-    landmarks = landmarks_by_side(prediction)
+    prediction, landmarks = measured.prediction, landmarks_by_side(measured.prediction)
     write_markups(folder / FILES["landmarks"], landmarks)
     _write_surfaces(measured, landmarks, folder)
     _write_shapes(measured, folder)
     result = with_dicom(prediction, described, landmarks, folder)
-    table = long_table({result.input.name: result})
-    table.to_csv(folder / FILES["measurements"], index=False)
-    overview(prediction, folder / FILES["overview"])
-    write_page(measured, result, folder / FILES["report"])
-    (folder / RESULT).write_text(result.model_dump_json(indent=2) + "\n", "utf-8")
+    write_long_table({result.input.name: result}, folder / FILES["measurements"])
+    pictures = draw_pictures(prediction)
+    (folder / FILES["overview"]).write_bytes(pictures.overview)
+    write_page(measured, result, folder / FILES["report"], pictures)
     return result
 
 
@@ -138,7 +112,7 @@ def _write_volumes(prediction: Prediction, folder: Path) -> None:
 def _write_surfaces(
     measured: MeasuredScan, landmarks: Mapping[Side, Landmarks], folder: Path
 ) -> None:
-    """A surface per side, and all of them with the landmarks in one scene."""
+    """A surface per side, and a scene with all surfaces and landmarks."""
     ears = zip(measured.prediction.ears, measured.surfaces, strict=True)
     surfaces = {ear.side: surface for ear, surface in ears if ear.side in measured.sides}
     for side, surface in surfaces.items():
@@ -149,7 +123,7 @@ def _write_surfaces(
 
 
 def _write_shapes(measured: MeasuredScan, folder: Path) -> None:
-    """Parts, centrelines and planes, if there is an ear whose shape was measured."""
+    """Parts, centrelines and planes, if the shape of an ear was measured."""
     if not any(ear.canals for ear in measured.ears):
         return
     labels = measured.prediction.labels
@@ -159,13 +133,13 @@ def _write_shapes(measured: MeasuredScan, folder: Path) -> None:
 
 
 def landmarks_by_side(prediction: Prediction) -> dict[Side, Landmarks]:
-    """Landmarks per side; of two ears of the same side, those of the more certain one."""
+    """Landmarks per side; of two ears of the same side, those of the more confident one."""
     by_confidence = sorted(prediction.ears, key=lambda ear: ear.confidence)
     return {ear.side: ear.landmarks for ear in by_confidence}
 
 
 def _refuse_foreign(folder: Path) -> None:
-    """Refuse to replace a folder with files of others: it may be the scan that was analysed."""
+    """Refuse to replace a folder that contains other files: it may be the analysed scan."""
     ours = {RESULT, *FILES.values()}
     try:
         names = sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []

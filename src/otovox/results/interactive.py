@@ -1,55 +1,58 @@
-"""The interactive 3D model of a page: each ear's surface and landmarks, drawn by plotly."""
+"""The interactive 3D model of a page: each ear's surface and landmarks, drawn by plotly.js.
 
+The page holds its part for three dimensions alone (`plotly-gl3d.min.js.gz`, version 4.1.1, MIT
+licence, from https://www.npmjs.com/package/plotly.js-gl3d-dist-min), packed, and unpacks it itself.
+"""
+
+import base64
+import json
 from functools import cache
+from importlib import resources
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from otovox.core.anatomy import LABYRINTH, LANDMARKS, Structure
 from otovox.core.case import EarPrediction
 from otovox.measure.measured_scan import MeasuredScan, Surface
 
+LIBRARY = "plotly-gl3d.min.js.gz"
+#: Height of the model on the page, pixels; the gap between two ears, share of its width: chosen.
+_HEIGHT, _GAP = 520, 0.1
 
-def model_html(measured: MeasuredScan) -> str:
-    """Surfaces and landmarks as a plotly element, without plotly itself; empty without an ear.
+
+def model_figure(measured: MeasuredScan) -> str:
+    """Surfaces and landmarks as plotly.js takes them, JSON; empty without an ear.
 
     Args:
         measured: one scan.
     """
-    from plotly.subplots import make_subplots
-
     ears = measured.prediction.ears
     if not ears:
         return ""
-    titles = [f"{ear.side.value} ear" for ear in ears]
-    scenes = [[{"type": "scene"}] * len(ears)]
-    figure = make_subplots(1, len(ears), specs=scenes, subplot_titles=titles)
-    for column, (ear, surface) in enumerate(zip(ears, measured.surfaces, strict=True), start=1):
-        _add_labyrinth(figure, ear, surface, column)
-        _add_landmarks(figure, ear, column)
-    hidden = {"visible": False}
-    figure.update_scenes(
-        aspectmode="data",
-        xaxis=hidden,
-        yaxis=hidden,
-        zaxis=hidden,
-        # From the front, a little from above; LPS y points to the back.
-        camera={"eye": {"x": 0.3, "y": -1.6, "z": 0.5}, "up": {"x": 0, "y": 0, "z": 1}},
-    )
-    figure.update_layout(
-        margin={"l": 0, "r": 0, "t": 30, "b": 0}, height=520, legend={"orientation": "h"}
-    )
-    return figure.to_html(
-        full_html=False, include_plotlyjs=False, div_id="model", config={"displaylogo": False}
-    )
+    data: list[dict[str, Any]] = []
+    layout: dict[str, Any] = {
+        "margin": {"l": 0, "r": 0, "t": 30, "b": 0},
+        "height": _HEIGHT,
+        "legend": {"orientation": "h"},
+        "annotations": [],
+    }
+    width = (1 - _GAP * (len(ears) - 1)) / len(ears)
+    for number, (ear, surface) in enumerate(zip(ears, measured.surfaces, strict=True)):
+        scene, left = f"scene{number + 1 if number else ''}", number * (width + _GAP)
+        layout[scene] = _scene(left, width)
+        layout["annotations"].append(_title(f"{ear.side.value} ear", left + width / 2))
+        data += [_labyrinth(ear, surface, scene), *_landmarks(ear, scene, legend=number == 0)]
+    # No text may end the page's script.
+    return json.dumps({"data": data, "layout": layout}).replace("</", "<\\/")
 
 
 @cache
-def plotly_script() -> str:
-    """plotly.js, to be embedded in a page."""
-    from plotly.offline import get_plotlyjs
-
-    return get_plotlyjs()
+def packed_library() -> str:
+    """plotly.js for three dimensions, gzip in base64, to be embedded in a page."""
+    data = resources.files("otovox.results").joinpath("scripts", LIBRARY).read_bytes()
+    return base64.b64encode(data).decode("ascii")
 
 
 def css_colour(structure: Structure) -> str:
@@ -57,33 +60,56 @@ def css_colour(structure: Structure) -> str:
     return "rgb({}, {}, {})".format(*structure.rgb)
 
 
-def _add_labyrinth(figure: Any, ear: EarPrediction, surface: Surface, column: int) -> None:
-    import plotly.graph_objects as go
+def _scene(left: float, width: float) -> dict[str, Any]:
+    hidden = {"visible": False}
+    return {
+        "domain": {"x": [left, left + width], "y": [0, 1]},
+        "aspectmode": "data",
+        "xaxis": hidden,
+        "yaxis": hidden,
+        "zaxis": hidden,
+        # From the front, a little from above; LPS y points to the back.
+        "camera": {"eye": {"x": 0.3, "y": -1.6, "z": 0.5}, "up": {"x": 0, "y": 0, "z": 1}},
+    }
 
+
+def _title(text: str, middle: float) -> dict[str, Any]:
+    return {
+        "text": text, "x": middle, "y": 1, "xref": "paper", "yref": "paper", "showarrow": False,
+        "xanchor": "center", "yanchor": "bottom", "font": {"size": 16},
+    }  # fmt: skip
+
+
+def _labyrinth(ear: EarPrediction, surface: Surface, scene: str) -> dict[str, Any]:
     points, faces = surface
-    x, y, z = points.astype(np.float32).T
-    i, j, k = faces.astype(np.int32).T
-    figure.add_trace(
-        go.Mesh3d(
-            x=x, y=y, z=z, i=i, j=j, k=k, color=css_colour(LABYRINTH[ear.side]), opacity=0.55,
-            name=f"{ear.side.value} labyrinth", hoverinfo="name",
-            lighting={"ambient": 0.5, "diffuse": 0.8, "specular": 0.1},
-        ),
-        1, column,
-    )  # fmt: skip
+    kind = np.uint16 if len(points) <= np.iinfo(np.uint16).max else np.uint32
+    columns = zip("xyzijk", (*points.astype(np.float32).T, *faces.astype(kind).T), strict=True)
+    return {
+        "type": "mesh3d", "scene": scene, "name": f"{ear.side.value} labyrinth",
+        "color": css_colour(LABYRINTH[ear.side]), "opacity": 0.55, "hoverinfo": "name",
+        "lighting": {"ambient": 0.5, "diffuse": 0.8, "specular": 0.1},
+        **{name: _typed(column) for name, column in columns},
+    }  # fmt: skip
 
 
-def _add_landmarks(figure: Any, ear: EarPrediction, column: int) -> None:
-    import plotly.graph_objects as go
-
+def _landmarks(ear: EarPrediction, scene: str, *, legend: bool) -> list[dict[str, Any]]:
+    marks = []
     for landmark in LANDMARKS:
-        if ear.landmarks.has(landmark.name):
-            point = ear.landmarks[landmark.name]
-            figure.add_trace(
-                go.Scatter3d(
-                    x=point[:1], y=point[1:2], z=point[2:], mode="markers",
-                    marker={"size": 6, "color": css_colour(landmark)}, name=landmark.title,
-                    legendgroup=landmark.name, showlegend=column == 1,
-                ),
-                1, column,
-            )  # fmt: skip
+        if not ear.landmarks.has(landmark.name):
+            continue
+        x, y, z = ([float(value)] for value in ear.landmarks[landmark.name])
+        marks.append(
+            {
+                "type": "scatter3d", "scene": scene, "mode": "markers", "name": landmark.title,
+                "marker": {"size": 6, "color": css_colour(landmark)},
+                "legendgroup": landmark.name, "showlegend": legend, "x": x, "y": y, "z": z,
+            }
+        )  # fmt: skip
+    return marks
+
+
+def _typed(values: NDArray[Any]) -> dict[str, str]:
+    """An array as plotly.js reads it: its type, and its bytes in base64."""
+    kind = {"float32": "f4", "uint16": "u2", "uint32": "u4"}[values.dtype.name]
+    little = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<"))
+    return {"dtype": kind, "bdata": base64.b64encode(little.tobytes()).decode("ascii")}

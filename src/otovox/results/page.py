@@ -1,4 +1,4 @@
-"""One self-contained HTML page per scan, readable without a network: findings first."""
+"""One self-contained HTML page per scan, readable offline, findings first."""
 
 import base64
 from dataclasses import dataclass
@@ -11,10 +11,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from otovox.core.anatomy import LABYRINTH
 from otovox.core.case import Prediction
 from otovox.measure.measured_scan import MeasuredScan
-from otovox.measure.measurements import Measurement
-from otovox.measure.quantities import Norm
-from otovox.results.interactive import css_colour, model_html, plotly_script
-from otovox.results.overview import TOP_SPREAD, planes_picture
+from otovox.measure.values import Measurement, Norm
+from otovox.results.interactive import css_colour, model_figure, packed_library
+from otovox.results.overview import Pictures, draw_pictures
+from otovox.results.panels import TOP_SPREAD
 from otovox.results.schema import EarResult, ExpectedInfo, ResultFile
 from otovox.results.titles import title_of, unit_of
 
@@ -33,11 +33,11 @@ class Line:
     """One measurement of both ears.
 
     Attributes:
-        title: what was measured.
-        definition: of it.
-        unit: as it is printed.
-        norm: its reference range; None if none was published.
-        cells: the measurement per ear of the result, or None.
+        title: title of the measurement.
+        definition: its definition.
+        unit: its printed unit.
+        norm: its reference range; None if unpublished.
+        cells: the measurement for each ear of the result, or None.
     """
 
     title: str
@@ -47,13 +47,16 @@ class Line:
     cells: tuple[Measurement | None, ...]
 
 
-def write_page(measured: MeasuredScan, result: ResultFile, path: Path) -> None:
+def write_page(
+    measured: MeasuredScan, result: ResultFile, path: Path, pictures: Pictures | None = None
+) -> None:
     """Write the page of a scan.
 
     Args:
         measured: the scan's prediction and measurements.
-        result: what `result.json` holds.
+        result: contents of `result.json`.
         path: HTML file.
+        pictures: of the scan; None to draw them here.
 
     Raises:
         OSError: if it cannot be written.
@@ -64,10 +67,10 @@ def write_page(measured: MeasuredScan, result: ResultFile, path: Path) -> None:
         keys=[key_figures(ear) for ear in result.ears],
         qualities=[quality_sentence(ear) for ear in result.ears],
         groups=groups(result),
-        pictures=_pictures(measured.prediction),
+        pictures=_pictures(measured.prediction, pictures),
         top=TOP_SPREAD,
-        model=model_html(measured),
-        script=plotly_script() if result.ears else "",
+        model=model_figure(measured),
+        library=packed_library() if result.ears else "",
     )
     path.write_text(text, "utf-8")
 
@@ -87,7 +90,7 @@ def verdict(ear: EarResult) -> str:
 
 
 def key_figures(ear: EarResult) -> str:
-    """The figures that most readers look for, as a sentence; empty if there are none."""
+    """The most important figures as a sentence; empty if there are none."""
     cells = [(name, ear.measurements.get(key)) for key, name in _KEY_FIGURES.items()]
     figures = [
         f"{name} {number(cell.value)} {unit_of(cell.unit)}".strip()
@@ -98,7 +101,7 @@ def key_figures(ear: EarResult) -> str:
 
 
 def quality_sentence(ear: EarResult) -> str:
-    """The quality that may be expected of an ear; its confidence if the model estimates none."""
+    """The expected quality of an ear; its confidence if the model has no estimate."""
     dsc, error = ear.uncertainty.expected_dsc, ear.uncertainty.expected_landmark_error_mm
     if dsc is None or error is None:
         return f"Confidence {ear.confidence:.2f}."
@@ -113,7 +116,7 @@ def _interval(expected: ExpectedInfo) -> str:
 
 
 def groups(result: ResultFile) -> dict[str, list[Line]]:
-    """The measurements by group, in the order in which they were made."""
+    """The measurements by group, in their original order."""
     lines: dict[str, list[Line]] = {}
     names = dict.fromkeys(name for ear in result.ears for name in ear.measurements)
     for name in names:
@@ -133,15 +136,14 @@ def number(value: float) -> str:
     return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
-def _pictures(prediction: Prediction) -> list[dict[str, str]]:
+def _pictures(prediction: Prediction, drawn: Pictures | None) -> list[dict[str, str]]:
     """Per ear its planes, without and with the uncertainty, as data URLs."""
+    if not prediction.ears:
+        return []
+    drawn = drawn or draw_pictures(prediction)
     return [
-        {
-            "side": ear.side.value,
-            "planes": _data_url(planes_picture(prediction, ear, uncertainty=False)),
-            "uncertainty": _data_url(planes_picture(prediction, ear, uncertainty=True)),
-        }
-        for ear in prediction.ears
+        {"side": ear.side.value, "planes": _data_url(plain), "uncertainty": _data_url(spread)}
+        for ear, plain, spread in zip(prediction.ears, drawn.planes, drawn.uncertainty, strict=True)
     ]
 
 

@@ -1,16 +1,18 @@
-"""The schema of `result.json`, and the names of the files beside it."""
+"""The schema of `result.json`, and the names of the other files."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from otovox.core.anatomy import Side
-from otovox.measure.measurements import Measurement
+from otovox.errors import InputError, OutputError
+from otovox.measure.values import Measurement
 
 #: The minor number is raised when a field is added, the major one when a field changes its meaning.
 SCHEMA_VERSION = "1.2"
 
-#: What a result folder may hold; surfaces of the detected ears, DICOM of DICOM scans alone.
+#: Possible files of a results folder; surfaces only of detected ears, DICOM only for DICOM scans.
 FILES = {
     "segmentation": "segmentation.nii.gz",
     "uncertainty": "uncertainty.nii.gz",
@@ -31,7 +33,7 @@ FILES = {
     "measurements": "measurements.csv",
     "report": "report.html",
 }
-#: Those that only a scan from a DICOM series has.
+#: Files that exist only for scans from a DICOM series.
 DICOM = ("dicom_segmentation", "dicom_report")
 RESULT = "result.json"
 
@@ -43,7 +45,7 @@ class _Model(BaseModel):
 
 
 class InputInfo(_Model):
-    """The scan: its name, its file's name without the path, and its field."""
+    """The scan: its name, its file name without the path, and its field of view."""
 
     name: str
     file: str | None
@@ -53,7 +55,7 @@ class InputInfo(_Model):
 
 
 class PoseInfo(_Model):
-    """Where the ear lies: map from the canonical right ear to LPS mm, fitted to its landmarks."""
+    """Pose of the ear: map from the canonical right ear to LPS mm, fitted to its landmarks."""
 
     origin_mm: Triple
     matrix: Annotated[list[Triple], Field(min_length=3, max_length=3)]
@@ -79,7 +81,7 @@ class StructureInfo(_Model):
 
 
 class CanalInfo(_Model):
-    """The circle fitted to a canal: LPS mm, its normal signed by what excites the canal."""
+    """The circle fitted to a canal: LPS mm, its normal signed by the excitatory direction."""
 
     center_mm: Triple
     normal: Triple
@@ -87,7 +89,7 @@ class CanalInfo(_Model):
 
 
 class GeometryInfo(_Model):
-    """Axes and planes that the measurements rest on, LPS mm; null where undetermined.
+    """Axes and planes underlying the measurements, LPS mm; null where undetermined.
 
     `cochlear_origin_mm` is the origin of the cochlear coordinates (Verbist et al. 2010): on the
     modiolar axis at the height of the helicotrema; 0 degrees is at the round window.
@@ -113,8 +115,8 @@ class HeadInfo(_Model):
 
 
 class ExpectedInfo(_Model):
-    """An estimate made without ground truth; the true value lies between `low` and `high` in the
-    share `coverage` of ears."""
+    """An estimate made without ground truth; for the fraction `coverage` of ears the true value is
+    between `low` and `high`."""
 
     value: float
     low: float
@@ -123,12 +125,12 @@ class ExpectedInfo(_Model):
 
 
 class UncertaintyInfo(_Model):
-    """Spread over the test-time samples, and the quality that may be expected.
+    """Spread over the test-time samples, and the expected quality.
 
-    `unusual` says whether the ear is unlike healthy ones; null where the model has no threshold.
-    `expected_dsc` is the Dice coefficient that the mask is expected to reach against an expert's,
-    `expected_landmark_error_mm` the mean distance of its landmarks from an expert's; null where
-    the model has no estimator. Both are new in 1.1.
+    `unusual` is true if the ear is unlike healthy ones; null if the model has no threshold.
+    `expected_dsc` is the expected Dice coefficient of the mask against an expert's,
+    `expected_landmark_error_mm` the expected mean distance of the landmarks from an expert's; null
+    if the model has no estimator. Both are new in 1.1.
     """
 
     mean_voxel_sd: float | None
@@ -162,10 +164,10 @@ class SoftwareInfo(_Model):
 
 
 class ProvenanceInfo(_Model):
-    """What produced the result, and when; `key` changes with whatever the result depends on.
+    """What produced the result, and when; `key` changes with everything that affects the result.
 
-    `location` is a checksum of where the scan lay, which tells scans of one name from each other;
-    new in 1.2.
+    `location` is a checksum of the scan's location and distinguishes scans with the same name; new
+    in 1.2.
     """
 
     software: SoftwareInfo
@@ -178,7 +180,7 @@ class ProvenanceInfo(_Model):
 
 
 class ResultFile(_Model):
-    """The whole of `result.json`."""
+    """The contents of `result.json`."""
 
     schema_version: Literal["1.0", "1.1", "1.2"]
     disclaimer: str
@@ -189,3 +191,42 @@ class ResultFile(_Model):
     warnings: list[str]
     provenance: ProvenanceInfo
     files: dict[str, str]
+
+
+def read_result(path: Path) -> ResultFile:
+    """Read a result.json.
+
+    Raises:
+        InputError: if it is missing, damaged or of another schema.
+    """
+    try:
+        return ResultFile.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "file"
+        raise InputError(
+            f"{path}: is not a result.json of schema {SCHEMA_VERSION} ({place}: {first['msg']})"
+        ) from error
+
+
+def check_same_scan(folder: Path, location: str | None) -> None:
+    """Refuse to replace the results of another scan with the same name.
+
+    Args:
+        folder: a results folder, which may not exist.
+        location: checksum of the location of the scan to be written; None if not known.
+
+    Raises:
+        OutputError: if the folder contains the results of a scan from another location.
+    """
+    try:
+        present = read_result(folder / RESULT).provenance.location
+    except InputError:
+        return
+    if None not in (present, location) and present != location:
+        raise OutputError(
+            f"{folder}: contains the results of another scan with this name, from another "
+            "location; choose another --output, or remove them"
+        )

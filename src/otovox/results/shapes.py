@@ -1,4 +1,4 @@
-"""What was measured, as shapes for other tools: the parts' label map, centrelines, canal planes."""
+"""Measured shapes for other tools: the label map of the parts, centrelines, canal planes."""
 
 from collections.abc import Iterator, Sequence
 
@@ -12,9 +12,10 @@ from otovox.imaging.components import nearest
 from otovox.measure.measurements import EarMeasurements
 from otovox.measure.parts import PART_OF, STRUCTURES, Part
 
-#: What a left ear's parts add to `Part` in a label map of both ears.
+#: Offset of a left ear's `Part` values in a label map of both ears.
 LEFT_OFFSET = 10
-#: Edge of a drawn plane over its circle's radius: chosen, a little wider than the canal.
+#: Edge of a displayed plane relative to its circle's radius: chosen, slightly larger than the
+#: canal.
 _EDGE = 3.0
 
 
@@ -23,11 +24,11 @@ def parts_map(labels: LabelMap, measured: Sequence[EarMeasurements]) -> LabelMap
 
     Args:
         labels: 1 right, 2 left labyrinth.
-        measured: of the ears.
+        measured: measurements of the ears.
 
     Returns:
-        `Part` values on the right, those plus `LEFT_OFFSET` on the left; just the voxels of
-        `labels`, each with its nearest part of the working grid.
+        `Part` values on the right, those plus `LEFT_OFFSET` on the left; for the voxels
+        of `labels`, each with the nearest part on the working grid.
     """
     values = np.zeros(labels.grid.shape, np.uint8)
     for known in measured:

@@ -1,12 +1,17 @@
 """Results of any number of scans as tables: a row per ear, a row per measurement, outliers."""
 
+import csv
 from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from otovox.core.anatomy import LANDMARK_NAMES
 from otovox.results.schema import EarResult, ResultFile
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 LONG = (
     "scan",
@@ -27,10 +32,10 @@ LONG = (
 #: definition.
 EXPECTED = {
     "expected_dsc": (
-        "expected_dsc", "", "Dice coefficient that the segmentation is expected to reach",
+        "expected_dsc", "", "expected Dice coefficient of the segmentation",
     ),
     "expected_landmark_error_mm": (
-        "expected_landmark_error", "mm", "mean error that the landmarks are expected to have",
+        "expected_landmark_error", "mm", "expected mean error of the landmarks",
     ),
 }  # fmt: skip
 #: First columns of an ear's row; those of its measurements follow.
@@ -45,13 +50,13 @@ EAR_COLUMNS = (
     *(f"{name}{end}" for name in EXPECTED for end in ("", "_low", "_high")),
     "warnings",
 )
-#: Robust z beyond which a value stands out in its own cohort. Source: Iglewicz and Hoaglin 1993.
+#: Robust z above which a value is an outlier in its cohort. Source: Iglewicz and Hoaglin 1993.
 OUTLYING_Z = 3.5
-#: Fewer ears do not show how much the values usually vary: chosen, not measured.
+#: With fewer ears the usual variation is unknown: chosen, not measured.
 LEAST_EARS = 8
 
 
-def long_table(results: Mapping[str, ResultFile]) -> pd.DataFrame:
+def long_table(results: Mapping[str, ResultFile]) -> "pd.DataFrame":
     """One row per measurement of every ear, its expected quality among them.
 
     Args:
@@ -60,21 +65,44 @@ def long_table(results: Mapping[str, ResultFile]) -> pd.DataFrame:
     Returns:
         Columns `LONG`; `low` and `high` bound the interval.
     """
-    rows = [
+    import pandas as pd
+
+    return pd.DataFrame(_long_rows(results), columns=list(LONG))
+
+
+def write_long_table(results: Mapping[str, ResultFile], path: Path) -> None:
+    """Write `long_table` as CSV, without loading pandas.
+
+    Args:
+        results: by the scans' names.
+        path: CSV file.
+
+    Raises:
+        OSError: if it cannot be written.
+    """
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(LONG)
+        writer.writerows(_long_rows(results))
+
+
+def _long_rows(results: Mapping[str, ResultFile]) -> list[tuple[object, ...]]:
+    return [
         (scan, ear.side.value, *row)
         for scan, result in results.items()
         for ear in result.ears
         for row in (*_quality_rows(ear), *_measurement_rows(ear))
     ]
-    return pd.DataFrame(rows, columns=list(LONG))
 
 
-def ear_table(results: Mapping[str, ResultFile]) -> pd.DataFrame:
+def ear_table(results: Mapping[str, ResultFile]) -> "pd.DataFrame":
     """One row per ear, the columns of `ear_row`, the scan's name first.
 
     Args:
         results: by the scans' names.
     """
+    import pandas as pd
+
     rows = [
         {"scan": scan} | ear_row(ear) for scan, result in results.items() for ear in result.ears
     ]
@@ -85,7 +113,7 @@ def ear_row(ear: EarResult) -> dict[str, object]:
     """An ear as one row of a table, with units in the columns' names.
 
     Args:
-        ear: as `result.json` describes it.
+        ear: the ear in `result.json`.
 
     Returns:
         `EAR_COLUMNS`, then every measurement; None where there is no value.
@@ -114,7 +142,7 @@ def ear_row(ear: EarResult) -> dict[str, object]:
     return row | {f"{n}_{m.unit}" if m.unit else n: m.value for n, m in measured.items()}
 
 
-def outliers(table: pd.DataFrame) -> pd.DataFrame:
+def outliers(table: "pd.DataFrame") -> "pd.DataFrame":
     """Rows of a long table outside their reference range, or far from the rest of the cohort.
 
     Args:
@@ -123,12 +151,14 @@ def outliers(table: pd.DataFrame) -> pd.DataFrame:
     Returns:
         Those rows with a column `why`.
     """
+    import pandas as pd
+
     measured = table.dropna(subset=["value"])
     outlying = [_outlying(rows) for _, rows in measured.groupby("quantity", sort=False)]
     return pd.concat(outlying) if outlying else measured.assign(why="")
 
 
-def _outlying(rows: pd.DataFrame) -> pd.DataFrame:
+def _outlying(rows: "pd.DataFrame") -> "pd.DataFrame":
     """The outliers among the rows of one quantity."""
     values = rows["value"].to_numpy(dtype=float)
     deviation = np.abs(values - np.median(values))
@@ -138,7 +168,9 @@ def _outlying(rows: pd.DataFrame) -> pd.DataFrame:
     far = deviation > OUTLYING_Z * spread if enough else np.zeros(len(values), dtype=bool)
     outside = (rows["unusual"] != "").to_numpy()
     why = np.where(
-        outside, rows["unusual"] + " compared with the reference range", "far from this cohort"
+        outside,
+        rows["unusual"] + " compared with the reference range",
+        "outlier within this cohort",
     )
     return rows.assign(why=why).loc[far | outside]
 

@@ -1,4 +1,4 @@
-"""What clinicians call the measured quantities: titles for pages, tables and pictures."""
+"""Clinical names of the measured quantities, for reports, tables and figures."""
 
 from collections.abc import Iterator
 from functools import cache
@@ -41,7 +41,7 @@ _UNIT = {"mm3": "mm³", "deg": "°"}
 
 
 def title_of(quantity: str) -> str:
-    """What readers call a quantity.
+    """The clinical name of a quantity.
 
     Args:
         quantity: its name in `result.json`.
@@ -53,7 +53,7 @@ def title_of(quantity: str) -> str:
 
 
 def unit_of(unit: str) -> str:
-    """A unit as it is printed.
+    """A unit as printed.
 
     >>> unit_of("mm3")
     'mm³'

@@ -1,1 +1,1 @@
-"""Systems that can be trained, one folder each."""
+"""Trainable systems, one folder each."""

@@ -1,4 +1,4 @@
-"""The interface: what every system can do."""
+"""The interface of all systems."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TrainingInput:
-    """The data that a system is trained on, and how to train it.
+    """Data and options for training a system.
 
     Attributes:
         training, validation: cases at the working spacing.
-        statistics: of the training cases; None where every chunk is normalised by itself.
-        origin: what the model's card says of the data, JSON values.
-        resume: continue where the last run stopped; False to start again.
-        hardware: where to train; None for whatever is available.
+        statistics: statistics of the training cases; None if chunks are normalised individually.
+        origin: data description for the model card, JSON values.
+        resume: continue an interrupted run; False to start again.
+        hardware: hardware for training; None for whatever is available.
     """
 
     training: list[Prepared]
@@ -40,19 +40,19 @@ class TrainingInput:
 
     @property
     def run(self) -> "TrainingOptions":
-        """How to train, in the words of `training.fit`."""
+        """Options for `training.fit`."""
         from otovox.learning.hardware import Hardware
         from otovox.learning.training import TrainingOptions
 
         return TrainingOptions(self.resume, self.hardware or Hardware())
 
 
-#: Makes the network of some settings.
+#: Creates the network of some settings.
 Network = Callable[[TrainConfig], "nn.Module"]
-#: Trains a system: its settings, the folder for checkpoints, curves and the finished model
-#: (`model/`), and the course; the best model.
+#: Trains a system, given its settings, the folder for checkpoints, curves and the finished model
+#: (`model/`), and the training input; returns the best model.
 Train = Callable[[TrainConfig, Path, TrainingInput], Bundle]
-#: What is trained with settings, one after the other, each with weights of its own.
+#: Training tasks of some settings, in order, each with its own weights.
 Tasks = Callable[[TrainConfig], "list[Task]"]
 
 
@@ -65,13 +65,13 @@ class Predict(Protocol):
         """Predict a whole scan.
 
         Args:
-            scan: of one ear.
-            workspace: folder for the answer's arrays, and for what is kept meanwhile.
-            sweep: how the volume is swept; what a system cannot do is refused.
+            scan: scan of one ear.
+            workspace: folder for the output arrays and temporary data.
+            sweep: settings of the sliding window; unsupported ones are refused.
 
         Raises:
             InputError: if the scan has too many voxels at the model's spacing.
-            ConfigError: if the system cannot sweep like that.
+            ConfigError: if the system does not support these settings.
         """
         ...
 
@@ -95,12 +95,12 @@ class System:
     """A system that can be trained.
 
     Attributes:
-        network: untrained, all its stages in one.
-        tasks: of its training.
-        train: on cases.
-        open_model: readies a trained model for scans.
-        turns: whether it has test-time augmentation by turns of the cube.
-        posed: whether it may look at an ear in the ear's own frame, where its landmarks give one.
+        network: creates the untrained network with all its stages.
+        tasks: creates its training tasks.
+        train: trains it on cases.
+        open_model: prepares a trained model for scans.
+        turns: whether it supports test-time augmentation by rotations of the cube.
+        posed: whether it can analyse an ear in the ear's own frame, if its landmarks define one.
     """
 
     network: Network
@@ -119,5 +119,5 @@ class System:
         sweep: Sweep | None = None,
         device: str = "auto",
     ) -> VolumePrediction:
-        """One scan by one model; for many scans, call `open_model` once."""
+        """Predict one scan with one model; for many scans, call `open_model` once."""
         return self.open_model(bundle, device=device)(scan, workspace, sweep=sweep)

@@ -1,7 +1,7 @@
-"""What can be trained: otovox's own network, and the systems that it is compared with.
+"""The trainable systems: otovox's own network, and the systems for comparison.
 
-A system is a folder that holds all of it, and a line in `SYSTEMS`; `config.registry.register` says
-what the folder must hold. None of them is imported before it is needed.
+A system is a folder and a line in `SYSTEMS`; `config.registry.register` documents the contents of
+the folder. Systems are imported only when needed.
 """
 
 from typing import TYPE_CHECKING
@@ -25,13 +25,13 @@ SYSTEMS = {
 
 
 def register_all() -> None:
-    """Make all systems known to the rooms below."""
+    """Register all systems for the rooms below."""
     for kind, package in SYSTEMS.items():
         register(kind, package)
 
 
 def system_of(config: "TrainConfig") -> "System":
-    """The system that settings are of."""
+    """The system of some settings."""
     return module(config.system.kind, "system").SYSTEM
 
 
@@ -39,6 +39,6 @@ def trained_network(bundle: "Bundle") -> "nn.Module":
     """The network of a model with its weights, ready to predict.
 
     Raises:
-        ModelError: if the weights do not fit.
+        ModelError: if the weights do not match.
     """
     return bundle.onto(system_of(bundle.config).network(bundle.config))

@@ -1,8 +1,8 @@
-"""A whole scan by sliding windows (S7, S9, S24): for any model, without looking for ears first.
+"""Prediction of a whole scan in sliding windows (S7, S9, S24): for any model, without a locator.
 
-Everything as large as the volume lies in files that are read and written in parts, so that memory
-does not grow with the scan. The highest point of a heatmap is one per volume: this is for scans of
-one ear, such as the paper's.
+Arrays of the size of the volume are stored in files that are processed in parts, so that memory use
+does not grow with the scan. Landmarks are the maxima of heatmaps over the volume: this is for scans
+of one ear, such as the paper's.
 """
 
 import tempfile
@@ -28,13 +28,13 @@ from otovox.imaging.resample import resample
 from otovox.imaging.windows import Blend, Shape, Window, batches, turned, usual_stride, windows
 from otovox.learning.bundle import Bundle
 from otovox.learning.engine import Engine
-from otovox.learning.heatmaps import decode
+from otovox.learning.peaks import decode
 
 Turns = Literal["none", "paper", "full"]
-#: Largest volume taken, voxels at the working spacing; a temporal bone of the paper has 1.1e8.
+#: Largest supported volume, voxels at the working spacing; a temporal bone of the paper has 1.1e8.
 #: Chosen, not measured.
 LARGEST_VOXELS = 600_000_000
-#: Voxels along i that are resampled, averaged and written at a time. Chosen.
+#: Voxels along i that are resampled, averaged and written together. Chosen.
 SLAB = 32
 
 
@@ -45,10 +45,10 @@ class VolumePrediction:
     Attributes:
         probability: (i, j, k) labyrinth, mean over the test-time samples; None without that head.
         uncertainty: (i, j, k) SD over the samples; None without that head.
-        landmarks: highest points of the mean heatmaps, LPS mm; None without that head.
+        landmarks: maxima of the mean heatmaps, LPS mm; None without that head.
         landmark_sd_mm: (n,) root mean square distance of the samples' points from their mean.
-        peaks: (n,) heights of the mean heatmaps over a full one's.
-        grid: of the voxels.
+        peaks: (n,) peaks of the mean heatmaps relative to a full one.
+        grid: grid of the voxels.
     """
 
     probability: NDArray[np.float32] | None
@@ -66,16 +66,16 @@ class VolumePrediction:
 
 @dataclass(frozen=True)
 class Sweep:
-    """How a volume is swept.
+    """Settings of the sliding window.
 
     Attributes:
-        tta: turns of every chunk: "none", the paper's 10, or all 24 of a cube.
-        overlap_voxels: of neighbouring chunks; None for that of `windows.usual_stride`.
-        batch_size: chunks per forward pass; None for what suits the engine.
-        scaling: of grey values; None for that of the scan itself, taken as a data set of one.
-        largest_voxels: a volume with more is refused.
-        smooth: smooth the probability and part it by Otsu's threshold (L8); a step that any system
-            can take, see `postprocessed`.
+        tta: rotations of every chunk: "none", the paper's 10, or all 24 of a cube.
+        overlap_voxels: overlap of neighbouring chunks; None for that of `windows.usual_stride`.
+        batch_size: chunks per forward pass; None for the default of the engine.
+        scaling: scaling of grey values; None to treat the scan as a data set of its own.
+        largest_voxels: larger volumes are refused.
+        smooth: smooth the probability and apply Otsu's threshold (L8), for any system, see
+            `postprocessed`.
     """
 
     tta: Turns = "none"
@@ -92,12 +92,12 @@ def predict_volume(
     """Run a model over a whole scan.
 
     Args:
-        scan: of one ear.
+        scan: scan of one ear.
         bundle: the model.
         engine: the same model, ready to run.
-        workspace: folder for `probability.npy` and `uncertainty.npy`, on which the answer's arrays
-            lie, and meanwhile for 4 (2 n + 5) bytes per voxel with n landmarks.
-        sweep: how.
+        workspace: folder for `probability.npy` and `uncertainty.npy`, which back the returned
+            arrays, and temporarily for 4 (2 n + 5) bytes per voxel with n landmarks.
+        sweep: settings of the sliding window.
 
     Returns:
         Probability, uncertainty and landmarks.
@@ -143,7 +143,7 @@ def _check(sweep: Sweep, chunk: Shape) -> None:
 
 
 def postprocessed(prediction: VolumePrediction, sweep: Sweep) -> VolumePrediction:
-    """The step after any system: nothing (S20), or a smoothed mask in the probability's place."""
+    """Post-processing of any system: none (S20), or a smoothed mask instead of the probability."""
     if not sweep.smooth or prediction.probability is None:
         return prediction
     mask = smooth_otsu(prediction.probability)
@@ -154,8 +154,8 @@ def on_grid(prediction: VolumePrediction, grid: Grid, label: int = 1) -> LabelMa
     """The labyrinth on another grid, such as the scan's own; without post-processing (S20).
 
     Args:
-        prediction: with a segmentation.
-        grid: wanted.
+        prediction: prediction with a segmentation.
+        grid: target grid.
         label: value of the labyrinth.
 
     Raises:
@@ -171,11 +171,11 @@ def on_grid(prediction: VolumePrediction, grid: Grid, label: int = 1) -> LabelMa
 
 
 def sd_on_grid(prediction: VolumePrediction, grid: Grid) -> NDArray[np.float32]:
-    """The SD over the test-time samples on another grid, (i, j, k); 0 beyond the volume.
+    """The SD over the test-time samples on another grid, (i, j, k); 0 outside the volume.
 
     Args:
-        prediction: with a segmentation.
-        grid: wanted.
+        prediction: prediction with a segmentation.
+        grid: target grid.
     """
     values = np.zeros(grid.shape, dtype=np.float32)
     if prediction.uncertainty is not None:
@@ -185,24 +185,24 @@ def sd_on_grid(prediction: VolumePrediction, grid: Grid) -> NDArray[np.float32]:
 
 
 def field_grid(scan: Scan, config: TrainConfig, largest: int = LARGEST_VOXELS) -> Grid:
-    """The whole field of a scan in a model's voxels.
+    """The whole field of view of a scan in a model's voxels.
 
     Args:
-        scan: of one ear.
-        config: of the model.
-        largest: a field with more voxels is refused.
+        scan: scan of one ear.
+        config: settings of the model.
+        largest: maximum number of voxels.
 
     Raises:
-        InputError: if it has.
+        InputError: if there are more voxels.
     """
     spacing_mm, chunk = config.data.spacing_mm, config.data.shape
-    # In floats: the count of a mistaken header may exceed any integer.
+    # As floats: with a wrong header the count may exceed any integer.
     voxels = float(np.prod(np.maximum(scan.grid.extent_mm / spacing_mm, chunk)))
     if voxels > largest:
         sizes = " x ".join(f"{size:.0f}" for size in scan.grid.extent_mm)
         raise InputError(
             f"{scan.name}: its field of {sizes} mm has {voxels:.2g} voxels of {spacing_mm:g} mm, "
-            f"more than {largest:.2g}; cut it to the temporal bone"
+            f"more than {largest:.2g}; crop it to the temporal bone"
         )
     return working_grid(scan.grid, spacing_mm, chunk)
 
@@ -216,7 +216,7 @@ def slabs(grid: Grid) -> Iterator[tuple[slice, Grid]]:
 
 
 def answer_arrays(workspace: Path, grid: Grid) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Zeros for the probability and its uncertainty, on disk in a folder."""
+    """Zeros for the probability and its uncertainty, stored in a folder."""
     return tuple(  # pyright: ignore[reportReturnType]
         _array(workspace / f"{name}.npy", grid.shape) for name in ("probability", "uncertainty")
     )
@@ -235,7 +235,7 @@ def _resampled(scan: Scan, grid: Grid, path: Path) -> NDArray[np.float32]:
 
 
 def _scaling(image: NDArray, bundle: Bundle, sweep: Sweep) -> Scaling | None:
-    """None where every chunk is normalised by itself, as in the model's training."""
+    """None if chunks are normalised individually, as in the model's training."""
     if bundle.config.data.normalisation == "chunk":
         return None
     return sweep.scaling or Scaling(intensity_statistics([image]))
@@ -250,7 +250,7 @@ def _windows(
     chunk: Shape,
     scaling: Scaling | None,
 ) -> Iterator[tuple[Window, NDArray]]:
-    """Windows with the network's output for them, rotated for the network and back again."""
+    """Windows with the network's output, rotated for the network and rotated back."""
     stride = usual_stride(chunk)
     if sweep.overlap_voxels is not None:
         i, j, k = (size - sweep.overlap_voxels for size in chunk)
@@ -266,7 +266,7 @@ def _windows(
 
 @dataclass(eq=False)
 class _Samples:
-    """Test-time samples, summed up one by one.
+    """Running statistics of test-time samples.
 
     Source: Welford 1962, Technometrics 4(3):419-420.
 
@@ -274,7 +274,7 @@ class _Samples:
         mean: (channels, i, j, k) running mean.
         squares: (i, j, k) squared deviations of the first channel.
         segmented: whether the first channel is a segmentation; if not, `squares` stays 0.
-        count: samples so far.
+        count: number of samples.
     """
 
     mean: NDArray
@@ -283,7 +283,7 @@ class _Samples:
     count: int = 0
 
     def add(self, sample: NDArray) -> None:
-        """Take one more sample into the sums."""
+        """Add a sample."""
         self.count += 1
         for start in range(0, self.mean.shape[1], SLAB):
             part = slice(start, start + SLAB)

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::Warning:lightning", "ignore::Us
 
 
 @pytest.mark.slow
-def test_a_cascade_learns_a_ball_and_looks_at_a_scan(tmp_path):
+def test_a_cascade_learns_a_ball_and_predicts_a_scan(tmp_path):
     config = settings(AUTOCASNET, 40)
     bundle = trained(config, tmp_path / "run", [a_ball("one"), a_ball("two", 1)])
     again = load_bundle(tmp_path / "run" / "model")

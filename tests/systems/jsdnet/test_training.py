@@ -48,7 +48,7 @@ def test_displacements_turn_with_their_chunk(turns):
 
 
 @pytest.mark.slow
-def test_jsdnet_learns_a_ball_and_looks_at_a_scan(tmp_path):
+def test_jsdnet_learns_a_ball_and_predicts_a_scan(tmp_path):
     config = settings(JSDNET, 60)
     bundle = trained(config, tmp_path / "run", [a_ball()])
     again = load_bundle(tmp_path / "run" / "model")

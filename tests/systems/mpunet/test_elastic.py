@@ -43,7 +43,7 @@ def test_displacements_scale_with_the_strength():
     assert np.abs(np.diff(moves[1], axis=0)).max() < 0.2 * np.abs(moves[1]).max()
 
 
-def test_beyond_the_image_is_as_told():
+def test_beyond_the_image_is_as_requested():
     image = np.full((64, 64), 5, np.float32)
     moved, labels = deform(Elastic(4000, 10, 2), image, np.ones((64, 64)), outside=-3)
     assert moved.min() == -3

@@ -1,1 +1,1 @@
-"""Studies: many runs that each change one thing, trained, scored and compared by one command."""
+"""Studies: many runs that each change one thing, trained, scored and compared with one command."""

@@ -1,4 +1,4 @@
-"""The time and memory of a study before it starts: one training step of each system, timed."""
+"""Estimate of a study's time and memory from one timed training step of each system."""
 
 import time
 from collections.abc import Iterable, Sequence
@@ -13,19 +13,19 @@ from otovox.learning.hardware import keep_freed_memory
 from otovox.learning.training import Task
 from otovox.systems.registry import system_of
 
-#: Sides of a chunk or slice that is timed on a CPU are halved until it has no more voxels than
-#: this, and the figures multiplied by what was left out: chosen, some seconds a step.
+#: On a CPU the sides of the timed chunk or slice are halved until it has at most this many voxels,
+#: and the figures scaled up accordingly: chosen, a few seconds per step.
 TIMED_VOXELS = 2**17
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Of training one fold.
+    """Cost of training one fold.
 
     Attributes:
-        step_s: seconds of an iteration, of all networks that are trained one after the other.
-        hours: of all iterations.
-        memory_gib: weights, gradients, the optimiser's moments and what is kept for the gradients.
+        step_s: seconds per iteration, summed over all networks that are trained in sequence.
+        hours: hours for all iterations.
+        memory_gib: weights, gradients, optimiser moments and activations kept for the gradients.
     """
 
     step_s: float
@@ -34,10 +34,10 @@ class Cost:
 
 
 def cost(config: TrainConfig, device: str) -> Cost:
-    """An estimate from one step of random data; without reading, validating and predicting.
+    """Estimate from one step on random data, without reading, validation and prediction.
 
     Args:
-        config: everything that is set.
+        config: all settings.
         device: "cpu" or "cuda".
     """
     seconds, memory = 0.0, 0.0
@@ -55,12 +55,12 @@ def cost(config: TrainConfig, device: str) -> Cost:
 
 
 def costs(configs: Iterable[TrainConfig], device: str, workers: int = 1) -> dict[str, Cost]:
-    """By variant of a system, the cost of the first of the settings that is of it.
+    """Cost of each variant of a system, from the first settings of that variant.
 
     Args:
-        configs: of all folds; settings that differ in less are taken to cost the same.
+        configs: settings of all runs; those of the same variant are assumed to cost the same.
         device: "cpu" or "cuda".
-        workers: that share this machine's cores.
+        workers: number of workers that share this machine's cores.
     """
     first = {config.system.variant: config for config in reversed(list(configs))}
     threads = torch.get_num_threads()
@@ -75,14 +75,14 @@ def _smaller(shape: Sequence[int], stride: int) -> tuple[int, ...]:
     batch, channels, *sides = shape
     while np.prod(sides) > TIMED_VOXELS and all(side % (2 * stride) == 0 for side in sides):
         sides = [side // 2 for side in sides]
-    # Two of a large batch are enough; not one, since some networks normalise over it.
+    # Two cases of a large batch are enough; one is not, because some networks normalise over it.
     return (batch if batch * np.prod(sides) <= TIMED_VOXELS else min(batch, 2), channels, *sides)
 
 
 def _step(
     task: Task, shape: tuple[int, ...], config: TrainConfig, device: str
 ) -> tuple[float, float]:
-    """Seconds, and bytes that are kept for the gradients, of the second of two steps."""
+    """Seconds, and bytes kept for the gradients, of the second of two steps."""
     network = task.network.to(device).train()
     network.to(memory_format=task.memory_format)  # pyright: ignore[reportCallIssue]
     noise = torch.randn(shape, generator=torch.Generator().manual_seed(0))

@@ -1,4 +1,4 @@
-"""One fold of one run: trained, predicted, its output kept in a log."""
+"""Training and prediction of one fold of one run, with its output in a log."""
 
 import logging
 import multiprocessing
@@ -18,7 +18,7 @@ from otovox.workers import Outcome, Status
 
 logger = logging.getLogger(__name__)
 
-#: Below the study's folder: its runs, and their logs.
+#: Subfolders of a study: its runs and their logs.
 RUNS, LOGS = "runs", "logs"
 #: Loggers whose messages go to a fold's log.
 LOGGERS = ("otovox", "lightning.pytorch", "lightning.fabric")
@@ -29,12 +29,13 @@ class FoldJob:
     """One fold of one run.
 
     Attributes:
-        run: of the study.
-        fold: its number.
-        config: all settings, or why they are not valid.
+        run: run of the study.
+        fold: number of the fold.
+        config: all settings, or why they are invalid.
         dataset: folder of the data set, absolute.
-        output: of the study, absolute.
-        how: test sets, absolute, and how they are predicted; its device is also trained on.
+        output: folder of the study, absolute.
+        how: test sets, absolute, and settings of their prediction; the device is also used for
+            training.
     """
 
     run: StudyRun
@@ -50,20 +51,20 @@ class FoldJob:
         return self.output / RUNS / self.run.name
 
 
-#: The outcome of one fold; it has no answer, since its results are on disk.
+#: The outcome of one fold; it has no answer, because its results are on disk.
 FoldOutcome = Outcome[FoldJob, None]
 
 
 def do(job: FoldJob, *, gpu: int | None = None, share: int = 0) -> FoldOutcome:
-    """Train one fold of a run, or resume it, and predict what it has not seen.
+    """Train one fold of a run, or resume it, and predict its held-out cases.
 
     Args:
-        job: with settings.
-        gpu: which, counted over those of the machine again and again; None for the first.
-        share: how many workers share the machine's cores; 0 to leave these as they are.
+        job: the job, with settings.
+        gpu: index of the GPU, modulo the number of GPUs; None for the first.
+        share: number of workers that share the machine's cores; 0 to leave threads unchanged.
 
     Returns:
-        The outcome; everything that is printed meanwhile goes to a log.
+        The outcome; all output goes to a log.
     """
     place = job.output / LOGS / f"{job.run.name}-fold-{job.fold}.txt"
     try:
@@ -107,7 +108,7 @@ def _do(job: FoldJob, gpu: int | None, share: int) -> None:
 
 @contextmanager
 def _logged(path: Path) -> Iterator[None]:
-    """Everything that is printed and logged goes to the end of a file."""
+    """Append everything that is printed and logged to a file."""
     speaking = [logging.getLogger(name) for name in LOGGERS]
     before = [(one.handlers, one.propagate, one.level) for one in speaking]
     with path.open("a", encoding="utf-8") as file, redirect_stdout(file), redirect_stderr(file):

@@ -1,4 +1,4 @@
-"""Studies as data: runs that each change a preset in what they name, at any scale."""
+"""Studies as data: runs that each change some settings of a preset, at any scale."""
 
 import re
 import tomllib
@@ -21,7 +21,7 @@ from otovox.config.training import (
 )
 from otovox.errors import ConfigError
 
-#: The section of a scale that is for every system.
+#: The section of a scale that applies to every system.
 ALL = "all"
 
 Tree = Mapping[str, Any]
@@ -31,13 +31,13 @@ class StudyRun(Settings):
     """One run of a study.
 
     Attributes:
-        number: in the study; 0 is the reference that others are compared with.
-        factor: what is varied.
-        level: what it is set to.
+        number: number in the study; 0 is the reference.
+        factor: the varied factor.
+        level: its level.
         status: "stated" by the paper, or "ours": chosen, not measured.
-        preset: what is changed; the study's reference if empty.
-        settings: nested settings that differ from it, in the words of `config.TrainConfig`.
-        published: the system of `published.csv` that it is; empty if no figures of it are known.
+        preset: the preset to change; the study's reference if empty.
+        settings: nested settings that differ from it, as in `config.TrainConfig`.
+        published: its system in `published.csv`; empty if there are no published figures.
     """
 
     number: int = Field(ge=0)
@@ -50,7 +50,7 @@ class StudyRun(Settings):
 
     @property
     def name(self) -> str:
-        """Of its folder: number, factor and level."""
+        """Name of its folder: number, factor and level."""
         words = f"{self.number:02d} {self.factor} {self.level if self.number else ''}"
         return re.sub(r"[^a-z0-9.]+", "-", words.lower()).strip("-")
 
@@ -59,10 +59,10 @@ class Study(Settings):
     """Runs that are compared with their first.
 
     Attributes:
-        name: of the study.
+        name: name of the study.
         description: one line.
-        reference: preset of run 0, and of all runs that name none.
-        runs: by number, from 0 on.
+        reference: preset of run 0, and of all runs without a preset.
+        runs: runs by number, from 0.
     """
 
     name: str
@@ -71,7 +71,7 @@ class Study(Settings):
     runs: tuple[StudyRun, ...] = Field(min_length=1)
 
     def chosen(self, only: Sequence[str]) -> tuple[StudyRun, ...]:
-        """The runs of some factors, and the reference; all of them if none is named.
+        """The runs of some factors, and the reference; all runs if no factor is given.
 
         Raises:
             ConfigError: if a factor is not varied.
@@ -84,19 +84,19 @@ class Study(Settings):
 
 
 def study_names() -> tuple[str, ...]:
-    """The studies that come with the package."""
+    """Names of the included studies."""
     files = (entry.name for entry in (resources.files("otovox.experiments.studies")).iterdir())
     return tuple(sorted(name.removesuffix(".toml") for name in files if name.endswith(".toml")))
 
 
 def load_study(name: str | Path) -> Study:
-    """Load a study that comes with the package, or a custom one.
+    """Load an included study or a custom one.
 
     Args:
-        name: of the study, or the path of a TOML file like those beside this module.
+        name: name of the study, or path of a TOML file like those in this folder.
 
     Raises:
-        ConfigError: if there is none, or it is not valid.
+        ConfigError: if it does not exist or is not valid.
     """
     if str(name) in study_names():
         text = (resources.files("otovox.experiments.studies") / f"{name}.toml").read_text("utf-8")
@@ -120,11 +120,11 @@ def load_scale(path: Path) -> dict[str, Tree]:
     """Load settings that override those of each run, by system.
 
     Args:
-        path: of a TOML file with a section `all`, and one per kind of system, which applies to this
-            kind alone.
+        path: path of a TOML file with a section `all`, and sections per kind of system that apply
+            to this kind only.
 
     Raises:
-        ConfigError: if it cannot be read, or has another section.
+        ConfigError: if it cannot be read, or has an unknown section.
     """
     scale, sections = _tree(_text(path), str(path)), (ALL, *kinds())
     for name, section in scale.items():
@@ -141,28 +141,29 @@ def run_settings(
     base: Path | None = None,
     scale: Mapping[str, Tree] | None = None,
 ) -> TrainConfig:
-    """Everything that is set in a run.
+    """All settings of a run.
 
-    What the run changes is the same change at any scale: absolute numbers that go with a network's
-    size or a training's length are taken in proportion to those of the reference preset.
+    A run makes the same change at any scale: absolute numbers that depend on the size of a network
+        or
+    the length of training are scaled in proportion to those of the reference preset.
 
-    - channels: as many levels more or fewer as in the file (a further level repeats the last), each
-      times the file's ratio at the finest level;
+    - channels: the same number of levels more or fewer (an extra level repeats the last), all
+      multiplied by the ratio at the finest level;
     - accumulation: in proportion, at least 1;
-    - heatmap schedules: iterations in proportion to the training's length, spreads and amplitudes
-      to those that the schedule begins with.
+    - heatmap schedules: iterations in proportion to the length of training, spreads and amplitudes
+      to the first step of the schedule.
 
-    Rates, weight decay, betas and everything else are taken as they are. Where an accumulation does
-    not divide `validate_every`, the nearest interval that it divides is taken.
+    Rates, weight decay, betas and everything else are unchanged. If an accumulation does not divide
+    `validate_every`, the nearest interval that it divides is used.
 
     Args:
-        study: of the run.
+        study: the study.
         run: one of its runs.
-        base: TOML file that stands in for the reference preset.
+        base: TOML file that replaces the reference preset.
         scale: from `load_scale`, overrides the preset before the run changes it.
 
     Raises:
-        ConfigError: if the settings do not fit together.
+        ConfigError: if the settings are inconsistent.
     """
     own = not run.preset or run.preset == study.reference
     preset = load_config(base) if base and own else load_preset(run.preset or study.reference)
@@ -178,7 +179,7 @@ def run_settings(
     facts = {"name": run.name, "description": f"{study.name}: {run.factor} {run.level}"}
     config = config_from(changed | facts, origin=origin)
     if run.settings and config == stand_in.model_copy(update=facts):
-        raise ConfigError(f"{origin}: at this scale it does not differ from its base")
+        raise ConfigError(f"{origin}: at this scale it is identical to its base")
     return config
 
 
@@ -189,10 +190,10 @@ def settled(
     base: Path | None = None,
     scale: Mapping[str, Tree] | None = None,
 ) -> list[tuple[StudyRun, TrainConfig | str]]:
-    """The settings of runs, or why one has none at this scale; see `settings_of`.
+    """The settings of runs, or why a run is not possible at this scale; see `run_settings`.
 
     Raises:
-        ConfigError: if the reference has none, which all others are compared with.
+        ConfigError: if the reference is not possible.
     """
     run_settings(study, study.runs[0], base=base, scale=scale)
     found: list[tuple[StudyRun, TrainConfig | str]] = []
@@ -205,7 +206,7 @@ def settled(
 
 
 def merged(under: Tree, over: Tree) -> dict[str, Any]:
-    """Nested settings overridden by others; tables are merged, all else is replaced.
+    """Nested settings overridden by others; tables are merged, other values replaced.
 
     >>> merged({"data": {"seed": 1, "workers": 2}}, {"data": {"seed": 3}})
     {'data': {'seed': 3, 'workers': 2}}
@@ -221,7 +222,7 @@ def merged(under: Tree, over: Tree) -> dict[str, Any]:
 
 
 def _in_proportion(changes: Tree, paper: TrainConfig, stand_in: TrainConfig) -> Tree:
-    """What a run changes, at the scale of what stands in for the paper's settings."""
+    """The changes of a run, at the scale of the settings that replace the paper's."""
     network, optimiser = changes.get("network", {}), changes.get("optimiser", {})
     scaled: dict[str, Any] = {}
     if "channels" in network:
@@ -246,7 +247,7 @@ def _schedule(name: str, paper: TrainConfig, stand_in: TrainConfig) -> Any:
         return name
     length = stand_in.optimiser.total_iterations / paper.optimiser.total_iterations
     first, like = stand_in.heatmaps[0], paper.heatmaps[0]
-    # Steps that fall together in a short training leave the last of them.
+    # Steps that coincide in a short training are reduced to the last one.
     steps = {round(step.iteration * length): step for step in SCHEDULES[name]}
     return [
         HeatmapStep(
@@ -259,7 +260,7 @@ def _schedule(name: str, paper: TrainConfig, stand_in: TrainConfig) -> Any:
 
 
 def _interval(settings: Tree, origin: str) -> int:
-    """The interval nearest the wanted one that is of whole steps, and divides the training."""
+    """The nearest interval that is a multiple of the accumulation and divides the training."""
     wanted, optimiser = settings["validate_every"], settings["optimiser"]
     total, accumulation = optimiser["total_iterations"], optimiser["accumulation"]
     fitting = [n for n in range(accumulation, total + 1, accumulation) if total % n == 0]

@@ -1,4 +1,4 @@
-"""What a study found: every run scored, set beside its reference, drawn by factor."""
+"""The report of a study: every run scored, compared with the reference, plotted by factor."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -20,31 +20,31 @@ from otovox.experiments.studies.running import read_study
 from otovox.formats.writing import replacing
 from otovox.results.schema import RESULT
 
-#: Measures that runs are compared by: primary (S20), and localisation.
+#: Measures for comparing runs: primary (S20), and localisation.
 MEASURES = {"dice": "DSC", "landmark_mean_voxels": "landmark error, voxels"}
-#: Groups of ears: what the data set's folds validate on, the paper's clinical set, all test sets.
+#: Groups of ears: validation sets of the folds, the paper's clinical set, all test sets.
 VALIDATION, CLINICAL, TESTS = "validation", "B", "mean of test sets"
-#: How `published.csv` calls them.
+#: Their names in `published.csv`.
 PUBLISHED = {VALIDATION: "validation", CLINICAL: "B", TESTS: "test average"}
-#: Below the study's folder: scores of every run, and the report.
+#: Subfolders of a study: scores of every run, and the report.
 SCORES, REPORT = "scores", "report"
 NOTE = (
-    "Mean over folds of the fold's own means, SD over folds; the mean of the test sets weighs "
-    "every set alike, diseased ears are left out of it. p of Wilcoxon's signed-rank test against "
-    "the reference, over ears, folds averaged first; corrected after Holm over all runs of the "
-    "study, for each measure and set. Ears that were not found count as DSC 0 and have no "
-    "landmark error. In brackets: what was published of the system, on other scans."
+    "Mean and SD over the folds' means; the mean of the test sets weights all sets equally and "
+    "excludes diseased ears. p of Wilcoxon's signed-rank test against the reference, over ears, "
+    "averaged over folds; Holm's correction over all runs of the study, for each measure and set. "
+    "Ears that were not detected count as DSC 0 and have no landmark error. In brackets: published "
+    "figures of the system, on other scans."
 )
 
 
 @dataclass(frozen=True)
 class Report:
-    """What was written.
+    """The written report.
 
     Attributes:
         table: see `runs_table`.
-        missing: runs without any result.
-        files: in order.
+        missing: runs without results.
+        files: written files, in order.
     """
 
     table: pd.DataFrame
@@ -55,13 +55,13 @@ class Report:
 def write_report(
     folder: Path, dataset: Path, tests: Sequence[Path] = (), *, fresh: bool = False
 ) -> Report:
-    """Score every run of a study, compare, draw, and write `folder`/report.
+    """Score, compare and plot every run of a study, and write `folder`/report.
 
     Args:
-        folder: of the study.
-        dataset: that its folds were drawn from.
+        folder: folder of the study.
+        dataset: data set from which its folds were drawn.
         tests: test sets.
-        fresh: score again what has not changed since it was scored.
+        fresh: recompute all scores.
 
     Raises:
         InputError: if the reference has no results, or something cannot be read.
@@ -96,18 +96,18 @@ def write_report(
 
 
 def runs_table(study: Study, scores: Mapping[int, pd.DataFrame]) -> pd.DataFrame:
-    """Every run beside the reference.
+    """Every run compared with the reference.
 
     Args:
-        study: the runs are of.
-        scores: by a run's number, from `runs.score_runs`, with a column `test` that says
-            the ears of test sets; 0 is the reference.
+        study: study of the runs.
+        scores: scores by run number, from `runs.score_runs`, with a column `test` that marks the
+            ears of test sets; 0 is the reference.
 
     Returns:
         Rows of `number`, `run`, `factor`, `level`, `status`, `measure`, `set`, `folds`, `ears`,
-        `mean`, `sd` (over folds), `difference` to the reference over the folds that both have; of
-        `pairs` of ears `median_difference`, `p` and `p_holm`; `published`, what the paper reports
-        of it, nan where it does not. What a run does not predict has no row.
+        `mean`, `sd` (over folds), `difference` to the reference over common folds; over
+        `pairs` of ears `median_difference`, `p` and `p_holm`; `published`, the figure in the paper,
+        or nan. Outputs that a run does not predict have no row.
 
     Source: Wilcoxon 1945; Holm 1979, over all runs, for each measure and set.
     """
@@ -123,7 +123,7 @@ def runs_table(study: Study, scores: Mapping[int, pd.DataFrame]) -> pd.DataFrame
             first = _folds(parts[0], measure)
             for number, part in parts.items():
                 run, folds, test = study.runs[number], _folds(part, measure), tests.get(number)
-                # Other folds have other ears: only those that both have are compared.
+                # Folds contain different ears: only common folds are compared.
                 ahead = [mean - first[fold] for fold, mean in folds.items() if fold in first]
                 means = list(folds.values())
                 rows.append(
@@ -151,7 +151,7 @@ def runs_table(study: Study, scores: Mapping[int, pd.DataFrame]) -> pd.DataFrame
 
 
 def _scored(folder: Path, run: StudyRun, datasets: Sequence[Path], *, fresh: bool) -> pd.DataFrame:
-    """Scores of a run on all data sets, the first of them that of its folds; kept in `scores`."""
+    """Scores of a run on all data sets, the first being that of its folds; stored in `scores`."""
     place = folder / RUNS / run.name
     parts = []
     for number, dataset in enumerate(datasets if place.is_dir() else ()):
@@ -167,7 +167,7 @@ def _scored(folder: Path, run: StudyRun, datasets: Sequence[Path], *, fresh: boo
                     continue
                 with replacing(kept) as beside:
                     table.to_csv(beside, index=False)
-            # Read back, so that scores that were kept and new ones are of the same types.
+            # Read back, so that stored and new scores have the same types.
             parts.append(read_scores(kept).assign(test=number > 0))
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
@@ -198,14 +198,14 @@ def _of(table: pd.DataFrame, measure: str) -> np.ndarray:
 
 
 def _folds(table: pd.DataFrame, measure: str) -> dict[str, float]:
-    """Per fold the mean over the means of its sets."""
+    """For each fold the mean over the means of its sets."""
     means = _means(table, measure, ["fold", "data", "set"])
     folds = pd.DataFrame(means.groupby("fold").mean())
     return dict(zip(folds.index.astype(str), _of(folds, measure), strict=True))
 
 
 def _means(table: pd.DataFrame, measure: str, by: list[str]) -> pd.DataFrame:
-    """Means of the ears that have the measure, by what they share."""
+    """Means over the ears that have the measure, by columns."""
     known = _where(table, np.isfinite(_of(table, measure)))
     return pd.DataFrame(known.groupby(by)[[measure]].mean())
 
@@ -213,7 +213,7 @@ def _means(table: pd.DataFrame, measure: str, by: list[str]) -> pd.DataFrame:
 def paired(
     first: pd.DataFrame, second: pd.DataFrame, measure: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A measure of the ears that two runs both scored, folds averaged.
+    """A measure of the ears scored in both runs, averaged over folds.
 
     Args:
         first, second: from `runs.score_runs`.
@@ -229,7 +229,7 @@ def paired(
 
 
 def runs_markdown(table: pd.DataFrame) -> str:
-    """All runs as a table in Markdown, a row each, with a note below.
+    """All runs as a Markdown table, one row each, with a note below.
 
     Args:
         table: see `runs_table`.
@@ -250,7 +250,7 @@ def runs_markdown(table: pd.DataFrame) -> str:
 def _page(
     study: Study, table: pd.DataFrame, pictures: Mapping[str, Path], missing: Sequence[str]
 ) -> str:
-    """The report in Markdown: a table of all runs, then the pictures."""
+    """The report in Markdown: a table of all runs, then the figures."""
     lines = [f"# {study.name}", "", f"{study.description}. Reference: {study.runs[0].name}.", ""]
     lines += [runs_markdown(table), ""]
     if missing:
@@ -261,7 +261,7 @@ def _page(
 
 
 def _cell(row: Mapping, measure: str) -> str:
-    """Mean, SD over folds, and p after Holm, as the paper's tables print them; what it reports."""
+    """Mean, SD over folds, p after Holm's correction, and the published figure, as text."""
     digits = 3 if measure == "dice" else 1
     text = f"{row['mean']:.{digits}f}"
     if np.isfinite(row["sd"]):

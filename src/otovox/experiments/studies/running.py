@@ -1,8 +1,8 @@
-"""Runs of a study, one job per fold: one after the other, on local workers, or on a cluster.
+"""Runs of a study, one job per fold, in sequence, on local workers, or on a cluster.
 
 A fold is trained and predicted by `cross_validation.train_fold` and `predict.predict_fold`:
-finished work is not repeated, and interrupted work resumes from its last checkpoint. Everything is
-in `runs/RUN` below the study's folder, as after `otovox cross-validate`.
+finished work is not repeated, and interrupted work resumes from its last checkpoint. All output
+is in `runs/RUN` of the study's folder, as after `otovox cross-validate`.
 """
 
 import json
@@ -24,9 +24,9 @@ from otovox.workers import DIED, Outcome, Status, Workers, client_of, shared_out
 
 logger = logging.getLogger(__name__)
 
-#: Where to train and predict; besides these, cuda:N.
+#: Devices for training and prediction; cuda:N is also allowed.
 DEVICES = ("auto", "cpu", "torch", "cuda")
-#: Below the study's folder: resampled volumes, and what was run.
+#: In the study's folder: resampled volumes, and a record of the study.
 VOLUMES, STUDY = "volumes", "study.json"
 
 
@@ -39,19 +39,20 @@ def plan_jobs(
     folds: FoldPlan,
     how: PredictionPlan,
 ) -> list[FoldJob]:
-    """Draw the folds, the same for every run, and record what is run.
+    """Draw the folds, the same for every run, and record the study.
 
     Args:
-        study: the runs are of.
-        settings: of runs, from `plans.settled`.
+        study: study of the runs.
+        settings: settings of the runs, from `plans.settled`.
         dataset: folder of the data set.
-        output: folder of the study; `study.json` records what was run in it.
-        folds: how they are drawn.
-        how: test sets, and how they are predicted.
+        output: folder of the study; `study.json` records the study.
+        folds: settings of the folds.
+        how: test sets and settings of their prediction.
 
     Raises:
         InputError: if there are too few patients.
-        ConfigError: if it holds other folds or another study, or there is no such device.
+        ConfigError: if it contains different folds or a different study, or the device does not
+            exist.
     """
     if how.device not in DEVICES and not how.device.startswith("cuda:"):
         raise ConfigError(f"there is no device {how.device!r}; choose one of {', '.join(DEVICES)}")
@@ -70,10 +71,10 @@ def plan_jobs(
 
 
 def keep_study(study: Study, output: Path) -> None:
-    """Record the study in its folder; an existing record must be of the same study.
+    """Record the study in its folder; an existing record must belong to the same study.
 
     Raises:
-        ConfigError: if it is of a different one.
+        ConfigError: if it belongs to a different one.
     """
     path = output / STUDY
     make_folder(output)
@@ -99,17 +100,17 @@ def read_study(output: Path) -> Study:
 
 
 def run_jobs(jobs: Sequence[FoldJob], workers: Workers) -> Iterator[FoldOutcome]:
-    """Process all jobs; finished ones cost nothing.
+    """Process all jobs; finished ones are skipped.
 
     Args:
         jobs: from `plan_jobs`.
-        workers: how many processes, one GPU each where there are any; or a cluster.
+        workers: local processes, with one GPU each if available; or a cluster.
 
     Yields:
-        The outcome of each job, as it comes.
+        The outcome of each job, in order of completion.
 
     Raises:
-        ConfigError: if no scheduler answers.
+        ConfigError: if no scheduler is reachable.
     """
     given = [job for job in jobs if not isinstance(job.config, str)]
     for job in jobs:
@@ -122,7 +123,7 @@ def run_jobs(jobs: Sequence[FoldJob], workers: Workers) -> Iterator[FoldOutcome]
         yield from (do(job) for job in given)
         return
     share = 0 if workers.scheduler is not None else count
-    # Workers start processes of their own, which prepare chunks.
+    # Workers start their own processes to prepare chunks.
     with client_of(workers.scheduler, count, children=True) as client:
         for number, outcome in shared_out(client, _on_worker, given, share=share):
             job = given[number]
@@ -132,7 +133,7 @@ def run_jobs(jobs: Sequence[FoldJob], workers: Workers) -> Iterator[FoldOutcome]
 
 
 def gpu_workers() -> int:
-    """One per GPU of this machine, or one."""
+    """Number of workers: one per GPU of this machine, or one."""
     import torch
 
     return max(1, torch.cuda.device_count())
@@ -166,7 +167,7 @@ def _prepare(jobs: Sequence[FoldJob], folds: Sequence[Fold]) -> None:
 
 
 def _on_worker(job: FoldJob, share: int) -> FoldOutcome:
-    """Do a job with the GPU of a worker: that of its number, if it is local."""
+    """Do a job on a worker, with the GPU of the worker's number if it is local."""
     from distributed import get_worker
 
     name = get_worker().name

@@ -32,9 +32,9 @@ class Stacked:
     """One case on its canonical grid.
 
     Attributes:
-        case: its name.
-        patient: whose it is.
-        image: (i, j, k) float32, grey values as the scanner gave them.
+        case: name of the case.
+        patient: its patient.
+        image: (i, j, k) float32, original grey values.
         labels: (i, j, k) bool.
         masks: (i, j, k) bool of the stages so far, the last one first.
     """
@@ -45,19 +45,19 @@ class Stacked:
     labels: Mask
     masks: tuple[Mask, ...] = ()
 
-    def seen(self, mask: Mask) -> "Stacked":
-        """The same case after one stage more."""
+    def with_mask(self, mask: Mask) -> "Stacked":
+        """The same case after another stage."""
         return replace(self, masks=(mask, *self.masks))
 
 
 def resized_grid(grid: Grid, shape: tuple[int, int, int]) -> Grid:
-    """The whole field of a grid in so many voxels, its axes in the order and sense of LPS.
+    """The whole field of a grid with a given shape, and axes in the order and direction of LPS.
 
     Args:
-        grid: of any order and sense of axes.
+        grid: any order and direction of axes.
         shape: voxels from right to left, front to back, foot to head.
 
-    Source: Hussain et al. 2021, a fixed size whatever the field (H1).
+    Source: Hussain et al. 2021, a fixed size for any field of view (H1).
     """
     rows, columns = linear_sum_assignment(-np.abs(grid.directions))
     order = columns[np.argsort(rows)]
@@ -68,12 +68,12 @@ def resized_grid(grid: Grid, shape: tuple[int, int, int]) -> Grid:
 
 
 def stacked(case: Prepared, shape: tuple[int, int, int], folder: Path) -> Stacked:
-    """Resample a case by a spline (H1), its labels linearly (chosen), onto disk.
+    """Resample a case with a spline (H1), its labels linearly (chosen), and store it on disk.
 
     Args:
-        case: at the working spacing.
+        case: case at the working spacing.
         shape: voxels from right to left, front to back, foot to head.
-        folder: in which the arrays are kept.
+        folder: folder for the arrays.
     """
     grid = resized_grid(case.grid, shape)
     folder.mkdir(parents=True, exist_ok=True)
@@ -90,20 +90,20 @@ def stacked(case: Prepared, shape: tuple[int, int, int], folder: Path) -> Stacke
 
 
 def kept(mask: Mask, path: Path) -> Mask:
-    """A mask on disk, read in parts."""
+    """A mask stored on disk, read in parts."""
     np.save(path, mask)
     return np.load(path, mmap_mode="r")
 
 
 def grey_statistics(cases: Sequence[Stacked]) -> Statistics:
-    """Mean and SD over all voxels of the training cases (H2); limits that clip none of them.
+    """Mean and SD over all voxels of the training cases (H2); the limits do not clip any of them.
 
     Raises:
         InputError: if there are no cases.
     """
     if not cases:
         raise InputError("there are no cases to train on")
-    # All volumes have one size: the mean of their means is the mean over all voxels.
+    # All volumes have the same size: the mean of their means is the mean over all voxels.
     means = [float(case.image.mean(dtype=float)) for case in cases]
     squares = [float(np.square(case.image, dtype=float).mean()) for case in cases]
     mean = float(np.mean(means))
@@ -121,7 +121,7 @@ def slice_stack(image: Image, masks: Sequence[Mask], view: View) -> Image:
     Args:
         image: (i, j, k) normalised, on canonical axes.
         masks: (i, j, k) of the stages so far, the last one first.
-        view: how to cut.
+        view: direction of the slices.
 
     Returns:
         (planes, 1 + masks, p, q): grey values, then the masks in their order.
@@ -141,9 +141,9 @@ class Stacks(Dataset[dict[str, Tensor]]):
     """Whole cases as stacks of one view, for validation.
 
     Args:
-        cases: with the masks of the stages so far.
-        view: how to cut.
-        statistics: by which grey values are normalised.
+        cases: cases with the masks of the stages so far.
+        view: direction of the slices.
+        statistics: statistics for normalising grey values.
     """
 
     def __init__(self, cases: Sequence[Stacked], view: View, statistics: Statistics) -> None:
@@ -162,12 +162,12 @@ class Stacks(Dataset[dict[str, Tensor]]):
 
 
 class Slices(Dataset[dict[str, Tensor]]):
-    """Endless single slices: every slice of every case once, in a new order, then again.
+    """Unlimited single slices: all slices of all cases in random order, repeatedly.
 
     Args:
         stacks: the cases.
-        folder: in which their stacks are laid out slice by slice.
-        seed: of the orders.
+        folder: folder in which the stacks are stored slice by slice.
+        seed: random seed of the orders.
     """
 
     def __init__(self, stacks: Stacks, folder: Path, *, seed: int) -> None:

@@ -1,4 +1,4 @@
-"""How AutoCasNet looks at a scan: all stages over one volume, on canonical axes."""
+"""Inference of AutoCasNet: all stages over one volume, on canonical axes."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -38,16 +38,16 @@ Stage = Callable[[Image], Image]
 def cascade(
     stages: Sequence[Stage], image: Image, order: Sequence[View], *, largest: bool = True
 ) -> Image:
-    """All stages over one volume.
+    """Run all stages over one volume.
 
     Args:
         stages: one per view.
         image: (i, j, k) normalised, on canonical axes.
         order: the views.
-        largest: keep of every stage's mask its largest part (H4).
+        largest: keep only the largest component of every stage's mask (H4).
 
     Returns:
-        (i, j, k) probability of the last stage; with `largest` 0 in the parts that are not kept.
+        (i, j, k) probability of the last stage; with `largest` 0 in the removed components.
     """
     masks: list[Mask] = []
     probability = np.zeros_like(image)
@@ -58,18 +58,18 @@ def cascade(
 
 
 def stage_probability(run: Stage, image: Image, masks: Sequence[Mask], view: View) -> Image:
-    """(i, j, k) what one stage says of a volume and the masks of the stages before it."""
+    """(i, j, k) output of one stage for a volume and the masks of the previous stages."""
     return np.ascontiguousarray(unstack(run(slice_stack(image, masks, view)), view))
 
 
 def stage_mask(probability: Image, *, largest: bool) -> Mask:
-    """What later stages see of a stage: all that is likely, or its largest part alone (H4)."""
+    """Mask passed to later stages: the thresholded output, or only its largest component (H4)."""
     mask = probability > 0.5
     return main_piece(mask) if largest else mask
 
 
 def running(network: nn.Module) -> Stage:
-    """A stage's network, on its device and ready, for stacks."""
+    """A stage's network on its device, as a function of stacks."""
     device = next(network.parameters()).device
 
     def run(images: Image) -> Image:
@@ -96,7 +96,7 @@ def _predict(
     *,
     sweep: Sweep | None = None,
 ) -> VolumePrediction:
-    """See `interface.Predict`; the way of the grey values is that of the training cases."""
+    """See `interface.Predict`; grey values are processed as in training."""
     sweep = sweep or Sweep()
     if sweep.tta != "none":
         raise ConfigError("AutoCasNet has no test-time augmentation: it needs --tta none")

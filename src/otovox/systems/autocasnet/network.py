@@ -20,7 +20,7 @@ def _convolution(incoming: int, outgoing: int) -> list[nn.Module]:
 
 
 class Excitation(nn.Module):
-    """Channels weighed by what the whole slice holds (Hu et al. 2018)."""
+    """Channels weighted by a global average of the slice (Hu et al. 2018)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -39,7 +39,7 @@ class Excitation(nn.Module):
 
 
 class Block(nn.Module):
-    """Two times convolution 3x3 -> batch norm -> ReLU (H5), with what the backbone adds.
+    """Two times convolution 3x3 -> batch norm -> ReLU (H5), extended by the backbone.
 
     "resunet" adds a convolution 1x1 of the block's input before the last ReLU (H6), "seunet" an
     excitation after it (H7).
@@ -65,11 +65,11 @@ class Block(nn.Module):
 
 
 class SliceUNet(nn.Module):
-    """One stage: slices with the masks of the stages before -> logits.
+    """One stage: slices with the masks of the previous stages -> logits.
 
     Args:
         config: backbone, filters and dropout.
-        incoming: image channels.
+        incoming: number of image channels.
     """
 
     def __init__(self, config: AutoCasNetConfig, incoming: int) -> None:
@@ -98,9 +98,9 @@ class SliceUNet(nn.Module):
 
 
 class AutoCasNet(nn.Module):
-    """All stages, each with one image channel more than the one before (H3).
+    """All stages, each with one more image channel than the previous one (H3).
 
-    Between the stages lie whole volumes: `inference.cascade` runs them.
+    `inference.cascade` runs them over whole volumes.
     """
 
     def __init__(self, config: AutoCasNetConfig) -> None:

@@ -11,17 +11,18 @@ View = Literal["coronal", "sagittal", "axial"]
 
 
 class AutoCasNetConfig(SystemConfig):
-    """AutoCasNet of Hussain et al. 2021 (H1-H11), with one view the paper's baselines.
+    """AutoCasNet of Hussain et al. 2021 (H1-H11), or with one view the paper's baselines.
 
     Attributes:
-        order: views in the order of the stages; every stage sees the masks of those before it (H3).
-        backbone: of the 2D network (H5-H7).
+        order: views in the order of the stages; every stage receives the masks of the previous ones
+            (H3).
+        backbone: backbone of the 2D network (H5-H7).
         filters: per level, finest first (H5).
-        dropout: share dropped at the bottleneck (H5). T.
-        masks: which masks of the training cases the later stages see: those of the model trained on
-            the very cases, as published, or those of models trained without the case.
+        dropout: dropout rate at the bottleneck (H5). T.
+        masks: masks of the training cases for later stages: in-sample, from the model trained on
+            these cases, as published, or out of fold, from models trained without the case.
         mask_folds: models per stage for masks out of fold. C.
-        largest_component: keep of every stage's mask its largest part in three dimensions (H4). T.
+        largest_component: keep only the largest 3D component of every stage's mask (H4). T.
     """
 
     kind: Literal["autocasnet"] = "autocasnet"  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -48,7 +49,7 @@ class AutoCasNetConfig(SystemConfig):
 
     @property
     def variant(self) -> str:
-        """Its backbone, and how many stages are trained one after the other."""
+        """Its backbone and the number of stages."""
         return f"{self.kind} {self.backbone} x {len(self.order)}"
 
 
@@ -57,6 +58,6 @@ SETTINGS = AutoCasNetConfig
 
 
 def settings_of(config: TrainConfig) -> AutoCasNetConfig:
-    """AutoCasNet's settings of a training."""
+    """The AutoCasNet settings of a training configuration."""
     assert isinstance(config.system, AutoCasNetConfig)
     return config.system

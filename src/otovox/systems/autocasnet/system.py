@@ -1,7 +1,7 @@
-"""AutoCasNet of Hussain et al. 2021: 2D networks of several views, one after the other.
+"""AutoCasNet of Hussain et al. 2021: a cascade of 2D networks of several views.
 
-Every stage sees all slices of its view, the grey values and the masks of the stages before (H3);
-of its own mask the largest part in three dimensions is kept (H4). There are no landmarks.
+Every stage receives all slices of its view, grey values and masks of the previous stages (H3); the
+largest 3D component of its own mask is kept (H4). There are no landmarks.
 """
 
 from otovox.systems.autocasnet.inference import open_model

@@ -1,4 +1,4 @@
-"""How AutoCasNet learns: stage after stage, on slices; each sees the masks of those before it."""
+"""Training of AutoCasNet: stage by stage, on slices with the masks of the previous stages."""
 
 import shutil
 from collections.abc import Mapping
@@ -41,11 +41,11 @@ class StageTask:
         self.shape = (config.data.batch_size, network.incoming, *config.data.shape[:2])
 
     def losses(self, batch: dict[str, Tensor], iteration: int) -> dict[str, Tensor]:
-        """Of (b, c, p, q) slices; see `training.Task.losses`."""
+        """Losses of (b, c, p, q) slices; see `training.Task.losses`."""
         return {"loss": self._loss(self.network(batch["image"]), batch["labels"])}
 
     def scores(self, batch: dict[str, Tensor], iteration: int) -> dict[str, float]:
-        """Of one case, (1, planes, c, p, q); see `training.Task.scores`."""
+        """Metrics of one case, (1, planes, c, p, q); see `training.Task.scores`."""
         images, labels = batch["image"][0], batch["labels"][0]
         logits = torch.cat([self.network(part).float() for part in images.split(BATCH)])
         found = (logits[:, 0] > 0).cpu().numpy()
@@ -56,7 +56,7 @@ class StageTask:
         return {"val_loss": loss, "dsc": dice(found, truth), "iou": iou(found, truth)}
 
     def choice(self, figures: Mapping[str, float]) -> float:
-        """The lowest loss in training (H8)."""
+        """The lowest training loss (H8)."""
         return -figures["train_loss"]
 
     def example(self, image: Tensor) -> dict[str, Tensor]:
@@ -73,10 +73,10 @@ def tasks(config: TrainConfig) -> "list[Task]":
 
 
 def train(config: TrainConfig, output: Path, course: TrainingInput) -> Bundle:
-    """See `interface.Train`; stages before the last are trained in `output`/stage-1 and so on.
+    """See `interface.Train`; all stages but the last are trained in `output`/stage-1 etc.
 
-    Grey values are normalised by mean and SD of the training cases (H2), not by `statistics`, which
-    clip; what is used stands in the bundle's facts under "intensity".
+    Grey values are normalised with mean and SD of the training cases (H2), not with `statistics`,
+    which clip; the values used are in the bundle's facts under "intensity".
     """
     from otovox.learning.training import begin, clear, finish
 
@@ -138,19 +138,19 @@ def _after(
     view: View,
     run: "TrainingOptions",
 ) -> Stacked:
-    """A case with the mask of one stage more, which is kept in a folder."""
+    """A case with the mask of another stage, which is stored in a folder."""
     stage = on_device(stage, run.hardware.device)
     image = Scaling(statistics).apply(case.image)
     seen = stage_probability(running(stage), image, case.masks, view)
     mask = stage_mask(seen, largest=settings_of(config).largest_component)
     folder.mkdir(parents=True, exist_ok=True)
-    return case.seen(kept(mask, folder / f"{case.case}.npy"))
+    return case.with_mask(kept(mask, folder / f"{case.case}.npy"))
 
 
 def _out_of_fold(
     parts: tuple[Stacks, Stacks], place: Path, *, config: TrainConfig, run: "TrainingOptions"
 ) -> list[Stacked]:
-    """The training cases, each with the mask of a model that has seen no case of its patient."""
+    """The training cases, each with the mask of a model trained without its patient."""
     stacks, validation = parts
     patients = sorted({case.patient for case in stacks.cases})
     folds = settings_of(config).mask_folds

@@ -1,4 +1,4 @@
-"""How the dual-headed U-Net looks at a scan: sliding windows, test-time turns."""
+"""Inference of the dual-headed U-Net: sliding windows, test-time rotations."""
 
 from functools import partial
 from pathlib import Path
@@ -13,10 +13,8 @@ from otovox.systems.whole_volume import Sweep, VolumePrediction, predict_volume
 
 def open_model(bundle: Bundle, *, device: str = "auto", threads: int | None = None) -> Predict:
     """See `interface.OpenModel`."""
-    network = trained_network(bundle)
-    return partial(
-        _predict, bundle, open_engine(network, bundle.config, device=device, threads=threads)
-    )
+    engine = open_engine(bundle, trained_network, device=device, threads=threads)
+    return partial(_predict, bundle, engine)
 
 
 def _predict(

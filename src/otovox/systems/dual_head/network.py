@@ -1,6 +1,7 @@
 """The dual-headed 3D U-Net of Stebani et al. 2023, figure 2 (S10-S13), parametrised.
 
-image -> [stem] -> encoder -> decoder(s) with skips, gated or not -> segmentation logits, heatmaps
+image -> [stem] -> encoder -> decoder(s) with skips, optionally gated -> segmentation logits,
+heatmaps
 """
 
 from torch import Tensor, nn
@@ -10,7 +11,7 @@ from otovox.learning.networks import Decoder, Encoder, Output, initialise, norm_
 
 
 class Heads(nn.Module):
-    """Linear read-out of one task: full resolution, and the auxiliary levels (S11, S12)."""
+    """Linear output layers of one task: full resolution, and the auxiliary levels (S11, S12)."""
 
     def __init__(self, config: NetworkConfig, outgoing: int) -> None:
         super().__init__()
@@ -29,7 +30,7 @@ class Heads(nn.Module):
 class DualHeadUNet(nn.Module):
     """Encoder, one or two decoders, segmentation and heatmap heads.
 
-    The first norm acts on the image, so that no absolute grey value matters. Every side of the
+    The first norm acts on the image, so that absolute grey values have no effect. Every side of the
     input must be a multiple of `config.stride`.
     """
 
@@ -58,7 +59,7 @@ class DualHeadUNet(nn.Module):
 
         Args:
             x: (b, c, i, j, k) image.
-            auxiliary: also read out the coarser levels; by default in training mode only.
+            auxiliary: also return the coarser levels; by default only in training mode.
 
         Returns:
             Logits, heatmaps and auxiliary outputs.

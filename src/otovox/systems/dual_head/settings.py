@@ -6,7 +6,7 @@ from otovox.config.systems import SystemConfig
 
 
 class DualHeadConfig(SystemConfig):
-    """The dual-headed U-Net of Stebani et al. 2023; all that is set of it is in `NetworkConfig`."""
+    """The dual-headed U-Net of Stebani et al. 2023; its settings are in `NetworkConfig`."""
 
     kind: Literal["dual-head"] = "dual-head"  # pyright: ignore[reportIncompatibleVariableOverride]
 

@@ -1,4 +1,4 @@
-"""How the dual-headed U-Net learns: chunks in training, whole volumes in validation."""
+"""Training of the dual-headed U-Net: chunks in training, whole volumes in validation."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class DualHeadTask:
-    """The dual-headed U-Net, or another network that answers like it, on all its tasks."""
+    """The dual-headed U-Net, or another network with the same output, on all its tasks."""
 
     memory_format = torch.channels_last_3d
 
@@ -52,26 +52,26 @@ class DualHeadTask:
         return validation_scores(self.network, batch, config=self.config, step=step)
 
     def choice(self, figures: Mapping[str, float]) -> float:
-        """Dice, and with equal Dice the heatmaps' error (S18).
+        """Dice, and for equal Dice the heatmap error (S18).
 
-        Without masks it is the landmarks' error: the heatmaps' depends on the schedule's step.
+        Without masks the landmark error, because the heatmap error depends on the schedule.
         """
         if "dsc" in figures:
             return figures["dsc"] - 1e-4 * figures.get("mse", 0.0)
         return -figures.get("landmark_mm", 0.0)
 
     def example(self, image: Tensor) -> dict[str, Tensor]:
-        """See `training.Task.example`; all landmarks lie in the middle."""
+        """See `training.Task.example`; all landmarks are at the centre."""
         return example_chunks(self.config, image)
 
 
 def chunks_shape(config: TrainConfig) -> tuple[int, ...]:
-    """Of a batch of images in training: (b, c, i, j, k)."""
+    """Shape of a batch of images in training: (b, c, i, j, k)."""
     return (config.data.batch_size, config.network.in_channels, *config.data.shape)
 
 
 def example_chunks(config: TrainConfig, image: Tensor) -> dict[str, Tensor]:
-    """A batch of chunks around images (b, c, i, j, k) of noise."""
+    """A batch of chunks with random images (b, c, i, j, k)."""
     middle = torch.tensor(image.shape[2:], device=image.device) / 2
     points = middle.expand(len(image), len(config.network.landmarks), 3)
     return {"image": image, "labels": (image[:, :1] > 1).float(), "points": points}
@@ -102,11 +102,11 @@ def train_on(
     """Train on samples.
 
     Args:
-        datasets: training samples, indexed without end, and validation samples.
-        config: everything that is set.
-        output: folder for checkpoints, curves, figures and the finished model (`model/`).
-        origin: what the model's card says of the data, JSON values.
-        run: how.
+        datasets: training samples with unlimited indices, and validation samples.
+        config: all settings.
+        output: folder for checkpoints, curves, metrics and the finished model (`model/`).
+        origin: data description for the model card, JSON values.
+        run: training options.
 
     Returns:
         The best model so far, also written to `output`/model.
@@ -115,7 +115,7 @@ def train_on(
 
     if run.start is not None:
         if run.start.config.network != config.network:
-            raise ConfigError("the model to start from has a different network than the settings")
+            raise ConfigError("the network of the --from model differs from that in the settings")
         origin = {**origin, "started_from": _lineage(run.start)}
     begin(config, output, origin)
     task = DualHeadTask(config)
@@ -126,7 +126,7 @@ def train_on(
 
 
 def _lineage(start: Bundle) -> list[dict[str, Any]]:
-    """What a model learned before: one record per training, the oldest first."""
+    """Earlier training of a model: one record per run, the oldest first."""
     own = {"sha256": start.sha256}
     own |= {key: start.facts[key] for key in ("iteration", "training_data") if key in start.facts}
     return [*start.facts.get("started_from", []), own]

@@ -1,9 +1,9 @@
-"""JSDNet, the joint baseline of Stebani et al. 2023: displacements first, then both answers.
+"""JSDNet, the joint baseline of Stebani et al. 2023: displacements first, then both outputs.
 
 image -> U-Net -> displacement maps; image and maps -> U-Net -> segmentation logits, heatmaps
 
 Source: Zhang et al. 2020, Medical Image Analysis 60:101621. Blocks, widths and norms are those of
-our dual-headed U-Net (chosen, not measured), so that the two differ in nothing but their design.
+our dual-headed U-Net (chosen, not measured), so that the two differ only in their design.
 """
 
 from typing import Self
@@ -17,7 +17,7 @@ from otovox.systems.jsdnet.settings import settings_of
 
 
 class DisplacementUNet(nn.Module):
-    """Image -> three channels per landmark: the way from every voxel to it, in units."""
+    """Image -> three channels per landmark: the vector from every voxel to it, in units."""
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
@@ -33,8 +33,8 @@ class DisplacementUNet(nn.Module):
 class JointUNet(nn.Module):
     """Image and displacement maps -> segmentation logits and heatmaps.
 
-    A norm takes away where a map is zero, which is where its landmark lies: a convolution and an
-    activation come before the first one.
+    A norm would remove the zero of a map, which marks its landmark; therefore a convolution and an
+    activation precede the first one.
     """
 
     def __init__(self, config: NetworkConfig) -> None:
@@ -58,11 +58,11 @@ class JointUNet(nn.Module):
 
 
 class JSDNet(nn.Module):
-    """Both networks; no gradient leaves the second one, the first is trained before it.
+    """Both networks; the first is trained before the second, and receives no gradient from it.
 
     Args:
-        config: its system's channels; of its network the landmarks, norm, activation and
-            initialisation.
+        config: provides the channels (system), and landmarks, norm, activation and initialisation
+            (network).
     """
 
     def __init__(self, config: TrainConfig) -> None:
@@ -82,7 +82,7 @@ class JSDNet(nn.Module):
         initialise(self, inner)
 
     def train(self, mode: bool = True) -> Self:
-        """Training mode, but for a first network that is frozen."""
+        """Training mode, except for a frozen first network."""
         super().train(mode)
         if not any(values.requires_grad for values in self.displacement.parameters()):
             self.displacement.eval()
@@ -93,7 +93,7 @@ class JSDNet(nn.Module):
 
         Args:
             x: (b, c, i, j, k) image; every side a multiple of the system's stride.
-            auxiliary: for the same call as `DualHeadUNet.forward`; there is no coarser output.
+            auxiliary: ignored, for compatibility with `DualHeadUNet.forward`.
 
         Returns:
             Logits and heatmaps.

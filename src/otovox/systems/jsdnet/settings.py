@@ -12,8 +12,8 @@ class JSDNetConfig(SystemConfig):
     """JSDNet of Zhang et al. 2020, the joint baseline of Stebani et al. 2023 (J).
 
     Attributes:
-        channels: per level of both U-Nets, finest first. C.
-        displacement_unit_voxels: one, in the maps of displacements. C.
+        channels: channels per level of both U-Nets, finest first. C.
+        displacement_unit_voxels: unit of the displacement maps, voxels. C.
     """
 
     kind: Literal["jsdnet"] = "jsdnet"  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -31,6 +31,6 @@ SETTINGS = JSDNetConfig
 
 
 def settings_of(config: TrainConfig) -> JSDNetConfig:
-    """JSDNet's settings of a training."""
+    """The JSDNet settings of a training configuration."""
     assert isinstance(config.system, JSDNetConfig)
     return config.system

@@ -1,4 +1,4 @@
-"""JSDNet of Zhang et al. 2020; it answers as the dual-headed U-Net, and looks at scans like it."""
+"""JSDNet of Zhang et al. 2020; output and inference are those of the dual-headed U-Net."""
 
 from otovox.systems.dual_head.inference import open_model
 from otovox.systems.interface import System

@@ -1,7 +1,7 @@
-"""How JSDNet learns: displacement maps first, then segmentation and heatmaps.
+"""Training of JSDNet: displacement maps first, then segmentation and heatmaps.
 
 Source: Zhang et al. 2020, Medical Image Analysis 60:101621; as a baseline of Stebani et al. 2023.
-The losses, and that the first network is frozen while the second learns, are chosen.
+The losses, and freezing the first network while the second is trained, are chosen.
 """
 
 from collections.abc import Mapping
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 def displacements(points_ijk: Tensor, shape: Shape, *, unit_voxels: float) -> Tensor:
     """The vector from every voxel to every landmark.
 
-    They are computed from the points of the rotated chunk, so that they rotate with it.
+    Computed from the points of the rotated chunk, so that vectors are rotated with it.
 
     Args:
         points_ijk: (b, n, 3) voxels; nan where absent.
-        shape: voxels of the chunk, which need not hold the points.
-        unit_voxels: one, in the maps.
+        shape: voxels of the chunk, which need not contain the points.
+        unit_voxels: unit of the maps, voxels.
 
     Returns:
         (b, 3 n, i, j, k): i, j, k of the first landmark, then of the others; nan where absent.
@@ -45,12 +45,12 @@ def displacements(points_ijk: Tensor, shape: Shape, *, unit_voxels: float) -> Te
 
 
 def displacement_loss(found: Tensor, points_ijk: Tensor, *, unit_voxels: float) -> Tensor:
-    """Mean absolute error of displacement maps over the landmarks that are there, in units.
+    """Mean absolute error of displacement maps over the present landmarks, in units.
 
     Args:
         found: (b, 3 n, i, j, k).
         points_ijk: (b, n, 3) voxels; nan where absent.
-        unit_voxels: one, in the maps.
+        unit_voxels: unit of the maps, voxels.
     """
     shape = (found.shape[2], found.shape[3], found.shape[4])
     truth = displacements(points_ijk, shape, unit_voxels=unit_voxels)
@@ -60,7 +60,7 @@ def displacement_loss(found: Tensor, points_ijk: Tensor, *, unit_voxels: float) 
 
 
 class DisplacementTask:
-    """The first network alone."""
+    """Training of the first network."""
 
     memory_format = torch.channels_last_3d
 
@@ -76,7 +76,7 @@ class DisplacementTask:
         return {"loss": displacement_loss(found, batch["points"], unit_voxels=self.unit_voxels)}
 
     def scores(self, batch: dict[str, Tensor], iteration: int) -> dict[str, float]:
-        """Of one whole volume, or of chunks; see `training.Task.scores`."""
+        """Metrics of one whole volume, or of chunks; see `training.Task.scores`."""
         image, points = batch["image"], batch["points"]
         shape = (image.shape[2], image.shape[3], image.shape[4])
         gaps: list[float] = []
@@ -91,7 +91,7 @@ class DisplacementTask:
         return {"displacement_voxels": self.unit_voxels * sum(gaps) / len(gaps)}
 
     def choice(self, figures: Mapping[str, float]) -> float:
-        """The least error in validation (chosen)."""
+        """The lowest validation error (chosen)."""
         return -figures["displacement_voxels"]
 
     def example(self, image: Tensor) -> dict[str, Tensor]:
@@ -100,7 +100,7 @@ class DisplacementTask:
 
 
 def tasks(config: TrainConfig) -> "list[Task]":
-    """See `interface.Tasks`: the displacements, then all that the other network learns."""
+    """See `interface.Tasks`: the displacements, then the tasks of the second network."""
     network = JSDNet(config)
     return [DisplacementTask(config, network.displacement), DualHeadTask(config, network)]
 
@@ -108,7 +108,7 @@ def tasks(config: TrainConfig) -> "list[Task]":
 def train(config: TrainConfig, output: Path, course: TrainingInput) -> Bundle:
     """See `interface.Train`; the first network is trained in `output`/displacement.
 
-    Each of the two is trained for all the iterations of the settings.
+    Each of the two is trained for the full number of iterations.
     """
     from otovox.learning.training import begin, clear, finish, fit
 

@@ -18,23 +18,23 @@ from otovox.systems.mpunet.elastic import Elastic, RobustScale, deform, draw_ela
 from otovox.systems.mpunet.settings import settings_of
 from otovox.systems.mpunet.views import frame, plane, sample_plane
 
-#: SD of what is added to a training plane's unit normal along each axis, and what a deformed plane
-#: counts in the loss. Source: MPUNet's defaults (`noise_sd`, `aug_weight`).
+#: SD of the noise added to a training plane's unit normal along each axis, and weight of a deformed
+#: plane in the loss. Source: MPUNet's defaults (`noise_sd`, `aug_weight`).
 NORMAL_SD, DEFORMED_WEIGHT = 0.1, 0.33
-#: How far from its middle a plane that is smaller than the volume may show the labyrinth, share of
-#: half its side. Chosen.
+#: Maximum distance of the labyrinth from the centre of a plane that is smaller than the volume, as
+#: a fraction of half its side. Chosen.
 INWARDS = 0.8
-#: Planes of each view of a validation case, evenly over its labyrinth. Chosen, not measured.
+#: Planes of each view of a validation case, evenly spaced over its labyrinth. Chosen, not measured.
 VALIDATION_PLANES = 16
 
 
 class TrainingPlanes(Dataset[dict[str, Tensor]]):
-    """Endless planes of random cases, views and depths; the same index gives the same plane.
+    """Unlimited planes of random cases, views and depths; the same index gives the same plane.
 
     Args:
-        cases: at the working spacing, which is the planes'.
-        config: `data.shape` for the planes' side, `data.near_labyrinth` for the share of planes
-            that hold labyrinth, and the system's own.
+        cases: cases at the working spacing, which is also that of the planes.
+        config: `data.shape` gives the side of the planes, `data.near_labyrinth` the fraction of
+            planes that contain labyrinth; also the system's own settings.
         views: (views, 3) LPS.
 
     Raises:
@@ -105,7 +105,7 @@ class ValidationPlanes(Dataset[dict[str, Tensor]]):
 
 
 def plane_side(config: TrainConfig) -> int:
-    """Pixels along either side of a plane.
+    """Pixels along each side of a plane.
 
     Raises:
         ConfigError: if `data.shape` is not cubic.
@@ -116,7 +116,7 @@ def plane_side(config: TrainConfig) -> int:
 
 
 class _Volumes:
-    """Prepared cases, and what of each is found once."""
+    """Prepared cases with cached properties."""
 
     def __init__(self, cases: Sequence[Prepared]) -> None:
         self._cases = tuple(cases)
@@ -135,7 +135,7 @@ class _Volumes:
         return self._scales[number]
 
     def labyrinth(self, number: int) -> NDArray:
-        """(n, 3) its voxels."""
+        """(n, 3) voxels of its labyrinth."""
         if number not in self._marked:
             marked = np.argwhere(np.asarray(self._cases[number].labels) > 0)
             self._marked[number] = marked.astype(np.int16)
@@ -156,10 +156,10 @@ def _middle(
     near: FloatArray | None,
     rng: np.random.Generator,
 ) -> FloatArray:
-    """(3,) LPS: where a plane lies, through a given point or at any depth of the volume.
+    """(3,) LPS centre of a plane, through a given point or at any depth of the volume.
 
-    A plane that holds the volume's extent lies about its middle, as in the framework; a smaller
-    one anywhere within.
+    A plane that covers the volume is centred on it, as in the framework; a smaller one is anywhere
+    inside.
     """
     axes = frame(normal)
     reach_mm = np.ptp(corners(grid) @ axes, axis=0)
@@ -172,7 +172,7 @@ def _middle(
 
 
 def _towards(lateral: FloatArray, point: FloatArray, half_mm: float) -> FloatArray:
-    """(2,) a plane's middle, moved as little as shows a point well within it."""
+    """(2,) centre of a plane, moved as little as possible so that it contains a point."""
     return np.clip(lateral, point - INWARDS * half_mm, point + INWARDS * half_mm)
 
 

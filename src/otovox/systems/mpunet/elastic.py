@@ -6,23 +6,23 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-#: Share of planes deformed, factor on the displacements in pixels and SD in pixels by which they
-#: are smoothed. Source: MPUNet's defaults (`Elastic2D`), which Lim et al. 2024 keep (L2).
+#: Fraction of planes deformed, factor on the displacements in pixels and SD in pixels of their
+#: smoothing. Source: MPUNet's defaults (`Elastic2D`), which Lim et al. 2024 use (L2).
 PROBABILITY, STRENGTH, SMOOTHNESS = 1 / 3, (0.0, 450.0), (20.0, 30.0)
 
-#: Fraction of a volume's grey values that stands for what lies beyond its field. Source: the same
+#: Quantile of a volume's grey values that is used outside its field of view. Source: the same
 #: (`bg_value: 1pct`).
 BEYOND = 0.01
 
 
 @dataclass(frozen=True)
 class Elastic:
-    """One draw of an elastic deformation.
+    """Parameters of an elastic deformation.
 
     Attributes:
         strength: factor on the smoothed displacements, pixels; 0 changes nothing.
         smoothness: SD of the Gaussian that smooths them, pixels.
-        seed: of the displacements, so that a draw applied twice gives the same plane.
+        seed: random seed of the displacements, so that applying it twice gives the same plane.
     """
 
     strength: float = 0.0
@@ -37,13 +37,13 @@ def draw_elastic(
     strength: tuple[float, float] = STRENGTH,
     smoothness: tuple[float, float] = SMOOTHNESS,
 ) -> Elastic:
-    """Draw what happens to a plane.
+    """Draw the deformation of a plane.
 
     Args:
-        rng: source of chance.
-        probability: that it is deformed at all.
-        strength: least and greatest factor, pixels.
-        smoothness: least and greatest SD, pixels.
+        rng: source of randomness.
+        probability: probability of a deformation.
+        strength: minimum and maximum factor, pixels.
+        smoothness: minimum and maximum SD, pixels.
     """
     happens = rng.random() < probability
     drawn = float(rng.uniform(*strength)), float(rng.uniform(*smoothness))
@@ -54,18 +54,18 @@ def draw_elastic(
 def deform(
     elastic: Elastic, image: NDArray, labels: NDArray, *, outside: float
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Move the pixels of image and labels alike.
+    """Apply the same deformation to image and labels.
 
     Args:
-        elastic: what happens.
+        elastic: the deformation.
         image: (x, y), interpolated linearly.
-        labels: (x, y), of which the nearest is taken; 0 where the image is left.
-        outside: grey value beyond the image.
+        labels: (x, y), nearest-neighbour interpolation; 0 outside the image.
+        outside: grey value outside the image.
 
     Returns:
-        The two, float32.
+        Both, float32.
 
-    Source: Simard et al. 2003: displacements uniform in -1..1 along either axis, smoothed by a
+    Source: Simard et al. 2003: displacements uniform in -1..1 along both axes, smoothed with a
     Gaussian, times a factor.
     """
     image, labels = np.asarray(image, np.float32), np.asarray(labels, np.float32)
@@ -87,12 +87,12 @@ def deform(
 
 @dataclass(frozen=True)
 class RobustScale:
-    """How one volume is scaled (L5).
+    """Scaling of one volume (L5).
 
     Attributes:
         middle: median of its grey values.
-        spread: range of their middle half; 1 where that is one value.
-        beyond: the first percentile, scaled: it stands for what lies beyond the field.
+        spread: interquartile range; 1 if that is 0.
+        beyond: the first percentile, scaled, used outside the field of view.
     """
 
     middle: float
@@ -100,7 +100,7 @@ class RobustScale:
     beyond: float
 
     def applied(self, values: NDArray) -> NDArray[np.float32]:
-        """Grey values less the median, over the range of the middle half."""
+        """Grey values minus the median, divided by the interquartile range."""
         scaled = (np.asarray(values, np.float32) - np.float32(self.middle)) / self.spread
         return scaled.astype(np.float32)
 

@@ -1,4 +1,4 @@
-"""Fusion of the views (L7): how much each is worth is learned, or all are worth the same."""
+"""Fusion of the views (L7), with learned or equal weights."""
 
 from typing import Literal
 
@@ -9,27 +9,27 @@ from torch.nn import functional
 
 from otovox.systems.mpunet.network import ViewFusion
 
-#: Rate of Adam and passes over the voxels. Source: MPUNet's defaults (`train_fusion`).
+#: Learning rate of Adam and passes over the voxels. Source: MPUNet's defaults (`train_fusion`).
 RATE, EPOCHS = 1e-3, 30
-#: Voxels per step and passes without a better loss before the end. Source: the same; the framework
-#: takes 2^17 voxels, of which ours would give too few steps: chosen, not measured.
+#: Voxels per step, and passes without improvement before stopping. Source: the same; the framework
+#: uses 2^17 voxels, which would give too few steps here: chosen, not measured.
 BATCH, PATIENCE = 1 << 12, 3
-#: A voxel is contested where any view gives more than this to the labyrinth. Chosen.
+#: A voxel is contested if any view gives the labyrinth a higher probability than this. Chosen.
 CONTESTED = 0.01
 
 
 def contested(
     views: NDArray[np.float32], labels: NDArray, *, most: int, rng: np.random.Generator
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-    """Voxels of one volume that fusion can learn from.
+    """Voxels of one volume that are informative for the fusion.
 
-    All views agree on the rest, which is far more: the framework takes it too.
+    All views agree on the others, which are far more numerous; the framework uses these too.
 
     Args:
         views: (views, i, j, k) probability of the labyrinth.
         labels: (i, j, k), 1 in the labyrinth.
-        most: voxels at most.
-        rng: by which they are drawn.
+        most: maximum number of voxels.
+        rng: source of randomness.
 
     Returns:
         (n, views) probabilities and (n,) labels.
@@ -49,20 +49,20 @@ def train_fusion(
     rate: float = RATE,
     epochs: int = EPOCHS,
 ) -> ViewFusion:
-    """Learn what each view is worth, by cross-entropy.
+    """Learn the weights of the views with cross-entropy.
 
     Args:
-        probabilities: (n, views) of the labyrinth, of voxels of training volumes.
+        probabilities: (n, views) of the labyrinth, for voxels of training volumes.
         labels: (n,) 1 in the labyrinth.
-        seed: of the voxels' order.
-        rate: of Adam.
-        epochs: passes over the voxels at most.
+        seed: random seed of the voxels' order.
+        rate: learning rate of Adam.
+        epochs: maximum number of passes over the voxels.
 
     Returns:
-        The fusion with the lowest loss over all voxels; the plain sum where there are none.
+        The fusion with the lowest loss over all voxels; the plain sum without voxels.
 
     Source: Perslev et al. 2019: one weight per view and class. The framework minimises a Dice
-    loss, requirement L6 names cross-entropy.
+    loss, whereas requirement L6 specifies cross-entropy.
     """
     fusion = ViewFusion(probabilities.shape[1])
     if not len(labels):
@@ -92,21 +92,21 @@ def train_fusion(
 def fuse(
     views: NDArray[np.float32], fusion: ViewFusion, how: Literal["learned", "sum"] = "learned"
 ) -> NDArray[np.float32]:
-    """One probability of the views'.
+    """Combine the probabilities of the views.
 
     Args:
         views: (views, ...) probability of the labyrinth.
-        fusion: what each is worth.
+        fusion: weights of the views.
         how: "learned", the softmax of the weighted sums; "sum", the mean.
 
     Returns:
-        (...) float32; above 0.5 where the labyrinth has the higher sum.
+        (...) float32; above 0.5 if the labyrinth has the higher sum.
     """
     if how == "sum":
         return views.mean(axis=0, dtype=np.float32)
     weights = fusion.weights.detach().cpu().numpy()
     bias = fusion.bias.detach().cpu().numpy()
-    # Of two classes the difference decides: sum of w1 p + b1 - w0 (1 - p) - b0.
+    # With two classes only the difference matters: sum of w1 p + b1 - w0 (1 - p) - b0.
     constant = bias[1] - bias[0] - weights[:, 0].sum()
     ahead = np.tensordot(weights.sum(axis=1), views, axes=1) + constant
     return (1 / (1 + np.exp(-ahead))).astype(np.float32)

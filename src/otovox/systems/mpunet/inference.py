@@ -1,4 +1,4 @@
-"""How MPUNet looks at a scan: the whole volume from every view, the answers fused (L7)."""
+"""Inference of MPUNet: the whole volume from every view, with fusion of the outputs (L7)."""
 
 import tempfile
 from functools import partial
@@ -49,15 +49,15 @@ def predict(
     *,
     sweep: Sweep | None = None,
 ) -> VolumePrediction:
-    """What the model says of a whole scan.
+    """Predict a whole scan.
 
     Args:
         bundle: the model.
-        network: the same, on its device, in evaluation mode.
-        scan: of one ear.
-        workspace: folder for `probability.npy` and `uncertainty.npy`, and meanwhile for about
-            4 (views + 5) bytes per voxel.
-        sweep: `batch_size` and `largest_voxels` are heeded; planes know no chunks to overlap.
+        network: its network, on its device, in evaluation mode.
+        scan: scan of one ear.
+        workspace: folder for `probability.npy` and `uncertainty.npy`, and temporarily for
+            about 4 (views + 5) bytes per voxel.
+        sweep: only `batch_size` and `largest_voxels` are used, because there are no chunks.
 
     Returns:
         The fused probability, and as uncertainty the SD over the views.
@@ -94,16 +94,17 @@ def view_probabilities(
     *,
     planes: int = PLANES,
 ) -> NDArray[np.float32]:
-    """What the network says of a volume from each view, mapped back onto the volume (L7).
+    """Output of the network for a volume from each view, mapped back to the volume (L7).
 
-    The planes hold the whole volume, whatever their size in training: the network is convolutional.
+    The planes cover the whole volume, regardless of their size in training, because the network is
+    convolutional.
 
     Args:
-        network: in evaluation mode.
+        network: network in evaluation mode.
         image: (i, j, k) grey values.
-        grid: isotropic, at the spacing of training.
-        scratch: folder on which the answer lies.
-        planes: per forward pass.
+        grid: isotropic grid at the spacing of training.
+        scratch: folder for the output.
+        planes: number of planes per forward pass.
 
     Returns:
         (views, i, j, k) probability of the labyrinth, in a file of `scratch`.
@@ -118,17 +119,19 @@ def view_probabilities(
             grid, view, spacing_mm=float(grid.spacing_mm[0]), multiple=network.planar.shape.stride
         )
         x, y, count = stacked.shape
-        said = open_memmap(scratch / "stack.npy", mode="w+", dtype=np.float32, shape=stacked.shape)
+        predicted = open_memmap(
+            scratch / "stack.npy", mode="w+", dtype=np.float32, shape=stacked.shape
+        )
         for start in range(0, count, planes):
             part = stacked.crop((0, 0, start), (x, y, min(planes, count - start)))
             sampled = sample_planes(scaled, grid, part, outside=scale.beyond)
-            said[..., start : start + planes] = _asked(network, sampled)
+            predicted[..., start : start + planes] = _segmented(network, sampled)
         for part, piece in slabs(grid):
-            seen[number, part] = map_back(said, stacked, piece)
+            seen[number, part] = map_back(predicted, stacked, piece)
     return seen
 
 
-def _asked(network: MPUNet, planes: NDArray[np.float32]) -> NDArray[np.float32]:
+def _segmented(network: MPUNet, planes: NDArray[np.float32]) -> NDArray[np.float32]:
     """(x, y, n) planes -> (x, y, n) probability of the labyrinth."""
     device = network.views.device
     batch = torch.from_numpy(np.ascontiguousarray(np.moveaxis(planes, -1, 0)[:, None]))

@@ -1,4 +1,4 @@
-"""The 2D U-Net of MPUNet, and how the predictions of its views become one (L3, L7).
+"""The 2D U-Net of MPUNet, and the fusion of its views (L3, L7).
 
 Source: Perslev et al. 2019, "One network to segment them all" (MICCAI), which Lim et al. 2024 train
 with its settings fixed.
@@ -14,21 +14,20 @@ from torch import Tensor, nn
 
 from otovox.systems.mpunet.settings import MPUNetConfig
 
-#: What the norm adds to a variance and keeps of its running mean. Source: Keras' defaults, with
-#: which the framework was written.
+#: Epsilon and momentum of the norm. Source: Keras' defaults, used by the framework.
 NORM_EPSILON, NORM_KEEPS = 1e-3, 0.99
 
 
 @dataclass(frozen=True)
 class PlanarShape:
-    """How large a 2D network of MPUNet is.
+    """Size of a 2D network of MPUNet.
 
     Attributes:
-        depth: poolings.
-        filters: of the finest level before the factor; doubled at every level below.
-        factor: on every level's filters; the product is cut to a whole number, which gives the
-            framework's 90, 181, 362, 724 and 1448 and 62.05 million parameters.
-        classes: background among them.
+        depth: number of poolings.
+        filters: filters of the finest level before the factor; doubled at every coarser level.
+        factor: factor on every level's filters; the product is truncated to an integer, which
+            gives the framework's 90, 181, 362, 724 and 1448 and 62.05 million parameters.
+        classes: number of classes, including background.
     """
 
     depth: int = 4
@@ -38,7 +37,7 @@ class PlanarShape:
 
     @property
     def levels(self) -> tuple[int, ...]:
-        """Filters per level, finest first, the bottom last."""
+        """Filters per level, finest first, the bottleneck last."""
         return tuple(int(self.filters * 2**n * self.factor) for n in range(self.depth + 1))
 
     @property
@@ -55,7 +54,7 @@ class PlaneNorm(nn.BatchNorm2d):
 
 
 class SameConvolution(nn.Conv2d):
-    """A 2 x 2 convolution that keeps the plane's size: one row and column added at the end."""
+    """A 2 x 2 convolution that keeps the plane's size by padding a row and column at the end."""
 
     def __init__(self, incoming: int, outgoing: int) -> None:
         super().__init__(incoming, outgoing, 2)
@@ -66,7 +65,7 @@ class SameConvolution(nn.Conv2d):
 
 
 def planar_block(incoming: int, outgoing: int) -> nn.Sequential:
-    """Two times convolution 3^2 -> rectifier, then norm (L3)."""
+    """Twice convolution 3^2 -> rectifier, then norm (L3)."""
     return nn.Sequential(
         nn.Conv2d(incoming, outgoing, 3, padding=1),
         nn.ReLU(inplace=True),
@@ -77,11 +76,11 @@ def planar_block(incoming: int, outgoing: int) -> nn.Sequential:
 
 
 class PlanarUNet(nn.Module):
-    """Encoder, bottom and decoder over planes; one linear read-out per class.
+    """Encoder, bottleneck and decoder over planes; one linear output per class.
 
-    Upsampling repeats pixels; a convolution 2^2 with rectifier and norm halves the channels, the
-    skip is concatenated before it, and a double block follows. Weights begin as Glorot's uniform
-    draw and biases at nothing, as in Keras.
+    Upsampling repeats pixels; a 2^2 convolution with rectifier and norm halves the channels, the
+    skip is concatenated before it, and a double block follows. Weights are initialised with
+    Glorot's uniform distribution and biases with zero, as in Keras.
     """
 
     def __init__(self, shape: PlanarShape) -> None:
@@ -126,9 +125,9 @@ class PlanarUNet(nn.Module):
 
 
 class ViewFusion(nn.Module):
-    """One weight per view and class, one bias per class: what each view is worth (L7).
+    """One weight per view and class, one bias per class (L7).
 
-    It begins as the plain sum over the views.
+    Initialised as the plain sum over the views.
     """
 
     def __init__(self, views: int, classes: int = 2) -> None:
@@ -142,17 +141,18 @@ class ViewFusion(nn.Module):
 
 
 class MPUNet(nn.Module):
-    """The planes' network, the views it is asked from, and their fusion: one set of weights.
+    """The network for planes, its views, and their fusion, in one set of weights.
 
     Attributes:
-        views: (views, 3) unit vectors, LPS; drawn when training begins and kept with the weights.
+        views: (views, 3) unit vectors, LPS; drawn at the start of training and stored with the
+            weights.
     """
 
     views: Tensor
 
     @classmethod
     def of(cls, config: MPUNetConfig) -> Self:
-        """The untrained network of some settings."""
+        """The untrained network for some settings."""
         shape = PlanarShape(config.depth, config.filters, config.filter_factor)
         return cls(shape, config.views)
 

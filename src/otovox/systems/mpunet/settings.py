@@ -12,12 +12,12 @@ class MPUNetConfig(SystemConfig):
     The size and the spacing of the planes are those of `DataConfig`.
 
     Attributes:
-        views: directions from which planes are cut (L4). T.
-        min_angle_deg: between any two of them; relaxed by 1 degree per failed draw (L4). T.
-        depth: of the U-Net (L3). T.
-        filters: at its finest level, times `filter_factor` (L3). T.
+        views: number of directions of the planes (L4). T.
+        min_angle_deg: minimum angle between two views; reduced by 1 degree per failed draw (L4). T.
+        depth: depth of the U-Net (L3). T.
+        filters: filters at its finest level, times `filter_factor` (L3). T.
         filter_factor: sqrt(2) (L3). T.
-        fusion: of the views: weights learned per view and class, or a plain sum (L7). T.
+        fusion: weights of the views learned per view and class, or a plain sum (L7). T.
         elastic: deform planes in training (L5). T.
     """
 
@@ -41,6 +41,6 @@ SETTINGS = MPUNetConfig
 
 
 def settings_of(config: TrainConfig) -> MPUNetConfig:
-    """MPUNet's settings of a training."""
+    """The MPUNet settings of a training configuration."""
     assert isinstance(config.system, MPUNetConfig)
     return config.system

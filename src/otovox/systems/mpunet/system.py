@@ -1,4 +1,4 @@
-"""MPUNet of Perslev et al. 2019, as Lim et al. 2024 use it: one 2D network asked from six views."""
+"""MPUNet of Perslev et al. 2019, as Lim et al. 2024 use it: one 2D network applied in six views."""
 
 from otovox.systems.interface import System
 from otovox.systems.mpunet.inference import open_model

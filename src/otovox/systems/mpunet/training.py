@@ -1,8 +1,8 @@
-"""How MPUNet learns: planes of every view through one network, then what each view is worth.
+"""Training of MPUNet: one network on planes of every view, then the weights of the views.
 
-Two things differ from the framework. The learning rate follows the settings of all systems, in the
-preset a constant, where L6 lowers it by a tenth on a plateau. Training ends after the iterations
-that are set, the best kept, where L6 ends it 15 epochs after the best.
+Two things differ from the framework. The learning rate follows the settings of all systems and is
+constant in the preset, whereas L6 reduces it by 10 % on a plateau. Training ends after the
+configured iterations and keeps the best model, whereas L6 stops 15 epochs after the best.
 """
 
 import logging
@@ -35,13 +35,13 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: Training volumes that fusion learns from, and voxels of each. Source of the first: MPUNet's
+#: Training volumes for the fusion, and voxels of each. Source of the first: MPUNet's
 #: `train_fusion`; the second is chosen.
 FUSION_CASES, FUSION_VOXELS = 15, 100_000
 
 
 class MPUNetTask:
-    """The planes' network with the losses and figures of planes; see `training.Task`."""
+    """The network for planes with its losses and metrics; see `training.Task`."""
 
     memory_format = torch.channels_last
 
@@ -50,13 +50,13 @@ class MPUNetTask:
         self.shape = (config.data.batch_size, 1, *config.data.shape[:2])
 
     def losses(self, batch: dict[str, Tensor], iteration: int) -> dict[str, Tensor]:
-        """Cross-entropy (L6); a deformed plane counts less."""
+        """Cross-entropy (L6); deformed planes have a lower weight."""
         logits = self.network(batch["image"]).float()
         each = functional.cross_entropy(logits, batch["labels"], reduction="none").mean(dim=(1, 2))
         return {"loss": (each * batch["weight"]).mean()}
 
     def scores(self, batch: dict[str, Tensor], iteration: int) -> dict[str, float]:
-        """Of the planes of one case and view, taken together."""
+        """Metrics of the planes of one case and view, pooled."""
         image, labels = batch["image"][0], batch["labels"][0]
         parts = [self.network(part).float() for part in image.split(PLANES)]
         logits = torch.cat(parts)
@@ -80,7 +80,7 @@ def tasks(config: TrainConfig) -> "list[Task]":
 
 
 def train(config: TrainConfig, output: Path, course: TrainingInput) -> Bundle:
-    """See `interface.Train`; every volume is scaled by itself, so it needs no statistics (L5)."""
+    """See `interface.Train`; volumes are scaled individually, so no statistics are needed (L5)."""
     from otovox.learning.training import begin, finish, fit
 
     system = settings_of(config)
@@ -107,9 +107,9 @@ def train(config: TrainConfig, output: Path, course: TrainingInput) -> Bundle:
 def _learn_fusion(
     network: MPUNet, cases: list[Prepared], output: Path, rng: np.random.Generator
 ) -> None:
-    """Give the network's fusion the weights that training cases teach it."""
+    """Train the weights of the network's fusion on training cases."""
     drawn = rng.permutation(len(cases))[:FUSION_CASES]
-    logger.info("what each view is worth is learned from %d cases", len(drawn))
+    logger.info("learning the weights of the views from %d cases", len(drawn))
     parts = []
     for number in drawn:
         case = cases[number]

@@ -1,7 +1,7 @@
 """Views of MPUNet (L4): directions, and stacks of isotropic planes across them.
 
-A stack of planes is a turned `Grid` whose k axis is the view. So planes are sampled, and what a
-network says of them is mapped back, by resampling between two grids.
+A stack of planes is a rotated `Grid` whose k axis is the view. Planes are sampled, and the output
+of a network is mapped back, by resampling between two grids.
 """
 
 import numpy as np
@@ -12,24 +12,24 @@ from otovox.core.geometry import FloatArray
 from otovox.core.volume import Grid
 from otovox.imaging.resample import corners, resample
 
-#: By how much the least angle is lowered after every direction that was refused, degrees. Source:
-#: requirement L4, after Perslev et al. 2019.
+#: Reduction of the minimum angle after every rejected direction, degrees. Source: requirement L4,
+#: after Perslev et al. 2019.
 RELAXED_DEG = 1.0
-#: Turns of the planes about the view are free; this axis is laid into the planes, or the next
-#: where it is too near the view (cosine above `NEAR`). Chosen.
+#: The rotation of the planes about the view is free; this axis is in the planes, or the next one if
+#: it is too close to the view (cosine above `NEAR`). Chosen.
 UPRIGHT, BESIDE, NEAR = (0.0, 0.0, 1.0), (0.0, 1.0, 0.0), 0.9
 
 
 def draw_views(count: int, *, min_angle_deg: float = 60.0, rng: np.random.Generator) -> FloatArray:
-    """Draw directions that lie far apart.
+    """Draw directions that are far apart.
 
-    They are axes: v and -v are one view. A direction too near one that was taken is refused, and
-    the least angle lowered by one degree, so that an answer is always found.
+    They are axes: v and -v are the same view. A direction too close to an accepted one is rejected,
+    and the minimum angle reduced by one degree, so that the search always ends.
 
     Args:
-        count: of directions.
-        min_angle_deg: between any two axes at first, at most 90.
-        rng: source of chance.
+        count: number of directions.
+        min_angle_deg: initial minimum angle between two axes, at most 90.
+        rng: source of randomness.
 
     Returns:
         (count, 3) unit vectors, LPS, the last component not negative.
@@ -52,7 +52,7 @@ def frame(view: FloatArray) -> FloatArray:
     """(3, 3) right-handed axes in LPS as columns: two of the planes, and the view.
 
     Args:
-        view: (3,) of any length but 0.
+        view: (3,) of any nonzero length.
     """
     normal = np.asarray(view, dtype=float) / np.linalg.norm(view)
     first = np.asarray(UPRIGHT if abs(normal @ UPRIGHT) < NEAR else BESIDE)
@@ -62,16 +62,16 @@ def frame(view: FloatArray) -> FloatArray:
 
 
 def view_grid(grid: Grid, view: FloatArray, *, spacing_mm: float, multiple: int = 16) -> Grid:
-    """The planes across a view that hold a whole volume.
+    """The planes perpendicular to a view that cover a whole volume.
 
     Args:
-        grid: of the volume.
+        grid: grid of the volume.
         view: (3,) LPS.
-        spacing_mm: between pixels and between planes.
-        multiple: both sides of a plane are multiples of this, as the network needs it.
+        spacing_mm: distance between pixels and between planes.
+        multiple: both sides of a plane are multiples of this, as required by the network.
 
     Returns:
-        A grid (x, y, planes) about the volume's middle.
+        A grid (x, y, planes) about the volume's centre.
     """
     axes = frame(view)
     reach_mm = np.ptp(corners(grid) @ axes, axis=0)
@@ -82,13 +82,13 @@ def view_grid(grid: Grid, view: FloatArray, *, spacing_mm: float, multiple: int 
 
 
 def plane(view: FloatArray, center_mm: FloatArray, *, size: int, spacing_mm: float) -> Grid:
-    """One plane (size, size, 1) across a view, by its middle.
+    """One plane (size, size, 1) perpendicular to a view.
 
     Args:
         view: (3,) LPS.
-        center_mm: (3,) LPS middle of the plane.
-        size: pixels along either side.
-        spacing_mm: between pixels.
+        center_mm: (3,) LPS centre of the plane.
+        size: pixels along each side.
+        spacing_mm: distance between pixels.
     """
     shape = (size, size, 1)
     return Grid.centred(center_mm, shape, spacing_mm=spacing_mm, directions=frame(view))
@@ -97,13 +97,13 @@ def plane(view: FloatArray, center_mm: FloatArray, *, size: int, spacing_mm: flo
 def sample_planes(
     volume: NDArray, grid: Grid, planes: Grid, *, outside: float = 0.0
 ) -> NDArray[np.float32]:
-    """Values of a volume on a stack of planes, linearly interpolated and not smoothed before.
+    """Values of a volume on a stack of planes, interpolated linearly without prior smoothing.
 
     Args:
         volume: (i, j, k) on `grid`.
-        grid: where the voxels lie.
+        grid: position of the voxels.
         planes: from `stack`, or a part of it.
-        outside: value beyond the volume's field.
+        outside: value outside the volume.
 
     Returns:
         (x, y, planes) float32.
@@ -114,14 +114,14 @@ def sample_planes(
 def sample_plane(
     volume: NDArray, grid: Grid, one: Grid, *, outside: float = 0.0, nearest: bool = False
 ) -> NDArray[np.float32]:
-    """Values of a volume on one plane: quick, for it reads the voxels about the plane alone.
+    """Values of a volume on one plane; fast, because it reads only the voxels near the plane.
 
     Args:
         volume: (i, j, k) on `grid`, possibly on disk.
-        grid: where the voxels lie.
+        grid: position of the voxels.
         one: from `plane`.
-        outside: value beyond the volume's field.
-        nearest: take the nearest voxel, as for labels; else interpolate linearly.
+        outside: value outside the volume.
+        nearest: nearest-neighbour interpolation, for labels; otherwise linear.
 
     Returns:
         (x, y) float32.
@@ -136,14 +136,14 @@ def sample_plane(
 
 
 def map_back(predictions: NDArray, planes: Grid, grid: Grid) -> NDArray[np.float32]:
-    """What was said of planes, on the grid of the volume that they were sampled from.
+    """Predictions of planes on the grid of the original volume.
 
     Args:
         predictions: (x, y, planes) such as a probability.
-        planes: where they lie.
-        grid: wanted.
+        planes: grid of the planes.
+        grid: target grid.
 
     Returns:
-        (i, j, k) float32, linearly interpolated, 0 beyond the planes.
+        (i, j, k) float32, linearly interpolated, 0 outside the planes.
     """
     return resample(predictions, planes, grid, antialias=False)

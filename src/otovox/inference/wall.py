@@ -1,0 +1,127 @@
+"""The wall at the scan's own resolution: evidence of the voxels near the network's wall.
+
+The network processes the ear at its own working resolution and gives a smooth wall. Finer voxels
+refine it: the mean value along the wall is the level at which the network separates lumen from
+bone, and a voxel clearly below it is lumen. The level is the network's own, so the mean position of
+the wall does not change, only its detail.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from otovox.core.geometry import FloatArray
+from otovox.core.volume import Grid
+from otovox.imaging.metrics import Mask
+from otovox.imaging.resample import resample
+
+#: Probabilities are clipped to this range before logits are computed: chosen.
+CLIPPED = (0.01, 0.99)
+#: Depth in the lumen, and range of depths in the bone, for measuring their levels, mm: chosen,
+#: outside the blur of the wall and inside the otic capsule.
+LUMEN_DEPTH_MM, BONE_DEPTHS_MM = 0.3, (0.3, 0.9)
+#: SD of the Gaussian windows over which levels and threshold are averaged, mm: chosen.
+LEVEL_SD_MM, THRESHOLD_SD_MM = 1.2, 1.0
+#: Weight of a voxel for the threshold is exp(-(logit / this)^2): chosen.
+NEAR_LOGIT = 1.5
+#: Only voxels within this distance from the network's wall are changed, mm: chosen.
+BAND_MM = 0.5
+#: Weight of the voxels' evidence per contrast-to-noise ratio, and its maximum, in logits
+#: per half contrast. Fitted to phantoms (`benchmarks/wall_detail.py`).
+WEIGHT_PER_CNR, MOST_WEIGHT = 0.2, 4.0
+#: Below this contrast-to-noise ratio the voxels give no evidence: chosen.
+LOWEST_CNR = 3.0
+#: Minimum weight for a local mean: chosen, far from any neighbour.
+LEAST_COUNT = 1e-5
+#: Tolerance for voxel sizes equal to the band, mm: rounding.
+TOLERANCE_MM = 1e-3
+
+
+@dataclass(frozen=True, eq=False)
+class Wall:
+    """Evidence of voxel values along the wall, on the ear's own grid.
+
+    Attributes:
+        gain, offset: (i, j, k) the evidence for lumen is offset - gain * value, in logits; both
+            are 0 away from the wall and where bone and lumen cannot be distinguished.
+        weight: maximum evidence, in logits.
+        grid: grid of the voxels.
+    """
+
+    gain: NDArray[np.float32]
+    offset: NDArray[np.float32]
+    weight: float
+    grid: Grid
+
+
+def find_wall(values: NDArray[np.float32], probability: NDArray[np.float32], grid: Grid) -> Wall:
+    """Levels of lumen, wall and bone along the network's wall.
+
+    Args:
+        values: (i, j, k) the scan on the ear's grid.
+        probability: (i, j, k) labyrinth.
+        grid: isotropic grid of both.
+    """
+    logits = to_logits(probability)
+    depth_mm = _depth_mm(logits > 0, grid)
+    lumen = depth_mm > LUMEN_DEPTH_MM
+    bone = (-depth_mm > BONE_DEPTHS_MM[0]) & (-depth_mm <= BONE_DEPTHS_MM[1])
+    near = np.exp(-((logits / NEAR_LOGIT) ** 2)) * (np.abs(depth_mm) < BAND_MM)
+    lumen_level = _local_mean(values, lumen, LEVEL_SD_MM, grid)
+    contrast = _local_mean(values, bone, LEVEL_SD_MM, grid) - lumen_level
+    threshold = _local_mean(values, near, THRESHOLD_SD_MM, grid)
+    noise = float((values - lumen_level)[lumen].std()) if lumen.any() else np.inf
+    with np.errstate(invalid="ignore"):
+        usable = np.isfinite(threshold) & (contrast > LOWEST_CNR * noise)
+    if noise == 0 or not usable.any():
+        nothing = np.zeros(grid.shape, np.float32)
+        return Wall(nothing, nothing, 0.0, grid)
+    weight = min(WEIGHT_PER_CNR * float(np.median(contrast[usable])) / noise, MOST_WEIGHT)
+    usable &= np.abs(depth_mm) < BAND_MM
+    gain = np.zeros(grid.shape, np.float32)
+    gain[usable] = 2 * weight / contrast[usable]
+    return Wall(gain, gain * np.where(usable, threshold, 0).astype(np.float32), weight, grid)
+
+
+def voxel_evidence(wall: Wall, values: NDArray[np.float32], grid: Grid) -> NDArray[np.float32]:
+    """Evidence for lumen from the voxels' own values, (i, j, k) logits to add to the network's.
+
+    Args:
+        wall: wall of the ear.
+        values: (i, j, k) values of the scan.
+        grid: grid of the values; voxels as large as the band (`BAND_MM`) include too much of the
+            surroundings, and give no evidence.
+    """
+    if wall.weight == 0 or float(grid.spacing_mm.min()) >= BAND_MM - TOLERANCE_MM:
+        return np.zeros(grid.shape, np.float32)
+    gain = resample(wall.gain, wall.grid, grid, outside=0.0, antialias=False)
+    offset = resample(wall.offset, wall.grid, grid, outside=0.0, antialias=False)
+    evidence = np.clip(offset - gain * values, -wall.weight, wall.weight)
+    return evidence.astype(np.float32)
+
+
+def to_logits(probability: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Logits of clipped probabilities."""
+    clipped = np.clip(probability, *CLIPPED)
+    return np.log(clipped / (1 - clipped))
+
+
+def _depth_mm(inside: Mask, grid: Grid) -> FloatArray:
+    """Distance from the mask's surface, mm, positive inside."""
+    within = ndimage.distance_transform_edt(inside, sampling=grid.spacing_mm)
+    beyond = ndimage.distance_transform_edt(~inside, sampling=grid.spacing_mm)
+    return np.asarray(within) - np.asarray(beyond)
+
+
+def _local_mean(
+    values: NDArray[np.float32], weights: NDArray[Any], sd_mm: float, grid: Grid
+) -> NDArray[np.float32]:
+    """Gaussian-weighted mean of the weighted values; nan where there are none."""
+    sd = sd_mm / grid.spacing_mm
+    counts = weights.astype(np.float32)
+    total = ndimage.gaussian_filter(values * counts, sd, truncate=3)
+    count = ndimage.gaussian_filter(counts, sd, truncate=3)
+    return np.where(count > LEAST_COUNT, total / np.maximum(count, LEAST_COUNT), np.nan)

@@ -1,0 +1,182 @@
+"""A network as an OpenVINO graph, so that running it needs no torch.
+
+A graph holds the operations alone; its constants are a model's weights, and lie where these do. It
+is made with torch, once: for the embedded models by
+
+    python -m otovox.systems.conversion src/otovox/models/labyrinth
+
+(`CONTRIBUTING.md`), for any other when it is first used, and then kept in the user's cache.
+"""
+
+import base64
+import hashlib
+import logging
+import os
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from otovox.config.training import TrainConfig
+from otovox.errors import OutputError
+from otovox.formats.writing import replacing
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from otovox.learning.bundle import Bundle
+
+logger = logging.getLogger(__name__)
+
+#: Raised when graphs are made or kept in another way, so that old ones in caches are not used.
+VERSION = "1"
+
+Weights = Mapping[str, NDArray[np.float32]]
+
+
+class Graph(BaseModel):
+    """A network's operations, and where its constants come from.
+
+    Attributes:
+        operations: OpenVINO's XML.
+        size: bytes of all constants.
+        weights: names of weights, by the byte at which each begins among the constants.
+        others: all other constants, in base64, by the same.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    operations: str
+    size: int
+    weights: dict[int, str]
+    others: dict[int, bytes]
+
+    def constants(self, weights: Weights) -> NDArray[np.uint8]:
+        """(`size`,) all constants as bytes.
+
+        Args:
+            weights: of the model, by name.
+        """
+        data = np.zeros(self.size, dtype=np.uint8)
+        for start, name in self.weights.items():
+            part = np.ascontiguousarray(weights[name]).reshape(-1).view(np.uint8)
+            data[start : start + len(part)] = part
+        for start, text in self.others.items():
+            part = np.frombuffer(base64.b64decode(text), dtype=np.uint8)
+            data[start : start + len(part)] = part
+        return data
+
+
+def openvino_library() -> Any:
+    """OpenVINO, without its usage data: on import it sends some, unless its reporter is absent."""
+    sys.modules.setdefault("openvino_telemetry", None)  # pyright: ignore[reportArgumentType]
+    import openvino
+
+    return openvino
+
+
+def convert(network: "nn.Module", config: TrainConfig, weights: Weights) -> Graph:
+    """The graph of a network.
+
+    Args:
+        network: with its weights; answers as `networks.Output`.
+        config: its settings.
+        weights: the same, by name.
+    """
+    import torch
+
+    openvino = openvino_library()
+    shape = [1, config.network.in_channels, *config.data.shape]
+    # Traced on the least volume that the network takes: faster than on a whole one.
+    example = torch.rand(1, config.network.in_channels, *(2 * config.network.stride,) * 3)
+    # The tracer warns of its own deprecation, and of checks whose outcome never changes here.
+    with torch.inference_mode(), warnings.catch_warnings(action="ignore"):
+        model = openvino.convert_model(plain(network), example_input=example, input=[shape])
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name) / "graph.xml"
+        openvino.save_model(model, path, compress_to_fp16=False)
+        operations, data = path.read_text("utf-8"), path.with_suffix(".bin").read_bytes()
+    return _graph(operations, data, weights)
+
+
+def plain(network: "nn.Module") -> "nn.Module":
+    """The network with plain tensors as its answer, one per head, sigmoid included."""
+    import torch
+
+    class Plain(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = network
+
+        def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            logits, heatmaps, _ = self.network(image, auxiliary=False)
+            probability = None if logits is None else torch.sigmoid(logits)
+            return tuple(answer for answer in (probability, heatmaps) if answer is not None)
+
+    return Plain().eval()
+
+
+def graph_of(bundle: "Bundle", network: "Callable[[Bundle], nn.Module]") -> Graph:
+    """A model's graph: its own, else one from the user's cache, else a new one, kept there.
+
+    Args:
+        bundle: the model.
+        network: makes its network, with torch.
+    """
+    if bundle.graph is not None:
+        return bundle.graph
+    path = cache_folder() / f"{_cache_key(bundle)}.json"
+    try:
+        return Graph.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError):
+        graph = convert(network(bundle), bundle.config, bundle.weights)
+    try:
+        with replacing(path) as beside:
+            beside.write_text(graph.model_dump_json(), "utf-8")
+    except OutputError as error:
+        logger.info("the converted network is not kept: %s", error)
+    return graph
+
+
+def cache_folder() -> Path:
+    """Where converted networks are kept, by the system's conventions."""
+    home = Path.home()
+    if sys.platform == "win32":
+        parent = Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local")
+    elif sys.platform == "darwin":
+        parent = home / "Library" / "Caches"
+    else:
+        parent = Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache")
+    return parent / "otovox" / "graphs"
+
+
+def _cache_key(bundle: "Bundle") -> str:
+    """Changes with weights, settings, the converter, and how graphs are kept."""
+    parts = (bundle.sha256, bundle.config.model_dump_json(), metadata.version("openvino"), VERSION)
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
+
+
+def _graph(operations: str, data: bytes, weights: Weights) -> Graph:
+    """The graph with every constant that is one of the weights replaced by its name."""
+    names = {np.ascontiguousarray(values).tobytes(): name for name, values in weights.items()}
+    taken: dict[int, str] = {}
+    others: dict[int, bytes] = {}
+    for layer in ElementTree.fromstring(operations).iter("layer"):
+        place = layer.find("data")
+        if layer.get("type") != "Const" or place is None:
+            continue
+        start, size = int(place.get("offset", 0)), int(place.get("size", 0))
+        part = data[start : start + size]
+        if part in names:
+            taken[start] = names[part]
+        else:
+            others[start] = base64.b64encode(part)
+    return Graph(operations=operations, size=len(data), weights=taken, others=others)
