@@ -23,7 +23,7 @@ from otovox.core.case import Prediction
 from otovox.core.volume import Scan
 from otovox.errors import ModelError, OutputError
 from otovox.measure.measured_scan import MeasuredScan
-from otovox.results.schema import ResultFile
+from otovox.results.schema import ResultFile, read_result
 
 SUMMARY = "summary.csv"
 
@@ -359,6 +359,30 @@ def test_a_scan_of_the_same_name_from_elsewhere_is_refused(tmp_path: Path, write
     first.write_bytes(first.read_bytes() + b"changed")
     assert otovox_command("analyze", first, "-o", tmp_path / "out")[0] == 0
     assert (tmp_path / "out" / "ct" / "result.json").read_bytes() != result
+
+
+def test_dicom_scans_are_identified_unless_anonymous(
+    tmp_path: Path, write_series: Any, analyzer: FakeAnalyzer
+) -> None:
+    uids = ("1.2.826.0.1.3680043.8.498.7.1", "1.2.826.0.1.3680043.8.498.7")
+    folder = write_series(tmp_path / "ct", SeriesInstanceUID=uids[1])
+    out = tmp_path / "out"
+    names = ("patient_id", "study_uid", "series_uid")
+    assert otovox_command("analyze", folder, "-o", out)[0] == 0
+    assert {tuple(row[name] for name in names) for row in rows(out)} == {("1", *uids)}
+    result = read_result(out / "ct" / "result.json")
+    assert (result.input.patient_id, result.input.study_uid, result.input.series_uid) == (
+        "1",
+        *uids,
+    )
+    assert "dicom_segmentation" in result.files
+    assert otovox_command("analyze", folder, "-o", out, "--anonymous")[0] == 0
+    assert {tuple(row[name] for name in names) for row in rows(out)} == {("", "", "")}
+    assert uids[1] not in (out / "ct" / "result.json").read_text()
+    anonymous = read_result(out / "ct" / "result.json")
+    assert "dicom_segmentation" not in anonymous.files
+    assert any("they would identify the patient" in warning for warning in anonymous.warnings)
+    assert analyzer.seen == ["ct", "ct"]
 
 
 @pytest.mark.usefixtures("analyzer")

@@ -40,6 +40,7 @@ class Options:
         tta: test-time augmentation: none, fast, paper or full.
         model: name of an embedded model, or folder of a trained one.
         fresh: analyse scans again even if their results are up to date.
+        anonymous: leave out the identity of DICOM patients and series, and DICOM results.
         stated: orientation and voxel size stated by the user, for headers that lack them.
     """
 
@@ -49,6 +50,7 @@ class Options:
     tta: str = "fast"
     model: str = "labyrinth"
     fresh: bool = False
+    anonymous: bool = False
     stated: Stated = field(default_factory=Stated)
 
 
@@ -131,6 +133,7 @@ def examine(job: Job, options: Options) -> ScanOutcome:
         # Files extracted from a zip file exist until the results that refer to them are written.
         with opened_source(origin) as source:
             scan = read_source(source, series=options.series, stated=options.stated)
+            scan = scan.anonymous() if options.anonymous else scan
             model = _model(options)
             analysed = model.analyze_scan(scan, key=key, location=origin.location)
             result = analysed.save(job.folder)
@@ -157,6 +160,7 @@ def _key(job: Job, options: Options) -> str:
     parts = {
         "input": _fingerprint(job),
         "series": options.series,
+        "anonymous": options.anonymous,
         "stated": [options.stated.space, options.stated.spacing_mm],
         "tta": options.tta,
         "models": [load_bundle(options.model).sha256, embedded("locator").sha256],

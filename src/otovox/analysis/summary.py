@@ -7,7 +7,7 @@ from pathlib import Path
 from otovox.formats.arguments import printable
 from otovox.formats.writing import replacing
 from otovox.results.schema import ResultFile
-from otovox.results.tables import EAR_COLUMNS, ear_row
+from otovox.results.tables import EAR_COLUMNS, IDENTITY, ear_row, identity
 
 #: Columns about the scan, identical in all of its rows.
 SCAN_COLUMNS = ("scan", "path", "status", "reason")
@@ -27,6 +27,8 @@ def rows_of(
         result: contents of `result.json`; None if the scan was refused.
     """
     scan = {"scan": name, "path": printable(path), "status": status, "reason": printable(reason)}
+    if result is not None:
+        scan |= {name: _cell(value) for name, value in identity(result).items()}
     ears = result.ears if result else []
     return tuple(
         scan | {column: _cell(value) for column, value in ear_row(ear).items()} for ear in ears
@@ -54,7 +56,9 @@ def write_summary(path: Path, rows: Sequence[Row]) -> None:
     Raises:
         OutputError: if it cannot be written.
     """
-    columns = list(dict.fromkeys((*SCAN_COLUMNS, *EAR_COLUMNS, *(c for r in rows for c in r))))
+    columns = list(
+        dict.fromkeys((*SCAN_COLUMNS, *IDENTITY, *EAR_COLUMNS, *(c for r in rows for c in r)))
+    )
     with replacing(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns, restval="")
         writer.writeheader()

@@ -66,6 +66,9 @@ Tta = Annotated[
 ]
 Model = Annotated[str, typer.Option(help="Trained model: name of an embedded one, or a folder.")]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Analyse finished and unchanged scans again.")]
+Anonymous = Annotated[
+    bool, typer.Option("--anonymous", help="Leave out patient and series IDs, and DICOM results.")
+]
 WorkerCount = Annotated[
     int | None,
     typer.Option("--workers", min=1, help="Local processes; limited by cores and memory."),
@@ -111,6 +114,7 @@ def analyze(
     tta: Tta = "fast",
     model: Model = "labyrinth",
     fresh: Fresh = False,
+    anonymous: Anonymous = False,
     workers: WorkerCount = None,
     scheduler: Scheduler = None,
     as_json: Json = False,
@@ -125,7 +129,7 @@ def analyze(
 
     set_up_logging(verbose)
     geometry = stated(space, spacing)
-    options = analysis.Options(series, device, threads, tta, model, fresh, geometry)
+    options = analysis.Options(series, device, threads, tta, model, fresh, anonymous, geometry)
     jobs = analysis.plan(scan, output, series=series)
     outcomes = cohort.run(jobs, output, options, Workers(workers, scheduler))
     done = _watched(outcomes, len(jobs), hidden=quiet or as_json)

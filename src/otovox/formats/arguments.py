@@ -79,13 +79,9 @@ def _listed(path: Path, within: tuple[str, ...]) -> Iterator[Path]:
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
     except UnicodeDecodeError as error:
-        raise InputError(
-            f"{path}: is not UTF-8 or UTF-16 text; save it as UTF-8"
-        ) from error
+        raise InputError(f"{path}: is not UTF-8 or UTF-16 text; save it as UTF-8") from error
     if "\0" in text:
-        raise InputError(
-            f"{path}: is UTF-16 without a byte order mark; save it as UTF-8"
-        )
+        raise InputError(f"{path}: is UTF-16 without a byte order mark; save it as UTF-8")
     for line in map(str.strip, text.splitlines()):
         if line and not line.startswith("#"):
             yield path.parent / line

@@ -118,6 +118,8 @@ def load_dicom(place: Path, files: Iterable[Path], series: str | None = None) ->
         place.absolute().name,
         str(place),
         chosen.uid,
+        chosen.first.text("PatientID"),
+        chosen.first.text("StudyInstanceUID"),
         files=tuple(str(path) for path in chosen.files),
         warnings=tuple(remarks),
     )

@@ -193,9 +193,7 @@ def find_scans(
 def _check_argument(path: Path) -> None:
     """Refuse a path that cannot be accessed; missing files are left to the reader."""
     if path.name.startswith(_APPLE):
-        raise InputError(
-            f"{path}: is an AppleDouble file of macOS, not a scan"
-        )
+        raise InputError(f"{path}: is an AppleDouble file of macOS, not a scan")
     try:
         if os.path.isdir(path):
             os.listdir(path)

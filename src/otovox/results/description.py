@@ -66,6 +66,9 @@ def _input(scan: Scan) -> InputInfo:
         shape=list(scan.grid.shape),
         spacing_mm=_rounded(scan.grid.spacing_mm, 5),
         field_mm=_rounded(scan.grid.extent_mm, 3),
+        patient_id=scan.patient_id or None,
+        study_uid=scan.study or None,
+        series_uid=scan.series or None,
     )
 
 

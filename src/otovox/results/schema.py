@@ -45,13 +45,20 @@ class _Model(BaseModel):
 
 
 class InputInfo(_Model):
-    """The scan: its name, its file name without the path, and its field of view."""
+    """The scan: its name, its file name without the path, and its field of view.
+
+    Patient ID, study and series UID are those of a DICOM scan that was not analysed with
+    `--anonymous`; new in 1.2.
+    """
 
     name: str
     file: str | None
     shape: Annotated[list[int], Field(min_length=3, max_length=3)]
     spacing_mm: Triple
     field_mm: Triple
+    patient_id: str | None = None
+    study_uid: str | None = None
+    series_uid: str | None = None
 
 
 class PoseInfo(_Model):
