@@ -56,9 +56,8 @@ def write_summary(path: Path, rows: Sequence[Row]) -> None:
     Raises:
         OutputError: if it cannot be written.
     """
-    columns = list(
-        dict.fromkeys((*SCAN_COLUMNS, *IDENTITY, *EAR_COLUMNS, *(c for r in rows for c in r)))
-    )
+    usual = (*SCAN_COLUMNS, *IDENTITY, *EAR_COLUMNS)
+    columns = list(dict.fromkeys((*usual, *(c for r in rows for c in r))))
     with replacing(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns, restval="")
         writer.writeheader()
