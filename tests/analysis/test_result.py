@@ -68,7 +68,7 @@ def test_the_table_has_one_row_per_ear(result: Result, predict: Any) -> None:
     assert table["expected_dsc"].isna().tolist() == [False, True]
     none = Result(measure_scan(predict(result.scan, ())))
     assert none.to_dataframe().empty
-    assert list(none.to_dataframe().columns) == ["scan", *EAR_COLUMNS]
+    assert list(none.to_dataframe().columns) == ["scan", *IDENTITY, *EAR_COLUMNS]
 
 
 def test_texts_are_short(result: Result) -> None:

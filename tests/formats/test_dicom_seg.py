@@ -19,12 +19,13 @@ from otovox.core.anatomy import Side
 from otovox.core.case import Prediction
 from otovox.core.geometry import rotation_from_vector
 from otovox.core.landmarks import Landmarks
+from otovox.core.segments import PRIVATE_SCHEME
 from otovox.core.volume import Grid, LabelMap, Scan
 from otovox.errors import InputError, OutputError
 from otovox.formats.caveats import Caveats
 from otovox.formats.dicom_seg import write_dicom_seg
 from otovox.formats.dicom_source import source_headers
-from otovox.formats.dicom_sr import PRIVATE_SCHEME, CodedQuantity, private_code, write_dicom_sr
+from otovox.formats.dicom_sr import CodedQuantity, private_code, write_dicom_sr
 from otovox.formats.scans import load_scan
 from otovox.measure.measured_scan import measure_scan
 from otovox.results.folder import write_results
@@ -122,6 +123,31 @@ def test_segments_are_named_and_coded(series: Path, tmp_path: Path) -> None:
     kind = segment.SegmentedPropertyTypeCodeSequence[0]
     assert (kind.CodeValue, kind.CodingSchemeDesignator) == ("279727008", "SCT")
     assert kind.SegmentedPropertyTypeModifierCodeSequence[0].CodeValue == "7771000"
+
+
+def test_parts_are_segments_that_overlap_the_labyrinth(series: Path, tmp_path: Path) -> None:
+    scan = load_scan(series)
+    labels = labels_on(scan.grid, Side.LEFT)
+    parts = np.where(labels.values > 0, 201, 0).astype(np.uint8)
+    crus = tuple(np.argwhere(parts)[0])
+    parts[crus] = 206
+    write_dicom_seg(tmp_path / "a.dcm", labels, scan, parts=LabelMap(parts, scan.grid))
+    found = hd.seg.segread(tmp_path / "a.dcm")
+    names = [segment.SegmentLabel for segment in found.SegmentSequence]
+    assert names == ["Left bony labyrinth", "Left cochlea", "Left common crus"]
+    for number, mask in enumerate([labels.values > 0, parts == 201, parts == 206], start=1):
+        volume = found.get_volume(segment_numbers=[number], combine_segments=True)
+        placed = volume.map_indices_to_reference(np.argwhere(volume.array))
+        wanted = scan.grid.to_mm(np.argwhere(mask))
+        assert len(placed) == len(wanted)
+        np.testing.assert_allclose(placed.mean(axis=0), wanted.mean(axis=0), atol=1e-3)
+    data = pydicom.dcmread(tmp_path / "a.dcm")
+    category = {s.SegmentedPropertyCategoryCodeSequence[0].CodeValue for s in data.SegmentSequence}
+    assert category == {"91723000"}
+    kind = data.SegmentSequence[2].SegmentedPropertyTypeCodeSequence[0]
+    assert (kind.CodingSchemeDesignator, kind.CodeValue) == (PRIVATE_SCHEME, "common_crus")
+    (scheme,) = data.CodingSchemeIdentificationSequence
+    assert scheme.CodingSchemeDesignator == PRIVATE_SCHEME
 
 
 def items(node: pydicom.Dataset) -> Iterator[pydicom.Dataset]:

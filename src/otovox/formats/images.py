@@ -262,10 +262,16 @@ def save_image(
 ) -> None:
     """Write a volume, compressed, with key-value pairs in its header if the format supports them.
 
+    Args:
+        values: (i, j, k), or (layer, i, j, k) of several volumes on one grid.
+        grid: position of the voxels.
+        path: file to write.
+        facts: the key-value pairs.
+
     Raises:
         OutputError: if it cannot be written.
     """
-    image = sitk.GetImageFromArray(np.ascontiguousarray(values.T))
+    image = sitk.GetImageFromArray(np.ascontiguousarray(values.T), isVector=values.ndim == 4)
     for key, value in (facts or {}).items():
         image.SetMetaData(key, value)
     image.SetSpacing(grid.spacing_mm.tolist())

@@ -12,12 +12,12 @@ from otovox._version import __version__
 from otovox.core.anatomy import CANONICAL_MM, Side
 from otovox.core.case import DISCLAIMER, EarPrediction, Estimate, Prediction
 from otovox.core.geometry import FloatArray
+from otovox.core.segments import STRUCTURES
 from otovox.core.volume import Grid, Scan
 from otovox.formats.arguments import printable
 from otovox.measure.canals import HeadPlanes
 from otovox.measure.measured_scan import MeasuredScan
 from otovox.measure.measurements import EarMeasurements
-from otovox.measure.parts import STRUCTURES
 from otovox.results.schema import (
     DICOM,
     FILES,
