@@ -1,7 +1,12 @@
 """Segments: the labyrinths and their parts, each of one side, with their values in label maps."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
 
 from otovox.core.anatomy import LABYRINTH, Side, Structure
 
@@ -76,3 +81,17 @@ def _part(side: Side, part: Part) -> Segment:
 #: Segments of `segmentation.nii.gz`, and of `parts.nii.gz`; no value is used twice.
 LABYRINTHS = tuple(Segment(side.label, side, LABYRINTH[side], "Bony labyrinth") for side in Side)
 PARTS = tuple(_part(side, part) for side in Side for part in Part)
+
+
+def present(segments: Iterable[Segment], values: NDArray[np.uint8]) -> list[Segment]:
+    """The segments that have voxels in a label map.
+
+    Args:
+        segments: to look for.
+        values: (i, j, k) label map.
+
+    >>> [segment.value for segment in present(LABYRINTHS, np.array([[[0, 2]]], np.uint8))]
+    [2]
+    """
+    boxes = [None, *ndimage.find_objects(values)]
+    return [s for s in segments if s.value < len(boxes) and boxes[s.value] is not None]

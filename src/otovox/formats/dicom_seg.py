@@ -15,7 +15,7 @@ from pydicom.dataset import Dataset
 
 from otovox._version import __version__
 from otovox.core.anatomy import Side, Structure
-from otovox.core.segments import LABYRINTHS, PARTS, PRIVATE_SCHEME, Segment
+from otovox.core.segments import LABYRINTHS, PARTS, PRIVATE_SCHEME, Segment, present
 from otovox.core.volume import LabelMap, Scan
 from otovox.errors import InputError, OutputError
 from otovox.formats.caveats import Caveats
@@ -64,12 +64,11 @@ def write_dicom_seg(
     import highdicom as hd
     from pydicom.sr.codedict import codes
 
-    masks = [(s, labels) for s in LABYRINTHS if (labels.values == s.value).any()]
+    masks = [(segment, labels) for segment in present(LABYRINTHS, labels.values)]
     if not masks:
         raise OutputError(f"{path}: cannot be written (no labyrinth was found)")
     if parts is not None:
-        present = set(np.unique(parts.values).tolist())
-        masks += [(segment, parts) for segment in PARTS if segment.value in present]
+        masks += [(segment, parts) for segment in present(PARTS, parts.values)]
     images = source_images(scan)
     caveats = caveats or Caveats()
     algorithm = hd.AlgorithmIdentificationSequence(

@@ -11,7 +11,7 @@ import numpy as np
 from scipy import ndimage
 
 from otovox.core.anatomy import Side
-from otovox.core.segments import LABYRINTHS, PARTS, Segment
+from otovox.core.segments import LABYRINTHS, PARTS, Segment, present
 from otovox.core.volume import LabelMap
 from otovox.errors import InputError
 from otovox.formats.images import grid_of, opened, pixels_of, save_image
@@ -58,8 +58,7 @@ def write_segments(path: Path, labels: LabelMap, parts: LabelMap | None = None) 
     if parts is None:
         save_image(labels.values, labels.grid, path, facts=facts)
         return
-    present = set(np.unique(parts.values).tolist())
-    there = [segment for segment in PARTS if segment.value in present]
+    there = present(PARTS, parts.values)
     facts |= _facts(there, parts, layer=1, first=len(LABYRINTHS), tags=f"{_PART}:1|")
     with replacing(path) as beside:
         layers = np.stack([labels.values, parts.values])
