@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from otovox.core.volume import Grid, LabelMap, Scan
 from otovox.errors import InputError, OutputError
 from otovox.formats.arguments import check_name
-from otovox.formats.detached import PAIR, image_files
+from otovox.formats.detached import PAIR, check_counts, image_files
 from otovox.formats.guards import check_finite, check_header, check_values
 from otovox.formats.native import alone
 from otovox.formats.placement import Stated, placement_of, why_unreadable
@@ -166,6 +166,7 @@ def opened(path: Path) -> sitk.ImageFileReader:
     for file in image_files(path)[1:]:
         if not file.is_file():
             raise InputError(f"{path}: its voxel data file {file.name} does not exist")
+    check_counts(path)
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     try:
