@@ -9,6 +9,7 @@ from otovox.core.landmarks import Landmarks
 from otovox.core.volume import LabelMap
 from otovox.errors import InputError
 from otovox.formats.caveats import Caveats
+from otovox.formats.dicom_rtstruct import write_rtstruct
 from otovox.formats.dicom_seg import write_dicom_seg
 from otovox.formats.dicom_sr import CodedQuantity, write_dicom_sr
 from otovox.measure.values import Measurement
@@ -58,6 +59,8 @@ def with_dicom(
             segmentation=written,
             caveats=caveats,
         )
+        structures = folder / FILES["dicom_structures"]
+        write_rtstruct(structures, prediction.labels, scan, parts=parts, caveats=caveats)
     except InputError as error:
         for name in DICOM:
             (folder / FILES[name]).unlink(missing_ok=True)

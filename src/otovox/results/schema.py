@@ -30,11 +30,12 @@ FILES = {
     "planes": "planes.mrk.json",
     "dicom_segmentation": "segmentation.dcm",
     "dicom_report": "measurements.dcm",
+    "dicom_structures": "structures.dcm",
     "measurements": "measurements.csv",
     "report": "report.html",
 }
 #: Files that exist only for scans from a DICOM series.
-DICOM = ("dicom_segmentation", "dicom_report")
+DICOM = ("dicom_segmentation", "dicom_report", "dicom_structures")
 RESULT = "result.json"
 
 Triple = Annotated[list[float], Field(min_length=3, max_length=3)]
