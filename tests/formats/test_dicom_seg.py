@@ -183,6 +183,7 @@ def test_structures_for_planning_hold_the_same_voxels(series: Path, tmp_path: Pa
     assert structures.PatientID == "p1"
     assert structures.StudyInstanceUID == source[0].StudyInstanceUID
     assert structures.ApprovalStatus == "UNAPPROVED"
+    assert structures.SpecificCharacterSet == "ISO_IR 192"
     assert "Research use only" in structures.StructureSetROISequence[0].ROIDescription
     referred = {
         contour.ContourImageSequence[0].ReferencedSOPInstanceUID

@@ -71,6 +71,7 @@ def write_rtstruct(
             manufacturer_model_name=MANUFACTURER,
             software_versions=__version__,
             transfer_syntax_uid=ExplicitVRLittleEndian,
+            specific_character_set="ISO_IR 192",
             series_description=f"otovox: bony labyrinths. {RESEARCH}",
         )
         structures.copy_patient_and_study_information(source)
