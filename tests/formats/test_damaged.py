@@ -62,3 +62,9 @@ def test_damaged_files_are_read_or_refused(sources: list[Path], tmp_path: Path, 
                 read_all(damaged(sources[number % len(sources)], number, tmp_path / str(number)))
     finally:
         logging.disable(logging.NOTSET)
+
+
+def test_control_characters_of_a_header_do_not_reach_the_terminal() -> None:
+    assert str(InputError("a.nii: its space 'x\n\x1b[31m' is odd")) == (
+        r"a.nii: its space 'x\n\x1b[31m' is odd"
+    )
