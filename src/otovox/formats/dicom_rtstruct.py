@@ -4,7 +4,6 @@ Source: DICOM PS3.3 A.19, C.8.8.5, C.8.8.6 and C.8.8.8; common attributes throug
 contour within another one is a hole, as planning systems read nested contours.
 """
 
-from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -50,6 +49,7 @@ def write_rtstruct(
         OutputError: if it cannot be written, or contains no labyrinth.
     """
     import highdicom as hd
+    from highdicom.base import SOPClass
 
     masks = [(segment, labels) for segment in present(LABYRINTHS, labels.values)]
     if not masks:
@@ -59,7 +59,7 @@ def write_rtstruct(
     images, caveats, now = source_images(scan), caveats or Caveats(), datetime.now()
     source = images.headers[0]
     with complete(scan):
-        structures = hd.base.SOPClass(
+        structures = SOPClass(
             study_instance_uid=source.StudyInstanceUID,
             series_instance_uid=hd.UID(),
             series_number=_SERIES,
@@ -155,13 +155,13 @@ def _contours(number: int, segment: Segment, labels: LabelMap, images: SourceIma
         plane = np.pad(labels.values[:, :, k] == segment.value, 1)
         for line in find_contours(plane.astype(float), 0.5):
             ijk = np.column_stack([line[:-1] - 1, np.full(len(line) - 1, float(k))])
-            points = np.round(labels.grid.to_mm(ijk), 3)
+            points = labels.grid.to_mm(ijk)
             contours.append(
                 _item(
                     ContourImageSequence=[_image(images, int(k))],
                     ContourGeometricType="CLOSED_PLANAR",
                     NumberOfContourPoints=len(points),
-                    ContourData=_numbers(points.ravel()),
+                    ContourData=[f"{value:.3f}" for value in points.ravel()],
                 )
             )
     return _item(
@@ -180,7 +180,3 @@ def _image(images: SourceImages, k: int) -> Dataset:
     if images.frames is not None:
         reference.ReferencedFrameNumber = int(images.frames[k]) + 1
     return reference
-
-
-def _numbers(values: Sequence[float]) -> list[str]:
-    return [f"{value:.3f}" for value in values]
