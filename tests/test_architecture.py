@@ -21,7 +21,7 @@ LIBRARIES = {
     "workers": "dask distributed",
     "config": "pydantic",
     "imaging": "skimage SimpleITK",
-    "formats": "nibabel pydicom highdicom trimesh",
+    "formats": "filelock nibabel psutil pydicom highdicom trimesh",
     "learning": "torch lightning safetensors openvino threadpoolctl",
     "results": "pandas matplotlib plotly jinja2",
     "serve": "starlette uvicorn anyio pynetdicom",

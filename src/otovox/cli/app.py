@@ -11,7 +11,7 @@ import typer
 
 from otovox._version import __version__
 from otovox.cli.dataset import app as dataset_app
-from otovox.cli.errors import refusals, set_up_logging
+from otovox.cli.errors import escape_unencodable, refusals, set_up_logging
 from otovox.cli.evaluate import evaluate
 from otovox.cli.measure import measure
 from otovox.cli.outcomes import ears_of, print_outcomes, watched_outcomes
@@ -68,6 +68,9 @@ Tta = Annotated[
 ]
 Model = Annotated[str, typer.Option(help="Trained model: name of an embedded one, or a folder.")]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Analyse finished and unchanged scans again.")]
+Anonymous = Annotated[
+    bool, typer.Option("--anonymous", help="Leave out patient and series IDs, and DICOM results.")
+]
 WorkerCount = Annotated[
     int | None,
     typer.Option("--workers", min=1, help="Local processes; limited by cores and memory."),
@@ -87,6 +90,7 @@ Diagnosis = Annotated[str, typer.Option(help="Disease or variant, such as otoscl
 
 def main() -> None:
     """Entry point of `otovox` and `python -m otovox`."""
+    escape_unencodable()
     app(prog_name="otovox")
 
 
@@ -112,6 +116,7 @@ def analyze(
     tta: Tta = "fast",
     model: Model = "labyrinth",
     fresh: Fresh = False,
+    anonymous: Anonymous = False,
     workers: WorkerCount = None,
     scheduler: Scheduler = None,
     as_json: Json = False,
@@ -126,7 +131,7 @@ def analyze(
 
     set_up_logging(verbose)
     geometry = stated(space, spacing)
-    options = analysis.Options(series, device, threads, tta, model, fresh, geometry)
+    options = analysis.Options(series, device, threads, tta, model, fresh, anonymous, geometry)
     jobs = analysis.plan(scan, output, series=series)
     outcomes = cohort.run(jobs, output, options, Workers(workers, scheduler))
     done = watched_outcomes(outcomes, len(jobs), hidden=quiet or as_json)

@@ -171,11 +171,13 @@ class Provenance:
         models: SHA-256 of each model's weights, by the model's name.
         settings: those that affect the prediction.
         key: hash of everything that affects the prediction; None if not computed.
+        location: checksum of the scan's location; None if not computed.
     """
 
     models: Mapping[str, str] = field(default_factory=dict)
     settings: PredictionSettings = PredictionSettings()
     key: str | None = None
+    location: str | None = None
 
 
 @dataclass(frozen=True)

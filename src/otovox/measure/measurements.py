@@ -16,11 +16,11 @@ from otovox.core.anatomy import CANONICAL_MM
 from otovox.core.case import EarPrediction
 from otovox.core.geometry import Pose
 from otovox.core.landmarks import Landmarks
+from otovox.core.segments import STRUCTURES
 from otovox.core.volume import Grid, Probability
 from otovox.measure.canals import Canals, measure_canals
 from otovox.measure.cochlea import Cochlea, measure_cochlea
 from otovox.measure.completeness import Completeness, score_completeness
-from otovox.measure.parts import STRUCTURES
 from otovox.measure.quantities import (
     CANAL_MEASURES,
     COCHLEAR_GROUPS,
