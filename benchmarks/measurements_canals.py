@@ -26,10 +26,11 @@ from otovox.analysis.model import analyze
 from otovox.core.anatomy import LANDMARK_NAMES, Side
 from otovox.core.geometry import MIDDLE_MM, FloatArray, Pose, fit_pose
 from otovox.core.landmarks import Landmarks
+from otovox.core.segments import Part
 from otovox.core.volume import Grid, Scan
 from otovox.measure.canals import PAIRS, Canals, excitation_normal, measure_canals
 from otovox.measure.completeness import Completeness, State, score_completeness
-from otovox.measure.parts import Part, split
+from otovox.measure.parts import split
 from otovox.measure.tori import CANALS, USUAL, fit_torus
 from otovox.phantom.bone import paint_temporal_bone
 from otovox.phantom.canal_truth import canal_tube, true_parts

@@ -209,6 +209,45 @@ def speed() -> str:
     return "\n".join(lines) + f"\n\nMeasured on {hardware}."
 
 
+def odd_input() -> str:
+    """Damaged files, killed processes, parallel runs, full disks."""
+    facts = load("robust-input")
+    files, disks = facts["damaged files"], facts["full disks"]
+    cohort, training = facts["killed cohorts"], facts["killed training"]
+    beside = facts["side by side"]
+    rows = [
+        (
+            f"{files['inputs']:,} damaged files of {len(files['formats'])} kinds",
+            files["failures"],
+            f"read or refused in one sentence; at most {files['slowest_s']:.1f} s and "
+            f"{files['peak_memory_mib']} MiB",
+        ),
+        (
+            f"cohort of {cohort['scans']} scans, {cohort['kills']} times SIGKILL",
+            cohort["faults"],
+            f"{cohort['completed_runs']} runs completed; nothing lost, doubled or half-written",
+        ),
+        (
+            f"training, {training['kills']} times SIGKILL",
+            training["faults"],
+            f"{training['completed_runs']} runs completed, with the weights of an undisturbed run",
+        ),
+        (
+            f"{beside['scans']} scans by {beside['processes']} processes into one folder",
+            beside["faults"],
+            "every scan once in every table",
+        ),
+        (
+            f"{disks['disks']} full or nearly full disks",
+            disks["faults"],
+            f"{disks['refused']} refused, nothing left behind; {disks['written']} complete",
+        ),
+    ]
+    lines = ["| situation | faults | otherwise |", "|---|---|---|"]
+    lines += [f"| {what} | {len(faults)} | {outcome} |" for what, faults, outcome in rows]
+    return "\n".join(lines)
+
+
 def main() -> None:
     parts = [
         phantoms(),
@@ -242,6 +281,8 @@ def main() -> None:
         "Previous model: the threshold is not yet set for the current one, for which `unusual` is "
         "null. `python benchmarks/calibration.py --usual 20 --unusual 1 --scanner msct cbct "
         "--ship`.",
+        odd_input(),
+        "`python benchmarks/robust_input.py --output benchmarks/results`; a part of it is a test.",
         speed(),
         "Previous model, which has the same computational cost. `python benchmarks/speed.py --scan "
         "vhf_head_ct.nii.gz`.",

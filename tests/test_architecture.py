@@ -21,9 +21,10 @@ LIBRARIES = {
     "workers": "dask distributed",
     "config": "pydantic",
     "imaging": "skimage SimpleITK",
-    "formats": "nibabel pydicom highdicom trimesh",
+    "formats": "filelock nibabel psutil pydicom highdicom trimesh",
     "learning": "torch lightning safetensors openvino threadpoolctl",
     "results": "pandas matplotlib plotly jinja2",
+    "serve": "starlette uvicorn anyio pynetdicom",
     "cli": "typer rich click",
 }
 FIRST = {library: room for room, names in LIBRARIES.items() for library in names.split()}

@@ -20,6 +20,7 @@ from otovox.systems.registry import register_all
 if TYPE_CHECKING:
     from otovox.analysis.model import Model, analyze, load_model
     from otovox.analysis.result import AnalyzedEar, Result
+    from otovox.analysis.segmentation import measure_segmentation
     from otovox.core.anatomy import Side
     from otovox.core.case import Case, EarPrediction, Prediction
     from otovox.core.landmarks import Landmarks
@@ -47,6 +48,7 @@ __all__ = [
     "analyze",
     "load_model",
     "load_scan",
+    "measure_segmentation",
 ]
 
 _HOMES = {
@@ -65,6 +67,7 @@ _HOMES = {
     "analyze": "analysis.model",
     "load_model": "analysis.model",
     "load_scan": "formats.scans",
+    "measure_segmentation": "analysis.segmentation",
 }
 
 

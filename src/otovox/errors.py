@@ -10,6 +10,11 @@ A message states what was found, what is needed, in which file, and what to do. 
 prints it as one sentence and exits with code 2.
 """
 
+import re
+
+#: Characters that would break a sentence or change a terminal.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+
 
 class OtovoxError(Exception):
     """Any error that otovox reports, with a message for the user."""
@@ -17,6 +22,10 @@ class OtovoxError(Exception):
 
 class InputError(OtovoxError):
     """A scan or data set that cannot be used."""
+
+    def __init__(self, message: str) -> None:
+        # Damaged headers may contain anything.
+        super().__init__(_CONTROL.sub(lambda match: ascii(match[0])[1:-1], message))
 
 
 class ModelError(OtovoxError):

@@ -22,7 +22,7 @@ from otovox.errors import InputError
 from otovox.formats.scans import load_scan
 from otovox.measure.measured_scan import measure_scan
 from otovox.results.page import quality_sentence
-from otovox.results.tables import EAR_COLUMNS, long_table
+from otovox.results.tables import EAR_COLUMNS, IDENTITY, long_table
 from otovox.results.titles import title_of
 
 QUALITY = Quality(Estimate(0.94, 0.9, 0.97), Estimate(0.21, 0.1, 0.5), 0.9)
@@ -61,14 +61,14 @@ def test_segmentation_lies_on_the_grid_of_the_scan(result: Result) -> None:
 
 def test_the_table_has_one_row_per_ear(result: Result, predict: Any) -> None:
     table = result.to_dataframe()
-    assert list(table.columns[: 1 + len(EAR_COLUMNS)]) == ["scan", *EAR_COLUMNS]
+    assert list(table.columns[: 4 + len(EAR_COLUMNS)]) == ["scan", *IDENTITY, *EAR_COLUMNS]
     assert table["side"].tolist() == ["right", "left"]
     assert table["expected_dsc"].tolist()[0] == 0.94
     assert table["expected_landmark_error_mm_high"].tolist()[0] == 0.5
     assert table["expected_dsc"].isna().tolist() == [False, True]
     none = Result(measure_scan(predict(result.scan, ())))
     assert none.to_dataframe().empty
-    assert list(none.to_dataframe().columns) == ["scan", *EAR_COLUMNS]
+    assert list(none.to_dataframe().columns) == ["scan", *IDENTITY, *EAR_COLUMNS]
 
 
 def test_texts_are_short(result: Result) -> None:

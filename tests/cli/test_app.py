@@ -3,9 +3,12 @@
 import csv
 import inspect
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +23,7 @@ from otovox.core.case import Prediction
 from otovox.core.volume import Scan
 from otovox.errors import ModelError, OutputError
 from otovox.measure.measured_scan import MeasuredScan
-from otovox.results.schema import ResultFile
+from otovox.results.schema import ResultFile, read_result
 
 SUMMARY = "summary.csv"
 
@@ -40,6 +43,9 @@ class FakeAnalyzer:
             raise MemoryError
         if scan.name.startswith("interrupted"):
             raise KeyboardInterrupt
+        if scan.name.startswith("ended"):
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(5)
         return self.predict_ears(scan, () if scan.name.startswith("empty") else tuple(Side))
 
 
@@ -54,8 +60,7 @@ def analyzer(monkeypatch: pytest.MonkeyPatch, predict: Any) -> FakeAnalyzer:
         return described
 
     model = Model("fake", "cpu", "none", fake)  # pyright: ignore[reportArgumentType]
-    for module in ("scan", "model"):
-        monkeypatch.setattr(f"otovox.analysis.{module}.load_model", lambda *_, **__: model)
+    monkeypatch.setattr("otovox.analysis.model.load_model", lambda *_, **__: model)
     monkeypatch.setattr("otovox.results.folder.write_results", write_results)
     return fake
 
@@ -258,7 +263,7 @@ def test_a_model_that_cannot_be_used_is_refused(
     def refuse(*_: object, **__: object) -> None:
         raise ModelError("there is no GPU here; choose --device cpu")
 
-    monkeypatch.setattr("otovox.analysis.scan.load_model", refuse)
+    monkeypatch.setattr("otovox.analysis.model.load_model", refuse)
     scan = write_scan(tmp_path / "ct.nii")
     code, _, err = otovox_command("analyze", scan, "-o", tmp_path / "out", "--device", "cuda")
     assert (code, err) == (2, "otovox: there is no GPU here; choose --device cpu\n")
@@ -311,6 +316,71 @@ def test_interruption_keeps_what_is_finished(tmp_path: Path, write_scan: Any) ->
     assert "interrupted" in err
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a", SUMMARY]
     assert {row["scan"] for row in rows(tmp_path / "out")} == {"a"}
+
+
+@pytest.mark.usefixtures("analyzer")
+def test_a_signal_ends_it_and_keeps_what_is_finished(tmp_path: Path, write_scan: Any) -> None:
+    scans = [write_scan(tmp_path / name) for name in ("a.nii", "ended.nii", "z.nii")]
+    usual = signal.getsignal(signal.SIGTERM)
+    code, _, err = otovox_command("analyze", *scans, "-o", tmp_path / "out", "--workers", 1)
+    assert code == 143
+    assert "terminated" in err
+    assert signal.getsignal(signal.SIGTERM) is usual
+    assert {row["scan"] for row in rows(tmp_path / "out")} == {"a"}
+
+
+@pytest.mark.usefixtures("analyzer")
+def test_the_tables_hold_the_scans_of_every_run(tmp_path: Path, write_scan: Any) -> None:
+    out = tmp_path / "out"
+    for name in ("a.nii", "empty.nii", "gone.nii"):
+        scan = tmp_path / name if name == "gone.nii" else write_scan(tmp_path / name)
+        otovox_command("analyze", scan, "-o", out)
+    assert [row["scan"] for row in rows(out)] == ["a", "a", "empty", "gone"]
+    page = (out / "cohort.html").read_text("utf-8")
+    assert "3 scans, 2 ears" in page
+    # A process was killed between a result and its row: the next run adds it.
+    (out / SUMMARY).unlink()
+    otovox_command("analyze", tmp_path / "gone.nii", "-o", out)
+    assert sorted(row["scan"] for row in rows(out)) == ["a", "a", "empty", "gone"]
+
+
+@pytest.mark.usefixtures("analyzer")
+def test_a_scan_of_the_same_name_from_elsewhere_is_refused(tmp_path: Path, write_scan: Any) -> None:
+    first, second = (write_scan(tmp_path / place / "ct.nii") for place in ("anna", "bert"))
+    second.write_bytes(second.read_bytes() + b"another")
+    assert otovox_command("analyze", first, "-o", tmp_path / "out")[0] == 0
+    result = (tmp_path / "out" / "ct" / "result.json").read_bytes()
+    for more in ((), ("--fresh",)):
+        code, _, err = otovox_command("analyze", second, "-o", tmp_path / "out", *more)
+        assert code == 2
+        assert "contains the results of another scan with this name" in err
+    assert (tmp_path / "out" / "ct" / "result.json").read_bytes() == result
+    # The same scan, changed, replaces its own.
+    first.write_bytes(first.read_bytes() + b"changed")
+    assert otovox_command("analyze", first, "-o", tmp_path / "out")[0] == 0
+    assert (tmp_path / "out" / "ct" / "result.json").read_bytes() != result
+
+
+def test_dicom_scans_are_identified_unless_anonymous(
+    tmp_path: Path, write_series: Any, analyzer: FakeAnalyzer
+) -> None:
+    uids = ("1.2.826.0.1.3680043.8.498.7.1", "1.2.826.0.1.3680043.8.498.7")
+    folder = write_series(tmp_path / "ct", SeriesInstanceUID=uids[1])
+    out = tmp_path / "out"
+    names = ("patient_id", "study_uid", "series_uid")
+    assert otovox_command("analyze", folder, "-o", out)[0] == 0
+    assert {tuple(row[name] for name in names) for row in rows(out)} == {("1", *uids)}
+    result = read_result(out / "ct" / "result.json")
+    assert tuple(getattr(result.input, name) for name in names) == ("1", *uids)
+    assert "dicom_segmentation" in result.files
+    assert otovox_command("analyze", folder, "-o", out, "--anonymous")[0] == 0
+    assert {tuple(row[name] for name in names) for row in rows(out)} == {("", "", "")}
+    assert uids[1] not in (out / "ct" / "result.json").read_text()
+    anonymous = read_result(out / "ct" / "result.json")
+    assert "dicom_segmentation" not in anonymous.files
+    (remark,) = otovox.load_scan(folder).anonymous().warnings
+    assert "they would identify the patient" in remark
+    assert analyzer.seen == ["ct", "ct"]
 
 
 @pytest.mark.usefixtures("analyzer")
@@ -426,3 +496,33 @@ def test_help_is_quick_and_module_runs() -> None:
     assert "analyze" in result.stdout
     for heavy in ("numpy", "torch", "SimpleITK", "matplotlib", "pydantic"):
         assert f" {heavy}\n" not in result.stderr
+
+
+def test_measure_refuses_in_one_sentence_and_writes_no_results(tmp_path: Path) -> None:
+    mask, output = tmp_path / "none.nii.gz", tmp_path / "out"
+    code, out, err = otovox_command("measure", mask, "--output", output, "--quiet")
+    assert (code, out) == (2, "")
+    assert "file not found" in err
+    assert [path.name for path in output.iterdir()] == ["summary.csv"]
+    code, _, err = otovox_command("measure", mask, "-o", output, "--labels", "1=wrong")
+    assert code == 2
+    assert "MEANING is one of" in err
+
+
+@pytest.mark.slow
+def test_terminals_in_ascii_are_enough(tmp_path: Path) -> None:
+    """The table and the sentence hold characters that neither the terminal nor UTF-8 has."""
+    name = os.fsdecode("ö-sch\xf6n.nii".encode("latin-1"))
+    arguments = [tmp_path / "ö.nii", tmp_path / name, "-o", tmp_path / "out"]
+    done = subprocess.run(
+        [sys.executable, "-m", "otovox", "analyze", *map(str, arguments)],
+        capture_output=True,
+        env=os.environ | {"PYTHONIOENCODING": "ascii", "LC_ALL": "C"},
+        check=False,
+    )
+    assert done.returncode == 2
+    assert b"Traceback" not in done.stderr
+    assert b"\\xf6.nii: cannot be read" in done.stderr
+    assert b"\\xf6" in done.stdout
+    assert done.stdout.isascii()
+    assert [row["status"] for row in rows(tmp_path / "out")] == ["refused"] * 2

@@ -2,6 +2,7 @@
 
 import zlib
 from collections.abc import Callable
+from itertools import permutations, product
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.tag import Tag
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
-from otovox.core.geometry import cube_turns, rotation_from_vector
+from conftest import dicom_slice
+from otovox.core.geometry import cube_turns, rotation_from_vector, unit
 from otovox.errors import InputError
 from otovox.formats.scans import load_scan
 
@@ -85,6 +87,34 @@ def test_a_dicom_folder_is_sorted_rescaled_and_placed(tmp_path) -> None:
     assert scan.name == "series"
     one = next(stack.folder.iterdir())
     np.testing.assert_array_equal(load_scan(one).values, scan.values)
+
+
+@pytest.mark.parametrize("order", list(permutations(range(3))))
+def test_every_orientation_is_the_same_volume(tmp_path: Path, order: tuple[int, ...]) -> None:
+    """With the eight flips of each order all 48 ways to store a volume, sides and all."""
+    values = np.random.default_rng(3).integers(0, 4000, (10, 12, 9))
+    places = np.moveaxis(np.indices(values.shape), 0, -1) * (1.0, 0.9, 1.1) + (5, 6, 7)
+    for signs in product((1, -1), repeat=3):
+        flips = tuple(slice(None, None, sign) for sign in signs)
+        stored = values.transpose(order)[flips]
+        placed = places.transpose(*order, 3)[flips]
+        # Axes of `stored` are slice, row and column.
+        across, down = placed[0, 0, 1] - placed[0, 0, 0], placed[0, 1, 0] - placed[0, 0, 0]
+        folder = tmp_path / "".join("+-"[sign < 0] for sign in signs)
+        folder.mkdir()
+        for number, image in enumerate(stored):
+            data = dicom_slice(number, "1.2.3")
+            data.Rows, data.Columns = image.shape
+            data.ImagePositionPatient = [float(x) for x in placed[number, 0, 0]]
+            data.ImageOrientationPatient = [*unit(across), *unit(down)]
+            data.PixelSpacing = [np.linalg.norm(down), np.linalg.norm(across)]
+            data.PixelData = image.astype("<u2").tobytes()
+            data.save_as(folder / f"{number}.dcm", enforce_file_format=True)
+        scan = load_scan(folder)
+        ijk = np.rint(scan.grid.to_ijk(places)).astype(int)
+        np.testing.assert_allclose(scan.grid.to_mm(ijk), places, atol=1e-6)
+        np.testing.assert_array_equal(scan.values[tuple(np.moveaxis(ijk, -1, 0))], values - 1024)
+        assert np.linalg.det(scan.grid.directions) > 0
 
 
 def lifted(number: int) -> list[float]:

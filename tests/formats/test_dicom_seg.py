@@ -14,17 +14,20 @@ from pydicom.uid import (
     ExplicitVRLittleEndian,
     generate_uid,
 )
+from skimage.draw import polygon2mask
 
 from otovox.core.anatomy import Side
 from otovox.core.case import Prediction
 from otovox.core.geometry import rotation_from_vector
 from otovox.core.landmarks import Landmarks
+from otovox.core.segments import PRIVATE_SCHEME
 from otovox.core.volume import Grid, LabelMap, Scan
 from otovox.errors import InputError, OutputError
 from otovox.formats.caveats import Caveats
+from otovox.formats.dicom_rtstruct import write_rtstruct
 from otovox.formats.dicom_seg import write_dicom_seg
 from otovox.formats.dicom_source import source_headers
-from otovox.formats.dicom_sr import PRIVATE_SCHEME, CodedQuantity, private_code, write_dicom_sr
+from otovox.formats.dicom_sr import CodedQuantity, private_code, write_dicom_sr
 from otovox.formats.scans import load_scan
 from otovox.measure.measured_scan import measure_scan
 from otovox.results.folder import write_results
@@ -122,6 +125,77 @@ def test_segments_are_named_and_coded(series: Path, tmp_path: Path) -> None:
     kind = segment.SegmentedPropertyTypeCodeSequence[0]
     assert (kind.CodeValue, kind.CodingSchemeDesignator) == ("279727008", "SCT")
     assert kind.SegmentedPropertyTypeModifierCodeSequence[0].CodeValue == "7771000"
+
+
+def test_parts_are_segments_that_overlap_the_labyrinth(series: Path, tmp_path: Path) -> None:
+    scan = load_scan(series)
+    labels = labels_on(scan.grid, Side.LEFT)
+    parts = np.where(labels.values > 0, 201, 0).astype(np.uint8)
+    crus = tuple(np.argwhere(parts)[0])
+    parts[crus] = 206
+    write_dicom_seg(tmp_path / "a.dcm", labels, scan, parts=LabelMap(parts, scan.grid))
+    found = hd.seg.segread(tmp_path / "a.dcm")
+    names = [segment.SegmentLabel for segment in found.SegmentSequence]
+    assert names == ["Left bony labyrinth", "Left cochlea", "Left common crus"]
+    for number, mask in enumerate([labels.values > 0, parts == 201, parts == 206], start=1):
+        volume = found.get_volume(segment_numbers=[number], combine_segments=True)
+        placed = volume.map_indices_to_reference(np.argwhere(volume.array))
+        wanted = scan.grid.to_mm(np.argwhere(mask))
+        assert len(placed) == len(wanted)
+        np.testing.assert_allclose(placed.mean(axis=0), wanted.mean(axis=0), atol=1e-3)
+    data = pydicom.dcmread(tmp_path / "a.dcm")
+    category = {s.SegmentedPropertyCategoryCodeSequence[0].CodeValue for s in data.SegmentSequence}
+    assert category == {"91723000"}
+    kind = data.SegmentSequence[2].SegmentedPropertyTypeCodeSequence[0]
+    assert (kind.CodingSchemeDesignator, kind.CodeValue) == (PRIVATE_SCHEME, "common_crus")
+    (scheme,) = data.CodingSchemeIdentificationSequence
+    assert scheme.CodingSchemeDesignator == PRIVATE_SCHEME
+
+
+def filled(structures: pydicom.Dataset, number: int, grid: Grid) -> np.ndarray:
+    """A structure's contours on a grid, a contour within another one as a hole."""
+    mask = np.zeros(grid.shape, bool)
+    (roi,) = [c for c in structures.ROIContourSequence if c.ReferencedROINumber == number]
+    for contour in roi.ContourSequence:
+        ijk = grid.to_ijk(np.reshape(contour.ContourData, (-1, 3)).astype(float))
+        assert np.ptp(ijk[:, 2]) < 0.01
+        mask[:, :, round(ijk[0, 2])] ^= polygon2mask(grid.shape[:2], ijk[:, :2])
+    return mask
+
+
+def test_structures_for_planning_hold_the_same_voxels(series: Path, tmp_path: Path) -> None:
+    scan = load_scan(series)
+    values = np.zeros(scan.grid.shape, np.uint8)
+    values[5:15, 6:18, 3:6] = Side.RIGHT.label
+    values[8:11, 9:12, 3:6] = 0  # a hole
+    values[20, 20, 7] = Side.LEFT.label
+    labels = LabelMap(values, scan.grid)
+    parts = LabelMap(np.where(values == Side.RIGHT.label, 106, 0).astype(np.uint8), scan.grid)
+    write_rtstruct(tmp_path / "structures.dcm", labels, scan, parts=parts, caveats=CAVEATS)
+    structures = pydicom.dcmread(tmp_path / "structures.dcm")
+    names = [roi.ROIName for roi in structures.StructureSetROISequence]
+    assert names == ["Right bony labyrinth", "Left bony labyrinth", "Right common crus"]
+    for number, mask in enumerate([values == 1, values == 2, values == 1], start=1):
+        again = filled(structures, number, scan.grid)
+        dice = 2 * np.count_nonzero(again & mask) / (again.sum() + mask.sum())
+        assert dice > 0.99
+    source = source_headers(scan)
+    assert structures.PatientID == "p1"
+    assert structures.StudyInstanceUID == source[0].StudyInstanceUID
+    assert structures.ApprovalStatus == "UNAPPROVED"
+    assert structures.SpecificCharacterSet == "ISO_IR 192"
+    assert "Research use only" in structures.StructureSetROISequence[0].ROIDescription
+    referred = {
+        contour.ContourImageSequence[0].ReferencedSOPInstanceUID
+        for roi in structures.ROIContourSequence
+        for contour in roi.ContourSequence
+    }
+    assert referred == {source[k].SOPInstanceUID for k in (3, 4, 5, 7)}
+    code = structures.RTROIObservationsSequence[2].RTROIIdentificationCodeSequence[0]
+    assert (code.CodingSchemeDesignator, code.CodeValue) == (PRIVATE_SCHEME, "common_crus")
+    empty = LabelMap(np.zeros(scan.grid.shape, np.uint8), scan.grid)
+    with pytest.raises(OutputError, match="no labyrinth"):
+        write_rtstruct(tmp_path / "none.dcm", empty, scan)
 
 
 def items(node: pydicom.Dataset) -> Iterator[pydicom.Dataset]:

@@ -17,7 +17,8 @@ def test_every_label_has_its_name_and_colour(tmp_path: Path) -> None:
     assert len(rows) == len(lines) - sum(line.startswith("#") for line in lines)
     assert rows[0] == ("0", "0", "0", "0", "0", "0", "0", "Clear Label")
     by_value = {int(row[0]): row for row in rows}
-    assert set(by_value) == {0, 1, 2}
+    assert set(by_value) == {0, 1, 2, *range(101, 107), *range(201, 207)}
+    assert by_value[203][7] == "Left anterior canal"
     for side in Side:
         row = by_value[side.label]
         assert tuple(map(int, row[1:4])) == LABYRINTH[side].rgb

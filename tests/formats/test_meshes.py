@@ -11,6 +11,7 @@ from trimesh.visual.color import ColorVisuals
 
 from otovox.core.anatomy import HELICOTREMA, LABYRINTH, OVAL_WINDOW, Side
 from otovox.core.landmarks import Landmarks
+from otovox.core.segments import Part
 from otovox.errors import OutputError
 from otovox.formats.meshes import LPS_TO_GLTF, write_glb, write_ply
 
@@ -63,6 +64,22 @@ def test_a_glb_holds_surfaces_and_landmarks_by_name(tmp_path: Path) -> None:
     assert colours[HELICOTREMA.title] == HELICOTREMA.rgb
     assert colours[OVAL_WINDOW.title] == OVAL_WINDOW.rgb
     assert np.linalg.det(LPS_TO_GLTF[:3, :3]) == pytest.approx(1e-9)
+
+
+def test_parts_are_nodes_below_the_labyrinth(tmp_path: Path) -> None:
+    path = tmp_path / "labyrinth.glb"
+    faces = {Part.COCHLEA: BOX.faces[:5], Part.CRUS: BOX.faces[5:]}
+    write_glb(path, {Side.RIGHT: (CORNERS, BOX.faces)}, {}, {Side.RIGHT: faces})
+    scene = trimesh.load_scene(path)
+    assert set(scene.geometry) == {"right_cochlea", "right_common_crus"}
+    np.testing.assert_allclose(
+        scene.to_mesh().bounds, [[0.099, 0.027, 0.018], [0.101, 0.033, 0.022]]
+    )
+    assert sum(len(mesh.faces) for mesh in scene.geometry.values()) == len(BOX.faces)
+    nodes = gltf(path)["nodes"]
+    (labyrinth,) = [node for node in nodes if node["name"] == "right_labyrinth"]
+    children = {nodes[number]["name"] for number in labyrinth["children"]}
+    assert children == {"right_cochlea", "right_common_crus"}
 
 
 def test_nothing_to_draw_is_refused(tmp_path: Path) -> None:

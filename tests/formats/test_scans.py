@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from itertools import permutations, product
 from pathlib import Path
 
@@ -267,3 +269,27 @@ def test_other_truncated_files_are_refused(tmp_path, ending) -> None:
     path.write_bytes(path.read_bytes()[:40_000])
     with pytest.raises(InputError, match=r"truncated|damaged"):
         load_scan(path)
+
+
+def test_no_thread_loses_a_message_while_libraries_are_silent() -> None:
+    code = """
+import contextvars, os, sys, threading
+from otovox.formats.native import alone, silenced_libraries
+with silenced_libraries():
+    def speak():
+        with alone():
+            os.write(2, b"noise")
+    runs = [contextvars.copy_context().run for _ in range(20)]
+    threads = [threading.Thread(target=run, args=[speak]) for run in runs]
+    with alone():
+        print("said", file=sys.stderr)
+        os.write(2, b"noise")
+    for thread in threads:
+        thread.start()
+        print("said", file=sys.stderr)
+    for thread in threads:
+        thread.join()
+os.write(2, b"after")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    assert done.stderr == b"said\n" * 21 + b"after"

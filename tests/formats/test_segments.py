@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 
 from otovox.core.anatomy import Side
 from otovox.core.geometry import affine_from, rotation_from_vector
@@ -71,6 +72,29 @@ def test_the_header_is_as_slicer_wants_it(tmp_path: Path) -> None:
         "Anatomic codes - DICOM master list~^^~^^|"
     )
     assert f"Segment1_Tags:=Segmentation.Status:inprogress|{entry}" in lines
+
+
+def test_parts_are_named_segments_and_no_labyrinths(tmp_path: Path) -> None:
+    path = tmp_path / "segmentation.seg.nrrd"
+    labels = two_boxes()
+    parts = np.where(labels.values == Side.RIGHT.label, 101, 0).astype(np.uint8)
+    parts[2, 3, 4] = 106
+    write_segments(path, labels, LabelMap(parts, GRID))
+    lines = header(path)
+    assert "kinds: list domain domain domain" in lines
+    assert "Segment2_Name:=Right cochlea" in lines
+    assert "Segment2_LabelValue:=101" in lines
+    assert "Segment2_Layer:=1" in lines
+    assert "Segment3_Extent:=2 2 3 3 4 4" in lines
+    (tags,) = [line for line in lines if line.startswith("Segment3_Tags")]
+    assert "~SCT^91723000^Anatomical Structure~99OTOVOX^common_crus^Common crus~" in tags
+    (tags,) = [line for line in lines if line.startswith("Segment2_Tags")]
+    assert "~SCT^91723000^Anatomical Structure~SCT^181187008^Cochlea~SCT^24028007^Right~" in tags
+    again = read_segments(path)
+    np.testing.assert_array_equal(again.values, labels.values)
+    assert again.grid.same_as(GRID)
+    layers = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
+    np.testing.assert_array_equal(layers[..., 1].T, parts)
 
 
 def test_a_side_that_was_not_found_is_an_empty_segment(tmp_path: Path) -> None:

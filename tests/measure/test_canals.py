@@ -19,9 +19,10 @@ from otovox.core.geometry import (
     unit,
 )
 from otovox.core.landmarks import Landmarks
+from otovox.core.segments import STRUCTURES, Part
 from otovox.core.volume import Grid
 from otovox.measure.canals import Canals, excitation_normal, head_planes, measure_canals
-from otovox.measure.parts import STRUCTURES, Part, is_cochlear, split
+from otovox.measure.parts import is_cochlear, split
 from otovox.measure.tori import CANALS, USUAL, Torus, fit_torus, sampler, trace_canal
 from otovox.phantom.canal_truth import PARTS, canal_tube, true_parts
 from otovox.phantom.canvas import Canvas, occupancy

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from otovox.core.anatomy import LANDMARK_NAMES, Side
 from otovox.core.geometry import Pose, mean_pose
 from otovox.core.landmarks import Landmarks
+from otovox.core.segments import Part
 from otovox.core.volume import Grid
 from otovox.measure.completeness import (
     LEVELS,
@@ -19,7 +20,6 @@ from otovox.measure.completeness import (
     score_completeness,
 )
 from otovox.measure.norms import CUT_OFFS, NORMS, windows_problem
-from otovox.measure.parts import Part
 from otovox.phantom.canvas import Canvas, occupancy
 from otovox.phantom.disease import malformed
 from otovox.phantom.labyrinth import draw_labyrinth, paint

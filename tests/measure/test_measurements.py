@@ -10,12 +10,14 @@ from otovox.core.anatomy import LANDMARK_NAMES, Side
 from otovox.core.case import EarPrediction, Sample
 from otovox.core.geometry import mean_pose
 from otovox.core.landmarks import Landmarks
+from otovox.core.segments import Part
 from otovox.core.volume import Grid, LabelMap, Probability
+from otovox.imaging.surfaces import mesh
 from otovox.measure.measurements import LEAST_SAMPLES, EarMeasurements, measure_ear
 from otovox.measure.quantities import DISTANCES, QUANTITIES
 from otovox.phantom.canvas import Canvas, occupancy
 from otovox.phantom.labyrinth import draw_labyrinth, paint
-from otovox.results.shapes import LEFT_OFFSET, lines, parts_map, planes
+from otovox.results.shapes import lines, part_surfaces, parts_map, planes
 
 
 @cache
@@ -160,8 +162,15 @@ def test_shapes_for_other_tools() -> None:
     assert probability is not None
     mask = (probability.values > 0.5).astype(np.uint8) * Side.LEFT.label
     parts = parts_map(LabelMap(mask, probability.grid), both[1:])
-    assert set(np.unique(parts.values)) == {0, *range(LEFT_OFFSET + 1, LEFT_OFFSET + 7)}
+    assert parts is not None
+    assert set(np.unique(parts.values)) == {0, *range(201, 207)}
     assert np.array_equal(parts.values > 0, mask > 0)
+    surface = mesh(probability.values, probability.grid)
+    faces = part_surfaces({Side.LEFT: surface}, both)
+    assert list(faces) == [Side.LEFT]
+    assert set(faces[Side.LEFT]) == set(Part)
+    together = np.concatenate(list(faces[Side.LEFT].values()))
+    assert sorted(map(tuple, together)) == sorted(map(tuple, surface[1]))
 
 
 def test_names_are_unique_and_norms_ordered() -> None:

@@ -130,7 +130,7 @@ def test_result_reports_what_is_known(prediction: Prediction) -> None:
     result = describe(measure_scan(prediction))
     text = result.model_dump_json()
     plain = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} in JSON"))
-    assert plain["schema_version"] == "1.1"
+    assert plain["schema_version"] == "1.2"
     assert plain["coordinate_system"] == "LPS"
     assert plain["disclaimer"] == "Research use only. Not a medical device."
     assert plain["input"]["file"] == "oblique.nii.gz"

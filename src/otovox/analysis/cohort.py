@@ -8,9 +8,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from otovox.analysis.scan import Job, Options, ScanOutcome, examine
-from otovox.analysis.summary import Row, read_summary, rows_of, write_summary
-from otovox.formats.writing import replacing
+from otovox.analysis.scan import Job, Options, ScanOutcome, examine, success
+from otovox.analysis.summary import Row, read_summary, rows_of, update_summary
+from otovox.errors import InputError
+from otovox.formats.leftovers import is_scratch, remove_leftovers
+from otovox.formats.writing import locked, replacing
+from otovox.results.schema import RESULT, read_result
 from otovox.results.tables import long_table, write_long_table
 from otovox.workers import DIED, Outcome, Status, Workers, client_of, shared_out
 
@@ -20,7 +23,9 @@ WORKER_GIB = 4.0
 WORKER_CORES = 2
 
 SUMMARY = "summary.csv"
-#: Additional files for several scans: a table with a row per measurement, and a page.
+#: Final states of scans without results.
+FAILURES = (Status.REFUSED, Status.BROKEN)
+#: Additional files for a folder of several scans: a table with a row per measurement, and a page.
 LONG, PAGE = "measurements.csv", "cohort.html"
 
 
@@ -40,6 +45,8 @@ def run(
 ) -> Iterator[ScanOutcome]:
     """Analyse all scans; summary.csv is updated continuously, the cohort files at the end.
 
+    Several processes may write to one folder; its tables contain the scans of all of them.
+
     Args:
         jobs: from `analysis.plan`.
         output: results folder.
@@ -53,17 +60,15 @@ def run(
         ConfigError, ModelError: if the workers, the model or the device cannot be used at all.
         OutputError: if a table or the page cannot be written.
     """
-    rows: dict[str, tuple[Row, ...]] = {}
-    done: list[ScanOutcome] = []
-    for row in read_summary(output / SUMMARY):
-        rows[row["scan"]] = (*rows.get(row["scan"], ()), row)
-    for outcome in _outcomes(jobs, options, workers or Workers()):
-        rows[outcome.job.name] = summary_rows(outcome)
-        write_summary(output / SUMMARY, [row for scan in rows.values() for row in scan])
-        done.append(outcome)
-        yield outcome
-    if len(jobs) > 1:
-        _write_cohort(sorted(done, key=lambda outcome: jobs.index(outcome.job)), output)
+    try:
+        for outcome in _outcomes(jobs, options, workers or Workers()):
+            with locked(output):
+                update_summary(output / SUMMARY, outcome.job.name, summary_rows(outcome))
+            yield outcome
+        with locked(output):
+            _write_cohort(output)
+    finally:
+        remove_leftovers(output)  # of terminated workers
 
 
 def summary_rows(outcome: ScanOutcome) -> tuple[Row, ...]:
@@ -72,7 +77,11 @@ def summary_rows(outcome: ScanOutcome) -> tuple[Row, ...]:
     return rows_of(job.name, job.path, status=status, reason=outcome.reason, result=outcome.answer)
 
 
-def _write_cohort(outcomes: Sequence[ScanOutcome], output: Path) -> None:
+def _write_cohort(output: Path) -> None:
+    """Write the files about all scans of a folder, if there are several."""
+    outcomes = known_outcomes(output)
+    if len(outcomes) < 2:
+        return
     # The page's libraries load slowly, and a single scan needs none of them.
     from otovox.analysis.cohort_page import write_cohort_page
 
@@ -81,6 +90,40 @@ def _write_cohort(outcomes: Sequence[ScanOutcome], output: Path) -> None:
         write_long_table(results, beside)
     with replacing(output / PAGE) as beside:
         write_cohort_page(outcomes, long_table(results), beside)
+
+
+def known_outcomes(output: Path) -> list[ScanOutcome]:
+    """The outcomes of all scans in an output folder, sorted by name.
+
+    Results that are missing from summary.csv, because a process was killed, are added to it.
+
+    Args:
+        output: folder of the results folders.
+
+    Raises:
+        OutputError: if summary.csv cannot be written.
+    """
+    rows: dict[str, Row] = {}
+    for row in read_summary(output / SUMMARY):
+        rows.setdefault(row["scan"], row)
+    folders = [path.parent for path in output.glob(f"*/{RESULT}")]
+    found = {folder.name for folder in folders if not is_scratch(folder)}
+    outcomes: list[ScanOutcome] = []
+    for name in sorted({*rows, *found}):
+        row = rows.get(name, {})
+        job = Job(name, Path(row.get("path", name)), output / name)
+        refused = next((s for s in FAILURES if s.value == row.get("status")), None)
+        if refused is not None:
+            outcomes.append(Outcome(job, refused, row["reason"]))
+            continue
+        try:
+            outcome = success(job, read_result(output / name / RESULT))
+        except InputError:  # removed or damaged
+            continue
+        outcomes.append(outcome)
+        if not row:
+            update_summary(output / SUMMARY, name, summary_rows(outcome))
+    return outcomes
 
 
 def _outcomes(jobs: Sequence[Job], options: Options, workers: Workers) -> Iterator[ScanOutcome]:

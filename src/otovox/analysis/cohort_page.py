@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from otovox.analysis.scan import ScanOutcome
+from otovox.formats.arguments import printable
 from otovox.results.page import template
 from otovox.results.schema import FILES
 from otovox.results.tables import outliers
@@ -41,7 +42,7 @@ def write_cohort_page(outcomes: Sequence[ScanOutcome], table: pd.DataFrame, path
         picture=_distributions(table),
         script=get_plotlyjs(),
     )
-    path.write_text(text, "utf-8")
+    path.write_text(printable(text), "utf-8")
 
 
 def _distributions(table: pd.DataFrame) -> str:

@@ -64,16 +64,19 @@ class Model:
         """
         return self.analyze_scan(as_scan(scan, series=series, affine=affine, space=space))
 
-    def analyze_scan(self, scan: Scan, *, key: str | None = None) -> Result:
-        """Analyse a loaded scan.
+    def analyze_scan(
+        self, scan: Scan, *, key: str | None = None, location: str | None = None
+    ) -> Result:
+        """Analyse a scan that has been read.
 
         Args:
-            scan: any field of view, orientation and grey scale.
-            key: hash of everything that affects the result; stored in its provenance.
+            scan: of any field, orientation and grey scale.
+            key: changes with everything that the result depends on; kept in its provenance.
+            location: checksum of where the scan lies, likewise.
         """
         prediction = self.analyzer.predict(scan)
-        if key is not None:
-            prediction = replace(prediction, provenance=replace(prediction.provenance, key=key))
+        provenance = replace(prediction.provenance, key=key, location=location)
+        prediction = replace(prediction, provenance=provenance)
         return Result(measure_scan(prediction, threads=self.threads))
 
 

@@ -78,7 +78,7 @@ class AnalyzedEar:
 
     @property
     def confidence(self) -> float:
-        """0 to 1: the expected Dice coefficient of the mask."""
+        """0 to 1: Dice coefficient that the mask is expected to reach; nan if no model made it."""
         return self.prediction.confidence
 
     @property
@@ -103,8 +103,9 @@ class AnalyzedEar:
 
     def __repr__(self) -> str:
         count = len(self.warnings)
+        sure = "" if np.isnan(self.confidence) else f"confidence {self.confidence:.2f}, "
         return (
-            f"<{self.side} ear: {self.volume_mm3:.0f} mm3, confidence {self.confidence:.2f}, "
+            f"<{self.side} ear: {self.volume_mm3:.0f} mm3, {sure}"
             f"{count} warning{'' if count == 1 else 's'}>"
         )
 

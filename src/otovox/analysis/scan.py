@@ -8,20 +8,21 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from glob import glob, has_magic
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from otovox._version import __version__
 from otovox.errors import ConfigError, InputError, ModelError
 from otovox.formats.archives import is_archive
+from otovox.formats.arguments import expanded, printable
 from otovox.formats.fingerprint import fingerprint
 from otovox.formats.images import scan_name
+from otovox.formats.leftovers import remove_leftovers
 from otovox.formats.placement import Stated
 from otovox.formats.scans import Source, find_scans, opened_source, read_source
 from otovox.formats.writing import check_output, make_folder
-from otovox.results.schema import RESULT, ResultFile, read_result
+from otovox.results.schema import RESULT, ResultFile, check_same_scan, read_result
 from otovox.workers import Outcome, Status, failure
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class Options:
         tta: test-time augmentation: none, fast, paper or full.
         model: name of an embedded model, or folder of a trained one.
         fresh: analyse scans again even if their results are up to date.
+        anonymous: leave out the identity of DICOM patients and series, and DICOM results.
         stated: orientation and voxel size stated by the user, for headers that lack them.
     """
 
@@ -48,6 +50,7 @@ class Options:
     tta: str = "fast"
     model: str = "labyrinth"
     fresh: bool = False
+    anonymous: bool = False
     stated: Stated = field(default_factory=Stated)
 
 
@@ -90,16 +93,10 @@ def plan(arguments: Sequence[Path], output: Path, *, series: str | None = None) 
         InputError: if two scans would share a results folder.
         OutputError: if nothing can be written to `output`, or results would replace a scan.
     """
-    paths: list[Path] = []
-    bad: list[Job] = []
-    for argument in arguments:
-        try:
-            paths += _expanded(argument)
-        except InputError as error:
-            name = scan_name(argument)
-            bad.append(Job(name, argument, output / name, str(error)))
+    paths, refused = expanded(arguments)
     sources = find_scans(paths, series=series, passing_over=[output], strict=False)
-    jobs = [Job(s.name, s.path, output / s.name, s.problem, s) for s in sources] + bad
+    sources += [Source(path, scan_name(path), problem=why) for path, why in refused]
+    jobs = [Job(s.name, s.path, output / s.name, s.problem, s) for s in _told_apart(sources)]
     _refuse_collisions(jobs)
     check_output(
         output,
@@ -107,6 +104,7 @@ def plan(arguments: Sequence[Path], output: Path, *, series: str | None = None) 
         inputs=[*paths, *(path for s in sources for path in (s.path, *s.files) if not s.inside)],
     )
     make_folder(output)
+    remove_leftovers(output)
     return tuple(jobs)
 
 
@@ -126,15 +124,20 @@ def examine(job: Job, options: Options) -> ScanOutcome:
     if job.problem:
         return Outcome(job, Status.REFUSED, job.problem)
     try:
+        origin = job.source or Source(job.path, job.name)
         key = _key(job, options)
         kept = None if options.fresh else _kept(job, key)
         if kept is not None:
             return kept
+        check_same_scan(job.folder, origin.location)
         # Files extracted from a zip file exist until the results that refer to them are written.
-        with opened_source(job.source or Source(job.path, job.name)) as source:
+        with opened_source(origin) as source:
             scan = read_source(source, series=options.series, stated=options.stated)
-            result = _model(options).analyze_scan(scan, key=key).save(job.folder)
-        return _success(job, result)
+            scan = scan.anonymous() if options.anonymous else scan
+            model = _model(options)
+            analysed = model.analyze_scan(scan, key=key, location=origin.location)
+            result = analysed.save(job.folder)
+        return success(job, result)
     except (ConfigError, ModelError):
         raise
     except Exception as error:
@@ -150,20 +153,6 @@ def _model(options: Options) -> "Model":
     )
 
 
-def _expanded(argument: Path) -> list[Path]:
-    """The paths of a list or a pattern; otherwise the argument itself."""
-    if argument.suffix.lower() == ".txt" and argument.is_file():
-        lines = (line.strip() for line in argument.read_text("utf-8").splitlines())
-        listed = [argument.parent / line for line in lines if line and not line.startswith("#")]
-        return [path for line in listed for path in _expanded(line)]
-    if has_magic(str(argument)) and not argument.exists():
-        matches = sorted(glob(str(argument), recursive=True))
-        if not matches:
-            raise InputError(f"{argument}: matches no file")
-        return [Path(match) for match in matches]
-    return [argument]
-
-
 def _key(job: Job, options: Options) -> str:
     """What a result depends on: the scan's files, the models, the settings and the version."""
     from otovox.learning.bundle import embedded, load_bundle
@@ -171,6 +160,7 @@ def _key(job: Job, options: Options) -> str:
     parts = {
         "input": _fingerprint(job),
         "series": options.series,
+        "anonymous": options.anonymous,
         "stated": [options.stated.space, options.stated.spacing_mm],
         "tta": options.tta,
         "models": [load_bundle(options.model).sha256, embedded("locator").sha256],
@@ -193,10 +183,11 @@ def _kept(job: Job, key: str) -> ScanOutcome | None:
         result = read_result(job.folder / RESULT)
     except InputError:
         return None
-    return _success(job, result) if result.provenance.key == key else None
+    return success(job, result) if result.provenance.key == key else None
 
 
-def _success(job: Job, result: ResultFile) -> ScanOutcome:
+def success(job: Job, result: ResultFile) -> ScanOutcome:
+    """The outcome of a scan whose results were written; its warnings are the reason."""
     reasons = [*result.warnings]
     for ear in result.ears:
         reasons += [f"{ear.side}: {warning}" for warning in ear.warnings]
@@ -205,7 +196,22 @@ def _success(job: Job, result: ResultFile) -> ScanOutcome:
 
 
 def _failure(job: Job, error: Exception) -> ScanOutcome:
-    return failure(job, error, job.path, hint="; crop the scan around the ears")
+    return failure(job, error, printable(job.path), hint="; crop the scan around the ears")
+
+
+def _told_apart(sources: Sequence[Source]) -> list[Source]:
+    """The sources, with unique names for those that are not scans."""
+    taken = {source.name.casefold() for source in sources if not source.problem}
+    named = []
+    for source in sources:
+        if source.problem:
+            base = printable(source.path.name)
+            names = (source.name, base, *(f"{base}-{n}" for n in range(2, len(sources) + 2)))
+            name = next(name for name in map(printable, names) if name.casefold() not in taken)
+            taken.add(name.casefold())
+            source = replace(source, name=name)
+        named.append(source)
+    return named
 
 
 def _refuse_collisions(jobs: Sequence[Job]) -> None:

@@ -4,9 +4,10 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
+from otovox.formats.arguments import printable
 from otovox.formats.writing import replacing
 from otovox.results.schema import ResultFile
-from otovox.results.tables import EAR_COLUMNS, ear_row
+from otovox.results.tables import EAR_COLUMNS, IDENTITY, ear_row, identity
 
 #: Columns about the scan, identical in all of its rows.
 SCAN_COLUMNS = ("scan", "path", "status", "reason")
@@ -25,7 +26,9 @@ def rows_of(
         status, reason: outcome of the analysis.
         result: contents of `result.json`; None if the scan was refused.
     """
-    scan = {"scan": name, "path": str(path), "status": status, "reason": reason}
+    scan = {"scan": name, "path": printable(path), "status": status, "reason": printable(reason)}
+    if result is not None:
+        scan |= {name: _cell(value) for name, value in identity(result).items()}
     ears = result.ears if result else []
     return tuple(
         scan | {column: _cell(value) for column, value in ear_row(ear).items()} for ear in ears
@@ -53,8 +56,26 @@ def write_summary(path: Path, rows: Sequence[Row]) -> None:
     Raises:
         OutputError: if it cannot be written.
     """
-    columns = list(dict.fromkeys((*SCAN_COLUMNS, *EAR_COLUMNS, *(c for r in rows for c in r))))
+    usual = (*SCAN_COLUMNS, *IDENTITY, *EAR_COLUMNS)
+    columns = list(dict.fromkeys((*usual, *(c for r in rows for c in r))))
     with replacing(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns, restval="")
         writer.writeheader()
         writer.writerows(rows)
+
+
+def update_summary(path: Path, name: str, rows: Sequence[Row]) -> None:
+    """Insert or replace the rows of a scan.
+
+    Args:
+        path: of the table; concurrent writers must hold the lock of its folder.
+        name: of the scan.
+        rows: new rows of the scan.
+
+    Raises:
+        OutputError: if it cannot be written.
+    """
+    there: dict[str, list[Row]] = {}
+    for row in read_summary(path):
+        there.setdefault(row["scan"], []).append(row)
+    write_summary(path, [row for scan in (there | {name: rows}).values() for row in scan])

@@ -3,26 +3,26 @@
 Exit codes: 0 success; 1 internal error; 2 refused; 3 no inner ear; 130 Ctrl-C.
 """
 
-import json
 import math
-from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from otovox._version import __version__
 from otovox.cli.dataset import app as dataset_app
-from otovox.cli.errors import refusals, set_up_logging
+from otovox.cli.errors import escape_unencodable, refusals, set_up_logging
 from otovox.cli.evaluate import evaluate
-from otovox.cli.progress import counted, watched
+from otovox.cli.measure import measure
+from otovox.cli.outcomes import ears_of, print_outcomes, watched_outcomes
+from otovox.cli.progress import counted
+from otovox.cli.serve import serve
 from otovox.cli.study import app as study_app
 from otovox.cli.train import cross_validate, train
 
 if TYPE_CHECKING:
     from otovox.analysis.scan import ScanOutcome
     from otovox.core.case import Case
-    from otovox.results.schema import EarResult
 
 app = typer.Typer(
     help="Automated inner ear analysis from CT scans. Research use only, not a medical device.",
@@ -34,6 +34,8 @@ app = typer.Typer(
 app.add_typer(dataset_app, name="dataset")
 app.add_typer(study_app, name="study")
 app.command()(evaluate)
+app.command()(measure)
+app.command()(serve)
 app.command()(train)
 app.command("cross-validate")(cross_validate)
 
@@ -66,6 +68,9 @@ Tta = Annotated[
 ]
 Model = Annotated[str, typer.Option(help="Trained model: name of an embedded one, or a folder.")]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Analyse finished and unchanged scans again.")]
+Anonymous = Annotated[
+    bool, typer.Option("--anonymous", help="Leave out patient and series IDs, and DICOM results.")
+]
 WorkerCount = Annotated[
     int | None,
     typer.Option("--workers", min=1, help="Local processes; limited by cores and memory."),
@@ -85,6 +90,7 @@ Diagnosis = Annotated[str, typer.Option(help="Disease or variant, such as otoscl
 
 def main() -> None:
     """Entry point of `otovox` and `python -m otovox`."""
+    escape_unencodable()
     app(prog_name="otovox")
 
 
@@ -110,6 +116,7 @@ def analyze(
     tta: Tta = "fast",
     model: Model = "labyrinth",
     fresh: Fresh = False,
+    anonymous: Anonymous = False,
     workers: WorkerCount = None,
     scheduler: Scheduler = None,
     as_json: Json = False,
@@ -124,11 +131,11 @@ def analyze(
 
     set_up_logging(verbose)
     geometry = stated(space, spacing)
-    options = analysis.Options(series, device, threads, tta, model, fresh, geometry)
+    options = analysis.Options(series, device, threads, tta, model, fresh, anonymous, geometry)
     jobs = analysis.plan(scan, output, series=series)
     outcomes = cohort.run(jobs, output, options, Workers(workers, scheduler))
-    done = _watched(outcomes, len(jobs), hidden=quiet or as_json)
-    _print_outcomes(done, as_json=as_json, quiet=quiet)
+    done = watched_outcomes(outcomes, len(jobs), hidden=quiet or as_json)
+    print_outcomes(done, as_json=as_json, quiet=quiet)
     raise typer.Exit(exit_code(done))
 
 
@@ -173,8 +180,8 @@ def demo(output: Output, seed: Seed = 0) -> None:
     case = make_case(seed, kind="head", scanner="msct")
     write_case(case, output / "phantom")
     jobs = analysis.plan([output / "phantom" / "scan.nii.gz"], output)
-    done = _watched(cohort.run(jobs, output, analysis.Options()), 1)
-    _print_outcomes(done)
+    done = watched_outcomes(cohort.run(jobs, output, analysis.Options()), 1)
+    print_outcomes(done)
     _print_distances(done[0], case)
     typer.echo(f"Overview: {jobs[0].folder / 'overview.png'}")
     typer.echo(f"Report: {jobs[0].folder / 'report.html'}")
@@ -194,91 +201,11 @@ def models() -> None:
             typer.echo(f"  {fact}: {value}")
 
 
-def _watched(
-    outcomes: "Iterable[ScanOutcome]", total: int, *, hidden: bool = False
-) -> "list[ScanOutcome]":
-    """All outcomes, with a progress bar; failures are printed as they happen."""
-
-    def line_of(outcome: "ScanOutcome") -> str:
-        return f"otovox: {outcome.reason}" if outcome.failed else ""
-
-    return watched(outcomes, total, title="Analysing", line_of=line_of, hidden=hidden)
-
-
-def _print_outcomes(
-    outcomes: "Sequence[ScanOutcome]", *, as_json: bool = False, quiet: bool = False
-) -> None:
-    if as_json:
-        typer.echo(json.dumps({"scans": [_as_dict(outcome) for outcome in outcomes]}, indent=2))
-    elif not quiet:
-        _print_tables(outcomes)
-
-
-def _as_dict(outcome: "ScanOutcome") -> dict[str, Any]:
-    """An outcome as JSON, with the scan's whole result.json."""
-    result = outcome.answer
-    return {
-        "scan": outcome.job.name,
-        "path": str(outcome.job.path),
-        "status": outcome.status.value,
-        "reason": outcome.reason,
-        "folder": None if result is None else str(outcome.job.folder),
-        "result": None if result is None else result.model_dump(mode="json"),
-    }
-
-
-def _print_tables(outcomes: "Sequence[ScanOutcome]") -> None:
-    """Print the findings of a single scan, then one row per scan."""
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console()
-    ears = _ears(outcomes[0])
-    if len(outcomes) == 1 and ears:
-        table = Table("", *(f"{ear.side} ear" for ear in ears))
-        for title, *cells in _findings(ears):
-            table.add_row(title, *cells)
-        console.print(table)
-    table = Table("scan", "ears", "status", "reason")
-    for outcome in outcomes:
-        sides = ", ".join(ear.side for ear in _ears(outcome)) or "none"
-        table.add_row(outcome.job.name, sides, outcome.status.value, outcome.reason)
-    console.print(table)
-    console.print(f"Results: {outcomes[0].job.folder.parent}", soft_wrap=True, highlight=False)
-
-
-def _ears(outcome: "ScanOutcome") -> "list[EarResult]":
-    return outcome.answer.ears if outcome.answer else []
-
-
-def _findings(ears: "Sequence[EarResult]") -> Iterator[tuple[str, ...]]:
-    """Rows of the table of one scan: a title, then a cell per ear."""
-    from otovox.core.anatomy import LANDMARKS
-    from otovox.results.page import number
-    from otovox.results.titles import title_of, unit_of
-
-    for name in ("labyrinth_volume", "cochlea_a", "duct_length_lw"):
-        cells = [ear.measurements[name] for ear in ears if name in ear.measurements]
-        values = ["withheld" if cell.value is None else number(cell.value) for cell in cells]
-        if values:
-            yield f"{title_of(name)}, {unit_of(cells[0].unit)}", *values
-    for structure in LANDMARKS:
-        points = [ear.landmarks[structure.name].mm for ear in ears]
-        texts = [" ".join(f"{x:.2f}" for x in point) if point else "absent" for point in points]
-        yield f"{structure.title}, LPS mm", *texts
-    expected = [ear.uncertainty.expected_dsc for ear in ears]
-    if any(expected):
-        texts = [f"{e.value:.2f} ({e.low:.2f} to {e.high:.2f})" if e else "" for e in expected]
-        yield "expected DSC", *texts
-    else:
-        yield "confidence", *(f"{ear.confidence:.2f}" for ear in ears)
-
-
 def _print_distances(outcome: "ScanOutcome", case: "Case") -> None:
     """Print the distances between detected and true landmarks of a phantom."""
     from otovox.core.anatomy import LANDMARKS
 
-    for ear in _ears(outcome):
+    for ear in ears_of(outcome):
         truth, distances = case.landmarks[ear.side], []
         for structure in LANDMARKS:
             if (point := ear.landmarks[structure.name].mm) is not None:

@@ -83,7 +83,7 @@ class EarPrediction:
         volume_mm3: volume of the voxels labelled as labyrinth, on the input's grid.
         center_mm: (3,) LPS centroid of the labyrinth.
         confidence: 0 to 1, the expected DSC of the mask; if the model has no estimator, the
-            plausibility of the ear, see `inference.confidence`.
+            plausibility of the ear, see `inference.confidence`; nan if no model made the mask.
         uncertainty: mean voxel SD over the test-time samples within and near the labyrinth.
         agreement: lowest Dice between a test-time sample and the mean; nan if unknown.
         unusual: whether it is flagged as unlike healthy ears, see `inference.unusual`; None if the
@@ -96,6 +96,8 @@ class EarPrediction:
         samples: the test-time samples, all on the grid of `probability`.
         landmark_peaks: (n,) heatmap peaks relative to a full heatmap; None if unknown.
         quality: expected quality of mask and landmarks; None if the model has no estimator.
+        landmarks_sought: whether an absent landmark was searched for; for a mask that no model
+            made, it was not given.
     """
 
     side: Side
@@ -114,6 +116,7 @@ class EarPrediction:
     samples: tuple[Sample, ...] = ()
     landmark_peaks: FloatArray | None = None
     quality: Quality | None = None
+    landmarks_sought: bool = True
 
     def __repr__(self) -> str:
         return f"<EarPrediction: {self.side}, confidence {self.confidence:.2f}>"
@@ -130,6 +133,7 @@ class PredictionSettings:
         smooth: the mask was smoothed with a Gaussian and Otsu's threshold.
         volume_mean_sd: mean voxel SD over the whole volume (S24).
         sides: source of the sides, if not the model itself.
+        segmentation: file name of the measured mask, if no model made it.
     """
 
     single_ear: bool | None = None
@@ -138,6 +142,7 @@ class PredictionSettings:
     smooth: bool | None = None
     volume_mean_sd: float | None = None
     sides: str | None = None
+    segmentation: str | None = None
 
     def to_json(self) -> dict[str, bool | str | float]:
         """The settings that apply, by name.
@@ -166,11 +171,13 @@ class Provenance:
         models: SHA-256 of each model's weights, by the model's name.
         settings: those that affect the prediction.
         key: hash of everything that affects the prediction; None if not computed.
+        location: checksum of the scan's location; None if not computed.
     """
 
     models: Mapping[str, str] = field(default_factory=dict)
     settings: PredictionSettings = PredictionSettings()
     key: str | None = None
+    location: str | None = None
 
 
 @dataclass(frozen=True)
@@ -192,6 +199,11 @@ class Prediction:
     uncertainty: NDArray[np.float32]
     warnings: tuple[str, ...] = ()
     provenance: Provenance = Provenance()
+
+    @property
+    def by_model(self) -> bool:
+        """Whether a model made the mask, so that there are uncertainties and confidences."""
+        return self.provenance.settings.segmentation is None
 
     def __repr__(self) -> str:
         return f"<Prediction of {self.scan.name!r}: {list(self.ears)}>"

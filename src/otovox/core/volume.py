@@ -1,6 +1,6 @@
 """Grids and the volumes on them. Arrays are indexed (i, j, k); world points are LPS mm."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -125,6 +125,8 @@ class Scan:
         name: short name for files and tables.
         source: path of the file, empty if created in memory.
         series: UID of its DICOM series, or empty.
+        patient_id: patient ID of that series; empty if it was none.
+        study: its study UID; likewise.
         files: paths of that series' files.
         warnings: sentences for the user about the interpretation of the file.
     """
@@ -134,6 +136,8 @@ class Scan:
     name: str = "scan"
     source: str = ""
     series: str = ""
+    patient_id: str = ""
+    study: str = ""
     files: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -143,6 +147,17 @@ class Scan:
 
     def __repr__(self) -> str:
         return f"<Scan {self.name!r}: {self.grid}>"
+
+    def anonymous(self) -> "Scan":
+        """The scan without the identity of a DICOM patient and series, and thus no DICOM results.
+
+        Its name and source, which come from the user, are kept.
+        """
+        if not self.series:
+            return self
+        remark = "no DICOM results: they would identify the patient (anonymous)"
+        warnings = (*self.warnings, remark)
+        return replace(self, series="", patient_id="", study="", files=(), warnings=warnings)
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,6 +175,11 @@ class Probability:
     def __post_init__(self) -> None:
         if self.values.shape != self.grid.shape:
             raise ValueError(f"values {self.values.shape} do not match the grid {self.grid.shape}")
+
+    @property
+    def is_mask(self) -> bool:
+        """Whether no value lies between 0 and 1."""
+        return not ((self.values > 0) & (self.values < 1)).any()
 
     def __repr__(self) -> str:
         return f"<Probability: {self.grid}>"

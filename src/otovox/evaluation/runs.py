@@ -270,7 +270,7 @@ def _ear(ear: EarResult) -> EarPrediction:
         landmark_sd_mm=np.array(spreads),
         volume_mm3=np.nan if volume is None else volume,
         center_mm=np.array(ear.center_mm),
-        confidence=ear.confidence,
+        confidence=np.nan if ear.confidence is None else ear.confidence,
         uncertainty=np.nan if mean_sd is None else mean_sd,
         touches_border=ear.touches_border,
         warnings=tuple(ear.warnings),

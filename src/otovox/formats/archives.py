@@ -1,5 +1,6 @@
 """Zip files, unpacked to a temporary folder within limits on size and content."""
 
+import os
 import shutil
 import stat
 import tempfile
@@ -10,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from otovox.errors import InputError
+from otovox.formats.leftovers import remove_leftovers, scratch_folder
 
 #: Largest unpacked size (bytes) and number of files of a zip file: chosen, far above a study.
 LARGEST, MOST_FILES = 32 * 2**30, 200_000
@@ -21,7 +23,7 @@ _FREE = 0.9
 
 def is_archive(path: Path) -> bool:
     """Whether a path is a zip file, by its extension."""
-    return path.suffix.lower() == ".zip" and path.is_file()
+    return path.suffix.lower() == ".zip" and os.path.isfile(path)
 
 
 @contextmanager
@@ -31,10 +33,12 @@ def unpacked(path: Path) -> Iterator[Path]:
     Raises:
         InputError: if it is damaged, encrypted or too large, or would write outside the folder.
     """
-    with tempfile.TemporaryDirectory(prefix="otovox-") as folder:
+    place = Path(tempfile.gettempdir())
+    remove_leftovers(place)
+    with scratch_folder(place, path.name) as folder:
         try:
             with zipfile.ZipFile(path) as archive:
-                _check(path, archive.infolist(), Path(folder))
+                _check(path, archive.infolist(), folder)
                 for member in archive.infolist():
                     if not member.is_dir():
                         archive.extract(member, folder)
@@ -43,7 +47,7 @@ def unpacked(path: Path) -> Iterator[Path]:
         except (OSError, RuntimeError) as error:
             reason = getattr(error, "strerror", None) or error
             raise InputError(f"{path}: cannot be unpacked ({reason})") from error
-        yield Path(folder)
+        yield folder
 
 
 def _check(path: Path, members: list[zipfile.ZipInfo], folder: Path) -> None:

@@ -16,12 +16,14 @@ class Caveats:
         confidence: of each ear, 0 to 1.
         ear_warnings: about each ear, as sentences.
         models: SHA-256 of each model by its name.
+        by_model: whether a model of otovox made the mask.
     """
 
     warnings: Sequence[str] = ()
     confidence: Mapping[Side, float] = field(default_factory=dict)
     ear_warnings: Mapping[Side, Sequence[str]] = field(default_factory=dict)
     models: Mapping[str, str] = field(default_factory=dict)
+    by_model: bool = True
 
     def of_ear(self, side: Side) -> list[str]:
         """Caveats for one ear's mask, as sentences, the disclaimer first."""

@@ -46,6 +46,26 @@ def text_header(path: Path) -> dict[str, str]:
     return fields
 
 
+def check_counts(path: Path) -> None:
+    """Refuse a MetaImage header whose number of dimensions would crash its reader.
+
+    Raises:
+        InputError: if it cannot be read, or states an impossible number.
+    """
+    if not path.name.lower().endswith(METAIMAGE):
+        return
+    try:
+        with path.open("rb") as file:
+            start = file.read(_LINE)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+    for count in re.findall(rb"^\s*NDims\s*[=:](.*)$", start, re.MULTILINE | re.IGNORECASE):
+        if not re.fullmatch(rb"\s*[1-9]\s*", count):
+            raise InputError(
+                f"{path}: its number of dimensions (NDims) is not plausible; 3 are needed"
+            )
+
+
 def image_files(path: Path) -> list[Path]:
     """The files of an image, its header first; they need not exist.
 

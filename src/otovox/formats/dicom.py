@@ -118,6 +118,8 @@ def load_dicom(place: Path, files: Iterable[Path], series: str | None = None) ->
         place.absolute().name,
         str(place),
         chosen.uid,
+        chosen.first.text("PatientID"),
+        chosen.first.text("StudyInstanceUID"),
         files=tuple(str(path) for path in chosen.files),
         warnings=tuple(remarks),
     )
@@ -165,6 +167,15 @@ def _choose(place: Path, candidates: list[Series], name: str | None) -> Series:
 
 def _slices(header: Header) -> list[Slice]:
     """The images of a file."""
+    try:
+        return _parsed(header)
+    except InputError:
+        raise
+    except Exception as error:  # pydicom raises various errors on damaged values
+        raise InputError(f"{header.path}: its header is invalid ({_short(error)})") from error
+
+
+def _parsed(header: Header) -> list[Slice]:
     data = header.data
     if "PerFrameFunctionalGroupsSequence" not in data:
         if header.frames > 1:
@@ -196,20 +207,15 @@ def _slice(header: Header, frame: int, groups: Sequence[Dataset]) -> Slice:
         except (TypeError, ValueError) as error:
             raise InputError(f"{header.path}: its {tag} {raw!r} is not a number") from error
 
-    try:
-        return Slice(
-            header,
-            frame,
-            numbers("ImagePositionPatient", "PlanePositionSequence", 3),
-            numbers("ImageOrientationPatient", "PlaneOrientationSequence", 6),
-            numbers("PixelSpacing", "PixelMeasuresSequence", 2),
-            value("RescaleSlope", 1.0) or 1.0,
-            value("RescaleIntercept", 0.0),
-        )
-    except InputError:
-        raise
-    except Exception as error:  # pydicom raises various errors on damaged values
-        raise InputError(f"{header.path}: its header is invalid ({_short(error)})") from error
+    return Slice(
+        header,
+        frame,
+        numbers("ImagePositionPatient", "PlanePositionSequence", 3),
+        numbers("ImageOrientationPatient", "PlaneOrientationSequence", 6),
+        numbers("PixelSpacing", "PixelMeasuresSequence", 2),
+        value("RescaleSlope", 1.0) or 1.0,
+        value("RescaleIntercept", 0.0),
+    )
 
 
 def _tag_value(tag: str, sequence: str, groups: Sequence[Dataset]) -> Any:

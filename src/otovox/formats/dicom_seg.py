@@ -8,13 +8,14 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pydicom.dataset import Dataset
 
 from otovox._version import __version__
-from otovox.core.anatomy import LABYRINTH, Side, Structure
+from otovox.core.anatomy import Side, Structure
+from otovox.core.segments import LABYRINTHS, PARTS, PRIVATE_SCHEME, Segment, present
 from otovox.core.volume import LabelMap, Scan
 from otovox.errors import InputError, OutputError
 from otovox.formats.caveats import Caveats
@@ -37,14 +38,20 @@ _LATERALITY = {Side.RIGHT: ("24028007", "Right"), Side.LEFT: ("7771000", "Left")
 
 
 def write_dicom_seg(
-    path: Path, labels: LabelMap, scan: Scan, *, caveats: Caveats | None = None
+    path: Path,
+    labels: LabelMap,
+    scan: Scan,
+    *,
+    parts: LabelMap | None = None,
+    caveats: Caveats | None = None,
 ) -> Dataset:
-    """Write the labyrinths as binary DICOM segments, one per labelled side.
+    """Write the labyrinths and their parts as binary DICOM segments.
 
     Args:
         path: file to write.
         labels: on the scan's grid; label values are `Side.label`.
         scan: read from a DICOM series that still exists.
+        parts: values of `core.segments.PARTS`, on the same grid.
         caveats: written with each segment.
 
     Returns:
@@ -57,9 +64,11 @@ def write_dicom_seg(
     import highdicom as hd
     from pydicom.sr.codedict import codes
 
-    sides = [side for side in Side if (labels.values == side.label).any()]
-    if not sides:
+    masks = [(segment, labels) for segment in present(LABYRINTHS, labels.values)]
+    if not masks:
         raise OutputError(f"{path}: cannot be written (no labyrinth was found)")
+    if parts is not None:
+        masks += [(segment, parts) for segment in present(PARTS, parts.values)]
     images = source_images(scan)
     caveats = caveats or Caveats()
     algorithm = hd.AlgorithmIdentificationSequence(
@@ -69,30 +78,23 @@ def write_dicom_seg(
         source=MANUFACTURER,
         parameters={f"{name} sha256": value for name, value in caveats.models.items()} or None,
     )
-    segments = []
-    for number, side in enumerate(sides, start=1):
-        segment = hd.seg.SegmentDescription(
-            segment_number=number,
-            segment_label=LABYRINTH[side].title,
-            segmented_property_category=codes.SCT.AnatomicalStructure,
-            segmented_property_type=concept(LABYRINTH[side], "Bony labyrinth"),
-            algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
-            algorithm_identification=algorithm,
-            tracking_uid=hd.UID(),
-            tracking_id=f"{side}/labyrinth",
-            display_color=hd.color.CIELabColor.from_rgb(*LABYRINTH[side].rgb),
-        )
-        segment.SegmentDescription = " ".join(caveats.of_ear(side))[:_LONGEST_TEXT]
-        kind = segment.SegmentedPropertyTypeCodeSequence[0]
-        kind.SegmentedPropertyTypeModifierCodeSequence = [laterality(side)]
-        segments.append(segment)
-    masks = np.stack([labels.values == side.label for side in sides], axis=-1).transpose(2, 1, 0, 3)
+    segments = [
+        _described(number, segment, algorithm, caveats)
+        for number, (segment, _) in enumerate(masks, start=1)
+    ]
+    headers, planes = images.headers, np.arange(labels.grid.shape[2])
     if images.frames is not None:  # a multi-frame image has its own frame order
-        masks = masks[np.argsort(images.frames)]
+        planes = np.argsort(images.frames)
+    else:  # only images that show a labyrinth, to save memory
+        planes = np.flatnonzero(labels.values.any(axis=(0, 1)))
+        headers = [headers[k] for k in planes]
+    pixels = np.stack(
+        [(map_.values[:, :, planes] == segment.value).T for segment, map_ in masks], axis=-1
+    )
     with complete(scan):
         segmentation = hd.seg.Segmentation(
-            source_images=images.headers,
-            pixel_array=masks.astype(np.uint8),
+            source_images=headers,
+            pixel_array=pixels.astype(np.uint8),
             segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
             segment_descriptions=segments,
             series_instance_uid=hd.UID(),
@@ -107,8 +109,50 @@ def write_dicom_seg(
             content_description=RESEARCH,
             series_description=f"otovox: bony labyrinths. {RESEARCH}",
         )
+    if any(segment.code[0] == PRIVATE_SCHEME for segment, _ in masks):
+        identify_scheme(segmentation)
     save_dicom(path, segmentation)
     return segmentation
+
+
+def _described(number: int, segment: Segment, algorithm: Any, caveats: Caveats) -> Any:
+    """The description of a segment: name, codes, colour and caveats of its ear."""
+    import highdicom as hd
+    from pydicom.sr.codedict import codes
+
+    scheme, value = segment.code
+    kinds = hd.seg.SegmentAlgorithmTypeValues
+    name = segment.structure.name.removeprefix(f"{segment.side}_")
+    description = hd.seg.SegmentDescription(
+        segment_number=number,
+        segment_label=segment.structure.title,
+        segmented_property_category=codes.SCT.AnatomicalStructure,
+        segmented_property_type=hd.sr.CodedConcept(value, scheme, segment.meaning),
+        algorithm_type=kinds.AUTOMATIC if caveats.by_model else kinds.MANUAL,
+        algorithm_identification=algorithm if caveats.by_model else None,
+        tracking_uid=hd.UID(),
+        tracking_id=f"{segment.side}/{name}",
+        display_color=hd.color.CIELabColor.from_rgb(*segment.structure.rgb),
+    )
+    description.SegmentDescription = " ".join(caveats.of_ear(segment.side))[:_LONGEST_TEXT]
+    kind = description.SegmentedPropertyTypeCodeSequence[0]
+    kind.SegmentedPropertyTypeModifierCodeSequence = [laterality(segment.side)]
+    return description
+
+
+def identify_scheme(document: Dataset) -> None:
+    """State what the private coding scheme of a document is (DICOM PS3.3, C.12.1.1.1).
+
+    Args:
+        document: to which the identification is added.
+    """
+    scheme = Dataset()
+    scheme.CodingSchemeDesignator = PRIVATE_SCHEME
+    scheme.CodingSchemeName = "otovox: structures and quantities of the inner ear"
+    scheme.CodingSchemeVersion = __version__
+    scheme.CodingSchemeResponsibleOrganization = MANUFACTURER
+    present = document.get("CodingSchemeIdentificationSequence", ())
+    document.CodingSchemeIdentificationSequence = [*present, scheme]
 
 
 @contextmanager

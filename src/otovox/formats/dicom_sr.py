@@ -18,6 +18,7 @@ from pydicom.uid import generate_uid
 from otovox._version import __version__
 from otovox.core.anatomy import LABYRINTH, LANDMARKS, Side
 from otovox.core.landmarks import Landmarks
+from otovox.core.segments import PRIVATE_SCHEME
 from otovox.core.volume import Scan
 from otovox.errors import OutputError
 from otovox.formats.caveats import Caveats
@@ -27,12 +28,12 @@ from otovox.formats.dicom_seg import (
     SR_SERIES,
     complete,
     concept,
+    identify_scheme,
     laterality,
     save_dicom,
 )
 from otovox.formats.dicom_source import source_headers
 
-PRIVATE_SCHEME = "99OTOVOX"
 #: Standard DICOM and SNOMED CT codes of measurements, by our names.
 _STANDARD = {"labyrinth_volume": ("118565006", "SCT", "Volume")}
 #: UCUM codes of our units.
@@ -135,7 +136,7 @@ def write_dicom_sr(
             manufacturer=MANUFACTURER,
             series_description=f"otovox: inner ear measurements. {RESEARCH}",
         )
-        _name_scheme(document)
+        identify_scheme(document)
     save_dicom(path, document)
 
 
@@ -149,19 +150,6 @@ def _comment(report: Any, sentences: Sequence[str]) -> None:
             codes.DCM.Comment, sentence, relationship_type=hd.sr.RelationshipTypeValues.CONTAINS
         )
         report[0].ContentSequence.append(text)
-
-
-def _name_scheme(document: Dataset) -> None:
-    """Identify the owner of the private codes (DICOM PS3.3, C.12.1.1)."""
-    scheme = Dataset()
-    scheme.CodingSchemeDesignator = PRIVATE_SCHEME
-    scheme.CodingSchemeName = "otovox: quantities of the inner ear"
-    scheme.CodingSchemeVersion = __version__
-    scheme.CodingSchemeResponsibleOrganization = MANUFACTURER
-    document.CodingSchemeIdentificationSequence = [
-        *document.get("CodingSchemeIdentificationSequence", ()),
-        scheme,
-    ]
 
 
 def _measured(side: Side, quantities: Sequence[CodedQuantity], segment: Any, algorithm: Any) -> Any:

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from otovox.core.volume import Grid, LabelMap, Scan
 from otovox.errors import InputError, OutputError
-from otovox.formats.detached import PAIR, image_files
+from otovox.formats.arguments import check_name
+from otovox.formats.detached import PAIR, check_counts, image_files
 from otovox.formats.guards import check_finite, check_header, check_values
 from otovox.formats.native import alone
 from otovox.formats.placement import Stated, placement_of, why_unreadable
@@ -151,8 +152,9 @@ def opened(path: Path) -> sitk.ImageFileReader:
     Raises:
         InputError: if it is missing, damaged, or of another format.
     """
-    if not path.exists():
-        if path.is_symlink():
+    check_name(path)
+    if not os.path.exists(path):
+        if os.path.islink(path):
             raise InputError(
                 f"{path}: is a link to a file that does not exist; fetch it first (git annex get)"
             )
@@ -164,6 +166,7 @@ def opened(path: Path) -> sitk.ImageFileReader:
     for file in image_files(path)[1:]:
         if not file.is_file():
             raise InputError(f"{path}: its voxel data file {file.name} does not exist")
+    check_counts(path)
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     try:
@@ -260,10 +263,16 @@ def save_image(
 ) -> None:
     """Write a volume, compressed, with key-value pairs in its header if the format supports them.
 
+    Args:
+        values: (i, j, k), or (layer, i, j, k) of several volumes on one grid.
+        grid: position of the voxels.
+        path: file to write.
+        facts: the key-value pairs.
+
     Raises:
         OutputError: if it cannot be written.
     """
-    image = sitk.GetImageFromArray(np.ascontiguousarray(values.T))
+    image = sitk.GetImageFromArray(np.ascontiguousarray(values.T), isVector=values.ndim == 4)
     for key, value in (facts or {}).items():
         image.SetMetaData(key, value)
     image.SetSpacing(grid.spacing_mm.tolist())

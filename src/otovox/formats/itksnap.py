@@ -1,11 +1,11 @@
-"""ITK-SNAP label descriptions: names and colours of the labels in `segmentation.nii.gz`.
+"""ITK-SNAP label descriptions: names and colours of all labels, of the labyrinths and their parts.
 
 Source: the header that ITK-SNAP 3 and 4 write, copied below.
 """
 
 from pathlib import Path
 
-from otovox.core.anatomy import LABYRINTH, Side
+from otovox.core.segments import LABYRINTHS, PARTS
 from otovox.formats.writing import replacing
 
 _HEADER = """\
@@ -37,7 +37,8 @@ def write_itksnap_labels(path: Path) -> None:
     """
     lines = [_line(0, (0, 0, 0), "0  0  0", "Clear Label")]
     lines += [
-        _line(side.label, LABYRINTH[side].rgb, "1  1  1", LABYRINTH[side].title) for side in Side
+        _line(segment.value, segment.structure.rgb, "1  1  1", segment.structure.title)
+        for segment in (*LABYRINTHS, *PARTS)
     ]
     with replacing(path) as beside:
         beside.write_text(_HEADER + "\n".join(lines) + "\n", "utf-8")

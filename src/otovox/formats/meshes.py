@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from otovox.core.anatomy import LABYRINTH, LANDMARKS, Side, Structure
 from otovox.core.geometry import FloatArray
 from otovox.core.landmarks import Landmarks
+from otovox.core.segments import STRUCTURES, Part
 from otovox.errors import OutputError
 from otovox.formats.writing import replacing
 
@@ -80,7 +81,10 @@ def write_ply(path: Path, vertices_mm: FloatArray, faces: NDArray[np.integer], s
 
 
 def write_glb(
-    path: Path, surfaces: Mapping[Side, Surface], landmarks: Mapping[Side, Landmarks]
+    path: Path,
+    surfaces: Mapping[Side, Surface],
+    landmarks: Mapping[Side, Landmarks],
+    parts: Mapping[Side, Mapping[Part, NDArray[np.integer]]] | None = None,
 ) -> None:
     """Write labyrinths and landmarks as one binary glTF scene, each as a named node.
 
@@ -90,6 +94,7 @@ def write_glb(
         path: file to write.
         surfaces: of the detected labyrinths.
         landmarks: LPS mm; absent ones are omitted.
+        parts: per side the faces of each part, which become nodes below that of the labyrinth.
 
     Raises:
         OutputError: if it cannot be written, or is empty.
@@ -100,9 +105,17 @@ def write_glb(
     scene.graph.update("lps_mm", "world", matrix=LPS_TO_GLTF)
     structures = {structure.name: structure for structure in LANDMARKS}
     for side, (vertices_mm, faces) in surfaces.items():
-        if len(faces):
-            surface = trimesh.Trimesh(vertices_mm, faces, process=False)
-            _add(scene, LABYRINTH[side].name, surface, LABYRINTH[side])
+        whole = LABYRINTH[side]
+        those = (parts or {}).get(side, {})
+        if those:
+            scene.graph.update(whole.name, "lps_mm")
+        elif len(faces):
+            _add(scene, whole.name, trimesh.Trimesh(vertices_mm, faces, process=False), whole)
+        for part, its_faces in those.items():
+            surface = trimesh.Trimesh(vertices_mm, its_faces, process=False)
+            surface.remove_unreferenced_vertices()
+            look = STRUCTURES[part]
+            _add(scene, f"{side}_{look.name}", surface, look, parent=whole.name)
     for side, points in landmarks.items():
         for name in points.names:
             if points.has(name) and name in structures:
@@ -114,7 +127,13 @@ def write_glb(
     _write(path, scene.export(file_type="glb", include_normals=True))
 
 
-def _add(scene: "trimesh.Scene", name: str, surface: "trimesh.Trimesh", look: Structure) -> None:
+def _add(
+    scene: "trimesh.Scene",
+    name: str,
+    surface: "trimesh.Trimesh",
+    look: Structure,
+    parent: str = "lps_mm",
+) -> None:
     """Add a surface to the scene's LPS frame, in the colour of its structure."""
     from trimesh.visual.material import PBRMaterial
     from trimesh.visual.texture import TextureVisuals
@@ -126,7 +145,7 @@ def _add(scene: "trimesh.Scene", name: str, surface: "trimesh.Trimesh", look: St
         roughnessFactor=_ROUGHNESS,
     )
     surface.visual = TextureVisuals(material=material)
-    scene.add_geometry(surface, node_name=name, geom_name=name, parent_node_name="lps_mm")
+    scene.add_geometry(surface, node_name=name, geom_name=name, parent_node_name=parent)
 
 
 def _write(path: Path, content: object) -> None:

@@ -2,10 +2,12 @@
 
 import locale
 import os
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import TextIO
 
 #: Standard error and the locale belong to the whole process.
 _ALONE = threading.RLock()
@@ -29,13 +31,33 @@ def silenced_libraries() -> Iterator[None]:
     """Discard what C libraries print on standard error within this block, in this context.
 
     Only for a process that otovox has for itself, such as the command line: standard error belongs
-    to the whole process, and is redirected while an image is read or written.
+    to the whole process, and is redirected while an image is read or written. Python's
+    messages go to a duplicate of it, so that none is lost meanwhile.
     """
-    token = _SILENCED.set(True)
+    token, usual = _SILENCED.set(True), sys.stderr
     try:
-        yield
+        with _copy_of_stderr() as copy:
+            sys.stderr = copy
+            yield
     finally:
+        sys.stderr = usual
         _SILENCED.reset(token)
+
+
+@contextmanager
+def _copy_of_stderr() -> Iterator[TextIO]:
+    """Python's stderr on a duplicated file descriptor; unchanged if it has none."""
+    try:
+        is_descriptor = sys.stderr.fileno() == 2
+    except (AttributeError, OSError, ValueError):
+        is_descriptor = False
+    if not is_descriptor:
+        yield sys.stderr
+        return
+    sys.stderr.flush()
+    encoding = sys.stderr.encoding
+    with open(os.dup(2), "w", 1, encoding=encoding, errors="backslashreplace") as copy:
+        yield copy
 
 
 @contextmanager

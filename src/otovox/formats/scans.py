@@ -4,6 +4,7 @@ A path from the user may contain one scan or many. A DICOM series is one scan, w
 are. Anything skipped that might be a scan is logged as a warning.
 """
 
+import hashlib
 import logging
 import os
 import re
@@ -21,6 +22,7 @@ import pydicom
 from otovox.core.volume import Scan
 from otovox.errors import InputError
 from otovox.formats.archives import is_archive, unpacked
+from otovox.formats.arguments import printable
 from otovox.formats.dicom import load_dicom
 from otovox.formats.dicom_headers import Header, Series, all_series, read_header
 from otovox.formats.images import is_image_file, load_image, scan_name
@@ -32,6 +34,8 @@ log = logging.getLogger(__name__)
 _RESULT = "result.json"
 #: Generic names of folders and files, as PACS and CDs give them. Chosen.
 _GENERIC = re.compile(r"(dicom|dcm|dicomdir|images?|(st|se|pa|im|s|a|z)[-_]?\d+)", re.IGNORECASE)
+#: Prefix of AppleDouble files, in which macOS stores metadata of other files.
+_APPLE = "._"
 #: Number of skipped files that a warning names before it gives a count: chosen.
 _MOST_NAMED = 3
 #: Largest number of parent folders used to make names unique: chosen.
@@ -64,6 +68,11 @@ class Source:
         folder, name = os.path.split(os.path.abspath(self.path))
         return os.path.realpath(folder), name, self.series, str(self.inside or "")
 
+    @property
+    def location(self) -> str:
+        """Checksum of the identity; distinguishes scans with the same name across runs."""
+        return hashlib.sha256(printable("\n".join(self.identity)).encode()).hexdigest()[:16]
+
 
 def load_scan(
     path: str | Path | Source, *, series: str | None = None, stated: Stated | None = None
@@ -83,15 +92,15 @@ def load_scan(
             scan = _load(source, series, stated)
         return replace(scan, name=path.name)
     path = Path(path)
-    if path.is_dir() or is_archive(path) or not is_image_file(path):
-        if path.is_dir() and (files := _direct(path)):
+    if os.path.isdir(path) or is_archive(path) or not is_image_file(path):
+        if os.path.isdir(path) and (files := _direct(path)):
             return load_dicom(path, files, series)
         sources = find_scans([path], series=series)
         if len(sources) > 1:
             names = ", ".join(source.name for source in sources)
             raise InputError(f"{path}: contains {len(sources)} scans ({names}); pass one of them")
         scan = load_scan(sources[0], series=series, stated=stated)
-        return replace(scan, name=scan_name(path) if path.is_dir() else scan.name)
+        return replace(scan, name=scan_name(path) if os.path.isdir(path) else scan.name)
     return load_image(path, stated)
 
 
@@ -152,11 +161,12 @@ def find_scans(
     hidden = {os.path.realpath(folder) for folder in passing_over}
     for path in paths:
         try:
-            if path.is_dir():
+            _check_argument(path)
+            if os.path.isdir(path):
                 sources += _in_folder(path, series, hidden)
             elif is_archive(path):
                 sources += _in_archive(path, series)
-            elif path.name.upper() == "DICOMDIR" and path.is_file():
+            elif path.name.upper() == "DICOMDIR" and os.path.isfile(path):
                 _remark_on_missing(path)
                 sources += _in_folder(path.parent, series, hidden)
             elif is_image_file(_header_of(path)) or (header := read_header(path)) is None:
@@ -176,7 +186,24 @@ def find_scans(
         sources += _named_series(folder, requested, base, series, only=len(requested) == 1) or [
             Source(folder, base, problem=problem)
         ]
-    return told_apart(list({source.identity: source for source in sources[::-1]}.values())[::-1])
+    once = list({source.identity: source for source in sources[::-1]}.values())[::-1]
+    return told_apart([replace(source, name=printable(source.name)) for source in once])
+
+
+def _check_argument(path: Path) -> None:
+    """Refuse a path that cannot be accessed; missing files are left to the reader."""
+    if path.name.startswith(_APPLE):
+        raise InputError(f"{path}: is an AppleDouble file of macOS, not a scan")
+    try:
+        if os.path.isdir(path):
+            os.listdir(path)
+        else:
+            os.stat(path)
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{path}: cannot be read ({reason})") from error
 
 
 def _header_of(path: Path) -> Path:
@@ -188,7 +215,7 @@ def _header_of(path: Path) -> Path:
 
 def _files(folder: Path) -> list[Path]:
     try:
-        return sorted(path for path in folder.iterdir() if path.is_file())
+        return sorted(path for path in folder.iterdir() if os.path.isfile(path))
     except OSError as error:
         raise InputError(f"{folder}: cannot be read ({error.strerror or error})") from error
 
@@ -287,9 +314,9 @@ def _walked(folder: Path, called: Path, hidden: set[str]) -> Iterator[Path]:
         folders.sort()
         for name in sorted(files):
             path = Path(place, name)
-            if name.startswith("._") or name in (".DS_Store", "Thumbs.db"):
+            if name.startswith(_APPLE) or name in (".DS_Store", "Thumbs.db"):
                 log.info("%s: skipped, a file of the operating system", path)
-            elif path.is_file() or (path.is_symlink() and is_image_file(path)):
+            elif os.path.isfile(path) or (os.path.islink(path) and is_image_file(path)):
                 yield path
             else:
                 log.warning("%s: skipped, not a file or a link to a missing file", path)

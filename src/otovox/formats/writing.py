@@ -1,20 +1,22 @@
 """Atomic writes: write to a temporary sibling, then rename."""
 
 import os
-import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from otovox.errors import OutputError
+from filelock import FileLock
 
-#: Extra characters in the name of a temporary folder.
-_BESIDE = 10
-#: Longest file name if the system does not report it, and longest path (Linux), bytes.
+from otovox.errors import OutputError
+from otovox.formats.leftovers import scratch_folder
+
+#: Name of a folder's lock file.
+_LOCK = ".otovox.lock"
+#: Longest name of a file where the system does not say, and longest path (Linux), bytes.
 _USUAL_NAME, _LONGEST_PATH = 255, 4095
-#: Space reserved for the longest name within a result folder, bytes.
-_FILE = 64
+#: Space reserved for the longest path within a temporary results folder, bytes.
+_FILE = 160
 
 
 @contextmanager
@@ -30,33 +32,63 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def replacing_folder(path: Path) -> Iterator[Path]:
+def replacing_folder(path: Path, check: Callable[[], None] | None = None) -> Iterator[Path]:
     """A temporary folder next to `path`, renamed to it on success; an old one is replaced.
+
+    Args:
+        path: the folder.
+        check: called just before the renaming, while the parent folder is locked; may raise.
 
     Raises:
         OutputError: if it cannot be written; nothing is left behind and the old folder stays.
     """
     with _beside(path) as folder:
         yield folder
-        if path.exists():
-            shutil.rmtree(path)
-        os.replace(folder, path)
+        with locked(path.parent), _beside(path) as aside:
+            if check is not None:
+                check()
+            old = aside / path.name
+            if path.exists():
+                os.replace(path, old)
+            try:
+                os.replace(folder, path)
+            except OSError:
+                if old.exists():
+                    os.replace(old, path)
+                raise
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the lock of a folder; other processes and threads wait for it.
+
+    Raises:
+        OutputError: if the lock file cannot be written.
+    """
+    lock = FileLock(folder / _LOCK)
+    try:
+        lock.acquire()
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be locked ({error.strerror or error})") from error
+    try:
+        yield
+    finally:
+        # Removed while held: waiting processes notice this and create a new one.
+        with suppress(OSError):
+            os.unlink(folder / _LOCK)
+        lock.release()
 
 
 @contextmanager
 def _beside(path: Path) -> Iterator[Path]:
     """A temporary folder next to `path`, deleted on exit; errors inside are reported for `path`."""
     make_folder(path.parent)
-    folder: Path | None = None
     try:
-        folder = Path(tempfile.mkdtemp(prefix=f".{path.name.strip('.')}-", dir=path.parent))
-        folder.chmod(0o755)
-        yield folder
+        with scratch_folder(path.parent, path.name) as folder:
+            folder.chmod(0o755)
+            yield folder
     except OSError as error:
         raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error
-    finally:
-        if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def check_output(output: Path, *, names: Sequence[str], inputs: Sequence[Path]) -> None:
@@ -83,8 +115,10 @@ def check_output(output: Path, *, names: Sequence[str], inputs: Sequence[Path]) 
                 f"{output / name}: results would replace this folder, which contains the input "
                 f"{inside.name}; choose another --output"
             )
-        long = len(os.fsencode(name)) + _BESIDE
-        if long > _longest_name(there) or len(os.fsencode(str(folder))) + _FILE > _LONGEST_PATH:
+        if (
+            len(os.fsencode(name)) > _longest_name(there)
+            or len(os.fsencode(str(folder))) + _FILE > _LONGEST_PATH
+        ):
             raise OutputError(
                 f"{output / name}: the name is too long for a results folder here; rename the "
                 "scan, or pass a link with a shorter name"

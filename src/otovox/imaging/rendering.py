@@ -153,7 +153,8 @@ def _first_hits(field: Image) -> tuple[FloatArray, FloatArray]:
     row = np.arange(len(rays))
     here, before = rays[row, first], rays[row, np.maximum(first - 1, 0)]
     back = np.where(hit, (here - 0.5) / np.maximum(here - before, 1e-6), 0.0).clip(0, 1)
-    depth, cover = np.zeros((2, *(n * _FINER for n in field.shape[:2])))
+    shape = [n * _FINER for n in field.shape[:2]]
+    depth, cover = np.zeros(shape), np.zeros(shape)
     depth[pixels] = (field.shape[2] - 1) - (first - back)
     cover[pixels] = ((rays.max(axis=1) - 0.5) * _EDGE + 0.5).clip(0, 1)
     return depth, cover

@@ -129,7 +129,7 @@ def smooth_mesh(mask: NDArray[np.bool_], grid: Grid) -> tuple[FloatArray, FaceAr
 
 
 def ear_surface(ear: EarPrediction, labels: LabelMap) -> tuple[FloatArray, FaceArray]:
-    """The surface of a predicted labyrinth: of its probability, or of its voxels if there is none.
+    """The surface of a labyrinth: of its probability, or of its voxels if that is a mask or None.
 
     Args:
         ear: the predicted ear.
@@ -138,7 +138,7 @@ def ear_surface(ear: EarPrediction, labels: LabelMap) -> tuple[FloatArray, FaceA
     Returns:
         As `mesh`.
     """
-    if ear.probability is None:
+    if ear.probability is None or ear.probability.is_mask:
         return smooth_mesh(labels.values == ear.side.label, labels.grid)
     return mesh(ear.probability.values, ear.probability.grid)
 

@@ -170,7 +170,7 @@ def _half_planes(values: NDArray[Any], grid: Grid, pose: Pose, frame: CochlearFr
     leaving = (inner >= 0.5) & (outer < 0.5)
     share = (inner - 0.5) / np.where(leaving, inner - outer, 1)
     outward = np.where(leaving, radii[:-1, None] + SAMPLE_MM * share, np.inf)
-    return _Planes(sampled, outward, radii, heights)
+    return _Planes(sampled.astype(np.float32, copy=False), outward, radii, heights)
 
 
 def _extent(planes: _Planes) -> tuple[float, float] | None:

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from otovox.core.anatomy import Side
 from otovox.core.geometry import FloatArray, Pose, unit
 from otovox.core.landmarks import Landmarks
+from otovox.core.segments import Part
 from otovox.core.volume import Grid
 from otovox.measure.mean_ear import along_mm
-from otovox.measure.parts import Part, Parts, split
+from otovox.measure.parts import Parts, split
 from otovox.measure.tori import CANALS, fit_torus
 
 #: Pairs of canals for which the angle between planes is reported.

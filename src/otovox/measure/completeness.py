@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from otovox.core.anatomy import CANONICAL_MM, MODIOLAR_AXIS
 from otovox.core.geometry import FloatArray, Pose
 from otovox.core.landmarks import Landmarks
+from otovox.core.segments import STRUCTURES, Part
 from otovox.core.volume import Grid
 from otovox.imaging.components import Box, box_around, depth_mm, largest, nearest, pieces
-from otovox.measure.parts import PART_OF, STRUCTURES, Part, Parts, split
+from otovox.measure.parts import PART_OF, Parts, split
 from otovox.measure.tori import CANALS, STEP_DEG, USUAL, CanalTrace, Torus, usual_range
 
 #: Neighbours across faces.

@@ -12,14 +12,15 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
+from otovox.core.anatomy import CANONICAL_MM
 from otovox.core.case import EarPrediction
 from otovox.core.geometry import Pose
 from otovox.core.landmarks import Landmarks
+from otovox.core.segments import STRUCTURES
 from otovox.core.volume import Grid, Probability
 from otovox.measure.canals import Canals, measure_canals
 from otovox.measure.cochlea import Cochlea, measure_cochlea
 from otovox.measure.completeness import Completeness, score_completeness
-from otovox.measure.parts import STRUCTURES
 from otovox.measure.quantities import (
     CANAL_MEASURES,
     COCHLEAR_GROUPS,
@@ -67,7 +68,7 @@ def measure_ear(ear: EarPrediction, field: Grid, *, threads: int | None = None) 
     """
     plain = _plain(ear.volume_mm3, ear.landmarks)
     if ear.probability is None:
-        return EarMeasurements(_table(QUANTITIES[: len(plain)], plain, {}, []))
+        return EarMeasurements(_table(QUANTITIES[: len(plain)], plain, _not_given(ear), []))
     fields = [(ear.probability, ear.landmarks)]
     fields += [(sample.probability, sample.landmarks) for sample in ear.samples]
     # Side by side: most of the time is spent in libraries that leave Python to others.
@@ -79,7 +80,7 @@ def measure_ear(ear: EarPrediction, field: Grid, *, threads: int | None = None) 
             _plain(_volume_mm3(sample.probability), sample.landmarks) | shape.result()[2]
             for sample, shape in zip(ear.samples, others, strict=True)
         ]
-    reasons = _reasons(cochlea, canals, completeness)
+    reasons = _not_given(ear) | _reasons(cochlea, canals, completeness)
     if _malformed(completeness):
         cochlear = {one.name for one in QUANTITIES if one.group in COCHLEAR_GROUPS}
         found = {name: value for name, value in found.items() if name not in cochlear}
@@ -95,6 +96,15 @@ def _plain(volume_mm3: float, landmarks: Landmarks) -> dict[str, float]:
     return {"labyrinth_volume": volume_mm3} | distances
 
 
+def _not_given(ear: EarPrediction) -> dict[str, str]:
+    """Why distances are withheld whose ends nobody marked."""
+    return {
+        name: "a landmark that it needs was not given"
+        for name, *ends in DISTANCES
+        if not (ear.landmarks_sought or all(ear.landmarks.has(end) for end in ends))
+    }
+
+
 def _shape(
     probability: Probability, landmarks: Landmarks, pose: Pose, field: Grid
 ) -> tuple[Cochlea, Canals, dict[str, float]]:
@@ -107,11 +117,16 @@ def _shape(
 
 def _completeness(ear: EarPrediction, field: Grid, canals: Canals) -> Completeness:
     assert ear.probability is not None
-    grid = ear.probability.grid
+    grid, landmarks = ear.probability.grid, ear.landmarks
+    if not ear.landmarks_sought:
+        # What was not given is not lost: it is taken where an average ear has it.
+        usual_mm = ear.pose.to_lps([CANONICAL_MM[name] for name in landmarks.names])
+        given = np.isfinite(landmarks.points_mm)
+        landmarks = Landmarks(landmarks.names, np.where(given, landmarks.points_mm, usual_mm))
     return score_completeness(
         ear.probability.values,
         grid,
-        ear.landmarks,
+        landmarks,
         ear.pose,
         field=grid.inside(field),
         parts=canals.parts,

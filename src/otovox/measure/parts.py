@@ -7,44 +7,23 @@ at a half-plane through the modiolar axis, a few degrees to the vestibular side 
 """
 
 from dataclasses import dataclass
-from enum import IntEnum
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
-from otovox.core.anatomy import CANONICAL_MM, MODIOLAR_AXIS, Structure
+from otovox.core.anatomy import CANONICAL_MM, MODIOLAR_AXIS
 from otovox.core.ear_statistics import ear_statistics
 from otovox.core.geometry import FloatArray, Pose, unit
 from otovox.core.landmarks import Landmarks
+from otovox.core.segments import Part
 from otovox.core.volume import Grid
 from otovox.imaging.components import box_around, nearest, pieces
 from otovox.measure._courses import Course, follow_canal, follow_crus
 from otovox.measure.mean_ear import Centreline, Similarity, place_mean_ear, tangents
 from otovox.measure.tori import CANALS, CanalTrace, sampler, trace_canal
-
-
-class Part(IntEnum):
-    """Value of a part in a label map."""
-
-    COCHLEA = 1
-    VESTIBULE = 2
-    ANTERIOR = 3
-    POSTERIOR = 4
-    LATERAL = 5
-    CRUS = 6
-
-
-#: Names, colours and codes; Okabe and Ito's palette. The common crus has no known code.
-STRUCTURES = {
-    Part.COCHLEA: Structure("cochlea", "Cochlea", (230, 159, 0), "60201", "181187008"),
-    Part.VESTIBULE: Structure("vestibule", "Vestibule", (240, 228, 66), "60183", "181188003"),
-    Part.ANTERIOR: Structure("anterior_canal", "Anterior canal", (0, 114, 178), "60187"),
-    Part.POSTERIOR: Structure("posterior_canal", "Posterior canal", (0, 158, 115), "60190"),
-    Part.LATERAL: Structure("lateral_canal", "Lateral canal", (204, 121, 167), "60193"),
-    Part.CRUS: Structure("common_crus", "Common crus", (213, 94, 0), ""),
-}
 
 #: Part of each canal.
 PART_OF: dict[str, Part] = dict(
@@ -89,6 +68,28 @@ class Parts:
     courses: dict[str, Course | None]
     crus: Centreline | None
     volumes_mm3: dict[Part, float]
+
+    def part_at(self, points_mm: FloatArray) -> NDArray[np.uint8]:
+        """The `Part` that points lie in, or else the nearest one; 0 if there is none.
+
+        Args:
+            points_mm: (n, 3) LPS.
+        """
+        values, grid = self._nearest
+        ijk = np.rint(grid.to_ijk(points_mm)).astype(int)
+        return values[tuple(np.clip(ijk, 0, np.asarray(grid.shape) - 1).T)]
+
+    @cached_property
+    def _nearest(self) -> tuple[NDArray[np.uint8], Grid]:
+        """Each voxel's nearest part, in a box around the labyrinth, and the grid of the box."""
+        inside = np.argwhere(self.labels)
+        if not len(inside):
+            return np.zeros((1, 1, 1), np.uint8), self.grid.crop((0, 0, 0), (1, 1, 1))
+        box = box_around(inside, 2)
+        values = self.labels[box]
+        i, j, k = values.shape
+        crop = self.grid.crop([axis.start for axis in box], (i, j, k))
+        return values[nearest(values > 0, crop.spacing_mm)], crop
 
 
 def split(values: NDArray[Any], grid: Grid, landmarks: Landmarks, pose: Pose) -> Parts:

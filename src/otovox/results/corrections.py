@@ -72,11 +72,11 @@ def read_correction(folder: Path, *, scans: Path) -> Correction:
     if not masks:
         raise InputError(f"{folder}: its segmentation is empty, so it cannot be a training case")
     path = folder / FILES["landmarks"]
-    landmarks = _landmarks(path) if path.exists() else {}
+    landmarks = landmarks_given(path) if path.exists() else {}
     places = {side: labels.grid.to_mm(np.argwhere(mask)) for side, mask in masks.items()}
     _check_sides(folder, places)
     for side, points in landmarks.items():
-        _check_landmarks(path, side, points, places.get(side))
+        check_landmarks(path, side, points, places.get(side))
     warnings = [] if landmarks else [f"{path.name} is missing: no landmarks are added"]
     for side, mask in masks.items():
         warnings += _volume_warnings(side, float(mask.sum()) * labels.grid.voxel_mm3)
@@ -164,7 +164,7 @@ def _labels(folder: Path, result: ResultFile, scan: Scan) -> LabelMap:
     if not there:
         raise InputError(f"{folder}: contains neither {plain.name} nor {slicer.name}")
     read = {plain: load_label_map, slicer: read_segments}
-    found = [_on_scan(path, read[path](path), scan) for path in there]
+    found = [on_scan(path, read[path](path), scan) for path in there]
     if len(found) == 1 or np.array_equal(found[0].values, found[1].values):
         return found[0]
     # Both exist and differ: the one that still matches `result.json` was not corrected.
@@ -177,8 +177,12 @@ def _labels(folder: Path, result: ResultFile, scan: Scan) -> LabelMap:
     return corrected[0]
 
 
-def _on_scan(path: Path, labels: LabelMap, scan: Scan) -> LabelMap:
-    """Labels on the scan's grid: 3D Slicer saves them cropped."""
+def on_scan(path: Path, labels: LabelMap, scan: Scan) -> LabelMap:
+    """Labels on the scan's grid: 3D Slicer saves them cropped.
+
+    Raises:
+        InputError: if there are other labels than of the sides, or they lie outside the scan.
+    """
     strange = sorted(set(np.unique(labels.values).tolist()) - {0, *(side.label for side in Side)})
     if strange:
         raise InputError(f"{path}: has label values {strange}; 1 is right and 2 is left")
@@ -216,8 +220,12 @@ def _result_volume(ear: EarResult) -> float:
     return volume.value if volume is not None and volume.value is not None else 0.0
 
 
-def _landmarks(path: Path) -> dict[Side, Landmarks]:
-    """Sides with at least one landmark that is present."""
+def landmarks_given(path: Path) -> dict[Side, Landmarks]:
+    """The three reported landmarks of each side of a Markups file that has one of them.
+
+    Raises:
+        InputError: as `formats.markups.read_landmarks`.
+    """
     found = {}
     for side, points in read_landmarks(path).items():
         all_of_them = [
@@ -240,7 +248,17 @@ def _check_sides(folder: Path, places_mm: Mapping[Side, NDArray]) -> None:
         )
 
 
-def _check_landmarks(path: Path, side: Side, points: Landmarks, places: NDArray | None) -> None:
+def check_landmarks(path: Path, side: Side, points: Landmarks, places: NDArray | None) -> None:
+    """Refuse landmarks that lie far from their labyrinth.
+
+    Args:
+        path: their file, for messages.
+        side, points: of the ear, LPS mm; at least one is present.
+        places: (n, 3) LPS mm of the labyrinth's voxels; None if there is none.
+
+    Raises:
+        InputError: if one is farther than `FAR_MM`.
+    """
     if places is None:
         raise InputError(f"{path}: has {side} landmarks, but there is no {side} labyrinth")
     names = [name for name in points.names if points.has(name)]

@@ -12,11 +12,12 @@ from otovox._version import __version__
 from otovox.core.anatomy import CANONICAL_MM, Side
 from otovox.core.case import DISCLAIMER, EarPrediction, Estimate, Prediction
 from otovox.core.geometry import FloatArray
+from otovox.core.segments import STRUCTURES
 from otovox.core.volume import Grid, Scan
+from otovox.formats.arguments import printable
 from otovox.measure.canals import HeadPlanes
 from otovox.measure.measured_scan import MeasuredScan
 from otovox.measure.measurements import EarMeasurements
-from otovox.measure.parts import STRUCTURES
 from otovox.results.schema import (
     DICOM,
     FILES,
@@ -61,10 +62,13 @@ def describe(measured: MeasuredScan) -> ResultFile:
 def _input(scan: Scan) -> InputInfo:
     return InputInfo(
         name=scan.name,
-        file=Path(scan.source).name if scan.source else None,
+        file=printable(Path(scan.source).name) if scan.source else None,
         shape=list(scan.grid.shape),
         spacing_mm=_rounded(scan.grid.spacing_mm, 5),
         field_mm=_rounded(scan.grid.extent_mm, 3),
+        patient_id=scan.patient_id or None,
+        study_uid=scan.study or None,
+        series_uid=scan.series or None,
     )
 
 
@@ -76,6 +80,7 @@ def _provenance(prediction: Prediction) -> ProvenanceInfo:
         models={name: {"sha256": sha256} for name, sha256 in provenance.models.items()},
         settings=_as_json(provenance.settings.to_json()),
         key=provenance.key,
+        location=provenance.location,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
 
@@ -88,6 +93,8 @@ def _files(measured: MeasuredScan) -> dict[str, str]:
         omitted |= {"scene", *DICOM}
     if not any(ear.canals for ear in measured.ears):
         omitted |= {"parts", "lines", "planes"}
+    if not measured.prediction.by_model:
+        omitted.add("uncertainty")
     if not measured.prediction.scan.series:
         omitted |= set(DICOM)
     return {name: file for name, file in FILES.items() if name not in omitted}
@@ -96,7 +103,7 @@ def _files(measured: MeasuredScan) -> dict[str, str]:
 def _ear(ear: EarPrediction, grid: Grid, measured: EarMeasurements) -> EarResult:
     return EarResult(
         side=ear.side,
-        confidence=round(float(ear.confidence), 4),
+        confidence=_number(ear.confidence, 4),
         center_mm=_rounded(ear.center_mm, 4),
         pose=PoseInfo(
             origin_mm=_rounded(ear.pose.origin_mm, 4),

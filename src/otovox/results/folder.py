@@ -12,6 +12,7 @@ from scipy import ndimage
 from otovox.core.anatomy import Side
 from otovox.core.case import Prediction
 from otovox.core.landmarks import Landmarks
+from otovox.core.volume import LabelMap
 from otovox.errors import OutputError
 from otovox.formats.images import save_label_map, save_volume
 from otovox.formats.itksnap import write_itksnap_labels
@@ -22,8 +23,8 @@ from otovox.formats.writing import replacing_folder
 from otovox.measure.measured_scan import MeasuredScan
 from otovox.results.description import describe
 from otovox.results.dicom import with_dicom
-from otovox.results.schema import FILES, RESULT, ResultFile
-from otovox.results.shapes import lines, parts_map, planes
+from otovox.results.schema import FILES, RESULT, ResultFile, check_same_scan
+from otovox.results.shapes import lines, part_surfaces, parts_map, planes
 from otovox.results.tables import write_long_table
 
 #: Quantisation of the stored uncertainty: chosen, far below its own error, for compression.
@@ -46,11 +47,17 @@ def write_results(
         The contents of `result.json`.
 
     Raises:
-        OutputError: if it cannot be written, or contains files that otovox did not write.
+        OutputError: if it cannot be written, or contains files that otovox did not write or the
+            results of another scan.
     """
     described = described or describe(measured)
-    _refuse_foreign(folder)
-    with replacing_folder(folder) as beside:
+
+    def check() -> None:
+        _refuse_foreign(folder)
+        check_same_scan(folder, described.provenance.location)
+
+    check()
+    with replacing_folder(folder, check) as beside:
         try:
             return _write(measured, described, beside)
         except OutputError as error:
@@ -67,16 +74,21 @@ def stepped(uncertainty: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _write(measured: MeasuredScan, described: ResultFile, folder: Path) -> ResultFile:
+    parts = parts_map(measured.prediction.labels, measured.ears)
     with ThreadPoolExecutor(1) as pool:
         # Compression leaves Python to the rest; the context says whether libraries are silenced.
-        volumes = pool.submit(copy_context().run, _write_volumes, measured.prediction, folder)
-        result = _write_rest(measured, described, folder)
+        volumes = pool.submit(
+            copy_context().run, _write_volumes, measured.prediction, parts, folder
+        )
+        result = _write_rest(measured, parts, described, folder)
         volumes.result()
     (folder / RESULT).write_text(result.model_dump_json(indent=2) + "\n", "utf-8")
     return result
 
 
-def _write_rest(measured: MeasuredScan, described: ResultFile, folder: Path) -> ResultFile:
+def _write_rest(
+    measured: MeasuredScan, parts: LabelMap | None, described: ResultFile, folder: Path
+) -> ResultFile:
     """All but volumes on the scan's grid, and `result.json`, whose content it returns."""
     # Drawing takes long to import, and commands that write no results need none of it.
     from otovox.results.overview import draw_pictures
@@ -86,7 +98,7 @@ def _write_rest(measured: MeasuredScan, described: ResultFile, folder: Path) -> 
     write_markups(folder / FILES["landmarks"], landmarks)
     _write_surfaces(measured, landmarks, folder)
     _write_shapes(measured, folder)
-    result = with_dicom(prediction, described, landmarks, folder)
+    result = with_dicom(prediction, described, landmarks, folder, parts=parts)
     write_long_table({result.input.name: result}, folder / FILES["measurements"])
     pictures = draw_pictures(prediction)
     (folder / FILES["overview"]).write_bytes(pictures.overview)
@@ -94,12 +106,15 @@ def _write_rest(measured: MeasuredScan, described: ResultFile, folder: Path) -> 
     return result
 
 
-def _write_volumes(prediction: Prediction, folder: Path) -> None:
-    """Label map and uncertainty, on the scan's grid."""
+def _write_volumes(prediction: Prediction, parts: LabelMap | None, folder: Path) -> None:
+    """Label maps and uncertainty, on the scan's grid."""
     labels = prediction.labels
     save_label_map(labels, folder / FILES["segmentation"])
-    save_volume(stepped(prediction.uncertainty), labels.grid, folder / FILES["uncertainty"])
-    write_segments(folder / FILES["segments"], labels)
+    if prediction.by_model:
+        save_volume(stepped(prediction.uncertainty), labels.grid, folder / FILES["uncertainty"])
+    if parts is not None:
+        save_label_map(parts, folder / FILES["parts"])
+    write_segments(folder / FILES["segments"], labels, parts)
     write_itksnap_labels(folder / FILES["labels"])
 
 
@@ -113,15 +128,14 @@ def _write_surfaces(
         write_stl(folder / FILES[f"labyrinth_{side}"], *surface)
         write_ply(folder / FILES[f"ply_{side}"], *surface, side)
     if surfaces:
-        write_glb(folder / FILES["scene"], surfaces, dict(landmarks))
+        parts = part_surfaces(surfaces, measured.ears)
+        write_glb(folder / FILES["scene"], surfaces, dict(landmarks), parts)
 
 
 def _write_shapes(measured: MeasuredScan, folder: Path) -> None:
-    """Parts, centrelines and planes, if the shape of an ear was measured."""
+    """Centrelines and planes, if the shape of an ear was measured."""
     if not any(ear.canals for ear in measured.ears):
         return
-    labels = measured.prediction.labels
-    save_label_map(parts_map(labels, measured.ears), folder / FILES["parts"])
     write_curves(folder / FILES["lines"], lines(measured.ears))
     write_planes(folder / FILES["planes"], planes(measured.ears))
 

@@ -55,7 +55,7 @@ class Pictures:
         overview: a row per ear, or the scan's middle planes without one; PNG.
         planes: per ear the planes through its labyrinth, with its outline and landmarks; JPEG.
         uncertainty: the same with the voxels' spread laid over, coloured up to
-            `panels.TOP_SPREAD`; JPEG.
+            `panels.TOP_SPREAD`; JPEG, empty of a mask that no model made.
     """
 
     overview: bytes
@@ -90,14 +90,16 @@ def draw_pictures(prediction: Prediction) -> Pictures:
     figure, rows = _draw(prediction)
     plain = _pixels(figure)
     spread = plain
-    if prediction.ears:
+    if prediction.ears and prediction.by_model:
         for ear, (_, panels) in zip(prediction.ears, rows, strict=True):
             lay_uncertainty(panels, prediction, ear)
         spread = _pixels(figure)
     return Pictures(
         _encoded(plain, "png"),
         tuple(_encoded(_strip(plain, top), "jpeg") for top, _ in rows),
-        tuple(_encoded(_strip(spread, top), "jpeg") for top, _ in rows),
+        tuple(
+            _encoded(_strip(spread, top), "jpeg") if prediction.by_model else b"" for top, _ in rows
+        ),
     )
 
 
@@ -176,7 +178,7 @@ def _draw_ear(
     panels, scan, mask = draw_planes(figure, top, prediction, ear)
     if mask.any():
         panel = draw_panel(figure, 4, top, "Rendering, from lateral")
-        if ear.probability is None:
+        if ear.probability is None or ear.probability.is_mask:
             _draw_rendering(panel, mask, scan.grid, ear)
         else:
             _draw_rendering(panel, ear.probability.values, ear.probability.grid, ear)
@@ -195,13 +197,13 @@ def _facts(ear: EarPrediction) -> str:
             gap = ear.landmarks.distance_mm(first, second)
             names = f"{first.replace('_', ' ')} to {second.replace('_', ' ')}"
             parts.append(f"{names} {gap:.1f} mm")
-    return "   ·   ".join([*parts, _quality(ear)])
+    return "   ·   ".join(filter(None, [*parts, _quality(ear)]))
 
 
 def _quality(ear: EarPrediction) -> str:
     """The expected quality; the confidence if the model has no estimate."""
     if ear.quality is None:
-        return f"confidence {ear.confidence:.2f}"
+        return "" if np.isnan(ear.confidence) else f"confidence {ear.confidence:.2f}"
     dsc = ear.quality.dice
     return f"expected DSC {dsc.value:.2f} ({dsc.low:.2f} to {dsc.high:.2f})"
 

@@ -101,8 +101,10 @@ def key_figures(ear: EarResult) -> str:
 
 
 def quality_sentence(ear: EarResult) -> str:
-    """The expected quality of an ear; its confidence if the model has no estimate."""
+    """The quality to be expected of an ear, or its confidence; empty if no model made its mask."""
     dsc, error = ear.uncertainty.expected_dsc, ear.uncertainty.expected_landmark_error_mm
+    if ear.confidence is None:
+        return ""
     if dsc is None or error is None:
         return f"Confidence {ear.confidence:.2f}."
     return (
@@ -142,7 +144,11 @@ def _pictures(prediction: Prediction, drawn: Pictures | None) -> list[dict[str, 
         return []
     drawn = drawn or draw_pictures(prediction)
     return [
-        {"side": ear.side.value, "planes": _data_url(plain), "uncertainty": _data_url(spread)}
+        {
+            "side": ear.side.value,
+            "planes": _data_url(plain),
+            "uncertainty": _data_url(spread) if spread else "",
+        }
         for ear, plain, spread in zip(prediction.ears, drawn.planes, drawn.uncertainty, strict=True)
     ]
 

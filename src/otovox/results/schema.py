@@ -6,11 +6,11 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from otovox.core.anatomy import Side
-from otovox.errors import InputError
+from otovox.errors import InputError, OutputError
 from otovox.measure.values import Measurement
 
 #: The minor number is raised when a field is added, the major one when a field changes its meaning.
-SCHEMA_VERSION = "1.1"
+SCHEMA_VERSION = "1.2"
 
 #: Possible files of a results folder; surfaces only of detected ears, DICOM only for DICOM scans.
 FILES = {
@@ -30,11 +30,12 @@ FILES = {
     "planes": "planes.mrk.json",
     "dicom_segmentation": "segmentation.dcm",
     "dicom_report": "measurements.dcm",
+    "dicom_structures": "structures.dcm",
     "measurements": "measurements.csv",
     "report": "report.html",
 }
 #: Files that exist only for scans from a DICOM series.
-DICOM = ("dicom_segmentation", "dicom_report")
+DICOM = ("dicom_segmentation", "dicom_report", "dicom_structures")
 RESULT = "result.json"
 
 Triple = Annotated[list[float], Field(min_length=3, max_length=3)]
@@ -45,13 +46,20 @@ class _Model(BaseModel):
 
 
 class InputInfo(_Model):
-    """The scan: its name, its file name without the path, and its field of view."""
+    """The scan: its name, its file name without the path, and its field of view.
+
+    Patient ID, study and series UID are those of a DICOM scan that was not analysed with
+    `--anonymous`; new in 1.2.
+    """
 
     name: str
     file: str | None
     shape: Annotated[list[int], Field(min_length=3, max_length=3)]
     spacing_mm: Triple
     field_mm: Triple
+    patient_id: str | None = None
+    study_uid: str | None = None
+    series_uid: str | None = None
 
 
 class PoseInfo(_Model):
@@ -141,10 +149,10 @@ class UncertaintyInfo(_Model):
 
 
 class EarResult(_Model):
-    """One ear."""
+    """One ear; its confidence is null where a mask was measured that no model made."""
 
     side: Side
-    confidence: float
+    confidence: float | None
     center_mm: Triple
     pose: PoseInfo
     landmarks: dict[str, LandmarkInfo]
@@ -164,20 +172,25 @@ class SoftwareInfo(_Model):
 
 
 class ProvenanceInfo(_Model):
-    """What produced the result, and when; `key` changes with everything that affects the result."""
+    """What produced the result, and when; `key` changes with everything that affects the result.
+
+    `location` is a checksum of the scan's location and distinguishes scans with the same name; new
+    in 1.2.
+    """
 
     software: SoftwareInfo
     python: str
     models: dict[str, JsonValue]
     settings: dict[str, JsonValue]
     key: str | None = None
+    location: str | None = None
     created: str
 
 
 class ResultFile(_Model):
     """The contents of `result.json`."""
 
-    schema_version: Literal["1.0", "1.1"]
+    schema_version: Literal["1.0", "1.1", "1.2"]
     disclaimer: str
     coordinate_system: Literal["LPS"]
     input: InputInfo
@@ -204,3 +217,24 @@ def read_result(path: Path) -> ResultFile:
         raise InputError(
             f"{path}: is not a result.json of schema {SCHEMA_VERSION} ({place}: {first['msg']})"
         ) from error
+
+
+def check_same_scan(folder: Path, location: str | None) -> None:
+    """Refuse to replace the results of another scan with the same name.
+
+    Args:
+        folder: a results folder, which may not exist.
+        location: checksum of the location of the scan to be written; None if not known.
+
+    Raises:
+        OutputError: if the folder contains the results of a scan from another location.
+    """
+    try:
+        present = read_result(folder / RESULT).provenance.location
+    except InputError:
+        return
+    if None not in (present, location) and present != location:
+        raise OutputError(
+            f"{folder}: contains the results of another scan with this name, from another "
+            "location; choose another --output, or remove them"
+        )

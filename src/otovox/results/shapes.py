@@ -1,49 +1,74 @@
 """Measured shapes for other tools: the label map of the parts, centrelines, canal planes."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from otovox.core.anatomy import LABYRINTH, Side
 from otovox.core.geometry import FloatArray
+from otovox.core.segments import STRUCTURES, Part, part_value
 from otovox.core.volume import LabelMap
 from otovox.formats.markups import Curve, Plane
-from otovox.imaging.components import nearest
+from otovox.imaging.surfaces import FaceArray
+from otovox.measure.measured_scan import Surface
 from otovox.measure.measurements import EarMeasurements
-from otovox.measure.parts import PART_OF, STRUCTURES, Part
+from otovox.measure.parts import PART_OF
 
-#: Offset of a left ear's `Part` values in a label map of both ears.
-LEFT_OFFSET = 10
 #: Edge of a displayed plane relative to its circle's radius: chosen, slightly larger than the
 #: canal.
 _EDGE = 3.0
 
 
-def parts_map(labels: LabelMap, measured: Sequence[EarMeasurements]) -> LabelMap:
-    """The labyrinths in parts, on the scan's own grid.
+def parts_map(labels: LabelMap, measured: Sequence[EarMeasurements]) -> LabelMap | None:
+    """The parts of the labyrinths, on the scan's own grid.
 
     Args:
         labels: 1 right, 2 left labyrinth.
         measured: measurements of the ears.
 
     Returns:
-        `Part` values on the right, those plus `LEFT_OFFSET` on the left; for the voxels
-        of `labels`, each with the nearest part on the working grid.
+        Values of `core.segments.PARTS` for the voxels of `labels`, each from its nearest part in
+        the working grid; None if no ear's shape was measured.
     """
+    shaped = [known.canals for known in measured if known.canals is not None]
+    if not shaped:
+        return None
     values = np.zeros(labels.grid.shape, np.uint8)
-    for known in measured:
-        if known.canals is None:
-            continue
-        parts, side = known.canals.parts, known.canals.side
-        inside = np.argwhere(labels.values == side.label)
-        if not (parts.labels.any() and len(inside)):
-            continue
-        ijk = np.rint(parts.grid.to_ijk(labels.grid.to_mm(inside))).astype(int)
-        ijk = np.clip(ijk, 0, np.asarray(parts.grid.shape) - 1)
-        every = parts.labels[nearest(parts.labels > 0, parts.grid.spacing_mm)]
-        offset = LEFT_OFFSET if side is Side.LEFT else 0
-        values[tuple(inside.T)] = every[tuple(ijk.T)] + offset
+    for canals in shaped:
+        inside = np.argwhere(labels.values == canals.side.label)
+        found = canals.parts.part_at(labels.grid.to_mm(inside))
+        values[tuple(inside.T)] = _values(canals.side)[found]
     return LabelMap(values, labels.grid)
+
+
+def _values(side: Side) -> NDArray[np.uint8]:
+    """Value in the label map by `Part`."""
+    return np.array([0, *(part_value(side, part) for part in Part)], np.uint8)
+
+
+def part_surfaces(
+    surfaces: Mapping[Side, Surface], measured: Sequence[EarMeasurements]
+) -> dict[Side, dict[Part, FaceArray]]:
+    """The faces of each part of the labyrinths' surfaces.
+
+    Args:
+        surfaces: per side vertices (n, 3) in LPS mm and faces (m, 3).
+        measured: measurements of the ears.
+
+    Returns:
+        Per side whose shape was measured, the faces of each part; together all of the surface.
+    """
+    faces_of: dict[Side, dict[Part, FaceArray]] = {}
+    for known in measured:
+        if known.canals is None or known.canals.side not in surfaces:
+            continue
+        vertices_mm, faces = surfaces[known.canals.side]
+        found = known.canals.parts.part_at(vertices_mm[faces].mean(axis=1))
+        by_part = {part: faces[found == part] for part in Part if (found == part).any()}
+        if by_part:
+            faces_of[known.canals.side] = by_part
+    return faces_of
 
 
 def lines(measured: Sequence[EarMeasurements]) -> list[Curve]:

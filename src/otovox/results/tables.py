@@ -13,6 +13,8 @@ from otovox.results.schema import EarResult, ResultFile
 if TYPE_CHECKING:
     import pandas as pd
 
+#: Columns that identify the patient and series of a DICOM scan, fields of `InputInfo`.
+IDENTITY = ("patient_id", "study_uid", "series_uid")
 LONG = (
     "scan",
     "side",
@@ -27,6 +29,7 @@ LONG = (
     "unusual",
     "withheld",
     "definition",
+    *IDENTITY,
 )
 #: Fields of an ear's uncertainty, and how they are listed among its measurements: name, unit,
 #: definition.
@@ -88,7 +91,7 @@ def write_long_table(results: Mapping[str, ResultFile], path: Path) -> None:
 
 def _long_rows(results: Mapping[str, ResultFile]) -> list[tuple[object, ...]]:
     return [
-        (scan, ear.side.value, *row)
+        (scan, ear.side.value, *row, *identity(result).values())
         for scan, result in results.items()
         for ear in result.ears
         for row in (*_quality_rows(ear), *_measurement_rows(ear))
@@ -104,9 +107,20 @@ def ear_table(results: Mapping[str, ResultFile]) -> "pd.DataFrame":
     import pandas as pd
 
     rows = [
-        {"scan": scan} | ear_row(ear) for scan, result in results.items() for ear in result.ears
+        {"scan": scan} | identity(result) | ear_row(ear)
+        for scan, result in results.items()
+        for ear in result.ears
     ]
-    return pd.DataFrame(rows) if rows else pd.DataFrame(columns=["scan", *EAR_COLUMNS])
+    return pd.DataFrame(rows) if rows else pd.DataFrame(columns=["scan", *IDENTITY, *EAR_COLUMNS])
+
+
+def identity(result: ResultFile) -> dict[str, str | None]:
+    """Columns `IDENTITY`: patient ID, study and series UID; None where there is none.
+
+    Args:
+        result: contents of `result.json`.
+    """
+    return {name: getattr(result.input, name) for name in IDENTITY}
 
 
 def ear_row(ear: EarResult) -> dict[str, object]:

@@ -1,0 +1,113 @@
+"""`otovox serve`: the web application, and if wanted a DICOM node."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from otovox.cli.errors import refusals, set_up_logging
+from otovox.errors import ConfigError
+
+if TYPE_CHECKING:
+    from otovox.serve.settings import Dicom
+
+#: Environment variable with the token, so that it need not stand in a process list.
+TOKEN = "OTOVOX_TOKEN"
+
+Data = Annotated[Path, typer.Option(help="Folder for everything that is kept; mode 700.")]
+Host = Annotated[
+    str, typer.Option(help="Address to listen on; beyond this machine a token is needed.")
+]
+Port = Annotated[int, typer.Option(min=1, max=65535, help="Port of the page.")]
+WorkerCount = Annotated[int, typer.Option("--workers", min=1, help="Processes that analyse scans.")]
+Model = Annotated[str, typer.Option(help="Trained model: an embedded one's name, or a folder.")]
+Device = Annotated[str, typer.Option(help="auto, cpu (OpenVINO), torch, cuda, cuda:N or mps.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads per process.")]
+Tta = Annotated[
+    Literal["none", "fast", "paper", "full"],
+    typer.Option(help="Looks per ear, for the uncertainty: 1, 5, the paper's 10, or 24."),
+]
+MostGib = Annotated[float, typer.Option(min=0.001, help="Largest upload, GiB.")]
+Origin = Annotated[
+    list[str] | None,
+    typer.Option("--allow-origin", help="Web page that may use the server, such as OHIF's."),
+]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Print more, tracebacks too.")]
+DicomPort = Annotated[
+    int | None, typer.Option(min=1, max=65535, help="Port to receive DICOM on; none if not given.")
+]
+Title = Annotated[str, typer.Option(help="AE title of this DICOM node.")]
+Allow = Annotated[
+    list[str] | None,
+    typer.Option("--allow-ae", metavar="AET", help="AE title that may send; repeatable."),
+]
+SendTo = Annotated[
+    list[str] | None,
+    typer.Option(metavar="AET@HOST:PORT", help="DICOM node that results go to; repeatable."),
+]
+
+
+@refusals
+def serve(
+    data: Data = Path("otovox-data"),
+    host: Host = "127.0.0.1",
+    port: Port = 8617,
+    workers: WorkerCount = 1,
+    model: Model = "labyrinth",
+    device: Device = "auto",
+    threads: Threads = None,
+    tta: Tta = "fast",
+    most_gib: MostGib = 16.0,
+    allow_origin: Origin = None,
+    dicom_port: DicomPort = None,
+    ae_title: Title = "OTOVOX",
+    allow_ae: Allow = None,
+    send_to: SendTo = None,
+    verbose: Verbose = False,
+) -> None:
+    """Open a page for dropping scans onto, seeing, correcting and sending on results."""
+    set_up_logging(verbose)
+    try:
+        import starlette  # noqa: F401
+        import uvicorn  # noqa: F401
+
+        from otovox.serve.run import run_server
+        from otovox.serve.settings import Analysis, Limits, ServerSettings, is_loopback, new_token
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"the server needs {error.name}, which is not installed: pip install 'otovox[serve]'"
+        ) from error
+    token = os.environ.get(TOKEN, "")
+    if not token and not is_loopback(host):
+        token = new_token()
+    most = int(most_gib * 2**30)
+    limits = Limits(upload_bytes=most, file_bytes=most)
+    node = dicom_of(dicom_port, ae_title, allow_ae or [], send_to or [])
+    how = Analysis(model, device, threads, tta)
+    settings = ServerSettings(
+        data.absolute(), host, port, token, workers, how, limits, tuple(allow_origin or ()), node
+    )
+    typer.echo(f"otovox: open {settings.address}")
+    run_server(settings)
+
+
+def dicom_of(
+    port: int | None, title: str, allowed: list[str], send_to: list[str]
+) -> "Dicom | None":
+    """The DICOM node that the options ask for.
+
+    Raises:
+        ConfigError: if they do not fit together.
+    """
+    from otovox.serve.settings import Dicom, checked_title, read_destination
+
+    targets = tuple(read_destination(text) for text in send_to)
+    titles = tuple(checked_title(text, "--allow-ae") for text in allowed)
+    if port is None:
+        if targets or titles:
+            raise ConfigError("--send-to and --allow-ae need --dicom-port")
+        return None
+    if not titles:
+        raise ConfigError("--dicom-port needs --allow-ae: the AE titles that may send")
+    return Dicom(port, checked_title(title, "--ae-title"), titles, targets)

@@ -1,0 +1,1 @@
+"""The web application: scans dropped on a page, results seen, corrected and sent on."""

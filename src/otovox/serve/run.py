@@ -1,0 +1,68 @@
+"""Start the server and keep it running."""
+
+import logging
+import os
+import shutil
+import signal
+import tempfile
+from pathlib import Path
+
+from otovox.errors import ConfigError
+from otovox.serve.settings import ServerSettings
+
+log = logging.getLogger(__name__)
+
+
+def run_server(settings: ServerSettings) -> None:
+    """Serve until interrupted.
+
+    Args:
+        settings: of the server.
+
+    Raises:
+        ConfigError: if what it needs is not installed, or the port is taken.
+        OutputError: if the data folder cannot be used.
+    """
+    import uvicorn
+
+    from otovox.serve.app import make_app
+    from otovox.serve.desk import Desk
+
+    # Whatever is written belongs to this user alone.
+    os.umask(0o077)
+    desk = Desk(settings)
+    _keep_temporary_files(settings.data / "tmp")
+    node = None
+    if settings.dicom is not None:
+        from otovox.serve.dicom_node import start_node
+
+        node = start_node(desk, settings.dicom)
+    config = uvicorn.Config(
+        make_app(desk), host=settings.host, port=settings.port, log_level="warning",
+        server_header=False, timeout_graceful_shutdown=3,
+    )  # fmt: skip
+    try:
+        _serve(uvicorn.Server(config), settings)
+    finally:
+        if node is not None:
+            node.stop()
+
+
+def _keep_temporary_files(folder: Path) -> None:
+    """Let every temporary file, of workers too, lie in the data folder."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(mode=0o700)
+    os.environ["TMPDIR"] = str(folder)
+    tempfile.tempdir = str(folder)
+
+
+def _serve(server: "object", settings: ServerSettings) -> None:
+    try:
+        server.run()  # pyright: ignore[reportAttributeAccessIssue]
+    except SystemExit as error:
+        raise ConfigError(
+            f"cannot listen at {settings.host}:{settings.port}; is another server running there? "
+            "Choose another --port"
+        ) from error
+    except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)

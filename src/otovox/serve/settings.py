@@ -1,0 +1,167 @@
+"""What a server is started with."""
+
+import secrets
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from pathlib import Path
+
+from otovox.errors import ConfigError
+
+#: Port of the page: chosen, not in the IANA registry.
+PORT = 8617
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds of what is accepted; all of them chosen, far above real studies.
+
+    Attributes:
+        file_bytes, upload_bytes: of one file, and of all files of an upload.
+        files: most files of an upload, those within zip files included.
+        unpacked_ratio: most bytes that one packed byte may become.
+        waiting: most studies that may wait.
+    """
+
+    file_bytes: int = 8 * 2**30
+    upload_bytes: int = 16 * 2**30
+    files: int = 20_000
+    unpacked_ratio: int = 500
+    waiting: int = 1_000
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """How scans are analysed; see `analysis.model.load_model`."""
+
+    model: str = "labyrinth"
+    device: str = "auto"
+    threads: int | None = None
+    tta: str = "fast"
+
+
+@dataclass(frozen=True)
+class Destination:
+    """A DICOM node that results are sent to."""
+
+    title: str
+    host: str
+    port: int
+
+
+@dataclass(frozen=True)
+class Dicom:
+    """The DICOM node.
+
+    Attributes:
+        port: to listen on; 0 for any free one.
+        title: its own AE title.
+        allowed: AE titles that may send; none allows nobody.
+        send_to: where results go.
+        quiet_s: a series is complete if no image of it has come for this long: chosen.
+    """
+
+    port: int
+    title: str = "OTOVOX"
+    allowed: tuple[str, ...] = ()
+    send_to: tuple[Destination, ...] = ()
+    quiet_s: float = 10.0
+
+
+@dataclass(frozen=True)
+class ServerSettings:
+    """Everything a server is started with.
+
+    Attributes:
+        data: the one folder with all that is kept; mode 700.
+        host, port: where it listens.
+        token: that every request must bear; empty for none, on loopback only.
+        workers: processes that analyse scans.
+        origins: web pages of other origins that may use it; none by default.
+    """
+
+    data: Path
+    host: str = "127.0.0.1"
+    port: int = PORT
+    token: str = ""
+    workers: int = 1
+    analysis: Analysis = Analysis()
+    limits: Limits = Limits()
+    origins: tuple[str, ...] = ()
+    dicom: Dicom | None = None
+
+    def __post_init__(self) -> None:
+        if not self.token and not is_loopback(self.host):
+            raise ConfigError(f"a server that others reach at {self.host} needs a token")
+
+    @property
+    def address(self) -> str:
+        """What to open in a browser."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        token = f"?token={self.token}" if self.token else ""
+        return f"http://{host}:{self.port}/{token}"
+
+
+@dataclass(frozen=True)
+class Place:
+    """The files of one study below the data folder."""
+
+    folder: Path
+    input: Path = field(init=False)
+    view: Path = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "input", self.folder / "input")
+        object.__setattr__(self, "view", self.folder / "view")
+
+    def version(self, number: int) -> Path:
+        """Result folder of a version."""
+        return self.folder / "versions" / str(number)
+
+    def correction(self, number: int) -> Path:
+        """What somebody saved to make a version."""
+        return self.folder / "corrections" / str(number)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches a host.
+
+    >>> is_loopback("localhost"), is_loopback("::1"), is_loopback("0.0.0.0")
+    (True, True, False)
+    """
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def new_token() -> str:
+    """A token that nobody guesses."""
+    return secrets.token_urlsafe(32)
+
+
+def read_destination(text: str) -> Destination:
+    """`AET@HOST:PORT`, as a user writes it.
+
+    Raises:
+        ConfigError: if it is not of this form.
+
+    >>> read_destination("PACS@127.0.0.1:4242").port
+    4242
+    """
+    title, mark, place = text.partition("@")
+    host, colon, port = place.rpartition(":")
+    if not (mark and colon and host and port.isdecimal() and 0 < int(port) < 65536):
+        raise ConfigError(f"--send-to {text}: AET@HOST:PORT is needed, such as PACS@10.0.0.5:104")
+    return Destination(checked_title(title, "--send-to"), host.strip("[]"), int(port))
+
+
+def checked_title(title: str, option: str) -> str:
+    """An AE title: 1 to 16 characters, no backslash or control characters (DICOM PS3.5, AE).
+
+    Raises:
+        ConfigError: if it is none.
+    """
+    title = title.strip()
+    if not 1 <= len(title) <= 16 or not title.isascii() or "\\" in title or not title.isprintable():
+        raise ConfigError(f"{option} {title}: an AE title has 1 to 16 ASCII characters")
+    return title

@@ -1,0 +1,169 @@
+"""Files from outside: bounded, and stored under names of ours; theirs are never used as paths."""
+
+import re
+import shutil
+import stat
+import zipfile
+import zlib
+from collections.abc import AsyncIterator
+from pathlib import Path, PurePosixPath
+
+from otovox.errors import InputError
+from otovox.formats.images import ENDINGS
+from otovox.serve.settings import Limits
+
+#: Endings that are kept, since readers go by them.
+_KEPT = (*ENDINGS, ".zip", ".img", ".raw", ".zraw", ".raw.gz", ".dcm")
+#: Formats whose header names the file of its voxels: of these, simple names are kept.
+_DETACHED = (".nhdr", ".mhd", ".hdr", ".img", ".raw", ".zraw", ".raw.gz")
+_SIMPLE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,80}(\.[A-Za-z0-9]{1,5}){1,2}")
+#: Bytes that are copied at a time.
+_BLOCK = 2**20
+#: Longest name that is shown, characters: chosen.
+_SHOWN = 120
+
+
+class Refused(InputError):
+    """Something from outside that is not accepted."""
+
+
+def stored_name(number: int, name: str) -> str:
+    """The name under which a file is stored, in a folder that holds no other upload.
+
+    Args:
+        number: of the file in its upload.
+        name: what its sender calls it; of any kind.
+
+    >>> stored_name(7, "../../etc/passwd"), stored_name(1, "a/b/Scan of Anna.NII.GZ")
+    ('f000007', 'f000001.nii.gz')
+    """
+    ending = next((e for e in sorted(_KEPT, key=len)[::-1] if name.lower().endswith(e)), "")
+    own = PurePosixPath(name.replace("\\", "/")).name
+    if ending in _DETACHED and _SIMPLE.fullmatch(own):
+        return own
+    return f"f{number:06d}{ending}"
+
+
+def shown_name(name: str) -> str:
+    """A name from outside as it is shown: printable, not too long.
+
+    >>> shown_name("a" + chr(0) + "b")
+    'ab'
+    """
+    return "".join(c for c in name if c.isprintable())[:_SHOWN].strip()
+
+
+def place_for(folder: Path, number: int, name: str) -> Path:
+    """Where a file of an upload is stored: files of one directory of the sender's stay together.
+
+    Args:
+        folder: of the upload.
+        number: of the file in its upload.
+        name: the sender's path.
+    """
+    directory = str(PurePosixPath(name.replace("\\", "/")).parent)
+    # The directory's name only tells directories apart.
+    code = f"d{zlib.crc32(directory.encode('utf-8', 'surrogateescape')):08x}"
+    place = folder / code / stored_name(number, name)
+    if place.exists():
+        place = folder / f"{code}-{number}" / place.name
+    return place
+
+
+async def receive(
+    blocks: AsyncIterator[bytes], place: Path, *, file_bytes: int, left_bytes: int
+) -> int:
+    """Store what comes in.
+
+    Args:
+        blocks: the file's content.
+        place: where it goes; its folder is made.
+        file_bytes, left_bytes: most bytes of a file, and of all files that the upload may still
+            have.
+
+    Returns:
+        Its size, bytes.
+
+    Raises:
+        Refused: if it is too large; nothing of it is kept.
+    """
+    place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    part = place.with_name(place.name + ".part")
+    size = 0
+    try:
+        with part.open("wb") as file:
+            async for block in blocks:
+                size += len(block)
+                if size > file_bytes:
+                    raise Refused(f"the file is larger than {_gib(file_bytes)}")
+                if size > left_bytes:
+                    raise Refused("the upload is larger than allowed")
+                file.write(block)
+        part.replace(place)
+    finally:
+        part.unlink(missing_ok=True)
+    return size
+
+
+def unpack(archive: Path, folder: Path, limits: Limits, *, first: int) -> dict[str, str]:
+    """Unpack a zip file, each member under a name of ours; the zip file is taken away.
+
+    Args:
+        archive: the zip file.
+        folder: where its files go.
+        limits: of the upload.
+        first: number of its first file.
+
+    Returns:
+        The members' names by the paths of their files, relative to `folder`.
+
+    Raises:
+        Refused: if it is damaged, encrypted, or unpacks to too much.
+    """
+    names: dict[str, str] = {}
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            members = [one for one in opened.infolist() if not one.is_dir()]
+            _check(archive, members, limits)
+            for number, member in enumerate(members, start=first):
+                if stat.S_ISLNK(member.external_attr >> 16):
+                    continue
+                place = place_for(folder, number, member.filename)
+                place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                _extract(opened, member, place)
+                names[str(place.relative_to(folder))] = shown_name(member.filename)
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError) as error:
+        raise Refused("is a damaged or unknown kind of zip file") from error
+    except (OSError, RuntimeError) as error:
+        raise Refused("cannot be unpacked") from error
+    archive.unlink()
+    return names
+
+
+def _check(archive: Path, members: list[zipfile.ZipInfo], limits: Limits) -> None:
+    size, packed = sum(one.file_size for one in members), max(1, archive.stat().st_size)
+    free = shutil.disk_usage(archive.parent).free
+    if (
+        size > min(limits.upload_bytes, 0.9 * free)
+        or size > limits.unpacked_ratio * packed + 2**20
+        or len(members) > limits.files
+        or any(one.file_size > limits.file_bytes for one in members)
+    ):
+        raise Refused(f"unpacks to {_gib(size)} in {len(members)} files, which is too much")
+    if any(one.flag_bits & 1 for one in members):
+        raise Refused("is encrypted")
+
+
+def _extract(opened: zipfile.ZipFile, member: zipfile.ZipInfo, place: Path) -> None:
+    """One member, no longer than its header says."""
+    left = member.file_size
+    with opened.open(member) as source, place.open("xb") as target:
+        while block := source.read(_BLOCK):
+            left -= len(block)
+            if left < 0:
+                raise Refused("holds a file that is longer than its header says")
+            target.write(block)
+
+
+def _gib(size: int) -> str:
+    return f"{size / 2**30:.1f} GiB" if size >= 2**29 else f"{size / 2**20:.0f} MiB"

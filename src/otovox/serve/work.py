@@ -1,0 +1,217 @@
+"""What worker processes do: sort uploads into scans, analyse scans, measure corrections."""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from otovox.core.volume import Grid, Scan
+from otovox.errors import InputError
+from otovox.formats.detached import image_files
+from otovox.formats.images import scan_name
+from otovox.formats.scans import Source, find_scans, load_scan
+from otovox.serve.settings import Analysis, Limits
+from otovox.serve.uploads import Refused, shown_name, unpack
+
+#: Reports the stage that a task has reached.
+Say = Callable[[str], None]
+#: Facts of a DICOM header that studies are searched by.
+_FACTS = {
+    "patient": "PatientName",
+    "patient_id": "PatientID",
+    "study_date": "StudyDate",
+    "description": "SeriesDescription",
+}
+
+
+@dataclass(frozen=True)
+class SortTask:
+    """An upload to sort.
+
+    Attributes:
+        folder: with its files.
+        names: what its sender calls them, by their path relative to `folder`.
+        limits: of what zip files may unpack to.
+    """
+
+    folder: Path
+    names: dict[str, str]
+    limits: Limits
+
+
+@dataclass(frozen=True)
+class AnalyseTask:
+    """A scan to analyse.
+
+    Attributes:
+        input: folder with its files.
+        results: its result folder.
+        view: folder for what the viewer shows.
+        name: of the scan.
+        how: model and device.
+    """
+
+    input: Path
+    results: Path
+    view: Path
+    name: str
+    how: Analysis
+
+
+@dataclass(frozen=True)
+class MeasureTask:
+    """A correction to measure: a folder as `results.corrections` reads it, and its scan."""
+
+    input: Path
+    correction: Path
+    results: Path
+
+
+def sort_upload(task: SortTask, say: Say) -> dict[str, Any]:
+    """The scans of an upload.
+
+    Returns:
+        `scans`: per scan its name, facts, files relative to the folder, and the problem if it is
+        none.
+    """
+    say("unpacking")
+    names, problems = dict(task.names), []
+    for archive in sorted(task.folder.rglob("*.zip")):
+        inside = archive.with_name(f"unpacked-{archive.stem}")
+        # What an interrupted run left.
+        shutil.rmtree(inside, ignore_errors=True)
+        own = names.get(str(archive.relative_to(task.folder)), "upload.zip")
+        try:
+            found = unpack(archive, inside, task.limits, first=1)
+        except Refused as error:
+            archive.unlink()
+            problems.append({"name": own, "files": [], "problem": f"{own}: {error}"})
+            continue
+        base = inside.relative_to(task.folder)
+        names |= {str(base / path): f"{scan_name(Path(own))}/{n}" for path, n in found.items()}
+    say("looking for scans")
+    if not any(path.is_file() for path in task.folder.rglob("*")):
+        return {"scans": problems}
+    sources = find_scans([task.folder], strict=False)
+    return {"scans": [*problems, *(_scan(task.folder, names, source) for source in sources)]}
+
+
+def analyse(task: AnalyseTask, say: Say) -> dict[str, Any]:
+    """Analyse a scan and write its result folder; results that are there already are kept."""
+    from otovox.analysis.model import load_model
+    from otovox.analysis.result import Result
+    from otovox.measure.measured_scan import measure_scan
+    from otovox.results.schema import RESULT, read_result
+
+    if (task.results / RESULT).exists():
+        return summary(read_result(task.results / RESULT))
+    say("reading the scan")
+    scan = replace(load_scan(task.input), name=task.name)
+    write_view(scan, task.view)
+    say("finding and segmenting the ears")
+    how = task.how
+    model = load_model(how.model, device=how.device, threads=how.threads, tta=how.tta)
+    prediction = model.analyzer.predict(scan)
+    say("measuring")
+    measured = Result(measure_scan(prediction))
+    say("writing the results")
+    return summary(measured.save(task.results))
+
+
+def measure(task: MeasureTask, say: Say) -> dict[str, Any]:
+    """Measure what somebody corrected, and write its result folder."""
+    from otovox.analysis.segmentation import measure_labels
+    from otovox.results.corrections import read_correction
+    from otovox.results.schema import FILES, RESULT, read_result
+
+    if (task.results / RESULT).exists():
+        return summary(read_result(task.results / RESULT))
+    say("checking the correction")
+    correction = read_correction(task.correction, scans=task.input)
+    say("measuring")
+    case = correction.case
+    result = measure_labels(
+        case.scan,
+        case.labels,
+        case.landmarks,
+        source=Path(FILES["segmentation"]),
+        warnings=correction.warnings,
+    )
+    say("writing the results")
+    return summary(result.save(task.results)) | {"changes": list(correction.changes)}
+
+
+def summary(result: Any) -> dict[str, Any]:
+    """What a list of studies shows of a `ResultFile`."""
+    ears = {}
+    for ear in result.ears:
+        expected = ear.uncertainty.expected_dsc
+        ears[ear.side.value] = {
+            "volume_mm3": ear.measurements["labyrinth_volume"].value,
+            "expected_dsc": None if expected is None else expected.value,
+            "warnings": len(ear.warnings),
+        }
+    return {"ears": ears, "warnings": list(result.warnings)}
+
+
+def write_view(scan: Scan, folder: Path) -> None:
+    """Store a scan's voxels so that any part of them is read quickly."""
+    values = scan.values
+    whole = np.rint(values)
+    low, high = float(values.min()), float(values.max())
+    if low >= -32768 and high <= 32767 and np.array_equal(whole, values):
+        values = whole.astype(np.int16)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    np.save(folder / "scan.npy", values)
+    (folder / "grid.json").write_text(json.dumps(scan.grid.affine.tolist()))
+
+
+def read_view(folder: Path) -> tuple[np.ndarray, Grid]:
+    """The voxels, (i, j, k), mapped into memory as they are needed, and their grid.
+
+    Raises:
+        InputError: if they were not stored.
+    """
+    try:
+        values = np.load(folder / "scan.npy", mmap_mode="r", allow_pickle=False)
+        affine = np.asarray(json.loads((folder / "grid.json").read_text()))
+    except (OSError, ValueError) as error:
+        raise InputError("the scan cannot be shown yet") from error
+    i, j, k = values.shape
+    return values, Grid((i, j, k), affine)
+
+
+def _scan(folder: Path, names: dict[str, str], source: Source) -> dict[str, Any]:
+    """One scan of an upload, by its sender's names."""
+    files = source.files or (() if source.problem else tuple(image_files(source.path)))
+    there = [str(path.relative_to(folder)) for path in files if path.is_file()]
+    facts = _facts(source.files[0]) if source.files else {}
+    shown = names.get(there[0], "") if there else ""
+    name = _name(shown, facts) if source.files else scan_name(Path(shown or source.path.name))
+    problem = source.problem.replace(str(folder), "the upload").replace("the upload/", "")
+    return {"name": name or "scan", "files": there, "problem": problem} | facts
+
+
+def _name(shown: str, facts: dict[str, str]) -> str:
+    """What a DICOM series is called: its sender's folder, or else its patient, and its series."""
+    directory = Path(shown).parent.name or facts.get("patient") or "DICOM"
+    described = facts.get("description", "")
+    return shown_name(f"{directory} {described}" if described else directory)
+
+
+def _facts(path: Path) -> dict[str, str]:
+    import pydicom
+    from pydicom.errors import InvalidDicomError
+
+    try:
+        header = pydicom.dcmread(path, stop_before_pixels=True, force=True)
+        return {
+            name: shown_name(str(header.get(tag, "")).replace("^", " "))
+            for name, tag in _FACTS.items()
+        }
+    except (OSError, ValueError, InvalidDicomError):
+        return {}

@@ -1,0 +1,118 @@
+"""Work for the server's tests without a network: what a threshold finds, or nothing but a file."""
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from masks import drawn_ear
+from otovox.core.anatomy import Side
+from otovox.core.volume import LabelMap, Scan
+from otovox.formats.scans import load_scan
+from otovox.serve.desk import ENDED, TASKS, Desk
+from otovox.serve.settings import ServerSettings
+from otovox.serve.work import AnalyseTask, Say, summary, write_view
+
+#: Grey values: of the drawn scans, and between labyrinth and bone in them.
+BONE, FLUID, BETWEEN = 1200, 0, 600
+
+
+def drawn_scan() -> Scan:
+    """A left ear as a dark labyrinth in bright bone."""
+    labels, _, _ = drawn_ear(Side.LEFT)
+    noise = np.random.default_rng(0).normal(0, 20, labels.grid.shape)
+    values = np.where(labels.values > 0, FLUID, BONE) + noise
+    return Scan(np.rint(values).astype(np.float32), labels.grid, "drawn")
+
+
+def by_threshold(task: AnalyseTask, say: Say) -> dict:
+    """Real results of a drawn scan: the labyrinth is what is dark."""
+    from otovox.analysis.segmentation import measure_labels
+
+    say("reading the scan")
+    scan = replace(load_scan(task.input), name=task.name)
+    write_view(scan, task.view)
+    say("measuring")
+    mask = np.where(scan.values < BETWEEN, Side.LEFT.label, 0).astype(np.uint8)
+    points = {Side.LEFT: drawn_ear(Side.LEFT)[1]}
+    result = measure_labels(scan, LabelMap(mask, scan.grid), points, source=Path("threshold"))
+    return summary(result.save(task.results))
+
+
+def quickly(task: AnalyseTask, say: Say) -> dict:
+    """No result but a file; a line per analysis goes to a log beside the studies."""
+    say("looking")
+    with (task.input.parents[2] / "analysed.log").open("a") as file:
+        file.write(f"{task.name}\n")
+    time.sleep(0.02)
+    task.results.mkdir(parents=True, exist_ok=True)
+    (task.results / "result.json").write_text("{}")
+    return {"ears": {"left": {}}, "warnings": []}
+
+
+def slowly(task: AnalyseTask, say: Say) -> dict:
+    """Takes long, unless its scan is called so."""
+    say("thinking")
+    if "quick" not in task.name:
+        time.sleep(60)
+    return quickly(task, say)
+
+
+def dying_once(task: AnalyseTask, say: Say) -> dict:
+    """The worker is killed the first time that a scan is analysed; "bad" kills it every time."""
+    marker = task.input.parent / "died"
+    if "bad" in task.name or not marker.exists():
+        marker.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return quickly(task, say)
+
+
+def tasks(analyse) -> dict:
+    return {**TASKS, "analyse": analyse}
+
+
+@contextmanager
+def server(data: Path, analyse=quickly, **settings) -> Iterator[Any]:
+    """A client of a server in this process; `client.desk` is its desk."""
+    from starlette.testclient import TestClient
+
+    from otovox.serve.app import make_app
+
+    desk = Desk(ServerSettings(data, **settings), tasks(analyse))
+    base = "http://localhost:8617"
+    with TestClient(make_app(desk), base_url=base, raise_server_exceptions=False) as client:
+        client.desk = desk  # pyright: ignore[reportAttributeAccessIssue]
+        yield client
+
+
+def send(client: Any, files: dict[str, bytes]) -> str:
+    upload = client.post("/api/uploads").json()["upload"]
+    for name, content in files.items():
+        answer = client.put(f"/api/uploads/{upload}/files", params={"name": name}, content=content)
+        assert answer.status_code == 201, answer.text
+    assert client.post(f"/api/uploads/{upload}/end").status_code == 202
+    return upload
+
+
+def studies(client: Any, query: str = "") -> list[dict]:
+    return client.get("/api/studies", params={"q": query}).json()["studies"]
+
+
+def until(client: Any, true: Callable[[list[dict]], object], seconds: float = 40) -> list:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        found = client.get("/api/studies").json()
+        if not found["sorting"] and true(found["studies"]):
+            return found["studies"]
+        time.sleep(0.1)
+    raise AssertionError(f"not within {seconds} s: {studies(client)}")
+
+
+def ended(found: list[dict]) -> bool:
+    return bool(found) and all(one["state"] in ENDED and not one["job"] for one in found)
