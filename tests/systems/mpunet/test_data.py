@@ -83,11 +83,11 @@ def test_nothing_to_train_on_and_oblong_planes_are_refused():
 def test_values_beyond_the_window_are_not_distinguished():
     """L1: a width of 4,000 HU about 700; robust scaling then uses the clipped values."""
     blob = a_blob()
-    metal, middle = blob.image.copy(), tuple(slice(n // 2 - 2, n // 2 + 2) for n in GRID.shape)
+    metal, middle = blob.image.copy(), tuple(slice(n // 2 - 2, n // 2 + 2) for n in blob.grid.shape)
     metal[middle] = 30_000
     window = settings(elastic=False, window_hu=(4000.0, 700.0))
     found = {}
-    for name, config in (("window", window), ("all", settings(elastic=False))):
+    for name, config in (("window", window), ("all", settings(elastic=False, window_hu=None))):
         planes = TrainingPlanes([replace(blob, image=metal)], config, VIEWS)
         found[name] = max(float(planes[number]["image"].max()) for number in range(40))
     scale = robust_scale(np.clip(metal, -1300, 2700))
