@@ -2,8 +2,10 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from otovox.core.anatomy import Side
@@ -18,6 +20,11 @@ from otovox.formats.markups import write_markups
 from otovox.results.schema import RESULT
 
 GRID = Grid((24, 22, 20), affine_from(np.eye(3) * 0.5, np.zeros(3)))
+
+
+def column(rows: pd.DataFrame, name: str) -> dict[Any, Any]:
+    """Values by case and fold."""
+    return dict(zip(rows.index, rows[name], strict=True))
 
 
 def test_a_prediction_is_read_back(tiny_results: tuple[Path, Prediction], tiny_scan: Scan) -> None:
@@ -62,10 +69,12 @@ def test_the_argmax_of_the_heatmaps_is_scored_beside_the_landmarks(
     moved = Landmarks(truth.names, truth.points_mm + np.array([0, 0.198, 0]))
     write_markups(tiny_results[0] / "fold-0" / "one" / HIGHEST, {Side.RIGHT: moved})
     rows = score_runs(folds_of([tiny_results[0]]), tiny_dataset)[0].set_index(["case", "fold"])
-    found = rows["landmark_mean_argmax_voxels"]
+    found = column(rows, "landmark_mean_argmax_voxels")
     assert found["one", "fold-0"] == pytest.approx(2.0, abs=1e-3)
-    assert rows["helicotrema_argmax_voxels"]["one", "fold-0"] == pytest.approx(2.0, abs=1e-3)
-    assert rows["helicotrema_voxels"]["one", "fold-0"] == pytest.approx(10.0, abs=2e-3)
+    assert column(rows, "helicotrema_argmax_voxels")["one", "fold-0"] == pytest.approx(
+        2.0, abs=1e-3
+    )
+    assert column(rows, "helicotrema_voxels")["one", "fold-0"] == pytest.approx(10.0, abs=2e-3)
     assert np.isnan(found["two", "fold-0"])
 
 
@@ -78,8 +87,9 @@ def test_the_volumes_uncertainty_is_that_of_the_prediction(
     result["provenance"]["settings"]["volume_mean_sd"] = 6.4e-4
     path.write_text(json.dumps(result))
     rows = score_runs(folds_of([tiny_results[0]]), tiny_dataset)[0].set_index(["case", "fold"])
-    assert rows["volume_uncertainty"]["one", "fold-0"] == pytest.approx(6.4e-4, rel=1e-12)
-    assert rows["volume_uncertainty"]["two", "fold-0"] == pytest.approx(0.2 / 10_560)
+    found = column(rows, "volume_uncertainty")
+    assert found["one", "fold-0"] == pytest.approx(6.4e-4, rel=1e-12)
+    assert found["two", "fold-0"] == pytest.approx(0.2 / 10_560)
 
 
 def test_a_plain_folder_is_one_fold(tiny_results: tuple[Path, Prediction], tmp_path: Path) -> None:

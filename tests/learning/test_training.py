@@ -75,7 +75,8 @@ def test_a_resumed_run_equals_an_unbroken_one(tmp_path, datasets):
     table = pd.read_csv(broken / "validation.csv")
     table.drop(columns="train_loss").to_csv(broken / "validation.csv", index=False)
     resumed = train_on(datasets, config, broken, origin={}, run=run)
-    assert (pd.read_csv(tmp_path / "whole" / "validation.csv")["train_loss"] > 0).all()
+    losses = pd.read_csv(tmp_path / "whole" / "validation.csv")["train_loss"].to_numpy()
+    assert min(losses) > 0
     earlier = pd.read_csv(broken / "validation.csv", index_col=False)
     assert list(earlier["iteration"]) == [2, 4]
     assert "train_loss" not in earlier

@@ -69,10 +69,12 @@ def test_a_plain_prediction_uses_the_rotations_for_the_uncertainty_only(tmp_path
         )
     )  # fmt: skip
     np.testing.assert_array_equal(plain.probability, none.probability)
+    assert plain.landmarks is not None
+    assert none.landmarks is not None
     np.testing.assert_array_equal(plain.landmarks.points_mm, none.landmarks.points_mm)
     np.testing.assert_array_equal(plain.uncertainty, mean.uncertainty)
     assert plain.mean_uncertainty > 0.1
-    assert np.abs(plain.probability - mean.probability).max() > 0.1
+    assert np.abs(np.asarray(plain.probability) - np.asarray(mean.probability)).max() > 0.1
 
 
 @pytest.mark.parametrize("subvoxel", [True, False])

@@ -91,5 +91,7 @@ def test_values_beyond_the_window_are_not_distinguished():
         planes = TrainingPlanes([replace(blob, image=metal)], config, VIEWS)
         found[name] = max(float(planes[number]["image"].max()) for number in range(40))
     scale = robust_scale(np.clip(metal, -1300, 2700))
-    assert found["window"] == pytest.approx(float(scale.applied(np.float32(2700))), rel=1e-3)
+    assert found["window"] == pytest.approx(
+        float(scale.applied(np.array(2700, np.float32))), rel=1e-3
+    )
     assert found["all"] > 5 * found["window"]

@@ -69,7 +69,7 @@ def majority(
         stage_mask(stage_probability(run, image, (), view), largest=largest)
         for run, view in zip(stages, order, strict=True)
     ]
-    return np.mean(masks, axis=0, dtype=np.float32)
+    return np.stack(masks).mean(axis=0, dtype=np.float32)
 
 
 def stage_probability(run: Stage, image: Image, masks: Sequence[Mask], view: View) -> Image:
