@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydicom.uid import generate_uid
 
+from conftest import dicom_slice
 from masks import drawn_ear
 from otovox.core.anatomy import Side
 from otovox.core.volume import LabelMap, Scan
@@ -29,6 +31,23 @@ def drawn_scan() -> Scan:
     noise = np.random.default_rng(0).normal(0, 20, labels.grid.shape)
     values = np.where(labels.values > 0, FLUID, BONE) + noise
     return Scan(np.rint(values).astype(np.float32), labels.grid, "drawn")
+
+
+def drawn_series(folder: Path, **tags: Any) -> Path:
+    """The drawn scan as a DICOM series of axial CT images."""
+    scan, series = drawn_scan(), generate_uid()
+    folder.mkdir(parents=True)
+    i, j, count = scan.grid.shape
+    for k in range(count):
+        image = dicom_slice(k, series, **tags)
+        image.ImagePositionPatient = [round(float(v), 4) for v in scan.grid.to_mm((0, 0, k))]
+        image.SliceThickness = round(float(scan.grid.spacing_mm[2]), 4)
+        image.PixelSpacing = [round(float(v), 4) for v in scan.grid.spacing_mm[1::-1]]
+        image.Columns, image.Rows = i, j
+        values = np.clip(scan.values[:, :, k].T + 1024, 0, 4095)
+        image.PixelData = np.rint(values).astype("<u2").tobytes()
+        image.save_as(folder / f"IM{k:04d}.dcm", enforce_file_format=True)
+    return folder
 
 
 def by_threshold(task: AnalyseTask, say: Say) -> dict:

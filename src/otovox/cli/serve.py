@@ -1,6 +1,7 @@
 """`otovox serve`: the web application, and if wanted a DICOM node."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -10,10 +11,14 @@ from otovox.cli.errors import refusals, set_up_logging
 from otovox.errors import ConfigError
 
 if TYPE_CHECKING:
-    from otovox.serve.settings import Dicom
+    from otovox.serve.settings import Archive, Dicom
 
 #: Environment variable with the token, so that it need not stand in a process list.
 TOKEN = "OTOVOX_TOKEN"
+#: Those with the credentials of the DICOMweb server.
+ARCHIVE_USER = "OTOVOX_DICOMWEB_USER"
+ARCHIVE_PASSWORD = "OTOVOX_DICOMWEB_PASSWORD"
+ARCHIVE_TOKEN = "OTOVOX_DICOMWEB_TOKEN"
 
 Data = Annotated[Path, typer.Option(help="Folder for everything that is kept; mode 700.")]
 Host = Annotated[
@@ -46,6 +51,13 @@ SendTo = Annotated[
     list[str] | None,
     typer.Option(metavar="AET@HOST:PORT", help="DICOM node that results go to; repeatable."),
 ]
+Dicomweb = Annotated[
+    str | None,
+    typer.Option(metavar="URL", help="DICOMweb server to search and fetch series from."),
+]
+DicomwebStore = Annotated[
+    bool, typer.Option("--dicomweb-store", help="Store results on the DICOMweb server too.")
+]
 
 
 @refusals
@@ -64,6 +76,8 @@ def serve(
     ae_title: Title = "OTOVOX",
     allow_ae: Allow = None,
     send_to: SendTo = None,
+    dicomweb: Dicomweb = None,
+    dicomweb_store: DicomwebStore = False,
     verbose: Verbose = False,
 ) -> None:
     """Open a page for dropping scans onto, seeing, correcting and sending on results."""
@@ -74,6 +88,8 @@ def serve(
 
         from otovox.serve.run import run_server
         from otovox.serve.settings import Analysis, Limits, ServerSettings, is_loopback, new_token
+
+        archive = archive_of(dicomweb, dicomweb_store, os.environ)
     except ModuleNotFoundError as error:
         raise ConfigError(
             f"the server needs {error.name}, which is not installed: pip install 'otovox[serve]'"
@@ -86,8 +102,9 @@ def serve(
     node = dicom_of(dicom_port, ae_title, allow_ae or [], send_to or [])
     how = Analysis(model, device, threads, tta)
     settings = ServerSettings(
-        data.absolute(), host, port, token, workers, how, limits, tuple(allow_origin or ()), node
-    )
+        data.absolute(), host, port, token, workers, how, limits, tuple(allow_origin or ()), node,
+        archive,
+    )  # fmt: skip
     typer.echo(f"otovox: open {settings.address}")
     run_server(settings)
 
@@ -111,3 +128,28 @@ def dicom_of(
     if not titles:
         raise ConfigError("--dicom-port needs --allow-ae: the AE titles that may send")
     return Dicom(port, checked_title(title, "--ae-title"), titles, targets)
+
+
+def archive_of(
+    url: str | None, store_results: bool, environment: Mapping[str, str]
+) -> "Archive | None":
+    """The DICOMweb server that the options and the environment ask for.
+
+    Raises:
+        ConfigError: if they do not fit together.
+    """
+    if url is None:
+        if store_results:
+            raise ConfigError("--dicomweb-store needs --dicomweb")
+        return None
+    import otovox.serve.dicomweb  # noqa: F401  so that a missing library is reported at once
+    from otovox.serve.settings import Archive
+
+    user, password, token = (
+        environment.get(name, "") for name in (ARCHIVE_USER, ARCHIVE_PASSWORD, ARCHIVE_TOKEN)
+    )
+    if token and (user or password):
+        raise ConfigError(f"set either {ARCHIVE_TOKEN}, or {ARCHIVE_USER} and {ARCHIVE_PASSWORD}")
+    if password and not user:
+        raise ConfigError(f"{ARCHIVE_PASSWORD} needs {ARCHIVE_USER}")
+    return Archive(url, store_results, user, password, token)

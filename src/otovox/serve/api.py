@@ -7,6 +7,7 @@ import zipfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from anyio import to_thread
@@ -17,13 +18,16 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from otovox.serve import views
-from otovox.serve.desk import Desk, file_of
+from otovox.serve.desk import Desk, Unknown, file_of
 from otovox.serve.security import SANDBOX
+from otovox.serve.settings import Archive
 from otovox.serve.store import Row, new_id
 from otovox.serve.uploads import Refused
 
 #: Largest mask that the viewer may send, bytes, packed: chosen.
 LARGEST_MASK = 256 * 2**20
+#: Largest form without a file, bytes: chosen.
+LARGEST_FORM = 2**16
 #: Analyses before any has run on this machine, s: two cores take about 45 for a head (benchmarks).
 FIRST_GUESS_S = {"analyse": 45.0, "measure": 20.0, "sort": 2.0}
 _UNFINISHED = ("queued", "running")
@@ -74,6 +78,39 @@ async def end_upload(request: Request) -> Response:
 async def drop_upload(request: Request) -> Response:
     desk_of(request).drop_upload(request.path_params["upload"])
     return Response(status_code=204)
+
+
+async def search_archive(request: Request) -> Response:
+    """CT series on the DICOMweb server, by patient, date or accession number."""
+    from otovox.serve import dicomweb
+
+    found = await to_thread.run_sync(
+        dicomweb.search, archive_of(request), dict(request.query_params)
+    )
+    return JSONResponse({"series": found})
+
+
+async def fetch_series(request: Request) -> Response:
+    """Fetch a series from the DICOMweb server; answers when all its images are there."""
+    from otovox.serve import dicomweb
+
+    archive, desk = archive_of(request), desk_of(request)
+    async with form_of(request, files=0, most=LARGEST_FORM) as form:
+        study, series = (str(form.get(name, "")) for name in ("study", "series"))
+    fetch = partial(dicomweb.fetch, archive, desk, study=study, series=series)
+    return JSONResponse({"upload": await to_thread.run_sync(fetch)}, 202)
+
+
+def archive_of(request: Request) -> Archive:
+    """The DICOMweb server.
+
+    Raises:
+        Unknown: if there is none.
+    """
+    archive = desk_of(request).settings.archive
+    if archive is None:
+        raise Unknown("there is no DICOMweb server; start with --dicomweb")
+    return archive
 
 
 async def list_studies(request: Request) -> Response:
@@ -251,6 +288,8 @@ ROUTES = [
     Route("/api/uploads/{upload}/files", put_file, methods=["PUT"]),
     Route("/api/uploads/{upload}/end", end_upload, methods=["POST"]),
     Route("/api/uploads/{upload}", drop_upload, methods=["DELETE"]),
+    Route("/api/archive", search_archive, methods=["GET"]),
+    Route("/api/archive", fetch_series, methods=["POST"]),
     Route("/api/studies", list_studies),
     Route(_STUDY, get_study, methods=["GET"]),
     Route(_STUDY, delete_study, methods=["DELETE"]),

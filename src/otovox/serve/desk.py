@@ -2,13 +2,14 @@
 
 import re
 import shutil
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from otovox.errors import InputError, OutputError
 from otovox.formats.writing import replacing
 from otovox.results.schema import FILES, RESULT
+from otovox.serve.outbox import Outbox, Send
 from otovox.serve.pool import Pool, Tasks
 from otovox.serve.settings import Place, ServerSettings
 from otovox.serve.store import Row, Store, new_id, now
@@ -25,6 +26,10 @@ OURS = "otovox"
 
 class Unknown(InputError):
     """Something that is not there."""
+
+
+class ArchiveError(InputError):
+    """The DICOMweb server cannot be used, or it refused."""
 
 
 class Desk:
@@ -49,8 +54,7 @@ class Desk:
             self.store, tasks, prepare=self._task, finished=self._finished, after=self._after,
             count=settings.workers,
         )  # fmt: skip
-        #: Called with a study and a version whose results are there.
-        self.on_results: list[Callable[[str, int], None]] = []
+        self.outboxes: list[Outbox] = []
 
     def start(self) -> None:
         """Recover from whatever ended the last server, and begin to work."""
@@ -58,8 +62,21 @@ class Desk:
         self.pool.start()
 
     def stop(self) -> None:
+        for outbox in self.outboxes:
+            outbox.stop()
         self.pool.stop()
         self.store.close()
+
+    def send_results_to(self, target: str, send: Send) -> None:
+        """Send the DICOM results of every version to another system.
+
+        Args:
+            target: its name, the same after a restart.
+            send: sends files to it.
+        """
+        outbox = Outbox(self.store, self.results, target, send)
+        self.outboxes.append(outbox)
+        outbox.start()
 
     # Uploads
 
@@ -199,6 +216,7 @@ class Desk:
         with self.store.together():
             self.store.remove("versions", study=study)
             self.store.remove("jobs", target=study)
+            self.store.remove("sends", study=study)
             self.store.remove("studies", id=study)
         shutil.rmtree(place.folder, ignore_errors=True)
 
@@ -265,6 +283,11 @@ class Desk:
             summary={name: outcome[name] for name in ("ears", "warnings") if name in outcome},
             changes=outcome.get("changes", []),
         )  # fmt: skip
+        for outbox in self.outboxes if state == "done" else ():
+            self.store.add(
+                "sends", study=study, number=job["version"], target=outbox.target,
+                state="queued", due=now(),
+            )  # fmt: skip
         if job["kind"] == "analyse":
             if state == "done" and not outcome["ears"]:
                 state, reason = "no ear", "no inner ear found"
@@ -273,9 +296,6 @@ class Desk:
     def _after(self, job: Row, outcome: Row) -> None:
         if job["kind"] == "sort":
             self._move(job["target"])
-        elif outcome["state"] == "done":
-            for call in self.on_results:
-                call(job["target"], job["version"])
 
     def _sorted(self, upload: str, outcome: Row) -> None:
         """Record the scans of an upload, then move their files."""

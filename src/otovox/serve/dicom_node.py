@@ -4,27 +4,23 @@ Source: DICOM PS3.4, Verification and Storage service classes; through pynetdico
 """
 
 import logging
-import queue
 import threading
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pydicom import dcmread
 from pydicom.uid import (
-    Comprehensive3DSRStorage,
     CTImageStorage,
     EnhancedCTImageStorage,
-    ExplicitVRLittleEndian,
-    SegmentationStorage,
 )
 from pynetdicom import AE, evt
 from pynetdicom.presentation import StoragePresentationContexts
 from pynetdicom.sop_class import Verification  # pyright: ignore[reportAttributeAccessIssue]
 
 from otovox.errors import ConfigError, OtovoxError
-from otovox.results.schema import DICOM, FILES
 from otovox.serve.desk import Desk
 from otovox.serve.settings import Destination, Dicom
 
@@ -34,8 +30,8 @@ log = logging.getLogger(__name__)
 SUCCESS, REFUSED, NOT_UNDERSTOOD = 0x0000, 0xA700, 0xC000
 #: How often is looked whether a series is complete, s: chosen.
 _LOOK_S = 0.5
-#: How often a result is offered to a node that does not take it, and the pause between, s: chosen.
-_TRIES, _AGAIN_S = 3, 5.0
+#: Time to connect to another node, s: chosen.
+_CONNECT_S = 10.0
 #: What is received: CT images. Others are not offered, so that senders know.
 _RECEIVED = (CTImageStorage, EnhancedCTImageStorage)
 
@@ -62,11 +58,7 @@ class Node:
         self.desk, self.settings = desk, settings
         self._series: dict[tuple[str, str], _Series] = {}
         self._lock, self._stopped = threading.Lock(), threading.Event()
-        self._outbox: queue.Queue[tuple[str, int]] = queue.Queue()
         self._server: Any = None
-        self._threads = [
-            threading.Thread(target=work, daemon=True) for work in (self._watch, self._send_all)
-        ]
 
     def start(self) -> None:
         """Listen.
@@ -87,9 +79,10 @@ class Node:
             self._server = entity.start_server(place, block=False, evt_handlers=handlers)
         except OSError as error:
             raise ConfigError(f"cannot listen for DICOM at {place[0]}:{place[1]}") from error
-        self.desk.on_results.append(lambda study, number: self._outbox.put((study, number)))
-        for thread in self._threads:
-            thread.start()
+        for target in self.settings.send_to:
+            send_there = partial(send, target=target, title=self.settings.title)
+            self.desk.send_results_to(str(target), send_there)
+        threading.Thread(target=self._watch, daemon=True).start()
 
     @property
     def port(self) -> int:
@@ -146,28 +139,6 @@ class Node:
                     except OtovoxError as error:
                         log.warning("a series was not accepted: %s", error)
 
-    def _send_all(self) -> None:
-        while not self._stopped.is_set():
-            try:
-                study, number = self._outbox.get(timeout=_LOOK_S)
-                paths = dicom_results(self.desk, study, number)
-            except queue.Empty:
-                continue
-            except OtovoxError as error:
-                log.warning("nothing was sent: %s", error)
-                continue
-            for target in self.settings.send_to:
-                self._send(paths, target)
-
-    def _send(self, paths: list[Path], target: Destination) -> None:
-        for _ in range(_TRIES):
-            problem = send(paths, target, title=self.settings.title)
-            if not problem:
-                return
-            log.warning("%s", problem)
-            if self._stopped.wait(_AGAIN_S):
-                return
-
 
 def start_node(desk: Desk, settings: Dicom) -> Node:
     """A node that listens; see `Node.start`."""
@@ -176,39 +147,34 @@ def start_node(desk: Desk, settings: Dicom) -> Node:
     return node
 
 
-def dicom_results(desk: Desk, study: str, number: int) -> list[Path]:
-    """The DICOM objects of a version: segmentation and report, as far as there are any."""
-    folder = desk.results(study, number)
-    return [folder / FILES[name] for name in DICOM if (folder / FILES[name]).is_file()]
-
-
 def send(paths: list[Path], target: Destination, *, title: str) -> str:
-    """Send DICOM files to a node.
+    """Send DICOM files to a node by C-STORE.
 
     Args:
-        paths: of segmentations and structured reports.
+        paths: of the files, at least one; each is sent in its own transfer syntax.
         target: the node.
         title: AE title of the sender.
 
     Returns:
-        What went wrong, a sentence; empty if all were taken.
+        The problem as a sentence; empty if all were accepted.
     """
-    if not paths:
-        return ""
     entity = AE(title)
-    for kind in (SegmentationStorage, Comprehensive3DSRStorage):
-        entity.add_requested_context(kind, [ExplicitVRLittleEndian])
+    entity.connection_timeout = _CONNECT_S
+    for path in paths:
+        header = dcmread(path, specific_tags=["SOPClassUID"])
+        entity.add_requested_context(header.SOPClassUID, header.file_meta.TransferSyntaxUID)
     association = entity.associate(target.host, target.port, ae_title=target.title)
     if not association.is_established:
-        return f"{target.title} at {target.host}:{target.port} does not accept an association"
+        return f"{target} does not accept an association"
     try:
         for path in paths:
-            status = association.send_c_store(dcmread(path))
+            status = association.send_c_store(path)
             code = status.get("Status") if status else None
             if code != SUCCESS:
-                return f"{target.title} did not take {path.name} (status {code})"
+                reason = "no answer" if code is None else f"status 0x{code:04X}"
+                return f"{target} did not accept {path.name} ({reason})"
     except (ValueError, RuntimeError) as error:
-        return f"{target.title} did not take a result ({error})"
+        return f"{target} did not accept the results ({error})"
     finally:
         association.release()
     return ""

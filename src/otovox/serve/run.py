@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import tempfile
+from functools import partial
 from pathlib import Path
 
 from otovox.errors import ConfigError
@@ -37,6 +38,10 @@ def run_server(settings: ServerSettings) -> None:
         from otovox.serve.dicom_node import start_node
 
         node = start_node(desk, settings.dicom)
+    if settings.archive is not None and settings.archive.store:
+        from otovox.serve.dicomweb import store
+
+        desk.send_results_to(settings.archive.url, partial(store, archive=settings.archive))
     config = uvicorn.Config(
         make_app(desk), host=settings.host, port=settings.port, log_level="warning",
         server_header=False, timeout_graceful_shutdown=3,

@@ -4,6 +4,7 @@ import secrets
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from otovox.errors import ConfigError
 
@@ -47,6 +48,9 @@ class Destination:
     host: str
     port: int
 
+    def __str__(self) -> str:
+        return f"{self.title}@{self.host}:{self.port}"
+
 
 @dataclass(frozen=True)
 class Dicom:
@@ -68,6 +72,45 @@ class Dicom:
 
 
 @dataclass(frozen=True)
+class Archive:
+    """A DICOMweb server.
+
+    Attributes:
+        url: of its services, such as `https://pacs.example/dicom-web`; without credentials.
+        store: whether results are stored there.
+        user, password: for HTTP basic authentication; empty for none.
+        token: bearer token; empty for none.
+    """
+
+    url: str
+    store: bool = False
+    user: str = ""
+    password: str = field(default="", repr=False)
+    token: str = field(default="", repr=False)
+
+    def __post_init__(self) -> None:
+        try:
+            parts = urlsplit(self.url)
+            valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            valid = False
+        if not valid or parts.query or parts.fragment:
+            raise ConfigError(
+                "--dicomweb: an http or https address without a query is needed, such as "
+                "https://pacs.example/dicom-web"
+            )
+        if parts.username is not None:
+            raise ConfigError(
+                "--dicomweb: an address with a password is visible to all users of this computer; "
+                "set OTOVOX_DICOMWEB_USER and OTOVOX_DICOMWEB_PASSWORD"
+            )
+        secret = self.user or self.password or self.token
+        if secret and parts.scheme != "https" and not is_loopback(parts.hostname or ""):
+            raise ConfigError(f"--dicomweb {self.url}: credentials are sent by https only")
+        object.__setattr__(self, "url", self.url.rstrip("/"))
+
+
+@dataclass(frozen=True)
 class ServerSettings:
     """Everything a server is started with.
 
@@ -77,6 +120,8 @@ class ServerSettings:
         token: that every request must bear; empty for none, on loopback only.
         workers: processes that analyse scans.
         origins: web pages of other origins that may use it; none by default.
+        dicom: the DICOM node; None for none.
+        archive: the DICOMweb server; None for none.
     """
 
     data: Path
@@ -88,6 +133,7 @@ class ServerSettings:
     limits: Limits = Limits()
     origins: tuple[str, ...] = ()
     dicom: Dicom | None = None
+    archive: Archive | None = None
 
     def __post_init__(self) -> None:
         if not self.token and not is_loopback(self.host):

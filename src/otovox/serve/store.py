@@ -40,6 +40,11 @@ CREATE TABLE IF NOT EXISTS jobs (
     urgent INTEGER NOT NULL DEFAULT 0, attempts INTEGER NOT NULL DEFAULT 0,
     reason TEXT NOT NULL DEFAULT '', created TEXT NOT NULL, started TEXT, finished TEXT
 );
+CREATE TABLE IF NOT EXISTS sends (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, study TEXT NOT NULL, number INTEGER NOT NULL,
+    target TEXT NOT NULL, state TEXT NOT NULL, attempts INTEGER NOT NULL DEFAULT 0,
+    reason TEXT NOT NULL DEFAULT '', due TEXT NOT NULL
+);
 CREATE INDEX IF NOT EXISTS jobs_by_state ON jobs (state, urgent, id);
 CREATE INDEX IF NOT EXISTS jobs_by_target ON jobs (target);
 """
@@ -48,12 +53,15 @@ _JSON = ("names", "files", "changes", "summary")
 #: Jobs that ran, from which durations are estimated: chosen.
 _RECENT = 20
 
+#: Precision of stored times; all times have it, so that they compare as text.
+TIME = "milliseconds"
+
 Row = dict[str, Any]
 
 
 def now() -> str:
     """The time as it is stored, UTC."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
+    return datetime.now(UTC).isoformat(timespec=TIME)
 
 
 def new_id() -> str:
