@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydicom import dcmread
 from pydicom.uid import generate_uid
 
 from conftest import dicom_slice
@@ -75,6 +76,14 @@ def quickly(task: AnalyseTask, say: Say) -> dict:
     return {"ears": {"left": {}}, "warnings": []}
 
 
+def with_objects(task: AnalyseTask, say: Say) -> dict:
+    """An analysis with files in the places of DICOM results."""
+    found = quickly(task, say)
+    for name in ("segmentation.dcm", "measurements.dcm", "structures.dcm"):
+        (task.results / name).write_bytes(b"")
+    return found
+
+
 def slowly(task: AnalyseTask, say: Say) -> dict:
     """Takes long, unless its scan is called so."""
     say("thinking")
@@ -135,3 +144,15 @@ def until(client: Any, true: Callable[[list[dict]], object], seconds: float = 40
 
 def ended(found: list[dict]) -> bool:
     return bool(found) and all(one["state"] in ENDED and not one["job"] for one in found)
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+def same_dicom(first: Path, second: Path) -> bool:
+    """Whether two DICOM files hold the same data set."""
+    return dcmread(first) == dcmread(second)

@@ -4,7 +4,7 @@ import json
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,18 +27,9 @@ from otovox.formats.images import load_label_map
 from otovox.serve import dicom_node, outbox
 from otovox.serve.settings import Destination, Dicom
 from serve_ports import free_port
-from serving import ended, send, server, until
-
+from serving import ended, send, server, until, wait_for
 
 SEG, SR = "1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.88.34"
-
-
-def with_objects(task, say) -> dict:
-    """An analysis with files in the places of DICOM results."""
-    found = serving.quickly(task, say)
-    for name in ("segmentation.dcm", "measurements.dcm", "structures.dcm"):
-        (task.results / name).write_bytes(b"")
-    return found
 
 
 @pytest.fixture
@@ -117,13 +108,6 @@ def send_drawn(folder: Path, port: int) -> None:
     association.release()
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.1)
-
-
 def check_results(segmentation: Path, report: Path, results: Path) -> None:
     """Received objects hold the mask, refer to the scan's study, and to each other."""
     mask = load_label_map(results / "segmentation.nii.gz").values
@@ -199,7 +183,8 @@ def dcmtk_storescp(folder: Path) -> Iterator[int]:
     port = free_port()
     process = subprocess.Popen(["storescp", "-aet", "DCMTK", "-od", folder, str(port)])
     try:
-        wait_for(lambda: associated(port, called="DCMTK").is_established)
+        echo = ["echoscu", "-aec", "DCMTK", "127.0.0.1", str(port)]
+        wait_for(lambda: subprocess.run(echo, capture_output=True).returncode == 0)
         yield port
     finally:
         process.terminate()
@@ -214,7 +199,7 @@ def test_what_is_not_sent_yet_is_sent_after_a_restart(tmp_path, scan_bytes) -> N
         return "PACS cannot be reached"
 
     data = tmp_path / "data"
-    with server(data, with_objects) as client:
+    with server(data, serving.with_objects) as client:
         client.desk.send_results_to("PACS", away)
         send(client, {"one.nii.gz": scan_bytes})
         until(client, ended)
@@ -229,7 +214,7 @@ def test_what_is_not_sent_yet_is_sent_after_a_restart(tmp_path, scan_bytes) -> N
         got.append([path.name for path in paths])
         return ""
 
-    with server(data, with_objects) as client:
+    with server(data, serving.with_objects) as client:
         client.desk.send_results_to("PACS", there)
         wait_for(lambda: client.desk.store.rows("sends", state="sent"))
         time.sleep(1.2)
@@ -246,7 +231,7 @@ def test_sending_is_given_up_after_the_last_pause(tmp_path, scan_bytes, monkeypa
             raise RuntimeError("broken")
         return "PACS cannot be reached"
 
-    with server(tmp_path / "data", with_objects) as client:
+    with server(tmp_path / "data", serving.with_objects) as client:
         client.desk.send_results_to("PACS", away)
         send(client, {"one.nii.gz": scan_bytes})
         wait_for(lambda: client.desk.store.rows("sends", state="failed"))

@@ -5,7 +5,7 @@ et al. 2018).
 """
 
 import io
-import logging
+import re
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,9 +17,11 @@ from dicomweb_client.web import DICOMwebClient
 from pydicom import dcmread, dcmwrite
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
-from pydicom.uid import UID
+from pydicom.uid import RE_VALID_UID
 from requests import (
     ConnectionError as NoConnection,
+)
+from requests import (
     HTTPError,
     PreparedRequest,
     RequestException,
@@ -33,8 +35,6 @@ from otovox.serve.desk import ArchiveError, Desk
 from otovox.serve.settings import Archive
 from otovox.serve.uploads import Refused, shown_name
 
-log = logging.getLogger(__name__)
-
 #: Time to connect, and longest pause between two blocks of an answer, s: chosen.
 TIMEOUT_S = (10.0, 60.0)
 #: Studies of a search: chosen. More mean that the search is too wide.
@@ -44,6 +44,11 @@ SEARCHED = ("PatientID", "PatientName", "StudyDate", "AccessionNumber")
 _MODALITY = "CT"
 #: Any transfer syntax: series come as they are stored, not converted (PS3.18, 8.7.3.5.2).
 _AS_STORED = (("application/dicom", "*"),)
+_LONGEST_UID = 64
+#: What the client raises if an answer is not of the standard's form.
+_INVALID = (
+    RequestException, InvalidDicomError, ValueError, KeyError, TypeError, AttributeError,
+)  # fmt: skip
 #: Statuses of a server that refuses the credentials.
 _NOT_ALLOWED = (401, 403)
 
@@ -123,7 +128,7 @@ def fetch(archive: Archive, desk: Desk, *, study: str, series: str) -> str:
         ArchiveError: if the server cannot be used; nothing is kept.
         Refused: if the series has too many or too large images; nothing is kept.
     """
-    if not (UID(study).is_valid and UID(series).is_valid):
+    if not (_is_uid(study) and _is_uid(series)):
         raise Refused("a study and a series are given by their UIDs")
     upload = desk.begin_upload("dicomweb")
     try:
@@ -186,7 +191,7 @@ def _answers(archive: Archive) -> Iterator[DICOMwebClient]:
         code = error.response.status_code
         hint = "; set or correct its credentials" if code in _NOT_ALLOWED else ""
         raise ArchiveError(f"{place}: answered with HTTP status {code}{hint}") from error
-    except (RequestException, InvalidDicomError, ValueError, KeyError, TypeError) as error:
+    except _INVALID as error:
         kind = type(error).__name__
         raise ArchiveError(f"{place}: the answer is not valid DICOMweb ({kind})") from error
 
@@ -227,6 +232,11 @@ def _series_of(client: DICOMwebClient, study: Dataset) -> Iterator[SeriesFound]:
                 description=_text(series, "SeriesDescription"),
                 images=None if images is None else int(images),
             )
+
+
+def _is_uid(text: str) -> bool:
+    """Whether a text is a UID (PS3.5, section 9.1)."""
+    return len(text) <= _LONGEST_UID and re.fullmatch(RE_VALID_UID, text) is not None
 
 
 def _text(data: Dataset, name: str) -> str:
