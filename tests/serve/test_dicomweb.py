@@ -72,7 +72,7 @@ def test_a_series_is_found_and_fetched(tmp_path, write_series) -> None:
             )  # fmt: skip
             kept = list((tmp_path / "data" / "studies" / study["id"] / "input").iterdir())
             assert len(kept) == len(list(ct.iterdir()))
-            form["series"] += ".9"
+            form["series"] = "1.2.3.9"
             missing = client.post("/api/archive", data=form)
             assert missing.status_code == 502
             assert "404" in missing.json()["problem"] or "no images" in missing.json()["problem"]

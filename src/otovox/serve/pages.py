@@ -23,7 +23,8 @@ from otovox.serve.security import SANDBOX
 
 
 async def studies(request: Request) -> Response:
-    return _page("studies.html", limits=desk_of(request).settings.limits)
+    settings = desk_of(request).settings
+    return _page("studies.html", limits=settings.limits, archive=settings.archive is not None)
 
 
 async def study(request: Request) -> Response:

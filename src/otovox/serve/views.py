@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from otovox.core.anatomy import LABYRINTH, LANDMARK_NAMES, LANDMARKS, Side
 from otovox.core.geometry import affine_from
 from otovox.core.landmarks import Landmarks
+from otovox.core.segments import PARTS, present
 from otovox.core.volume import Grid, LabelMap
 from otovox.errors import InputError
 from otovox.formats.images import load_label_map, opened, pixels_of, save_label_map
@@ -50,19 +51,20 @@ def describe_view(results: Path) -> dict[str, Any]:
         "colours": {one.name: one.rgb for one in LANDMARKS}
         | {side.value: LABYRINTH[side].rgb for side in Side},
         "uncertainty": (results / FILES["uncertainty"]).is_file(),
+        "parts": _parts(results / FILES["parts"]),
         "surfaces": [s.value for s in Side if (results / FILES[f"labyrinth_{s}"]).is_file()],
         "lines": _lines(results / FILES["lines"]),
     }
 
 
 def volume(view: Path, results: Path, area: str, kind: str) -> bytes:
-    """A part of the scan, of the mask or of the uncertainty, as a NIfTI file.
+    """An area of the scan, of the mask, of its parts or of the uncertainty, as a NIfTI file.
 
     Args:
         view: what `work.write_view` stored.
         results: result folder of a version.
         area: a side, or `WHOLE`.
-        kind: "scan", "mask" or "uncertainty".
+        kind: "scan", "mask", "parts" or "uncertainty".
 
     Raises:
         InputError: if it is not there.
@@ -71,9 +73,8 @@ def volume(view: Path, results: Path, area: str, kind: str) -> bytes:
     window = window_of(read_result(results / RESULT), grid, area)
     if kind == "mask":
         values = _loaded(results / FILES["segmentation"])
-    elif kind == "uncertainty":
-        # Its largest is 0.5, so that a byte holds it well enough to be looked at.
-        values = _loaded(results / FILES["uncertainty"])
+    elif kind in ("parts", "uncertainty"):
+        values = _loaded(results / FILES[kind])
     elif kind != "scan":
         raise InputError(f"there is no volume {kind!r}")
     start = [side.start for side in window]
@@ -221,6 +222,17 @@ def _lines(path: Path) -> list[dict[str, Any]]:
         }
         for one in markups
     ]
+
+
+def _parts(path: Path) -> list[dict[str, Any]]:
+    """Parts in the label map: title without the side, colour, and values of both sides."""
+    if not path.is_file():
+        return []
+    found: dict[str, dict[str, Any]] = {}
+    for segment in present(PARTS, _loaded(path)):
+        part = {"title": segment.meaning, "colour": segment.structure.rgb, "values": []}
+        found.setdefault(segment.meaning, part)["values"].append(segment.value)
+    return list(found.values())
 
 
 def _loaded(path: Path) -> NDArray[Any]:

@@ -3,6 +3,7 @@ import { ask, guarded, make, number, remove, say, stateOf, when } from "./common
 import { EarView, WINDOWS } from "./viewer.js";
 
 const POLL_MS = 1500;
+const LAYERS = ["parts", "uncertainty"];
 const FIGURES = [
   ["labyrinth_volume", "Labyrinth volume"], ["cochlea_a", "A value"], ["cochlea_b", "B value"],
   ["duct_length_lw", "Cochlear duct length, lateral wall"], ["cochlea_turns", "Cochlear turns"],
@@ -53,7 +54,12 @@ async function show(chosen) {
   await showResults();
   meta = await ask(`${folder()}/view`);
   get("viewer").hidden = false;
-  get("uncertainty").disabled = !meta.uncertainty;
+  for (const kind of LAYERS) get(kind).disabled = !available(kind);
+  get("legend").replaceChildren(...meta.parts.map(({ title, colour }) => {
+    const swatch = make("span", { className: "swatch" });
+    swatch.style.background = `rgb(${colour.join(",")})`;
+    return make("li", {}, swatch, title);
+  }));
   const sides = meta.areas.filter((one) => one !== "whole");
   const offered = sides.length > 1 ? ["both", ...meta.areas] : meta.areas;
   if (!offered.includes(area)) area = offered[0];
@@ -84,12 +90,27 @@ async function look(chosen, fresh = false) {
     view.setOpacity(Number(get("opacity").value));
     view.showMarks = get("marks").checked;
     view.showLines = get("lines").checked;
-    if (get("uncertainty").checked && meta.uncertainty) await view.setUncertainty(true);
+    for (const kind of LAYERS) if (get(kind).checked && available(kind)) await view.setLayer(kind, true);
     view.redraw();
   }
   setPen();
   changed();
   document.body.dataset.shown = `${version}/${area}`;
+}
+
+const available = (kind) => (kind === "parts" ? meta.parts.length > 0 : meta[kind]);
+
+// The mask covers the same voxels as its parts: it is hidden while they are shown.
+async function setLayer(kind) {
+  const shown = get(kind).checked;
+  if (kind === "parts") {
+    get("legend").hidden = !shown;
+    const slider = get("opacity");
+    if (shown) slider.dataset.before = slider.value;
+    slider.value = shown ? 0 : slider.dataset.before;
+    slider.dispatchEvent(new Event("input"));
+  }
+  for (const view of views) await view.setLayer(kind, shown);
 }
 
 async function showResults() {
@@ -183,6 +204,7 @@ function keys(event) {
   else if (areas[key]) choose(`input[name=area][value=${areas[key]}]`);
   else if (pens[key]) choose(`input[name=pen][value=${pens[key]}]`);
   else if (key === "u") get("undo").click();
+  else if (key === "a") get("parts").click();
   else return;
   event.preventDefault();
   event.stopPropagation();
@@ -191,7 +213,7 @@ function keys(event) {
 get("window").append(...WINDOWS.map(([title]) => make("option", { textContent: title })));
 get("window").addEventListener("change", () => views.forEach((view) => view.setWindow(get("window").selectedIndex)));
 get("opacity").addEventListener("input", () => views.forEach((view) => view.setOpacity(Number(get("opacity").value))));
-get("uncertainty").addEventListener("change", guarded(async () => { for (const view of views) await view.setUncertainty(get("uncertainty").checked); }));
+for (const kind of LAYERS) get(kind).addEventListener("change", guarded(() => setLayer(kind)));
 for (const [name, property] of [["marks", "showMarks"], ["lines", "showLines"]]) {
   get(name).addEventListener("change", () => views.forEach((view) => { view[property] = get(name).checked; view.redraw(); }));
 }
