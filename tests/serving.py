@@ -76,6 +76,11 @@ def quickly(task: AnalyseTask, say: Say) -> dict:
     return {"ears": {"left": {}}, "warnings": []}
 
 
+def nothing(task: AnalyseTask, say: Say) -> dict:
+    """An analysis that finds no ear."""
+    return quickly(task, say) | {"ears": {}}
+
+
 def with_objects(task: AnalyseTask, say: Say) -> dict:
     """An analysis with files in the places of DICOM results."""
     found = quickly(task, say)
