@@ -156,7 +156,7 @@ def test_a_label_that_contradicts_its_code_is_refused(seg) -> None:
 
 def test_other_and_damaged_dicom_files_are_refused(seg, tmp_path: Path) -> None:
     image = next((tmp_path / "ct").iterdir())
-    with pytest.raises(InputError, match="not a DICOM Segmentation but CT Image Storage"):
+    with pytest.raises(InputError, match="not a DICOM Segmentation but of type CT Image"):
         read_segmentation(image, {})
     content = seg().read_bytes()
     for cut in (140, 400, len(content) // 2, len(content) - 50):

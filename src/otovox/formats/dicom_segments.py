@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import dcmread
+from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 from pydicom.misc import is_dicom
+from pydicom.pixels.utils import get_expected_length
 from pydicom.uid import UID, SegmentationStorage
 
 from otovox.core.volume import Grid
@@ -67,12 +69,12 @@ class DicomSegmentation:
         try:
             kind = UID(str(dcmread(path, specific_tags=["SOPClassUID"]).get("SOPClassUID", "")))
             if kind not in (SegmentationStorage, _LABEL_MAP):
-                raise InputError(
-                    f"{path}: is not a DICOM Segmentation but {kind.name or 'unknown'}"
-                )
+                name = f"of type {kind.name}" if kind else "damaged, or of unknown type"
+                raise InputError(f"{path}: is not a DICOM Segmentation but {name}")
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 self._read = hd.seg.segread(path)
+                _check_length(self._read)
                 self.segments = [self._segment(n) for n in self._read.segment_numbers]
         except _UNREADABLE as error:
             raise _unreadable(path, error) from error
@@ -114,6 +116,17 @@ _UNREADABLE = (
     OSError, InvalidDicomError, ValueError, TypeError, KeyError, IndexError, AttributeError,
     NotImplementedError, RuntimeError, EOFError,
 )  # fmt: skip
+
+
+def _check_length(document: Dataset) -> None:
+    """Readers fill missing voxels with zeros without a message.
+
+    Raises:
+        ValueError: if there are fewer voxels than the header states.
+    """
+    native = not document.file_meta.TransferSyntaxUID.is_encapsulated
+    if native and len(document.PixelData) < get_expected_length(document):
+        raise ValueError("its voxels are incomplete")
 
 
 def _unreadable(path: Path, error: Exception) -> InputError:
