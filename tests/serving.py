@@ -89,6 +89,13 @@ def with_objects(task: AnalyseTask, say: Say) -> dict:
     return found
 
 
+def steadily(task: AnalyseTask, say: Say) -> dict:
+    """Takes long enough for something to happen meanwhile."""
+    say("looking")
+    time.sleep(0.2)
+    return quickly(task, say)
+
+
 def slowly(task: AnalyseTask, say: Say) -> dict:
     """Takes long, unless its scan is called so."""
     say("thinking")

@@ -23,6 +23,7 @@ from pynetdicom.sop_class import Verification  # pyright: ignore[reportAttribute
 import serving
 from orthanc import needs_orthanc, orthanc
 from otovox.core.anatomy import Side
+from otovox.dataset.segmentations import read_segmentation
 from otovox.formats.images import load_label_map
 from otovox.serve import dicom_node, outbox
 from otovox.serve.settings import Destination, Dicom
@@ -115,6 +116,8 @@ def check_results(segmentation: Path, report: Path, results: Path) -> None:
     voxels = read.get_volume(segment_numbers=[1]).array
     assert read.get_segment_description(1).segment_label == "Left bony labyrinth"
     assert int((voxels > 0).sum()) == int((mask == Side.LEFT.label).sum()) > 1000
+    back = read_segmentation(segmentation, {}).labels.values
+    assert (back == Side.LEFT.label).sum() == (mask == Side.LEFT.label).sum()
     document = hd.sr.srread(report)
     groups = document.content.get_volumetric_roi_measurement_groups()
     assert len(groups) == 1
