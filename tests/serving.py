@@ -20,7 +20,7 @@ from otovox.core.volume import LabelMap, Scan
 from otovox.formats.scans import load_scan
 from otovox.serve.desk import ENDED, TASKS, Desk
 from otovox.serve.settings import ServerSettings
-from otovox.serve.work import AnalyseTask, Say, summary, write_view
+from otovox.serve.work import AnalyseTask, ReportStage, summary, write_view
 
 #: Grey values: of the drawn scans, and between labyrinth and bone in them.
 BONE, FLUID, BETWEEN = 1200, 0, 600
@@ -51,23 +51,23 @@ def drawn_series(folder: Path, **tags: Any) -> Path:
     return folder
 
 
-def by_threshold(task: AnalyseTask, say: Say) -> dict:
+def by_threshold(task: AnalyseTask, report_stage: ReportStage) -> dict:
     """Real results of a drawn scan: the labyrinth is what is dark."""
     from otovox.analysis.segmentation import measure_labels
 
-    say("reading the scan")
+    report_stage("reading the scan")
     scan = replace(load_scan(task.input), name=task.name)
     write_view(scan, task.view)
-    say("measuring")
+    report_stage("measuring")
     mask = np.where(scan.values < BETWEEN, Side.LEFT.label, 0).astype(np.uint8)
     points = {Side.LEFT: drawn_ear(Side.LEFT)[1]}
     result = measure_labels(scan, LabelMap(mask, scan.grid), points, source=Path("threshold"))
     return summary(result.save(task.results))
 
 
-def quickly(task: AnalyseTask, say: Say) -> dict:
+def quickly(task: AnalyseTask, report_stage: ReportStage) -> dict:
     """No result but a file; a line per analysis goes to a log beside the studies."""
-    say("looking")
+    report_stage("looking")
     with (task.input.parents[2] / "analysed.log").open("a") as file:
         file.write(f"{task.name}\n")
     time.sleep(0.02)
@@ -76,41 +76,41 @@ def quickly(task: AnalyseTask, say: Say) -> dict:
     return {"ears": {"left": {}}, "warnings": []}
 
 
-def nothing(task: AnalyseTask, say: Say) -> dict:
+def nothing(task: AnalyseTask, report_stage: ReportStage) -> dict:
     """An analysis that finds no ear."""
-    return quickly(task, say) | {"ears": {}}
+    return quickly(task, report_stage) | {"ears": {}}
 
 
-def with_objects(task: AnalyseTask, say: Say) -> dict:
+def with_objects(task: AnalyseTask, report_stage: ReportStage) -> dict:
     """An analysis with files in the places of DICOM results."""
-    found = quickly(task, say)
+    found = quickly(task, report_stage)
     for name in ("segmentation.dcm", "measurements.dcm", "structures.dcm"):
         (task.results / name).write_bytes(b"")
     return found
 
 
-def steadily(task: AnalyseTask, say: Say) -> dict:
+def steadily(task: AnalyseTask, report_stage: ReportStage) -> dict:
     """Takes long enough for something to happen meanwhile."""
-    say("looking")
+    report_stage("looking")
     time.sleep(0.2)
-    return quickly(task, say)
+    return quickly(task, report_stage)
 
 
-def slowly(task: AnalyseTask, say: Say) -> dict:
+def slowly(task: AnalyseTask, report_stage: ReportStage) -> dict:
     """Takes long, unless its scan is called so."""
-    say("thinking")
+    report_stage("thinking")
     if "quick" not in task.name:
         time.sleep(60)
-    return quickly(task, say)
+    return quickly(task, report_stage)
 
 
-def dying_once(task: AnalyseTask, say: Say) -> dict:
+def dying_once(task: AnalyseTask, report_stage: ReportStage) -> dict:
     """The worker is killed the first time that a scan is analysed; "bad" kills it every time."""
     marker = task.input.parent / "died"
     if "bad" in task.name or not marker.exists():
         marker.touch()
         os.kill(os.getpid(), signal.SIGKILL)
-    return quickly(task, say)
+    return quickly(task, report_stage)
 
 
 def tasks(analyse) -> dict:

@@ -1,4 +1,4 @@
-"""What the pages' scripts ask for, as JSON and files."""
+"""The HTTP interface of the pages' scripts: JSON and files."""
 
 import json
 import re
@@ -28,7 +28,8 @@ from otovox.serve.uploads import Refused
 LARGEST_MASK = 256 * 2**20
 #: Largest form without a file, bytes: chosen.
 LARGEST_FORM = 2**16
-#: Analyses before any has run on this machine, s: two cores take about 45 for a head (benchmarks).
+#: Assumed durations before the first job on this machine, s: the analysis of a head takes about 45
+#: on two cores (benchmarks).
 FIRST_GUESS_S = {"analyse": 45.0, "measure": 20.0, "sort": 2.0}
 _UNFINISHED = ("queued", "running")
 
@@ -91,7 +92,7 @@ async def search_archive(request: Request) -> Response:
 
 
 async def fetch_series(request: Request) -> Response:
-    """Fetch a series from the DICOMweb server; answers when all its images are there."""
+    """Fetch a series from the DICOMweb server; responds when all its images have arrived."""
     from otovox.serve import dicomweb
 
     archive, desk = archive_of(request), desk_of(request)
@@ -159,7 +160,7 @@ async def get_file(request: Request) -> Response:
 
 
 async def get_all(request: Request) -> Response:
-    """All files of a version, and who made it, in one zip file."""
+    """All files of a version, and its author, as one zip file."""
     desk, results = desk_of(request), _results(request)
     study = desk.study(request.path_params["study"])
     number = int(request.path_params["number"])
@@ -226,12 +227,12 @@ async def correct(request: Request) -> Response:
     return JSONResponse({"number": await to_thread.run_sync(save)}, 202)
 
 
-#: What is told of a version.
+#: Columns of a version that are sent to clients.
 _VERSION = ("number", "kind", "author", "created", "state", "reason", "note", "changes", "summary")
 
 
 def unfinished_jobs(desk: Desk) -> list[Row]:
-    """Jobs that run or wait, in their order, each with the seconds until it should be done."""
+    """Running and waiting jobs in processing order, with the estimated seconds until their end."""
     jobs = [job for state in _UNFINISHED for job in desk.store.rows("jobs", state=state)]
     jobs.sort(key=lambda job: (job["state"] != "running", -job["urgent"], job["id"]))
     usual = {kind: desk.store.usual_seconds(kind) or guess for kind, guess in FIRST_GUESS_S.items()}
@@ -247,7 +248,7 @@ def unfinished_jobs(desk: Desk) -> list[Row]:
 
 
 def plain_name(name: str) -> str:
-    """A study's name as that of a file."""
+    """A study's name as a safe file name."""
     return re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip("._") or "scan"
 
 

@@ -1,4 +1,4 @@
-"""A DICOM node: receives series by C-STORE, has them analysed, sends the results on.
+"""A DICOM node: receives series by C-STORE, queues them for analysis, sends the results.
 
 Source: DICOM PS3.4, Verification and Storage service classes; through pynetdicom.
 """
@@ -28,11 +28,11 @@ log = logging.getLogger(__name__)
 
 #: DICOM statuses (PS3.7 annex C, PS3.4 annex B.2.3).
 SUCCESS, REFUSED, NOT_UNDERSTOOD = 0x0000, 0xA700, 0xC000
-#: How often is looked whether a series is complete, s: chosen.
-_LOOK_S = 0.5
+#: Interval between checks for complete series, s: chosen.
+_CHECK_S = 0.5
 #: Time to connect to another node, s: chosen.
 _CONNECT_S = 10.0
-#: What is received: CT images. Others are not offered, so that senders know.
+#: Accepted objects: CT images. Others are rejected when an association is negotiated.
 _RECEIVED = (CTImageStorage, EnhancedCTImageStorage)
 
 
@@ -47,10 +47,10 @@ class _Series:
 
 
 class Node:
-    """The node of a desk.
+    """The DICOM node of a server.
 
     Args:
-        desk: where series go.
+        desk: receives the series.
         settings: port, titles, destinations.
     """
 
@@ -64,7 +64,7 @@ class Node:
         """Listen.
 
         Raises:
-            ConfigError: if the port is taken.
+            ConfigError: if the port is in use.
         """
         entity = AE(self.settings.title)
         entity.require_called_aet = True
@@ -78,7 +78,7 @@ class Node:
         try:
             self._server = entity.start_server(place, block=False, evt_handlers=handlers)
         except OSError as error:
-            raise ConfigError(f"cannot listen for DICOM at {place[0]}:{place[1]}") from error
+            raise ConfigError(f"cannot listen for DICOM on {place[0]}:{place[1]}") from error
         for target in self.settings.send_to:
             send_there = partial(send, target=target, title=self.settings.title)
             self.desk.send_results_to(str(target), send_there)
@@ -86,7 +86,7 @@ class Node:
 
     @property
     def port(self) -> int:
-        """Where it listens."""
+        """Port that it listens on."""
         return self._server.server_address[1]
 
     def stop(self) -> None:
@@ -94,27 +94,27 @@ class Node:
         self._server.shutdown()
 
     def _store(self, event: Any) -> int:
-        """Take one image; the answer is a DICOM status."""
+        """Receive one image; returns a DICOM status."""
         try:
             request = event.request
             content = event.encoded_dataset()
             header = event.dataset
-            series = str(header.SeriesInstanceUID)
+            uid = str(header.SeriesInstanceUID)
             name = str(request.AffectedSOPInstanceUID)
-            key = (str(event.assoc.requestor.ae_title), series)
+            key = (str(event.assoc.requestor.ae_title), uid)
             limits = self.desk.settings.limits
             with self._lock:
-                known = self._series.get(key)
-                if known is None:
-                    known = self._series[key] = _Series(self.desk.begin_upload("dicom"))
-                known.seen = time.monotonic()
-                if name in known.names:
+                series = self._series.get(key)
+                if series is None:
+                    series = self._series[key] = _Series(self.desk.begin_upload("dicom"))
+                series.seen = time.monotonic()
+                if name in series.names:
                     return SUCCESS
-                if len(content) > limits.file_bytes or known.images >= limits.files:
+                if len(content) > limits.file_bytes or series.images >= limits.files:
                     return REFUSED
-                self.desk.keep_file(known.upload, f"DICOM/{name}.dcm", content)
-                known.images += 1
-                known.names.add(name)
+                self.desk.keep_file(series.upload, f"DICOM/{name}.dcm", content)
+                series.images += 1
+                series.names.add(name)
             return SUCCESS
         except OtovoxError as error:
             log.warning("an image was not accepted: %s", error)
@@ -124,8 +124,8 @@ class Node:
             return NOT_UNDERSTOOD
 
     def _watch(self) -> None:
-        """Hand over each series of which no image has come for a while."""
-        while not self._stopped.wait(_LOOK_S):
+        """Complete the upload of each series that has received no image for a while."""
+        while not self._stopped.wait(_CHECK_S):
             now = time.monotonic()
             with self._lock:
                 complete = [
@@ -141,7 +141,7 @@ class Node:
 
 
 def start_node(desk: Desk, settings: Dicom) -> Node:
-    """A node that listens; see `Node.start`."""
+    """Start a node; see `Node.start`."""
     node = Node(desk, settings)
     node.start()
     return node

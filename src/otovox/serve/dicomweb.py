@@ -95,7 +95,7 @@ def search(archive: Archive, criteria: Mapping[str, str]) -> list[dict[str, Any]
 
     Raises:
         ArchiveError: if the server cannot be used.
-        Refused: if nothing is searched for, or too much is found.
+        Refused: if there are no criteria, or too many studies match.
     """
     filters = {name: text.strip() for name, text in criteria.items() if text.strip()}
     if not filters.keys() <= set(SEARCHED):

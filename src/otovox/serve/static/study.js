@@ -29,12 +29,12 @@ async function refresh() {
   get("retry").hidden = Boolean(study.job) || !["failed", "cancelled"].includes(study.state);
   listVersions();
   if (study.latest && study.latest !== before) {
-    if (before) say(`Version ${study.latest} is there`);
+    if (before) say(`Version ${study.latest} is available`);
     await show(study.latest);
   }
   const failed = study.versions.findLast((one) => one.state === "failed" && one.number > 1);
-  if (failed && failed.number > (study.latest || 0) && refresh.told !== failed.number) {
-    refresh.told = failed.number;
+  if (failed && failed.number > (study.latest || 0) && refresh.reported !== failed.number) {
+    refresh.reported = failed.number;
     say(`The correction was not accepted: ${failed.reason}`);
   }
 }
@@ -47,7 +47,7 @@ function listVersions() {
 }
 
 async function show(chosen) {
-  if (views.some((view) => view.changed) && !confirm("Changes that are not saved will be lost. Go on?")) return;
+  if (views.some((view) => view.changed) && !confirm("Unsaved changes will be lost. Continue?")) return;
   version = chosen;
   get("version").value = chosen;
   get("results").hidden = false;
@@ -74,13 +74,13 @@ async function show(chosen) {
 
 async function look(chosen, fresh = false) {
   if (chosen === area && !fresh && views.length) return;
-  if (!fresh && views.some((view) => view.changed) && !confirm("Changes that are not saved will be lost. Go on?")) {
+  if (!fresh && views.some((view) => view.changed) && !confirm("Unsaved changes will be lost. Continue?")) {
     document.querySelector(`input[name=area][value=${area}]`).checked = true;
     return;
   }
   area = chosen;
   for (const view of views) view.destroy();
-  // The right ear stands on the left, as a surgeon faces the patient.
+  // The right ear is on the left, as seen by a surgeon facing the patient.
   const shown = area === "both" ? meta.areas.filter((one) => one !== "whole") : [area];
   views = shown.map((one) => new EarView(folder(), one, meta, changed));
   get("views").replaceChildren(...views.map((view) => view.element));
@@ -131,7 +131,7 @@ async function showResults() {
   get("warnings").replaceChildren(...sentences.map((text) => make("li", { textContent: `▲ ${text}` })));
   const row = study.versions.find((one) => one.number === version);
   const who = version === 1 ? "" : `Corrected by ${row.author} on ${when(row.created)}${row.note ? ` (${row.note})` : ""}: `;
-  get("changes").textContent = who + (version === 1 ? "" : row.changes.join("; ") || "nothing was changed");
+  get("changes").textContent = who + (version === 1 ? "" : row.changes.join("; ") || "no changes");
   get("report").href = `${folder()}/files/report.html`;
   get("all").href = `${folder()}/all.zip`;
   const names = ["result.json", ...Object.values(result.files)];
@@ -153,7 +153,7 @@ function setPen() {
   get("pens").title = fixed ? "The mask of a scan of this size is corrected ear by ear." : "";
 }
 
-// Each view that was changed makes a version; of two ears the second builds on the first.
+// Each changed view becomes a version; with two ears, the second is based on the first.
 async function save() {
   let target = version;
   for (const view of views.filter((one) => one.changed)) {

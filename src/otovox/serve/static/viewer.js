@@ -29,7 +29,7 @@ const svg = (name, attributes) => {
 const css = (rgb) => `rgb(${rgb.join(",")})`;
 
 export class EarView {
-  // `meta` is what the server says of the version, `onChange` is called when something was edited.
+  // `meta` is the server's description of the version; `onChange` is called after an edit.
   constructor(base, area, meta, onChange) {
     Object.assign(this, { base, area, meta, onChange, maskChanged: false, pen: "none" });
     const sides = area === "whole" ? Object.keys(meta.landmarks) : [area];
@@ -68,7 +68,7 @@ export class EarView {
     this.nv.setDrawingEnabled(false);
     this.nv.drawOpacity = 0.35;
     await this.loadSurfaces();
-    // The bone would hide the labyrinth: in 3D only the surfaces are shown.
+    // Bone would hide the labyrinth: only the surfaces are shown in 3D.
     this.nv.setClipPlane([-2, 0, 0]);
     this.nv.onDrawingChanged = (action) => { if (action !== "load") this.edited(); };
     this.nv.onLocationChange = (place) => this.located(place);
