@@ -164,4 +164,4 @@ def test_a_full_queue_takes_nothing_more(tmp_path) -> None:
     with server(tmp_path / "data", limits=Limits(waiting=0)) as client:
         refused = client.post("/api/uploads")
     assert refused.status_code == 400
-    assert "waiting already" in refused.json()["problem"]
+    assert "already waiting" in refused.json()["problem"]

@@ -60,7 +60,8 @@ class Inputs:
     @property
     def name(self) -> str:
         """The scan's name, or else the segmentation's: that of the result folder."""
-        return scan_name(self.scan or self.segmentation).removesuffix(".seg")
+        name = scan_name(self.scan or self.segmentation)
+        return name.removesuffix(".dcm").removesuffix(".seg")
 
     @property
     def paths(self) -> list[Path]:
@@ -78,7 +79,8 @@ def measure_segmentation(
     """Measure the labyrinths of a mask; nothing is written.
 
     Args:
-        segmentation: image file, 3D Slicer segmentation, or folder with a mask per structure.
+        segmentation: image file, DICOM Segmentation, 3D Slicer segmentation, or folder with a mask
+            per structure.
         landmarks: 3D Slicer Markups with points such as `right/helicotrema`; what needs those that
             are missing is withheld.
         scan: the CT that belongs to it, a file or a DICOM folder.
