@@ -124,5 +124,9 @@ def template(name: str) -> Any:
         "colour": lambda side: css_colour(LABYRINTH[side]),
     }
     environment.globals.update(functions)
-    environment.filters["upper_first"] = lambda text: text[:1].upper() + text[1:]
+    environment.filters["upper_first"] = _upper_first
     return environment.get_template(name)
+
+
+def _upper_first(text: str) -> str:
+    return text[:1].upper() + text[1:]
