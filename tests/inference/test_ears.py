@@ -237,6 +237,7 @@ def test_a_labyrinth_without_its_landmarks_is_found_and_doubted() -> None:
     assert ear.volume_mm3 == pytest.approx(truth, rel=0.1)
 
 
+@pytest.mark.slow
 def test_an_ear_beyond_the_threshold_is_reported_as_unusual(case, analyzer, prediction) -> None:
     assert prediction.ears[0].unusual is None
     for threshold, unusual in ((1.0, False), (-1.0, True)):

@@ -151,6 +151,7 @@ def test_a_case_is_deterministic_and_its_truth_is_inside() -> None:
     assert case.labels.values[tuple(ijk)] == side.label
 
 
+@pytest.mark.slow
 def test_sides_are_mirror_images() -> None:
     sides = {
         next(iter(make_case(n, scanner="msct", field_mm=(20, 20, 20)).landmarks)) for n in range(6)
@@ -188,6 +189,7 @@ def ill():
 
 
 @pytest.mark.parametrize("name", DIAGNOSES)
+@pytest.mark.slow
 def test_a_diagnosis_keeps_one_labyrinth_and_states_what_is_missing(ill, name: str) -> None:
     case = ill[name]
     ((side, points),) = case.landmarks.items()
@@ -208,6 +210,7 @@ def test_a_diagnosis_keeps_one_labyrinth_and_states_what_is_missing(ill, name: s
     assert name in expected or not lacking
 
 
+@pytest.mark.slow
 def test_diseases_change_what_they_are_about(ill) -> None:
     healthy = ill["healthy"]
     volumes = {n: np.count_nonzero(case.labels.values) for n, case in ill.items()}

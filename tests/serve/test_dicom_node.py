@@ -91,6 +91,7 @@ def test_a_series_is_analysed_once_when_it_is_complete(tmp_path, write_series) -
         assert len(kept) == len(slices)
 
 
+@pytest.mark.slow
 def test_hostile_identifiers_stay_in_the_upload(tmp_path, write_series) -> None:
     slices = sorted(write_series(tmp_path / "series").iterdir())
     with node(tmp_path / "data") as (client, port):
@@ -104,6 +105,7 @@ def test_hostile_identifiers_stay_in_the_upload(tmp_path, write_series) -> None:
     assert not list(tmp_path.rglob("evil*"))
 
 
+@pytest.mark.slow
 def test_results_are_sent_on(tmp_path, write_series) -> None:
     got: list[str] = []
     entity = pynetdicom.AE("PACS")
@@ -136,6 +138,7 @@ def test_a_destination_that_is_away_is_told() -> None:
 
 
 @pytest.mark.skipif(shutil.which("storescu") is None, reason="DCMTK is not installed")
+@pytest.mark.slow
 def test_dcmtk_sends_and_asks(tmp_path, write_series) -> None:
     folder = write_series(tmp_path / "series")
     with node(tmp_path / "data") as (client, port):
