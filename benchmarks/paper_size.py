@@ -2,9 +2,9 @@
 
     python benchmarks/paper_size.py --work runs/paper-size --ears W --machine "one NVIDIA H200"
 
-trains both networks with `benchmarks/reproduction/paper-size-*.toml` (some minutes on a current GPU;
-days on a CPU) on ten phantoms of the paper's own scanner, predicts real ears of another scanner that
-neither network has seen, and writes `benchmarks/results/paper-size.csv` (per ear) and
+trains both networks with `benchmarks/reproduction/paper-size-*.toml` (some minutes on a current
+GPU, days on a CPU) on ten phantoms of the paper's own scanner, predicts real ears of another
+scanner that neither network has seen, and writes `benchmarks/results/paper-size.csv` (per ear) and
 `docs/reproduction/paper-size.md`. Finished work is kept.
 """
 

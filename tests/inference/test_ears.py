@@ -141,6 +141,7 @@ def test_a_cut_field_is_reported(case, analyzer):
     assert "field of view" in ear.warnings[0]
 
 
+@pytest.mark.slow
 def test_no_ear_in_noise(analyzer):
     grid = Grid.centred((0, 0, 0), (90, 90, 90), spacing_mm=0.3)
     values = np.random.default_rng(0).normal(0, 200, grid.shape).astype(np.float32)

@@ -78,6 +78,7 @@ def test_a_labyrinth_is_one_piece_with_its_windows_on_the_wall(seed: int) -> Non
     assert abs(distance_at(shape, shape.landmarks["round_window"][None])[0]) < 0.5
 
 
+@pytest.mark.slow
 def test_landmarks_are_as_far_apart_as_in_set_w() -> None:
     """94 ears: windows 2.93 +- .22 mm apart; set W: 6.30 and 6.56 mm from the helicotrema."""
     pairs = [("oval_window", "round_window"), ("helicotrema", "oval_window"),
@@ -141,6 +142,7 @@ def test_protocols_are_drawn_within_their_ranges(name: str) -> None:
         assert protocol.noise_hu > 0
 
 
+@pytest.mark.slow
 def test_a_case_is_deterministic_and_its_truth_is_inside() -> None:
     case = make_case(5, scanner="msct", field_mm=(24.0, 24.0, 24.0))
     again = make_case(5, scanner="msct", field_mm=(24.0, 24.0, 24.0))
@@ -161,6 +163,7 @@ def test_sides_are_mirror_images() -> None:
     np.testing.assert_allclose(np.diag([-1, 1, 1]) @ right, left)
 
 
+@pytest.mark.slow
 def test_a_head_has_its_right_ear_on_the_right() -> None:
     grid = Grid.centred((0, -8, 2), (160, 100, 40), spacing_mm=1.0)
     head = render_head(0, grid, bone_spacing_mm=0.8, plausible=True)

@@ -77,6 +77,7 @@ def test_only_ct_images_are_taken(tmp_path) -> None:
         association.release()
 
 
+@pytest.mark.slow
 def test_a_series_is_analysed_once_when_it_is_complete(tmp_path, write_series) -> None:
     slices = sorted(write_series(tmp_path / "series", PatientName="Doe^Jane").iterdir())
     with node(tmp_path / "data") as (client, port):
