@@ -121,7 +121,8 @@ def check_results(segmentation: Path, report: Path, results: Path) -> None:
     back = read_segmentation(segmentation, {}).labels.values
     assert (back == Side.LEFT.label).sum() == (mask == Side.LEFT.label).sum()
     document = hd.sr.srread(report)
-    groups = document.content.get_volumetric_roi_measurement_groups()
+    content: Any = document.content
+    groups = content.get_volumetric_roi_measurement_groups()
     assert len(groups) == 1
     referred = groups[0].referenced_segment.referenced_sop_instance_uid
     assert referred == read.SOPInstanceUID
