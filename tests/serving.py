@@ -1,6 +1,7 @@
 """Work for the server's tests without a network: what a threshold finds, or nothing but a file."""
 
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +22,13 @@ from otovox.formats.scans import load_scan
 from otovox.serve.desk import ENDED, TASKS, Desk
 from otovox.serve.settings import ServerSettings
 from otovox.serve.work import AnalyseTask, ReportStage, summary, write_view
+
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""
+)
+AXE = Path(__file__).parent / "vendor" / "axe.min.js"
+#: WebGL without a graphics card; root, as in containers, has no sandbox.
+FLAGS = ["--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--no-sandbox"]
 
 #: Grey values: of the drawn scans, and between labyrinth and bone in them.
 BONE, FLUID, BETWEEN = 1200, 0, 600
@@ -168,3 +176,15 @@ def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
 def same_dicom(first: Path, second: Path) -> bool:
     """Whether two DICOM files hold the same data set."""
     return dcmread(first) == dcmread(second)
+
+
+def axe_findings(page: Any) -> list[str]:
+    """What axe calls serious or critical on a page of Playwright."""
+    page.evaluate(AXE.read_text("utf-8"))
+    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+    return [
+        f"{one['id']}: {node['html'][:120]}"
+        for one in found["violations"]
+        if one["impact"] in ("serious", "critical")
+        for node in one["nodes"]
+    ]

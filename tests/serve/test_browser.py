@@ -5,7 +5,6 @@ import io
 import json
 import os
 import re
-import shutil
 import socket
 import threading
 import zipfile
@@ -29,15 +28,10 @@ from otovox.formats.images import load_label_map, save_volume
 from otovox.serve.app import make_app
 from otovox.serve.desk import Desk
 from otovox.serve.settings import Archive, ServerSettings
+from serving import CHROMIUM, FLAGS, axe_findings
 
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""
-)
-AXE = Path(__file__).parents[1] / "vendor" / "axe.min.js"
 #: Where pictures of the pages go, if somebody wants to look at them.
 PICTURES = os.environ.get("OTOVOX_PICTURES", "")
-#: WebGL without a graphics card; root, as in containers, has no sandbox.
-FLAGS = ["--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--no-sandbox"]
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not CHROMIUM, reason="no Chromium is installed"),
@@ -113,18 +107,6 @@ def viewed(browser: Any, address: str, **options: Any) -> Any:
 def picture(page: Any, name: str) -> None:
     if PICTURES:
         page.screenshot(path=Path(PICTURES) / f"{name}.png", full_page=True)
-
-
-def findings(page: Any) -> list[str]:
-    """What axe calls serious or critical."""
-    page.evaluate(AXE.read_text("utf-8"))
-    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
-    return [
-        f"{one['id']}: {node['html'][:120]}"
-        for one in found["violations"]
-        if one["impact"] in ("serious", "critical")
-        for node in one["nodes"]
-    ]
 
 
 def too_wide(page: Any) -> int:
@@ -284,7 +266,7 @@ def test_a_series_is_searched_and_fetched_from_an_archive(tmp_path, browser, wri
             page.keyboard.press("Enter")
             page.wait_for_selector("#archive-series tbody tr")
             assert "Doe Jane" in page.inner_text("#archive-series tbody")
-            assert not findings(page)
+            assert not axe_findings(page)
             picture(page, "archive")
             page.locator("#archive-series button").click()
             page.wait_for_selector("tr[data-state='no ear']", timeout=60_000)
@@ -301,12 +283,12 @@ def test_axe_finds_nothing_serious_and_a_phone_needs_no_sideways_scrolling(
     for path, name in (("/", "studies"), (study, "study")):
         page = opened(browser, site[0] + path, color_scheme=scheme)
         page.wait_for_selector("body[data-shown]" if name == "study" else "tr[data-id]")
-        assert not findings(page)
+        assert not axe_findings(page)
         picture(page, f"{name}-{scheme}")
         page.set_viewport_size({"width": 375, "height": 740})
         page.wait_for_timeout(500)
         assert too_wide(page) <= 0
-        assert not findings(page)
+        assert not axe_findings(page)
         picture(page, f"{name}-{scheme}-phone")
         page.context.close()
 

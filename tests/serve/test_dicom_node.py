@@ -74,6 +74,7 @@ def test_only_ct_images_are_taken(tmp_path) -> None:
         association.release()
 
 
+@pytest.mark.slow
 def test_a_series_is_analysed_once_when_it_is_complete(tmp_path, write_series) -> None:
     slices = sorted(write_series(tmp_path / "series", PatientName="Doe^Jane").iterdir())
     with node(tmp_path / "data") as (client, port):
@@ -88,6 +89,7 @@ def test_a_series_is_analysed_once_when_it_is_complete(tmp_path, write_series) -
         assert len(kept) == len(slices)
 
 
+@pytest.mark.slow
 def test_hostile_identifiers_stay_in_the_upload(tmp_path, write_series) -> None:
     slices = sorted(write_series(tmp_path / "series").iterdir())
     with node(tmp_path / "data") as (client, port):
@@ -119,7 +121,8 @@ def check_results(segmentation: Path, report: Path, results: Path) -> None:
     back = read_segmentation(segmentation, {}).labels.values
     assert (back == Side.LEFT.label).sum() == (mask == Side.LEFT.label).sum()
     document = hd.sr.srread(report)
-    groups = document.content.get_volumetric_roi_measurement_groups()
+    content: Any = document.content
+    groups = content.get_volumetric_roi_measurement_groups()
     assert len(groups) == 1
     referred = groups[0].referenced_segment.referenced_sop_instance_uid
     assert referred == read.SOPInstanceUID
@@ -256,6 +259,7 @@ def test_an_unreachable_destination_is_reported(tmp_path, write_series) -> None:
 
 
 @pytest.mark.skipif(shutil.which("storescu") is None, reason="DCMTK is not installed")
+@pytest.mark.slow
 def test_dcmtk_sends_and_asks(tmp_path, write_series) -> None:
     folder = write_series(tmp_path / "series")
     with node(tmp_path / "data") as (client, port):

@@ -93,10 +93,11 @@ def _from_dicom(path: Path, stated: Mapping[str, Meaning]) -> Segmentation:
     meanings = {one: _meaning_of_segment(path, one, stated) for one in document.segments}
     left_out = [one.label for one, meaning in meanings.items() if meaning is None]
     left_out = [name for name in left_out if name not in _PART_TITLES]
-    ears = {
-        one.number: meaning for one, meaning in meanings.items()
-        if meaning not in (None, "background")
-    }  # fmt: skip
+    ears: dict[int, Meaning] = {
+        one.number: meaning
+        for one, meaning in meanings.items()
+        if meaning is not None and meaning != "background"
+    }
     if not ears:
         raise _unknown(path, left_out or [one.label for one in document.segments])
     masks, grid = document.masks(list(ears))
@@ -121,7 +122,7 @@ def _meaning_of_segment(
     if given is not None:
         return given
     named, coded = meaning_of(segment.label), meaning_of(segment.coded)
-    sides = {one for one in (named, coded) if one in (Side.RIGHT, Side.LEFT)}
+    sides = {one for one in (named, coded) if one == "right" or one == "left"}
     if len(sides) > 1:
         raise InputError(
             f"{path}: its segment {segment.label!r} is named {named} but coded {coded}; state its "

@@ -188,7 +188,7 @@ def _answers(archive: Archive) -> Iterator[DICOMwebClient]:
     except NoConnection as error:
         raise ArchiveError(f"{place}: cannot be reached") from error
     except HTTPError as error:
-        code = error.response.status_code
+        code = 0 if error.response is None else error.response.status_code
         hint = "; set or correct its credentials" if code in _NOT_ALLOWED else ""
         raise ArchiveError(f"{place}: answered with HTTP status {code}{hint}") from error
     except _INVALID as error:

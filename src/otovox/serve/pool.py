@@ -79,11 +79,11 @@ class Pool:
 
     def stop(self) -> None:
         """End all processes; their jobs are queued again when the server starts."""
-        self._stopped = True
-        self._wake.set()
         with self._lock:
+            self._stopped = True
             for worker in self._workers.values():
                 worker.process.terminate()
+        self._wake.set()
         for thread in self._threads:
             thread.join(timeout=10)
 
@@ -126,6 +126,8 @@ class Pool:
             self._end(job, {"state": "cancelled", "reason": "there is nothing to do"})
             return
         worker = self._worker(number)
+        if worker is None:
+            return
         worker.job = job["id"]
         outcome = self._outcome(worker, job, task)
         worker.job = None
@@ -164,17 +166,21 @@ class Pool:
             self._finished(job, outcome)
         self._after(job, outcome)
 
-    def _worker(self, number: int) -> Worker:
+    def _worker(self, number: int) -> Worker | None:
+        """The process of a thread, started if necessary; None after `stop`."""
         worker = self._workers.get(number)
         if worker is not None and worker.process.is_alive():
             worker.cancelled = False
             return worker
         context = mp.get_context("spawn")
-        ours, theirs = context.Pipe()
-        process = context.Process(target=_serve_jobs, args=(theirs, self._tasks), daemon=False)
-        process.start()
-        theirs.close()
         with self._lock:
+            # `stop` ends the processes it finds: none may start after it has looked.
+            if self._stopped:
+                return None
+            ours, theirs = context.Pipe()
+            process = context.Process(target=_serve_jobs, args=(theirs, self._tasks), daemon=False)
+            process.start()
+            theirs.close()
             self._workers[number] = Worker(process, ours)
             return self._workers[number]
 

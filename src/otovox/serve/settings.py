@@ -89,16 +89,17 @@ class Archive:
     token: str = field(default="", repr=False)
 
     def __post_init__(self) -> None:
+        wanted = (
+            "--dicomweb: an http or https address without a query is needed, such as "
+            "https://pacs.example/dicom-web"
+        )
         try:
             parts = urlsplit(self.url)
             valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
         except ValueError:
-            valid = False
+            raise ConfigError(wanted) from None
         if not valid or parts.query or parts.fragment:
-            raise ConfigError(
-                "--dicomweb: an http or https address without a query is needed, such as "
-                "https://pacs.example/dicom-web"
-            )
+            raise ConfigError(wanted)
         if parts.username is not None:
             raise ConfigError(
                 "--dicomweb: an address with a password is visible to all users of this computer; "
