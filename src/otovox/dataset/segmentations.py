@@ -96,7 +96,7 @@ def _from_dicom(path: Path, stated: Mapping[str, Meaning]) -> Segmentation:
     ears: dict[int, Meaning] = {
         one.number: meaning
         for one, meaning in meanings.items()
-        if meaning is not None and meaning != "background"
+        if meaning in ("right", "left", "labyrinth")
     }
     if not ears:
         raise _unknown(path, left_out or [one.label for one in document.segments])
@@ -122,13 +122,13 @@ def _meaning_of_segment(
     if given is not None:
         return given
     named, coded = meaning_of(segment.label), meaning_of(segment.coded)
-    sides = {one for one in (named, coded) if one == "right" or one == "left"}
+    sides: set[Meaning] = {one for one in (named, coded) if one == "right" or one == "left"}
     if len(sides) > 1:
         raise InputError(
             f"{path}: its segment {segment.label!r} is named {named} but coded {coded}; state its "
             f"side, as in --labels {segment.number}={named}"
         )
-    return next(iter(sides), named or coded)
+    return sides.pop() if sides else named or coded
 
 
 def _from_masks(folder: Path, stated: Mapping[str, Meaning]) -> Segmentation:
