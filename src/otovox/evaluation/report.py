@@ -14,8 +14,9 @@ from otovox.dataset.layout import load_case, read_index
 from otovox.errors import InputError
 from otovox.evaluation.error_pictures import Panel, error_picture, nearest_the_mean
 from otovox.evaluation.figures import bars, learning_curves, uncertainty_scatter
+from otovox.evaluation.label_maps import LabelMaps
 from otovox.evaluation.lim_tables import write_likert_tables
-from otovox.evaluation.runs import folds_of, load_prediction, score_runs
+from otovox.evaluation.runs import find_case, folds_of, read_case, score_runs
 from otovox.evaluation.statistics import compare
 from otovox.evaluation.stebani_tables import (
     THEIRS,
@@ -50,10 +51,11 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class ResultSource:
-    """A data set, and the folder of its results for each fold."""
+    """A data set, the folder of its results for each fold, and how label maps are read."""
 
     dataset: Path
     folds: Mapping[str, Path]
+    maps: LabelMaps | None = None
 
     @property
     def name(self) -> str:
@@ -69,6 +71,7 @@ def evaluate(
     split: str = "",
     name: str = "otovox",
     beside: Mapping[str, Path] | None = None,
+    maps: LabelMaps | None = None,
 ) -> Evaluation:
     """Score results against data sets and write tables and figures.
 
@@ -79,20 +82,20 @@ def evaluate(
         split: only cases of this split of the data sets; all of them if empty.
         name: name of this system in the comparison with others.
         beside: `ears.csv` of other systems by name, from earlier evaluations.
+        maps: how label maps are read, if `results` contain these instead of results of otovox.
 
     Raises:
         InputError: if something cannot be read, or no labelled case has results.
         OutputError: if something cannot be written.
     """
     others = {other: read_scores(path) for other, path in (beside or {}).items()}
-    sources = [ResultSource(folder, folds_of(results, folder)) for folder in datasets]
+    sources = [ResultSource(folder, folds_of(results, folder), maps) for folder in datasets]
     tables, missing = [], []
     for source in sources:
-        scored, without = score_runs(source.folds, source.dataset, split=split)
+        scored, without = score_runs(source.folds, source.dataset, split=split, maps=source.maps)
         if scored.empty:
             which = f"labelled case of the split {split}" if split else "labelled case"
-            names = ", ".join(source.folds)
-            raise InputError(f"{source.dataset}: no {which} has results in {names}")
+            raise InputError(f"{source.dataset}: no {which} has results in {_names(source)}")
         tables.append(scored)
         missing += without
     table = pd.concat(tables, ignore_index=True)
@@ -109,6 +112,15 @@ def evaluate(
     if others:
         files += _set_beside({name: table} | others, output)
     return Evaluation(table, missing, files)
+
+
+def _names(source: ResultSource) -> str:
+    """The folds of a source, and if they contain label maps, some names of these."""
+    text = ", ".join(source.folds)
+    if source.maps is None:
+        return text
+    names = [name for folder in source.folds.values() for name in source.maps.names(folder)]
+    return f"{text}; label maps there: {', '.join(names[:5]) or 'none'}"
 
 
 def _by_disease(table: pd.DataFrame, output: Path) -> list[Path]:
@@ -184,9 +196,12 @@ def _panels(table: pd.DataFrame, sources: Sequence[ResultSource]) -> list[Panel]
     for name, row in nearest_the_mean(table).items():
         source = by_name[row["data"]]
         entries = {entry.case: entry for entry in read_index(source.dataset)}
-        case = load_case(source.dataset, entries[row["case"]])
+        entry = entries[row["case"]]
+        case = load_case(source.dataset, entry)
         side = Side(row["side"])
-        prediction = load_prediction(source.folds[row["fold"]] / row["case"], case.scan)
+        path = find_case(source.folds[row["fold"]], entry.case, source.maps)
+        assert path is not None, "it was scored"
+        prediction = read_case(path, case, entry, source.maps)
         truth = case.labels.values == side.label
         poses = [ear.pose for ear in prediction.ears if ear.side is side]
         panels.append(
