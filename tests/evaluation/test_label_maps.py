@@ -57,7 +57,7 @@ def test_flat_files_are_scored_like_results(
     assert ears["dice"].tolist() == pytest.approx([0.8, 0.8])
     assert ears["recall"].tolist() == pytest.approx([2 / 3] * 2)
     assert ears["hd_mm"].tolist() == pytest.approx([1.0] * 2)
-    assert ears["side_right"].all()
+    assert ears["side_right"].tolist() == [True, True]
     for name in ("landmark_mean_mm", "confidence", "volume_uncertainty"):
         assert np.isnan(ears[name].to_numpy(dtype=float)).all()
     assert (output / "table-3.md").is_file()
