@@ -17,7 +17,8 @@ from otovox.core.volume import Scan
 from otovox.dataset.layout import Entry, load_case, read_index
 from otovox.errors import InputError
 from otovox.evaluation.label_maps import LabelMaps
-from otovox.evaluation.scores import EarScore, extra_ears, score_case
+from otovox.evaluation.lost_structures import case_losses
+from otovox.evaluation.scores import EarScore, ear_masks, extra_ears, score_case
 from otovox.formats.images import load_label_map
 from otovox.formats.markups import read_landmarks
 from otovox.imaging.metrics import in_voxels, landmark_errors_mm
@@ -164,9 +165,6 @@ def score_runs(
         case = load_case(dataset, entry)
         for fold, path in there.items():
             rows = score_entry(read_case(path, case, entry, maps), case, entry, fold=fold)
-            known = {} if maps else _likert(path)
-            levels = [known.get(side, np.nan) for side in rows["side"]]
-            rows = rows.assign(likert=levels)
             parts.append(_with_argmax(rows, path / HIGHEST, case))
     table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
     return table.assign(data=dataset.resolve().name), missing
@@ -191,16 +189,6 @@ def _with_argmax(rows: pd.DataFrame, path: Path, case: Case) -> pd.DataFrame:
     return rows.assign(**columns)
 
 
-def _likert(folder: Path) -> dict[str, float]:
-    """Completeness of predicted labyrinths, 1 to 4 (Lim et al. 2024, L9), by side if measured."""
-    measured = {
-        ear.side.value: ear.measurements.get("completeness_likert")
-        for ear in read_result(folder / RESULT).ears
-    }
-    known = {side: found.value for side, found in measured.items() if found is not None}
-    return {side: value for side, value in known.items() if value is not None}
-
-
 def score_entry(prediction: Prediction, case: Case, entry: Entry, *, fold: str) -> pd.DataFrame:
     """Score one case of a data set.
 
@@ -221,7 +209,19 @@ def score_entry(prediction: Prediction, case: Case, entry: Entry, *, fold: str) 
     for place, name in enumerate(FACTS):
         if name not in ("case", "side"):
             table.insert(place, name, facts[name])
-    return table.assign(extra_ears=extra_ears(prediction, case))
+    return table.assign(**_losses(prediction, case), extra_ears=extra_ears(prediction, case))
+
+
+def _losses(prediction: Prediction, case: Case) -> dict[str, list[float] | list[str]]:
+    """Likert score against ground truth, and lost structures, by ear (L9); none without masks."""
+    if prediction.provenance.settings.heads == "landmarks":
+        ears = len(ear_masks(prediction, case))
+        return {"likert": [np.nan] * ears, "lost": [""] * ears}
+    losses = [loss for _, loss in case_losses(prediction, case)]
+    return {
+        "likert": [np.nan if loss is None else float(loss.likert) for loss in losses],
+        "lost": ["" if loss is None else loss.names for loss in losses],
+    }
 
 
 def scores_table(scores: Sequence[EarScore]) -> pd.DataFrame:
