@@ -47,6 +47,14 @@ Name = Annotated[str, typer.Option(help="Name of this system in comparisons.")]
 Beside = Annotated[
     list[str], typer.Option(metavar="NAME=EARS.CSV", help="Scores of another system; repeatable.")
 ]
+Readers = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="SCORES.CSV",
+        help="Likert scores of blinded readers: columns case, side, likert, and optionally reader "
+        "and fold.",
+    ),
+]
 
 
 @refusals
@@ -59,6 +67,7 @@ def evaluate(
     split: Split = None,
     name: Name = "otovox",
     beside: Beside = [],  # noqa: B006
+    readers: Readers = None,
 ) -> None:
     """Score results against data sets: tables and figures as in Stebani et al. 2023."""
     from otovox.evaluation import report
@@ -69,15 +78,10 @@ def evaluate(
     if labels and maps is None:
         raise ConfigError("--labels explains the label maps of --predictions")
     others = dict(_named(text) for text in beside)
-    done = report.evaluate(
-        results or predictions,
-        data,
-        output,
-        split=split or "",
-        name=name,
-        beside=others,
-        maps=maps,
+    plan = report.EvaluationPlan(
+        split=split or "", name=name, beside=others, maps=maps, readers=readers
     )
+    done = report.evaluate(results or predictions, data, output, plan)
     found = sum(done.table["found"].to_list())
     typer.echo(f"{len(done.table)} ears scored, {found} detected")
     for kind, rows in done.table.groupby("set", sort=False):
@@ -87,6 +91,8 @@ def evaluate(
         typer.echo(f"note: {trained} of these ears are in the data set's training split")
     if done.missing:
         typer.echo(f"note: {len(done.missing)} cases have no results: {', '.join(done.missing)}")
+    for note in done.notes:
+        typer.echo(f"note: {note}")
     typer.echo("\n".join(str(file) for file in done.files))
 
 

@@ -1,7 +1,7 @@
 """Output of an evaluation: scores, statistics, the paper's tables, figures, tests."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from otovox.evaluation.error_pictures import Panel, error_picture, nearest_the_m
 from otovox.evaluation.figures import bars, learning_curves, uncertainty_scatter
 from otovox.evaluation.label_maps import LabelMaps
 from otovox.evaluation.lim_tables import write_likert_tables
+from otovox.evaluation.readers import agreement_table, few_ears, readers_of, with_readers
 from otovox.evaluation.runs import find_case, folds_of, read_case, score_runs
 from otovox.evaluation.statistics import compare
 from otovox.evaluation.stebani_tables import (
@@ -34,6 +35,25 @@ from otovox.formats.writing import replacing
 COMPARED = ("dice", "hd_mm", "assd_mm", *(f"{name}_mm" for name in LANDMARK_NAMES))
 
 
+@dataclass(frozen=True, kw_only=True)
+class EvaluationPlan:
+    """Settings of an evaluation.
+
+    Attributes:
+        split: only cases of this split of the data sets; all of them if empty.
+        name: name of this system in the comparison with others.
+        beside: `ears.csv` of other systems by name, from earlier evaluations.
+        maps: how label maps are read, if there are these instead of results of otovox.
+        readers: CSV with the Likert scores of readers, see `readers.with_readers`.
+    """
+
+    split: str = ""
+    name: str = "otovox"
+    beside: Mapping[str, Path] = field(default_factory=dict)
+    maps: LabelMaps | None = None
+    readers: Path | None = None
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """The result of an evaluation.
@@ -42,11 +62,13 @@ class Evaluation:
         table: one row per true ear and fold.
         missing: labelled cases without any result.
         files: written files, in order.
+        notes: sentences about figures that rest on few ears.
     """
 
     table: pd.DataFrame
     missing: list[str]
     files: list[Path]
+    notes: list[str]
 
 
 @dataclass(frozen=True)
@@ -67,11 +89,7 @@ def evaluate(
     results: Sequence[Path],
     datasets: Sequence[Path],
     output: Path,
-    *,
-    split: str = "",
-    name: str = "otovox",
-    beside: Mapping[str, Path] | None = None,
-    maps: LabelMaps | None = None,
+    plan: EvaluationPlan = EvaluationPlan(),
 ) -> Evaluation:
     """Score results against data sets and write tables and figures.
 
@@ -79,26 +97,27 @@ def evaluate(
         results: folders of results or of cross-validations, see `runs.folds_of`.
         datasets: folders of the data sets, with different names.
         output: output folder.
-        split: only cases of this split of the data sets; all of them if empty.
-        name: name of this system in the comparison with others.
-        beside: `ears.csv` of other systems by name, from earlier evaluations.
-        maps: how label maps are read, if `results` contain these instead of results of otovox.
+        plan: all settings.
 
     Raises:
         InputError: if something cannot be read, or no labelled case has results.
         OutputError: if something cannot be written.
     """
-    others = {other: read_scores(path) for other, path in (beside or {}).items()}
-    sources = [ResultSource(folder, folds_of(results, folder), maps) for folder in datasets]
+    others = {other: read_scores(path) for other, path in plan.beside.items()}
+    sources = [ResultSource(folder, folds_of(results, folder), plan.maps) for folder in datasets]
     tables, missing = [], []
     for source in sources:
-        scored, without = score_runs(source.folds, source.dataset, split=split, maps=source.maps)
+        scored, without = score_runs(
+            source.folds, source.dataset, split=plan.split, maps=source.maps
+        )
         if scored.empty:
-            which = f"labelled case of the split {split}" if split else "labelled case"
+            which = f"labelled case of the split {plan.split}" if plan.split else "labelled case"
             raise InputError(f"{source.dataset}: no {which} has results in {_names(source)}")
         tables.append(scored)
         missing += without
     table = pd.concat(tables, ignore_index=True)
+    if plan.readers is not None:
+        table = with_readers(table, plan.readers)
     files = [output / "ears.csv", output / "statistics.csv"]
     for file, rows in zip(files, (table, statistics_table(table)), strict=True):
         with replacing(file) as temporary:
@@ -107,11 +126,18 @@ def evaluate(
         file = output / f"table-{number}.csv"
         write_paper_table(paper_table(table, number), file)
         files += [file, file.with_suffix(".md")]
-    files += _by_disease(table, output)
+    files += _likert(table, output)
+    notes: list[str] = []
+    if plan.readers is not None:
+        agreement = agreement_table(table)
+        files.append(output / "readers.csv")
+        with replacing(files[-1]) as temporary:
+            agreement.to_csv(temporary, index=False)
+        notes = few_ears(agreement)
     files += _draw(table, sources, output)
     if others:
-        files += _set_beside({name: table} | others, output)
-    return Evaluation(table, missing, files)
+        files += _set_beside({plan.name: table} | others, output)
+    return Evaluation(table, missing, files, notes)
 
 
 def _names(source: ResultSource) -> str:
@@ -123,12 +149,12 @@ def _names(source: ResultSource) -> str:
     return f"{text}; label maps there: {', '.join(names[:5]) or 'none'}"
 
 
-def _by_disease(table: pd.DataFrame, output: Path) -> list[Path]:
-    """The tables of Lim et al. 2024, if there are diseased ears with masks."""
+def _likert(table: pd.DataFrame, output: Path) -> list[Path]:
+    """The tables of Lim et al. 2024, if there are diseased ears with masks, or readers' scores."""
     drawn = table.loc[np.isfinite(table["dice"].to_numpy(dtype=float))]
-    if drawn["diagnosis"].fillna("").isin(["", "healthy"]).all():
+    if drawn["diagnosis"].fillna("").isin(["", "healthy"]).all() and not readers_of(table):
         return []
-    scored = np.isfinite(drawn["likert"].to_numpy(dtype=float)).any()
+    scored = np.isfinite(drawn["likert"].to_numpy(dtype=float)).any() or readers_of(table)
     return write_likert_tables(drawn if scored else drawn.drop(columns="likert"), output)
 
 
