@@ -40,11 +40,12 @@ def with_readers(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     for reader, rows in scores.groupby("reader", sort=True):
         given = rows.set_index(key)["likert"]
         if given.index.has_duplicates:
-            twice = [", ".join(ear) for ear in given.index[given.index.duplicated()].tolist()]
-            raise InputError(f"{path}: {reader} scores {twice[0]} twice")
+            twice = next(iter(given.index[given.index.duplicated()].tolist()))
+            raise InputError(f"{path}: {reader} scores {', '.join(map(str, twice))} twice")
         unknown = given.index.difference(ears)
         if len(unknown):
-            raise InputError(f"{path}: {', '.join(unknown[0])} is not among the scored ears")
+            names = [", ".join(map(str, ear)) for ear in unknown.tolist()]
+            raise InputError(f"{path}: {names[0]} is not among the scored ears")
         table = table.assign(**{f"{READER}{reader}": given.reindex(ears).to_numpy(dtype=float)})
     return table
 
