@@ -38,9 +38,9 @@ SETS: Sets = {
 VALIDATION = 3
 #: Stands above Tables 3 and 4.
 PUBLISHED_NOTE = (
-    "The published rows of Tables 3 and 4 are those of the paper's best network (gold); ours are of "
-    "the base network, which the paper reports only in Figure 3. The difference between the rows is "
-    "therefore not one between two runs of the same network."
+    "The published rows of Tables 3 and 4 are those of the paper's best network (gold); ours are "
+    "of the base network, which the paper reports only in Figure 3. The difference between the "
+    "rows is therefore not one between two runs of the same network."
 )
 FILES = ("table-3.md", "table-4.md", "errors.png", "uncertainty.png", "learning-curves.png",
          "figure-3.png", "comparison.csv")  # fmt: skip
