@@ -1,8 +1,8 @@
 """Segmentations of other programs as ours: which label is a labyrinth, and of which side.
 
-Understood are otovox's own values, segments of 3D Slicer, the names in nnU-Net's `dataset.json`,
-those that TotalSegmentator writes into a NIfTI header, a folder with a mask per structure, and what
-the user states.
+Supported are otovox's own values, segments of 3D Slicer and of DICOM, the names in nnU-Net's
+`dataset.json`, those that TotalSegmentator writes into a NIfTI header, a folder with a mask per
+structure, and meanings that the user states.
 """
 
 import re
@@ -14,9 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from otovox.core.anatomy import Side
+from otovox.core.segments import PARTS
 from otovox.core.volume import LabelMap
 from otovox.dataset.label_names import Meaning, meaning_of, read_names
 from otovox.errors import InputError
+from otovox.formats.dicom_segments import DicomSegment, DicomSegmentation, is_dicom_file
 from otovox.formats.images import is_image_file, load_label_map, scan_name
 from otovox.formats.segments import read_segments
 
@@ -30,6 +32,8 @@ _VALUES: dict[Meaning, int] = {
 }
 #: A label in the header extension that Connectome Workbench and TotalSegmentator write.
 _LABEL = re.compile(r'<Label\s[^>]*?Key="(\d+)"[^>]*>\s*(?:<!\[CDATA\[)?([^<\]]*)')
+#: Titles of the parts that otovox writes beside the labyrinths, which they overlap.
+_PART_TITLES = {segment.structure.title for segment in PARTS}
 #: Names that a message lists: chosen.
 _LISTED = 8
 
@@ -55,8 +59,8 @@ def read_segmentation(
     """Read the labyrinths of a segmentation.
 
     Args:
-        path: an image file, a 3D Slicer segmentation (`.seg.nrrd`), or a folder with one mask per
-            structure.
+        path: an image file, a DICOM Segmentation, a 3D Slicer segmentation (`.seg.nrrd`), or a
+            folder with one mask per structure.
         stated: what the user states of names or values, in small letters; see `read_meanings`.
         empty: whether a segmentation without a labyrinth is accepted.
 
@@ -70,6 +74,8 @@ def read_segmentation(
 
 
 def _from_file(path: Path, stated: Mapping[str, Meaning]) -> Segmentation:
+    if is_dicom_file(path):
+        return _from_dicom(path, stated)
     if path.name.lower().endswith(".seg.nrrd") and not stated:
         return Segmentation(read_segments(path))
     found = load_label_map(path)
@@ -90,6 +96,50 @@ def _from_file(path: Path, stated: Mapping[str, Meaning]) -> Segmentation:
     if left_out and not values.any() and known <= {None, "background"}:
         raise _unknown(path, left_out)
     return Segmentation(LabelMap(values, found.grid), tuple(left_out))
+
+
+def _from_dicom(path: Path, stated: Mapping[str, Meaning]) -> Segmentation:
+    """The segments of a DICOM Segmentation; parts that otovox wrote are skipped."""
+    document = DicomSegmentation(path)
+    meanings = {one: _meaning_of_segment(path, one, stated) for one in document.segments}
+    left_out = [one.label for one, meaning in meanings.items() if meaning is None]
+    left_out = [name for name in left_out if name not in _PART_TITLES]
+    ears: dict[int, Meaning] = {
+        one.number: meaning
+        for one, meaning in meanings.items()
+        if meaning is not None and meaning != "background"
+    }
+    if not ears:
+        raise _unknown(path, left_out or [one.label for one in document.segments])
+    masks, grid = document.masks(list(ears))
+    values = np.zeros(grid.shape, np.uint8)
+    for mask, meaning in zip(np.moveaxis(masks, -1, 0), ears.values(), strict=True):
+        value = _VALUES[meaning]
+        if ((values[mask] != 0) & (values[mask] != value)).any():
+            raise InputError(f"{path}: its labyrinths of different sides overlap")
+        values[mask] = value
+    return Segmentation(LabelMap(values, grid), tuple(left_out))
+
+
+def _meaning_of_segment(
+    path: Path, segment: DicomSegment, stated: Mapping[str, Meaning]
+) -> Meaning | None:
+    """The meaning of a segment by what is stated, by its label, or else by its codes.
+
+    Raises:
+        InputError: if label and codes give different sides.
+    """
+    given = stated.get(segment.label.lower()) or stated.get(str(segment.number))
+    if given is not None:
+        return given
+    named, coded = meaning_of(segment.label), meaning_of(segment.coded)
+    sides = {one for one in (named, coded) if one == "right" or one == "left"}
+    if len(sides) > 1:
+        raise InputError(
+            f"{path}: its segment {segment.label!r} is named {named} but coded {coded}; state its "
+            f"side, as in --labels {segment.number}={named}"
+        )
+    return next(iter(sides), named or coded)
 
 
 def _from_masks(folder: Path, stated: Mapping[str, Meaning]) -> Segmentation:
