@@ -201,7 +201,7 @@ def _poor_masks(test: dict[str, Any]) -> str:
     interval = stats.binomtest(hits, poor).proportion_ci()
     return (
         f"{hits} of {poor} poor masks (DSC below {POOR_DSC:g}) and {alarms} of {others} others "
-        f"(Fisher's exact test p {stats.fisher_exact(table).pvalue:.3f}; 95 % interval of the "
+        f"(Fisher's exact test p {stats.fisher_exact(table)[1]:.3f}; 95 % interval of the "
         f"sensitivity {interval.low:.2f} to {interval.high:.2f})"
     )
 

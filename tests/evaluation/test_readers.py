@@ -76,7 +76,7 @@ def test_forty_ears_are_enough() -> None:
         ("case,side,likert\nc0,left,", "'', not 1 to 4"),
         ("case,side,likert\nc0,up,1", "the side of c0 is 'up'"),
         ("case,side,likert\nc0,right,1", "c0, right is not among"),
-        ("case,side,likert\nc0,left,1\nc0,left,2", "1 scores c0, left twice"),
+        ("case,side,likert\nc0,left,1\nc0,left,2", "1 scores c0 twice"),
         ("", "cannot be read as CSV"),
     ],
 )

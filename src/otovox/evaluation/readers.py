@@ -40,8 +40,8 @@ def with_readers(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     for reader, rows in scores.groupby("reader", sort=True):
         given = rows.set_index(key)["likert"]
         if given.index.has_duplicates:
-            twice = next(iter(given.index[given.index.duplicated()].tolist()))
-            raise InputError(f"{path}: {reader} scores {', '.join(map(str, twice))} twice")
+            twice = rows.loc[rows.duplicated(key), "case"].iloc[0]
+            raise InputError(f"{path}: {reader} scores {twice} twice")
         unknown = given.index.difference(ears)
         if len(unknown):
             names = [", ".join(map(str, ear)) for ear in unknown.tolist()]
@@ -115,10 +115,10 @@ def _read(path: Path) -> pd.DataFrame:
     lacking = [name for name in (*KEY, "likert") if name not in scores]
     if lacking:
         raise InputError(f"{path}: has no column {', '.join(lacking)}")
-    scores = scores.fillna("").apply(lambda column: column.str.strip())
+    scores = pd.DataFrame({name: scores[name].fillna("").str.strip() for name in scores})
     if "reader" not in scores:
         scores = scores.assign(reader="1")
-    for row in scores.to_dict("records"):
+    for row in scores.to_dict(orient="records"):
         if row["likert"] not in ("1", "2", "3", "4"):
             raise InputError(f"{path}: the score of {row['case']} is {row['likert']!r}, not 1 to 4")
         if row["side"] not in set(Side):
