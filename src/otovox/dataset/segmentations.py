@@ -44,35 +44,45 @@ class Segmentation:
 
     Attributes:
         labels: `Side.label`, or `SIDELESS` where nothing states the side.
-        left_out: names of labels that are no labyrinths.
+        left_out: names of labels that are no labyrinths; the value of a label without a name.
+        assumed: neither names nor the user state the labels; they were read as otovox writes them.
     """
 
     labels: LabelMap
     left_out: tuple[str, ...] = ()
+    assumed: bool = False
 
 
-def read_segmentation(path: Path, stated: Mapping[str, Meaning]) -> Segmentation:
+def read_segmentation(
+    path: Path, stated: Mapping[str, Meaning], *, empty: bool = False
+) -> Segmentation:
     """Read the labyrinths of a segmentation.
 
     Args:
         path: an image file, a DICOM Segmentation, a 3D Slicer segmentation (`.seg.nrrd`), or a
             folder with one mask per structure.
         stated: what the user states of names or values, in small letters; see `read_meanings`.
+        empty: whether a segmentation without a labyrinth is accepted.
 
     Raises:
         InputError: if it cannot be read, or none of its labels is known to be a labyrinth.
     """
-    if path.is_dir():
-        return _from_masks(path, stated)
+    segmentation = _from_masks(path, stated) if path.is_dir() else _from_file(path, stated)
+    if not (empty or segmentation.labels.values.any()):
+        raise InputError(f"{path}: is empty; there is nothing to measure")
+    return segmentation
+
+
+def _from_file(path: Path, stated: Mapping[str, Meaning]) -> Segmentation:
     if is_dicom_file(path):
         return _from_dicom(path, stated)
     if path.name.lower().endswith(".seg.nrrd") and not stated:
-        return Segmentation(_not_empty(path, read_segments(path)))
+        return Segmentation(read_segments(path))
     found = load_label_map(path)
     present = [int(value) for value in np.unique(found.values) if value]
     names = read_names(path.parent / "dataset.json") or _names_in_header(path)
     if not (names or stated) and set(present) <= {side.label for side in Side}:
-        return Segmentation(_not_empty(path, found))
+        return Segmentation(found, assumed=True)
     values = np.zeros(found.values.shape, np.uint8)
     left_out = []
     for value in present:
@@ -82,9 +92,10 @@ def read_segmentation(path: Path, stated: Mapping[str, Meaning]) -> Segmentation
             left_out.append(name)
         else:
             values[found.values == value] = _VALUES[meaning]
-    if left_out and not values.any():
+    known = {*stated.values(), *map(meaning_of, names.values())}
+    if left_out and not values.any() and known <= {None, "background"}:
         raise _unknown(path, left_out)
-    return Segmentation(_not_empty(path, LabelMap(values, found.grid)), tuple(left_out))
+    return Segmentation(LabelMap(values, found.grid), tuple(left_out))
 
 
 def _from_dicom(path: Path, stated: Mapping[str, Meaning]) -> Segmentation:
@@ -107,7 +118,7 @@ def _from_dicom(path: Path, stated: Mapping[str, Meaning]) -> Segmentation:
         if ((values[mask] != 0) & (values[mask] != value)).any():
             raise InputError(f"{path}: its labyrinths of different sides overlap")
         values[mask] = value
-    return Segmentation(_not_empty(path, LabelMap(values, grid)), tuple(left_out))
+    return Segmentation(LabelMap(values, grid), tuple(left_out))
 
 
 def _meaning_of_segment(
@@ -150,8 +161,7 @@ def _from_masks(folder: Path, stated: Mapping[str, Meaning]) -> Segmentation:
         values[mask.values > 0] = _VALUES[meaning]
     if values is None or grid is None:
         raise _unknown(folder, left_out) if left_out else InputError(f"{folder}: holds no masks")
-    labels = _not_empty(folder, LabelMap(values, grid))
-    return Segmentation(labels, tuple(left_out))
+    return Segmentation(LabelMap(values, grid), tuple(left_out))
 
 
 def _masks(folder: Path) -> Iterator[tuple[Path, str]]:
@@ -173,12 +183,6 @@ def _names_in_header(path: Path) -> dict[int, str]:
     except (OSError, ValueError, ImageFileError):
         return {}
     return {int(value): name.strip() for value, name in _LABEL.findall(text)}
-
-
-def _not_empty(path: Path, labels: LabelMap) -> LabelMap:
-    if not labels.values.any():
-        raise InputError(f"{path}: is empty; there is nothing to measure")
-    return labels
 
 
 def _unknown(path: Path, names: list[str]) -> InputError:
