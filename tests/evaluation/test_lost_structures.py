@@ -58,6 +58,7 @@ def test_a_mask_like_its_ground_truth_scores_1_whatever_is_malformed(diagnosis: 
     assert lost(case(diagnosis)) == Losses(1, ())
 
 
+@pytest.mark.slow
 def test_every_interrupted_canal_counts() -> None:
     assert lost(case(), "anterior_arc") == Losses(2, (Part.ANTERIOR,))
     two = lost(case(), "anterior_arc", "lateral_arc")

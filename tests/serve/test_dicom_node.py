@@ -197,6 +197,7 @@ def dcmtk_storescp(folder: Path) -> Iterator[int]:
         process.wait(timeout=20)
 
 
+@pytest.mark.slow
 def test_what_is_not_sent_yet_is_sent_after_a_restart(tmp_path, scan_bytes) -> None:
     got: list[list[str]] = []
 

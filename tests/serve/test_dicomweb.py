@@ -47,6 +47,7 @@ def put(base: str, folder: Path, **options) -> None:
 
 
 @needs_dicomweb
+@pytest.mark.slow
 def test_a_series_is_found_and_fetched(tmp_path, write_series) -> None:
     named = {"PatientName": "Doe^Jane", "PatientID": "4711", "StudyDate": "20260102"}
     ct = write_series(tmp_path / "ct", **named)
@@ -223,6 +224,7 @@ def test_a_damaged_series_leaves_nothing(tmp_path) -> None:
 
 
 @needs_dicomweb
+@pytest.mark.slow
 def test_a_series_that_is_too_large_leaves_nothing(tmp_path, write_series) -> None:
     with pacs(tmp_path / "orthanc") as base:
         put(base, write_series(tmp_path / "ct", PatientID="4711"))

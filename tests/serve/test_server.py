@@ -95,6 +95,7 @@ def test_a_worker_that_dies_is_replaced_and_its_study_tried_once_more(tmp_path, 
     assert (tmp_path / "data" / "analysed.log").read_text() == "unlucky\n"
 
 
+@pytest.mark.slow
 def test_after_a_restart_nothing_is_lost_and_nothing_is_done_twice(tmp_path, scan) -> None:
     data = tmp_path / "data"
     with server(data, serving.slowly) as client:
@@ -115,6 +116,7 @@ def test_after_a_restart_nothing_is_lost_and_nothing_is_done_twice(tmp_path, sca
     assert sorted(lines) == ["long", "quick one", "waiting"]
 
 
+@pytest.mark.slow
 def test_a_server_that_was_killed_while_it_moved_files_goes_on(tmp_path, scan, monkeypatch) -> None:
     data = tmp_path / "data"
     moved = Desk._move
