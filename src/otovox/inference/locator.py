@@ -9,9 +9,17 @@ from scipy import ndimage
 
 from otovox.core.geometry import FloatArray
 from otovox.core.volume import Grid, Scan
-from otovox.imaging.intensity import normalise, tissue_threshold
+from otovox.imaging.intensity import bone_threshold, normalise
 from otovox.imaging.resample import resample
-from otovox.imaging.windows import Shape, Window, batches, blend_weights, padded, windows
+from otovox.imaging.windows import (
+    Shape,
+    Window,
+    batches,
+    blend_weights,
+    padded,
+    summed_weights,
+    windows,
+)
 from otovox.learning.engine import Engine
 
 #: Stride as a fraction of the window size: chosen, not measured.
@@ -21,9 +29,9 @@ STRIDE = 0.625
 LOWEST_SCORE = 0.12
 #: Minimum distance between two ears, mm: chosen; real ones are about 60 mm apart.
 APART_MM = 18.0
-#: If there are more windows than this, those with a smaller fraction of tissue are skipped: chosen;
-#: an ear is surrounded by more bone, and lies far from the border of some window.
-FEW_WINDOWS, LEAST_TISSUE = 8, 0.005
+#: If there are more windows than this, those with a smaller fraction of bone are skipped: chosen;
+#: windows of 64 mm hold 5 to 14 % around the ears of heads.
+FEW_WINDOWS, LEAST_BONE = 8, 0.005
 #: Maximum number of candidates: chosen.
 MOST = 4
 
@@ -58,8 +66,9 @@ def find_candidates(
     """
     grid = covering_grid(scan.grid, spacing_mm)
     values = resample(scan.values, scan.grid, grid, outside="edge")
-    heatmap = _heatmap(values, engine, chunk) / amplitude
-    return _peaks(heatmap, grid)
+    heatmap, start = _heatmap(values, engine, chunk)
+    i, j, k = heatmap.shape
+    return _peaks(heatmap / np.float32(amplitude), grid.crop(start, (i, j, k)))
 
 
 def covering_grid(grid: Grid, spacing_mm: float) -> Grid:
@@ -71,34 +80,43 @@ def covering_grid(grid: Grid, spacing_mm: float) -> Grid:
     return Grid.centred((low + high) / 2, (i, j, k), spacing_mm=spacing_mm)
 
 
-def _heatmap(values: NDArray[np.float32], engine: Engine, chunk: Shape) -> NDArray[np.float32]:
-    """The locator's heatmap over a volume, blended from windows."""
+def _heatmap(
+    values: NDArray[np.float32], engine: Engine, chunk: Shape
+) -> tuple[NDArray[np.float32], NDArray[np.int_]]:
+    """The locator's heatmap around the windows that it runs in, and its first voxel."""
     volume, front = padded(values, chunk)
-    total = np.zeros(volume.shape, dtype=np.float32)
-    weight = np.full(volume.shape, 1e-6, dtype=np.float32)
-    blend = blend_weights(chunk)
     i, j, k = (max(int(n * STRIDE), 1) for n in chunk)
-    places = list(windows(volume.shape, chunk, (i, j, k)))
-    for window in places:
-        weight[window] += blend
-    for group in batches(_with_tissue(volume, places), engine.batch):
-        _, heatmaps = engine.run(np.stack([normalise(volume[window])[None] for window in group]))
-        for window, heatmap in zip(group, heatmaps, strict=True):
-            total[window] += blend * heatmap[0]
-    heatmap = total / weight
-    inner = tuple(slice(f, f + n) for f, n in zip(front, values.shape, strict=True))
-    return heatmap[inner]
+    chosen = list(_with_bone(volume, list(windows(volume.shape, chunk, (i, j, k)))))
+    if not chosen:
+        return np.zeros((1, 1, 1), dtype=np.float32), np.zeros(3, dtype=int)
+    ends = np.array([[(side.start, side.stop) for side in window] for window in chosen])
+    start, stop = ends[..., 0].min(axis=0), ends[..., 1].max(axis=0)
+    heatmap, blend = np.zeros(stop - start, dtype=np.float32), blend_weights(chunk)
+    for group in batches(iter(chosen), engine.batch):
+        _, found = engine.run(np.stack([normalise(volume[window])[None] for window in group]))
+        for window, one in zip(group, found, strict=True):
+            heatmap[_moved(window, start)] += blend * one[0]
+    for axis, weights in enumerate(summed_weights(volume.shape, chunk, (i, j, k))):
+        part = weights[start[axis] : stop[axis]]
+        heatmap /= part.reshape([-1 if a == axis else 1 for a in range(3)])
+    inside = np.minimum(stop, front + np.array(values.shape))
+    first = np.maximum(start, front)
+    window = tuple(slice(a, b) for a, b in zip(first - start, inside - start, strict=True))
+    return heatmap[window], first - front
 
 
-def _with_tissue(values: NDArray[np.float32], places: Sequence[Window]) -> Iterator[Window]:
-    """Windows that are not flat and, if there are many, hold enough tissue for an ear."""
-    threshold = tissue_threshold(values) if len(places) > FEW_WINDOWS else -np.inf
+def _moved(window: Window, start: NDArray[np.int_]) -> Window:
+    """A window relative to a first voxel."""
+    i, j, k = (slice(w.start - s, w.stop - s) for w, s in zip(window, start, strict=True))
+    return i, j, k
+
+
+def _with_bone(values: NDArray[np.float32], places: Sequence[Window]) -> Iterator[Window]:
+    """Windows that are not flat and, if there are many, hold enough bone for an ear."""
+    threshold = bone_threshold(values) if len(places) > FEW_WINDOWS else -np.inf
     for window in places:
         part = values[window]
-        if (
-            part.max() > part.min()
-            and np.count_nonzero(part > threshold) > LEAST_TISSUE * part.size
-        ):
+        if part.max() > part.min() and np.count_nonzero(part > threshold) > LEAST_BONE * part.size:
             yield window
 
 
