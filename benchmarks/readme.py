@@ -8,7 +8,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from calibration import POOR_DSC
 from marks import write_between
+from scipy import stats
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -185,9 +187,22 @@ def trust() -> str:
         f"\n\nAn ear is flagged as unusual if its mean voxel SD exceeds {facts['threshold']:.4f}, "
         f"set on {facts['ears']['calibration']} phantoms. On {facts['ears']['test']} others it "
         f"exceeds this in {test['false_alarms']:.0%} of the healthy ones; its rank correlation "
-        f"with the DSC is {rho['uncertainty']:.2f}. It detects poor masks, not disease (area under "
+        f"with the DSC is {rho['uncertainty']:.2f}. It does not detect disease (area under "
         f"the ROC of healthy against diseased {auc['uncertainty']:.2f}): most diseased phantoms "
-        "are segmented as well as healthy ones."
+        f"are segmented as well as healthy ones. It flagged {_poor_masks(test)}, which is too few "
+        "to state a sensitivity."
+    )
+
+
+def _poor_masks(test: dict[str, Any]) -> str:
+    """Poor and other masks that were flagged, and the interval of the sensitivity."""
+    (hits, poor), (alarms, others) = test["poor_told"], test["others_told"]
+    table = [[hits, poor - hits], [alarms, others - alarms]]
+    interval = stats.binomtest(hits, poor).proportion_ci()
+    return (
+        f"{hits} of {poor} poor masks (DSC below {POOR_DSC:g}) and {alarms} of {others} others "
+        f"(Fisher's exact test p {stats.fisher_exact(table)[1]:.3f}; 95 % interval of the "
+        f"sensitivity {interval.low:.2f} to {interval.high:.2f})"
     )
 
 

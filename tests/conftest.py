@@ -1,5 +1,6 @@
 """What several test files share: tiny scans on disk, and predictions made by hand."""
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -86,7 +87,7 @@ def write_series() -> Callable[..., Path]:
     return write
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def predict() -> Callable[..., Prediction]:
     """Makes a prediction with the given sides, right and left by default."""
 
@@ -105,7 +106,7 @@ def predict() -> Callable[..., Prediction]:
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny_scan() -> Scan:
     values = np.random.default_rng(0).normal(0, 100, TINY.shape).astype(np.float32)
     return Scan(values, TINY, "one")
@@ -128,18 +129,27 @@ def tiny_dataset(tmp_path: Path, tiny_scan: Scan) -> Path:
     return folder
 
 
-@pytest.fixture
-def tiny_results(
-    tmp_path: Path, tiny_scan: Scan, predict: Any, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture(scope="session")
+def tiny_run(
+    tmp_path_factory: pytest.TempPathFactory, tiny_scan: Scan, predict: Any
 ) -> tuple[Path, Prediction]:
     """Results of two folds, `fold-0` of two cases and `fold-1` of one, and what they tell."""
-    monkeypatch.setattr("otovox.results.overview.overview", lambda _, to: to.write_bytes(b"png"))
+    folder = tmp_path_factory.mktemp("tiny") / "run"
     made: Prediction = predict(tiny_scan, (Side.RIGHT,))
     uncertainty = np.zeros(TINY.shape, np.float32)
     uncertainty[3, 4, 5] = 51 / 255
     made = replace(made, uncertainty=uncertainty)
-    for fold, names in (("fold-0", ("one", "two")), ("fold-1", ("one",))):
-        for name in names:
-            named = replace(made, scan=replace(tiny_scan, name=name))
-            write_results(measure_scan(named), tmp_path / "run" / fold / name)
-    return tmp_path / "run", made
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("otovox.results.overview.overview", lambda _, to: to.write_bytes(b"png"))
+        for fold, names in (("fold-0", ("one", "two")), ("fold-1", ("one",))):
+            for name in names:
+                named = replace(made, scan=replace(tiny_scan, name=name))
+                write_results(measure_scan(named), folder / fold / name)
+    return folder, made
+
+
+@pytest.fixture
+def tiny_results(tmp_path: Path, tiny_run: tuple[Path, Prediction]) -> tuple[Path, Prediction]:
+    """A copy of `tiny_run` that a test may change."""
+    folder, made = tiny_run
+    return Path(shutil.copytree(folder, tmp_path / "run")), made

@@ -24,7 +24,7 @@ LIBRARIES = {
     "formats": "filelock nibabel psutil pydicom highdicom trimesh",
     "learning": "torch lightning safetensors openvino threadpoolctl",
     "results": "pandas matplotlib plotly jinja2",
-    "serve": "starlette uvicorn anyio pynetdicom",
+    "serve": "starlette uvicorn anyio pynetdicom dicomweb_client requests",
     "cli": "typer rich click",
 }
 FIRST = {library: room for room, names in LIBRARIES.items() for library in names.split()}

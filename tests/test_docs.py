@@ -1,7 +1,9 @@
 """README and docs say what is so: their Python runs, their commands and links exist."""
 
+import importlib.util
 import re
 import shlex
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ import numpy as np
 import pytest
 import typer.main
 
+import otovox
 from otovox.analysis.model import _loaded
 from otovox.cli import app as cli
 from otovox.core.case import Prediction
@@ -17,7 +20,7 @@ from otovox.core.geometry import affine_from
 from otovox.core.volume import Grid, Scan
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/*.md")])
+PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/**/*.md")])
 #: Made by a benchmark or by hand from a run, not part of every checkout.
 PICTURES = {"docs/overview.png"}
 
@@ -103,6 +106,38 @@ def test_links_lead_somewhere(page: Path) -> None:
         if "://" in target or target in PICTURES:
             continue
         assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_the_reference_lists_every_public_name() -> None:
+    text = (ROOT / "docs" / "reference" / "api.md").read_text("utf-8")
+    listed = re.findall(r"^::: otovox\.(\w+)$", text, re.MULTILINE)
+    assert sorted(listed) == sorted(set(otovox.__all__) - {"__version__"})
+
+
+def test_the_reference_of_the_command_line_lists_every_command() -> None:
+    place = ROOT / ".ci" / "docs_commands.py"
+    spec = importlib.util.spec_from_file_location("docs_commands", place)
+    assert spec is not None
+    assert spec.loader is not None
+    hook = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(hook)
+    page = hook.on_page_markdown((ROOT / "docs" / "reference" / "cli.md").read_text("utf-8"))
+    program = typer.main.get_command(cli.app)
+    for name in program.commands:  # pyright: ignore[reportAttributeAccessIssue]
+        assert f"\n## `otovox {name}`\n" in page
+    assert hook.MARK not in page
+
+
+def test_the_readme_of_a_package_index_has_no_relative_links() -> None:
+    made = subprocess.run(
+        [ROOT / ".ci" / "pypi-readme", "owner/name", "v1"],
+        capture_output=True, encoding="utf-8", check=True,
+    ).stdout  # fmt: skip
+    targets = re.findall(r"\]\(([^)]+)\)", made)
+    assert len(targets) > 10
+    assert all("://" in target for target in targets)
+    assert "](https://raw.githubusercontent.com/owner/name/v1/docs/overview.png)" in made
+    assert "](https://github.com/owner/name/blob/v1/docs/usage.md#from-python)" in made
 
 
 def test_readme_keeps_the_marks_for_results() -> None:

@@ -66,6 +66,7 @@ def test_local_workers_fit_the_machine() -> None:
     assert 1 <= local_workers(1000) <= (os.cpu_count() or 1)
 
 
+@pytest.mark.slow
 def test_a_scheduler_that_does_not_answer_is_refused(scans: Path, tmp_path: Path) -> None:
     jobs = plan([scans], tmp_path)
     with pytest.raises(ConfigError, match="no scheduler is reachable"):

@@ -21,7 +21,7 @@ from otovox.core.volume import Scan
 from otovox.errors import InputError
 from otovox.formats.scans import load_scan
 from otovox.measure.measured_scan import measure_scan
-from otovox.results.page import quality_sentence
+from otovox.results.findings import key_rows
 from otovox.results.tables import EAR_COLUMNS, IDENTITY, long_table
 from otovox.results.titles import title_of
 
@@ -96,12 +96,10 @@ def test_files_are_those_of_the_command_line(
 
 
 def test_quality_is_shown_as_an_estimate(result: Result) -> None:
-    right, left = (ear.described for ear in result.ears)
-    assert quality_sentence(right) == (
-        "Expected quality: DSC 0.94 (90% interval 0.90 to 0.97), "
-        "landmark error 0.21 mm (90% interval 0.10 to 0.50)."
-    )
-    assert quality_sentence(left) == "Confidence 0.90."
+    shown = {row.title: row.cells for row in key_rows(result._described)}
+    assert shown["expected agreement with an expert's outline (DSC)"] == ("0.94 (0.90 to 0.97)", "")
+    assert shown["expected error of the landmarks, mm"] == ("0.21 (0.10 to 0.50)", "")
+    assert "confidence (0 to 1)" not in shown
     rows = long_table({"one": result._described}).query("group == 'expected quality'")
     assert rows["quantity"].tolist() == ["expected_dsc", "expected_landmark_error"]
     assert rows["low"].tolist() == [0.9, 0.1]

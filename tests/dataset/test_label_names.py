@@ -171,3 +171,11 @@ def test_check_compares_sides_with_places(
     found = [f for f in check_dataset(tmp_path) if "labyrinth" in f.text and "mm3" not in f.text]
     assert [f.serious for f in found if text in f.text] == ([serious] if text else [])
     assert bool(found) == bool(text)
+
+
+def test_values_may_follow_their_meaning_and_several_may_be_listed() -> None:
+    assert read_meanings(["right=1,left=2"]) == {"1": "right", "2": "left"}
+    assert read_meanings(["labyrinth=1"]) == {"1": "labyrinth"}
+    assert read_meanings(["Ear, inner=left"]) == {"ear, inner": "left"}
+    with pytest.raises(ConfigError, match="1 has two meanings"):
+        read_meanings(["right=1", "left=1"])

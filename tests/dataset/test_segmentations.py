@@ -1,9 +1,11 @@
 """Segmentations of other programs."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 from nibabel.loadsave import save
 from nibabel.nifti1 import Nifti1Extension, Nifti1Image
@@ -11,7 +13,9 @@ from nibabel.nifti1 import Nifti1Extension, Nifti1Image
 from otovox.core.volume import Grid, LabelMap
 from otovox.dataset.segmentations import SIDELESS, read_segmentation
 from otovox.errors import InputError
+from otovox.formats.dicom_seg import write_dicom_seg
 from otovox.formats.images import save_label_map
+from otovox.formats.scans import load_scan
 from otovox.formats.segments import write_segments
 
 GRID = Grid((6, 5, 4), np.diag([0.5, 0.5, 0.5, 1.0]))
@@ -83,3 +87,86 @@ def test_an_empty_mask_is_refused(tmp_path: Path, stated) -> None:
     save_label_map(mask(**({"a": 1} if stated else {})), tmp_path / "a.nii.gz")
     with pytest.raises(InputError, match="is empty"):
         read_segmentation(tmp_path / "a.nii.gz", stated)
+
+
+@pytest.fixture
+def seg(tmp_path: Path, write_series) -> Callable[..., Path]:
+    """Writes a DICOM Segmentation with a right and a left ear, and changes its segments."""
+    scan = load_scan(write_series(tmp_path / "ct", SliceThickness=0.5))
+    values, parts = np.zeros((2, *scan.grid.shape), np.uint8)
+    # Beside each other along every axis and with empty planes between them.
+    values[2:5, 3:9, 4:6], values[12:17, 3:9, 10:15] = 1, 2
+    parts[2:4, 3:9, 4:6] = 101
+
+    def write(name: str = "mask.dcm", **changes: dict[str, str]) -> Path:
+        path = tmp_path / name
+        labels = LabelMap(values, scan.grid)
+        write_dicom_seg(path, labels, scan, parts=LabelMap(parts, scan.grid))
+        document = pydicom.dcmread(path)
+        for segment, change in zip(document.SegmentSequence, changes.values(), strict=False):
+            kind = segment.SegmentedPropertyTypeCodeSequence[0]
+            segment.SegmentLabel = change.get("label", segment.SegmentLabel)
+            kind.CodeMeaning = change.get("code", kind.CodeMeaning)
+            if "side" in change:
+                modifier = kind.SegmentedPropertyTypeModifierCodeSequence[0]
+                modifier.CodeMeaning = change["side"]
+        document.save_as(path)
+        return path
+
+    write.expected = LabelMap(values, scan.grid)  # pyright: ignore[reportFunctionMemberAccess]
+    return write
+
+
+def same_places(found: LabelMap, expected: LabelMap) -> bool:
+    """Whether two label maps have the same values at the same places."""
+    ijk = np.argwhere(found.values)
+    back = np.rint(expected.grid.to_ijk(found.grid.to_mm(ijk))).astype(int)
+    assert np.abs(expected.grid.to_mm(back) - found.grid.to_mm(ijk)).max() < 1e-3
+    same = expected.values[tuple(back.T)] == found.values[tuple(ijk.T)]
+    return bool(same.all()) and len(ijk) == np.count_nonzero(expected.values)
+
+
+def test_a_dicom_segmentation_lies_where_it_did(seg) -> None:
+    found = read_segmentation(seg(), {})
+    assert found.left_out == ()
+    assert same_places(found.labels, seg.expected)
+
+
+def test_segments_are_known_by_label_code_or_statement(seg) -> None:
+    coded = seg(a={"label": "Segment 1", "code": "Inner ear"}, b={"label": "L inner ear"})
+    assert same_places(read_segmentation(coded, {}).labels, seg.expected)
+    unclear = {"label": "Segment", "code": "Bone"}
+    path = seg(a=unclear | {"label": "One"}, b=unclear | {"label": "Two"}, c={"label": "Nerve"})
+    with pytest.raises(InputError, match=r"One, Two, Nerve.*--labels One=right"):
+        read_segmentation(path, {})
+    stated = read_segmentation(path, {"one": "right", "2": "left"})
+    assert same_places(stated.labels, seg.expected)
+    assert stated.left_out == ("Nerve",)
+    sideless = seg(a={"label": "Labyrinth", "side": "", "code": "Bone"}, b=unclear)
+    assert set(np.unique(read_segmentation(sideless, {}).labels.values)) == {0, SIDELESS}
+
+
+def test_a_label_that_contradicts_its_code_is_refused(seg) -> None:
+    path = seg(a={"label": "Left inner ear", "code": "Inner ear"})
+    with pytest.raises(InputError, match=r"named left but coded right.*--labels 1=left"):
+        read_segmentation(path, {})
+    found = read_segmentation(path, {"1": "right"})
+    assert same_places(found.labels, seg.expected)
+
+
+def test_other_and_damaged_dicom_files_are_refused(seg, tmp_path: Path) -> None:
+    image = next((tmp_path / "ct").iterdir())
+    with pytest.raises(InputError, match="not a DICOM Segmentation but of type CT Image"):
+        read_segmentation(image, {})
+    content = seg().read_bytes()
+    for cut in (140, 400, len(content) // 2, len(content) - 50):
+        path = tmp_path / "cut.dcm"
+        path.write_bytes(content[:cut])
+        with pytest.raises(InputError, match=r"cut\.dcm"):
+            read_segmentation(path, {})
+    both = seg(a={"label": "Right inner ear"}, c={})
+    document = pydicom.dcmread(both)
+    document.SegmentSequence[2].SegmentLabel = "Left ear"
+    document.save_as(both)
+    with pytest.raises(InputError, match="overlap"):
+        read_segmentation(both, {"left ear": "left"})

@@ -14,6 +14,7 @@ from otovox.evaluation.lim_tables import (
     TRAINING,
     likert_levels,
     likert_table,
+    structures_table,
     subgroup_table,
     subgroups_of,
     write_likert_tables,
@@ -29,6 +30,14 @@ def table():
             "diagnosis": ["healthy", "", None, "otosclerosis", "common_cavity", "cut_field"],
             "dice": [0.9, 0.8, 0.85, 0.7, 0.5, 0.2],
             "likert": [1, 2, 1, 3, 4, np.nan],
+            "lost": [
+                "",
+                "anterior_canal",
+                "",
+                "anterior_canal lateral_canal",
+                "anterior_canal posterior_canal cochlea",
+                "",
+            ],
         }
     )
 
@@ -102,13 +111,26 @@ def test_every_diagnosis_of_the_phantom_has_its_place():
 
 def test_tables_are_written(table, tmp_path):
     files = write_likert_tables(table, tmp_path)
-    names = ["dsc-by-subgroup.csv", "dsc-by-likert.csv", "likert.md"]
+    names = ["dsc-by-subgroup.csv", "dsc-by-likert.csv", "lost-structures.csv", "likert.md"]
     assert [path.name for path in files] == names
     text = files[-1].read_text("utf-8")
     assert "| Lim et al. 2024, external | 70 | 29 | 0.90 | 17 | 0.90 |" in text
     assert "| otosclerosis | otovox | 1 | 0.70 |" in text
     written = pd.read_csv(files[0])
     assert written["mean"].to_list()[0] == pytest.approx(table["dice"].mean())
+
+
+def test_lost_structures_by_hand(table):
+    """Six losses in five ears, five of them canals."""
+    found = structures_table(table)
+    anterior = row(found, structure="anterior_canal")
+    assert (anterior["ears"], anterior["lost"]) == (5, 3)
+    assert anterior["share of losses"] == pytest.approx(3 / 6)
+    canals = row(found, structure="all canals")
+    assert (canals["lost"], canals["published share"]) == (5, 0.85)
+    assert canals["share of losses"] == pytest.approx(5 / 6)
+    assert row(found, structure="vestibule")["lost"] == 0
+    assert np.isnan(structures_table(table.assign(lost=""))["share of losses"]).all()
 
 
 def test_without_scores_only_the_subgroups_are_written(table, tmp_path):

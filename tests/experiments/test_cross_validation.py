@@ -149,6 +149,39 @@ def test_all_folds_are_trained_and_predicted_once_and_can_be_scored(folder, tmp_
     assert "different settings" in text
 
 
+@pytest.mark.slow
+def test_a_fold_stops_after_the_given_iterations_and_continues(folder, tmp_path):
+    (tmp_path / "settings.toml").write_text(SMOKE)
+    command = ("train", "--data", folder, "-o", tmp_path / "out", "--config",
+               tmp_path / "settings.toml", "--folds", 2, "--validation", 1,
+               "--accelerator", "cpu")  # fmt: skip
+    place = tmp_path / "out" / "fold-0"
+
+    def validated() -> list[str]:
+        rows = (place / "validation.csv").read_text().splitlines()[1:]
+        return [row.partition(",")[0] for row in rows]
+
+    for _ in range(2):
+        code, text = run(*command, "--iterations", 1)
+        assert code == 0, text
+        assert "fold 0, iteration 1:" in text
+        assert validated() == ["1"]
+        assert not (place / "finished").exists()
+    code, text = run(*command)
+    assert code == 0, text
+    assert validated() == ["1", "2"]
+    assert (place / "finished").is_file()
+
+
+def test_iterations_that_are_no_whole_interval_are_refused(folder, tmp_path):
+    (tmp_path / "settings.toml").write_text(SMOKE.replace("every = 1", "every = 2"))
+    code, text = run("train", "--data", folder, "-o", tmp_path / "out", "--config",
+                     tmp_path / "settings.toml", "--iterations", 1)  # fmt: skip
+    assert code == 2
+    assert "1 iterations are not a multiple of 2" in text
+    assert not (tmp_path / "out").exists()
+
+
 def test_one_fold_alone_and_folds_that_are_none(folder, tmp_path):
     code, text = run("train", "--data", folder, "-o", tmp_path / "out", "--preset", "tiny",
                      "--fold", 3, "--folds", 3)  # fmt: skip

@@ -209,6 +209,7 @@ def test_studies_that_are_none_are_refused(tmp_path):
     assert [run.number for run in ABLATIONS.chosen(["attention"])] == [0, 20, 21, 22]
 
 
+@pytest.mark.slow
 def test_a_cost_grows_with_what_is_done(base):
     from otovox.config.training import load_config
 

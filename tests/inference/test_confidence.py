@@ -37,7 +37,9 @@ def right_ear():
 
 def warnings_of(ear, grid=GRID, other_mm=4.0, sd_mm=SD_MM):
     other = replace(ear.pose, side=ear.side.other, residual_mm=other_mm)
-    return ear_warnings(ear, grid, other, sd_mm)
+    found = ear_warnings(ear, grid, other, sd_mm)
+    assert all("; check " in sentence for sentence in found)
+    return found
 
 
 def test_all_well_is_one_and_each_fault_lowers_it():
@@ -61,7 +63,7 @@ def test_a_good_ear_has_no_warnings():
 def test_what_is_wrong_is_reported():
     ear = right_ear()
     (found,) = warnings_of(replace(ear, confidence=0.4))
-    assert found == "low confidence (0.40) in the right ear: please review"
+    assert found == "low confidence (0.40) in the right ear; check its outline in the planes"
     (found,) = warnings_of(ear, sd_mm=np.array([0.1, 1.4, 0.1]))
     assert "varies by more than 1 mm" in found
     (found,) = warnings_of(replace(ear, pose=replace(ear.pose, residual_mm=0.5)), other_mm=0.6)

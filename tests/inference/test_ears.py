@@ -141,6 +141,7 @@ def test_a_cut_field_is_reported(case, analyzer):
     assert "field of view" in ear.warnings[0]
 
 
+@pytest.mark.slow
 def test_no_ear_in_noise(analyzer):
     grid = Grid.centred((0, 0, 0), (90, 90, 90), spacing_mm=0.3)
     values = np.random.default_rng(0).normal(0, 200, grid.shape).astype(np.float32)
@@ -237,6 +238,7 @@ def test_a_labyrinth_without_its_landmarks_is_found_and_doubted() -> None:
     assert ear.volume_mm3 == pytest.approx(truth, rel=0.1)
 
 
+@pytest.mark.slow
 def test_an_ear_beyond_the_threshold_is_reported_as_unusual(case, analyzer, prediction) -> None:
     assert prediction.ears[0].unusual is None
     for threshold, unusual in ((1.0, False), (-1.0, True)):

@@ -63,7 +63,7 @@ def test_an_ear_above_the_threshold_is_unusual() -> None:
     assert not is_unusual(replace(EAR, uncertainty=float("nan")), FLAG)
     assert sentence(EAR, FLAG) == (
         "the left ear is unusual (mean voxel SD in and near the labyrinth: 0.02; "
-        "95% of healthy phantoms are below 0.015): please review"
+        "95% of healthy phantoms are below 0.015); check its outline in the planes"
     )
 
 

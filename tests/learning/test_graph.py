@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from otovox.errors import ModelError
-from otovox.learning import graph
+from otovox.learning import graph_cache
 from otovox.learning.bundle import Bundle, embedded, embedded_names, load_bundle, save_bundle
 from otovox.learning.engine import open_engine
-from otovox.learning.graph import graph_of
+from otovox.learning.graph_cache import graph_of
 from otovox.systems.conversion import convert_model
 from otovox.systems.registry import trained_network
 
@@ -21,7 +21,7 @@ def folder(tmp_path):
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
-    monkeypatch.setattr(graph, "cache_folder", lambda: tmp_path / "cache")
+    monkeypatch.setattr(graph_cache, "cache_folder", lambda: tmp_path / "cache")
     return tmp_path / "cache"
 
 

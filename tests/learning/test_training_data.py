@@ -154,6 +154,7 @@ def ears(tmp_path_factory: pytest.TempPathFactory):
     return canonical_ears(path, read_index(path))
 
 
+@pytest.mark.slow
 def test_real_ears_lie_in_the_canonical_frame_with_what_is_known(ears) -> None:
     assert len(ears) == 3
     grid = Grid.centred(MIDDLE_MM, EAR_SHAPE, spacing_mm=EAR_SPACING_MM)
@@ -169,6 +170,7 @@ def test_real_ears_lie_in_the_canonical_frame_with_what_is_known(ears) -> None:
             assert ear.share[window].max() > 200
 
 
+@pytest.mark.slow
 def test_real_ears_are_mixed_in_with_their_share(ears, tmp_path: Path) -> None:
     config = settings(shape=(32, 32, 32), spacing_mm=0.5, ears_share=1.0)
     mixed = MixedSamples(PhantomSamples(config.data, tmp_path), ears)

@@ -78,6 +78,7 @@ def test_a_labyrinth_is_one_piece_with_its_windows_on_the_wall(seed: int) -> Non
     assert abs(distance_at(shape, shape.landmarks["round_window"][None])[0]) < 0.5
 
 
+@pytest.mark.slow
 def test_landmarks_are_as_far_apart_as_in_set_w() -> None:
     """94 ears: windows 2.93 +- .22 mm apart; set W: 6.30 and 6.56 mm from the helicotrema."""
     pairs = [("oval_window", "round_window"), ("helicotrema", "oval_window"),
@@ -141,6 +142,7 @@ def test_protocols_are_drawn_within_their_ranges(name: str) -> None:
         assert protocol.noise_hu > 0
 
 
+@pytest.mark.slow
 def test_a_case_is_deterministic_and_its_truth_is_inside() -> None:
     case = make_case(5, scanner="msct", field_mm=(24.0, 24.0, 24.0))
     again = make_case(5, scanner="msct", field_mm=(24.0, 24.0, 24.0))
@@ -151,6 +153,7 @@ def test_a_case_is_deterministic_and_its_truth_is_inside() -> None:
     assert case.labels.values[tuple(ijk)] == side.label
 
 
+@pytest.mark.slow
 def test_sides_are_mirror_images() -> None:
     sides = {
         next(iter(make_case(n, scanner="msct", field_mm=(20, 20, 20)).landmarks)) for n in range(6)
@@ -160,6 +163,7 @@ def test_sides_are_mirror_images() -> None:
     np.testing.assert_allclose(np.diag([-1, 1, 1]) @ right, left)
 
 
+@pytest.mark.slow
 def test_a_head_has_its_right_ear_on_the_right() -> None:
     grid = Grid.centred((0, -8, 2), (160, 100, 40), spacing_mm=1.0)
     head = render_head(0, grid, bone_spacing_mm=0.8, plausible=True)
@@ -188,6 +192,7 @@ def ill():
 
 
 @pytest.mark.parametrize("name", DIAGNOSES)
+@pytest.mark.slow
 def test_a_diagnosis_keeps_one_labyrinth_and_states_what_is_missing(ill, name: str) -> None:
     case = ill[name]
     ((side, points),) = case.landmarks.items()
@@ -208,6 +213,7 @@ def test_a_diagnosis_keeps_one_labyrinth_and_states_what_is_missing(ill, name: s
     assert name in expected or not lacking
 
 
+@pytest.mark.slow
 def test_diseases_change_what_they_are_about(ill) -> None:
     healthy = ill["healthy"]
     volumes = {n: np.count_nonzero(case.labels.values) for n, case in ill.items()}

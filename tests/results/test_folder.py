@@ -171,6 +171,7 @@ def test_no_ear_is_written_too(scan: Scan, predict: Any, tmp_path: Path) -> None
 
 
 @pytest.mark.usefixtures("quick")
+@pytest.mark.slow
 def test_an_older_result_is_replaced_whole(
     prediction: Prediction, scan: Scan, predict: Any, tmp_path: Path
 ) -> None:
@@ -197,6 +198,7 @@ def test_a_failure_leaves_the_older_result(
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
+@pytest.mark.slow
 def test_a_refusal_names_the_users_folder(
     prediction: Prediction, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

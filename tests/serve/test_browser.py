@@ -1,12 +1,15 @@
 """The whole journey in Chromium: upload, look, correct, measure again, download, delete."""
 
+import colorsys
+import io
 import json
 import os
-import shutil
+import re
 import socket
 import threading
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,22 +18,20 @@ import pytest
 pytest.importorskip("starlette", reason="the server is not installed")
 pytest.importorskip("playwright", reason="Playwright is not installed")
 
+import numpy as np
+from PIL import Image
 from playwright.sync_api import sync_playwright
 
 import serving
+from orthanc import DICOMWEB, needs_dicomweb, orthanc
 from otovox.formats.images import load_label_map, save_volume
 from otovox.serve.app import make_app
 from otovox.serve.desk import Desk
-from otovox.serve.settings import ServerSettings
+from otovox.serve.settings import Archive, ServerSettings
+from serving import CHROMIUM, FLAGS, axe_findings
 
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""
-)
-AXE = Path(__file__).parents[1] / "vendor" / "axe.min.js"
 #: Where pictures of the pages go, if somebody wants to look at them.
 PICTURES = os.environ.get("OTOVOX_PICTURES", "")
-#: WebGL without a graphics card; root, as in containers, has no sandbox.
-FLAGS = ["--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--no-sandbox"]
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not CHROMIUM, reason="no Chromium is installed"),
@@ -39,24 +40,31 @@ pytestmark = [
 ]
 
 
-@pytest.fixture(scope="module")
-def site(tmp_path_factory) -> Iterator[tuple[str, Path]]:
-    """A server whose analysis is a threshold, and a scan to drop."""
+@contextmanager
+def serving_at(data: Path, analyse: Any, **settings: Any) -> Iterator[str]:
+    """Address of a server."""
     import uvicorn
 
-    folder = tmp_path_factory.mktemp("site")
-    scan = serving.drawn_scan()
-    save_volume(scan.values, scan.grid, folder / "Anna.nii.gz")
     with socket.socket() as place:
         place.bind(("127.0.0.1", 0))
         place.listen()
-        desk = Desk(ServerSettings(folder / "data"), serving.tasks(serving.by_threshold))
+        desk = Desk(ServerSettings(data, **settings), serving.tasks(analyse))
         running = uvicorn.Server(uvicorn.Config(make_app(desk), log_level="error"))
         thread = threading.Thread(target=running.run, kwargs={"sockets": [place]})
         thread.start()
-        yield f"http://127.0.0.1:{place.getsockname()[1]}", folder
+        yield f"http://127.0.0.1:{place.getsockname()[1]}"
         running.should_exit = True
         thread.join(timeout=20)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory) -> Iterator[tuple[str, Path]]:
+    """A server whose analysis is a threshold, and a scan to drop."""
+    folder = tmp_path_factory.mktemp("site")
+    scan = serving.drawn_scan()
+    save_volume(scan.values, scan.grid, folder / "Anna.nii.gz")
+    with serving_at(folder / "data", serving.by_threshold) as address:
+        yield address, folder
 
 
 @pytest.fixture(scope="module")
@@ -99,18 +107,6 @@ def viewed(browser: Any, address: str, **options: Any) -> Any:
 def picture(page: Any, name: str) -> None:
     if PICTURES:
         page.screenshot(path=Path(PICTURES) / f"{name}.png", full_page=True)
-
-
-def findings(page: Any) -> list[str]:
-    """What axe calls serious or critical."""
-    page.evaluate(AXE.read_text("utf-8"))
-    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
-    return [
-        f"{one['id']}: {node['html'][:120]}"
-        for one in found["violations"]
-        if one["impact"] in ("serious", "critical")
-        for node in one["nodes"]
-    ]
 
 
 def too_wide(page: Any) -> int:
@@ -208,6 +204,78 @@ def test_windows_overlays_and_keys(site, browser, study) -> None:
     page.context.close()
 
 
+def test_parts_are_shown_in_the_colours_of_their_legend(site, browser, study) -> None:
+    page = viewed(browser, site[0] + study)
+    assert not page.is_visible("#legend")
+    plain = colours_in(page)
+    page.keyboard.press("a")
+    page.wait_for_function("document.querySelector('#legend').offsetHeight > 0")
+    names = page.locator("#legend li").all_inner_texts()
+    assert [name.strip() for name in names] == [
+        "Cochlea", "Vestibule", "Anterior canal", "Posterior canal", "Lateral canal", "Common crus",
+    ]  # fmt: skip
+    assert page.input_value("#opacity") == "0"
+    page.wait_for_timeout(500)
+    picture(page, "parts")
+    shown = colours_in(page)
+    # The views through the ear's centre cut several parts, whose hues the mask does not have.
+    hues = hues_of_legend(page)
+    new = [hue for hue in hues if shown[hue] > plain[hue] + 200]
+    assert len(new) >= 3, (hues, plain, shown)
+    page.select_option("#window", index=1)
+    page.keyboard.press("a")
+    assert not page.is_visible("#legend")
+    assert page.input_value("#opacity") == "0.35"
+    page.wait_for_timeout(300)
+    assert all(colours_in(page)[hue] < shown[hue] for hue in new)
+    page.context.close()
+
+
+def hues_of_legend(page: Any) -> list[int]:
+    """Hues of the legend's swatches, in steps of 15 degrees."""
+    found = page.eval_on_selector_all("#legend .swatch", "all => all.map(o => o.style.background)")
+    colours = [[int(n) / 255 for n in re.findall(r"\d+", text)] for text in found]
+    return [round(24 * colorsys.rgb_to_hsv(*rgb)[0]) % 24 for rgb in colours]
+
+
+def colours_in(page: Any) -> list[int]:
+    """Saturated pixels of the viewer by hue, in 24 steps of 15 degrees."""
+    image = Image.open(io.BytesIO(page.locator(".view").first.screenshot())).convert("HSV")
+    hue, saturation, value = np.moveaxis(np.asarray(image, dtype=float), -1, 0)
+    strong = (saturation > 60) & (value > 60)
+    steps = np.round(hue[strong] / 255 * 24).astype(int) % 24
+    return np.bincount(steps, minlength=24).tolist()
+
+
+@needs_dicomweb
+def test_a_series_is_searched_and_fetched_from_an_archive(tmp_path, browser, write_series) -> None:
+    import httpx2 as httpx
+
+    folder = write_series(tmp_path / "ct", PatientID="4711", PatientName="Doe^Jane")
+    with orthanc(tmp_path / "orthanc", Plugins=[str(DICOMWEB)]) as base:
+        for path in folder.iterdir():
+            httpx.post(f"{base}/instances", content=path.read_bytes()).raise_for_status()
+        archive = Archive(f"{base}/dicom-web")
+        with serving_at(tmp_path / "data", serving.nothing, archive=archive) as address:
+            page = opened(browser, address)
+            page.click("#archive summary")
+            page.fill("#archive input[name=PatientID]", "4712")
+            page.keyboard.press("Enter")
+            page.wait_for_selector("#archive-empty:not([hidden])")
+            page.fill("#archive input[name=PatientID]", "4711")
+            page.keyboard.press("Enter")
+            page.wait_for_selector("#archive-series tbody tr")
+            assert "Doe Jane" in page.inner_text("#archive-series tbody")
+            assert not axe_findings(page)
+            picture(page, "archive")
+            page.locator("#archive-series button").click()
+            page.wait_for_selector("tr[data-state='no ear']", timeout=60_000)
+            page.set_viewport_size({"width": 375, "height": 740})
+            assert too_wide(page) <= 0
+            picture(page, "archive-phone")
+            page.context.close()
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_serious_and_a_phone_needs_no_sideways_scrolling(
     site, browser, study, scheme
@@ -215,12 +283,12 @@ def test_axe_finds_nothing_serious_and_a_phone_needs_no_sideways_scrolling(
     for path, name in (("/", "studies"), (study, "study")):
         page = opened(browser, site[0] + path, color_scheme=scheme)
         page.wait_for_selector("body[data-shown]" if name == "study" else "tr[data-id]")
-        assert not findings(page)
+        assert not axe_findings(page)
         picture(page, f"{name}-{scheme}")
         page.set_viewport_size({"width": 375, "height": 740})
         page.wait_for_timeout(500)
         assert too_wide(page) <= 0
-        assert not findings(page)
+        assert not axe_findings(page)
         picture(page, f"{name}-{scheme}-phone")
         page.context.close()
 

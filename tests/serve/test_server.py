@@ -65,6 +65,7 @@ def test_what_is_no_scan_is_told_and_stops_no_other(tmp_path, scan) -> None:
     assert str(tmp_path) not in bad
 
 
+@pytest.mark.slow
 def test_a_running_and_a_waiting_analysis_are_cancelled_and_tried_again(tmp_path, scan) -> None:
     with server(tmp_path / "data", serving.slowly) as client:
         send(client, {"one.nii.gz": scan})
@@ -81,6 +82,7 @@ def test_a_running_and_a_waiting_analysis_are_cancelled_and_tried_again(tmp_path
         until(client, lambda them: any(one["state"] == "running" for one in them))
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_is_replaced_and_its_study_tried_once_more(tmp_path, scan) -> None:
     with server(tmp_path / "data", serving.dying_once) as client:
         send(client, {"unlucky.nii.gz": scan})
@@ -162,4 +164,4 @@ def test_a_full_queue_takes_nothing_more(tmp_path) -> None:
     with server(tmp_path / "data", limits=Limits(waiting=0)) as client:
         refused = client.post("/api/uploads")
     assert refused.status_code == 400
-    assert "waiting already" in refused.json()["problem"]
+    assert "already waiting" in refused.json()["problem"]

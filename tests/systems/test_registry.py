@@ -46,6 +46,7 @@ def test_a_system_that_is_not_registered_is_refused():
         config_from({"name": "x", "system": {"order": ["axial"]}}, origin="test")
 
 
+@pytest.mark.slow
 def test_a_new_system_is_its_folder_and_one_line(tmp_path, monkeypatch):
     """It is set up, learns, is kept, and analyses a scan like any other."""
     monkeypatch.setattr("otovox.config.registry._PACKAGES", dict(SYSTEMS))

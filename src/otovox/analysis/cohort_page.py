@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 import pandas as pd
@@ -16,6 +17,8 @@ from otovox.workers import Status
 
 #: Number of panels per row: chosen.
 _COLUMNS = 4
+#: Letters per line of a panel's title: chosen, what fits above it.
+_LETTERS = 34
 
 
 def write_cohort_page(outcomes: Sequence[ScanOutcome], table: pd.DataFrame, path: Path) -> None:
@@ -55,7 +58,7 @@ def _distributions(table: pd.DataFrame) -> str:
     if not quantities:
         return ""
     rows = -(-len(quantities) // _COLUMNS)
-    titles = [title_of(name) for name in quantities]
+    titles = ["<br>".join(wrap(title_of(name), _LETTERS)) for name in quantities]
     figure = make_subplots(rows, _COLUMNS, subplot_titles=titles, vertical_spacing=0.35 / rows)
     for number, name in enumerate(quantities):
         place: dict[str, Any] = {"row": number // _COLUMNS + 1, "col": number % _COLUMNS + 1}
@@ -78,7 +81,7 @@ def _distributions(table: pd.DataFrame) -> str:
         figure.update_xaxes(title_text=unit_of(first["unit"]), title_standoff=2, **place)
     figure.update_annotations(font_size=12)
     figure.update_layout(
-        height=170 * rows + 60, margin={"l": 10, "r": 10, "t": 40, "b": 30}, template="simple_white"
+        height=205 * rows + 60, margin={"l": 10, "r": 10, "t": 40, "b": 30}, template="simple_white"
     )
     config = {"displaylogo": False}
     return figure.to_html(full_html=False, include_plotlyjs=False, config=config)

@@ -119,8 +119,13 @@ def analyze(
     Args:
         scan: an image file, a DICOM folder, a `Scan`, a SimpleITK or nibabel image, a MONAI
             MetaTensor, or an array (i, j, k) with `affine` and `space`.
-        model, device, threads, tta: see `load_model`.
-        series, affine, space: see `Model.analyze`.
+        model: name or folder, as for `load_model`.
+        device: see `load_model`.
+        threads: see `load_model`.
+        tta: see `load_model`.
+        series: of a DICOM folder, as for `Model.analyze`.
+        affine: of an array, see `Model.analyze`.
+        space: of an array, see `Model.analyze`.
 
     Raises:
         OtovoxError: if the scan or an option cannot be used.

@@ -60,7 +60,8 @@ class Inputs:
     @property
     def name(self) -> str:
         """The scan's name, or else the segmentation's: that of the result folder."""
-        return scan_name(self.scan or self.segmentation).removesuffix(".seg")
+        name = scan_name(self.scan or self.segmentation)
+        return name.removesuffix(".dcm").removesuffix(".seg")
 
     @property
     def paths(self) -> list[Path]:
@@ -78,7 +79,8 @@ def measure_segmentation(
     """Measure the labyrinths of a mask; nothing is written.
 
     Args:
-        segmentation: image file, 3D Slicer segmentation, or folder with a mask per structure.
+        segmentation: image file, DICOM Segmentation, 3D Slicer segmentation, or folder with a mask
+            per structure.
         landmarks: 3D Slicer Markups with points such as `right/helicotrema`; what needs those that
             are missing is withheld.
         scan: the CT that belongs to it, a file or a DICOM folder.
@@ -96,11 +98,17 @@ def measure_inputs(inputs: Inputs) -> Result:
     found = read_segmentation(inputs.segmentation, inputs.labels)
     warnings = []
     if found.left_out:
-        warnings.append(f"labels that are no labyrinths were left out: {', '.join(found.left_out)}")
+        warnings.append(
+            f"labels that are no labyrinths were left out: {', '.join(found.left_out)}; check that "
+            "none of them is an inner ear"
+        )
     scan, labels = _on_its_scan(inputs, found.labels)
     points = {} if inputs.landmarks is None else landmarks_given(inputs.landmarks)
     if not points:
-        warnings.append("no landmarks were given: what needs them is withheld")
+        warnings.append(
+            "no landmarks were given: what needs them is withheld; check whether the measurements "
+            "below suffice"
+        )
     return measure_labels(
         scan, labels, points, source=inputs.segmentation, file=inputs.landmarks, warnings=warnings
     )
@@ -157,7 +165,10 @@ def _on_its_scan(inputs: Inputs, labels: LabelMap) -> tuple[Scan, LabelMap]:
     """The scan, and the labels on its grid; without a scan a black one."""
     if inputs.scan is None:
         black = Scan(np.zeros(labels.grid.shape, np.float32), labels.grid, inputs.name)
-        return replace(black, warnings=("no scan was given: pictures show the mask alone",)), labels
+        return replace(
+            black,
+            warnings=("no scan was given: pictures show the mask alone; check it on the scan",),
+        ), labels
     scan = replace(load_scan(inputs.scan, series=inputs.series), name=inputs.name)
     if not (labels.values == SIDELESS).any():
         return scan, on_scan(inputs.segmentation, labels, scan)
@@ -241,19 +252,31 @@ def _remarks(
     """Sentences for the user about one labyrinth."""
     low, high = VOLUME_RANGE_MM3
     if border:
-        yield f"the {side} labyrinth extends beyond the field of view"
+        yield (
+            f"the {side} labyrinth extends beyond the field of view; check whether the missing "
+            "part matters"
+        )
     if not low < volume_mm3 < high:
-        yield f"the {side} labyrinth of {volume_mm3:.0f} mm3 is outside {low:g} to {high:g} mm3"
+        yield (
+            f"the {side} labyrinth of {volume_mm3:.0f} mm3 is outside {low:g} to {high:g} mm3; "
+            "check the mask, and the voxel size"
+        )
     if apart > MOST_APART:
-        yield f"{apart:.0%} of the {side} labyrinth lie apart from its largest piece"
+        yield (
+            f"{apart:.0%} of the {side} labyrinth lie apart from its largest piece; check the mask "
+            "for stray voxels"
+        )
     if pose.residual_mm > STRANGE_MM:
         yield (
             f"the surface of the {side} labyrinth lies {pose.residual_mm:.1f} mm from that of an "
-            "average ear: check the mask, and the side"
+            "average ear; check the mask, and the side"
         )
     missing = [name.replace("_", " ") for name in LANDMARK_NAMES if not landmarks.has(name)]
     if 0 < len(missing) < len(LANDMARK_NAMES):
-        yield f"not given in the {side} ear: {', '.join(missing)}"
+        yield (
+            f"not given in the {side} ear: {', '.join(missing)}; check whether measurements "
+            "without them suffice"
+        )
 
 
 def _around(mask: NDArray[np.bool_], grid: Grid) -> tuple[NDArray[np.bool_], Grid]:

@@ -10,7 +10,9 @@ from otovox.cli.outcomes import print_outcomes
 
 Segmentation = Annotated[
     Path,
-    typer.Argument(help="Mask: image file, 3D Slicer segmentation, or folder with one per part."),
+    typer.Argument(
+        help="Mask: image file, DICOM Segmentation, 3D Slicer segmentation, or folder of masks."
+    ),
 ]
 Output = Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")]
 Landmarks = Annotated[Path | None, typer.Option(help="3D Slicer Markups of the landmarks.")]

@@ -73,7 +73,7 @@ def ears_of(outcome: "ScanOutcome") -> "list[EarResult]":
 def _findings(ears: "Sequence[EarResult]") -> Iterator[tuple[str, ...]]:
     """Lines of the table of one scan: a title, then a cell per ear."""
     from otovox.core.anatomy import LANDMARKS
-    from otovox.results.page import number
+    from otovox.results.findings import number
     from otovox.results.titles import title_of, unit_of
 
     for name in ("labyrinth_volume", "cochlea_a", "duct_length_lw"):

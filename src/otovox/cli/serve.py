@@ -1,6 +1,7 @@
-"""`otovox serve`: the web application, and if wanted a DICOM node."""
+"""`otovox serve`: the web application, optionally with DICOM networking."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -10,41 +11,56 @@ from otovox.cli.errors import refusals, set_up_logging
 from otovox.errors import ConfigError
 
 if TYPE_CHECKING:
-    from otovox.serve.settings import Dicom
+    from otovox.serve.settings import Archive, Dicom
 
-#: Environment variable with the token, so that it need not stand in a process list.
+#: Environment variable with the token, which keeps it out of process lists.
 TOKEN = "OTOVOX_TOKEN"
+#: Those with the credentials of the DICOMweb server.
+ARCHIVE_USER = "OTOVOX_DICOMWEB_USER"
+ARCHIVE_PASSWORD = "OTOVOX_DICOMWEB_PASSWORD"
+ARCHIVE_TOKEN = "OTOVOX_DICOMWEB_TOKEN"
 
-Data = Annotated[Path, typer.Option(help="Folder for everything that is kept; mode 700.")]
+Data = Annotated[Path, typer.Option(help="Data folder, mode 700.")]
 Host = Annotated[
-    str, typer.Option(help="Address to listen on; beyond this machine a token is needed.")
+    str, typer.Option(help="Address to listen on; other than loopback, a token is required.")
 ]
 Port = Annotated[int, typer.Option(min=1, max=65535, help="Port of the page.")]
-WorkerCount = Annotated[int, typer.Option("--workers", min=1, help="Processes that analyse scans.")]
+WorkerCount = Annotated[int, typer.Option("--workers", min=1, help="Number of analysis processes.")]
 Model = Annotated[str, typer.Option(help="Trained model: an embedded one's name, or a folder.")]
 Device = Annotated[str, typer.Option(help="auto, cpu (OpenVINO), torch, cuda, cuda:N or mps.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads per process.")]
 Tta = Annotated[
     Literal["none", "fast", "paper", "full"],
-    typer.Option(help="Looks per ear, for the uncertainty: 1, 5, the paper's 10, or 24."),
+    typer.Option(
+        help="Test-time samples per ear, for the uncertainty: 1, 5, the paper's 10, or 24."
+    ),
 ]
 MostGib = Annotated[float, typer.Option(min=0.001, help="Largest upload, GiB.")]
 Origin = Annotated[
     list[str] | None,
-    typer.Option("--allow-origin", help="Web page that may use the server, such as OHIF's."),
+    typer.Option(
+        "--allow-origin", help="Other web origin that may use the server, such as that of OHIF."
+    ),
 ]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Print more, tracebacks too.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="More output, with tracebacks.")]
 DicomPort = Annotated[
-    int | None, typer.Option(min=1, max=65535, help="Port to receive DICOM on; none if not given.")
+    int | None, typer.Option(min=1, max=65535, help="Port of the DICOM node; none by default.")
 ]
 Title = Annotated[str, typer.Option(help="AE title of this DICOM node.")]
 Allow = Annotated[
     list[str] | None,
-    typer.Option("--allow-ae", metavar="AET", help="AE title that may send; repeatable."),
+    typer.Option("--allow-ae", metavar="AET", help="AE title that may connect; repeatable."),
 ]
 SendTo = Annotated[
     list[str] | None,
-    typer.Option(metavar="AET@HOST:PORT", help="DICOM node that results go to; repeatable."),
+    typer.Option(metavar="AET@HOST:PORT", help="DICOM node to which results are sent; repeatable."),
+]
+Dicomweb = Annotated[
+    str | None,
+    typer.Option(metavar="URL", help="DICOMweb server to search and fetch series from."),
+]
+DicomwebStore = Annotated[
+    bool, typer.Option("--dicomweb-store", help="Store results on the DICOMweb server too.")
 ]
 
 
@@ -64,9 +80,11 @@ def serve(
     ae_title: Title = "OTOVOX",
     allow_ae: Allow = None,
     send_to: SendTo = None,
+    dicomweb: Dicomweb = None,
+    dicomweb_store: DicomwebStore = False,
     verbose: Verbose = False,
 ) -> None:
-    """Open a page for dropping scans onto, seeing, correcting and sending on results."""
+    """Start a web page to upload scans and to view, correct and send results."""
     set_up_logging(verbose)
     try:
         import starlette  # noqa: F401
@@ -74,6 +92,8 @@ def serve(
 
         from otovox.serve.run import run_server
         from otovox.serve.settings import Analysis, Limits, ServerSettings, is_loopback, new_token
+
+        archive = archive_of(dicomweb, dicomweb_store, os.environ)
     except ModuleNotFoundError as error:
         raise ConfigError(
             f"the server needs {error.name}, which is not installed: pip install 'otovox[serve]'"
@@ -86,8 +106,9 @@ def serve(
     node = dicom_of(dicom_port, ae_title, allow_ae or [], send_to or [])
     how = Analysis(model, device, threads, tta)
     settings = ServerSettings(
-        data.absolute(), host, port, token, workers, how, limits, tuple(allow_origin or ()), node
-    )
+        data.absolute(), host, port, token, workers, how, limits, tuple(allow_origin or ()), node,
+        archive,
+    )  # fmt: skip
     typer.echo(f"otovox: open {settings.address}")
     run_server(settings)
 
@@ -95,10 +116,10 @@ def serve(
 def dicom_of(
     port: int | None, title: str, allowed: list[str], send_to: list[str]
 ) -> "Dicom | None":
-    """The DICOM node that the options ask for.
+    """The DICOM node described by the options.
 
     Raises:
-        ConfigError: if they do not fit together.
+        ConfigError: if they are inconsistent.
     """
     from otovox.serve.settings import Dicom, checked_title, read_destination
 
@@ -109,5 +130,30 @@ def dicom_of(
             raise ConfigError("--send-to and --allow-ae need --dicom-port")
         return None
     if not titles:
-        raise ConfigError("--dicom-port needs --allow-ae: the AE titles that may send")
+        raise ConfigError("--dicom-port needs --allow-ae: the AE titles that may connect")
     return Dicom(port, checked_title(title, "--ae-title"), titles, targets)
+
+
+def archive_of(
+    url: str | None, store_results: bool, environment: Mapping[str, str]
+) -> "Archive | None":
+    """The DICOMweb server described by the options and the environment.
+
+    Raises:
+        ConfigError: if they are inconsistent.
+    """
+    if url is None:
+        if store_results:
+            raise ConfigError("--dicomweb-store needs --dicomweb")
+        return None
+    import otovox.serve.dicomweb  # noqa: F401  so that a missing library is reported at once
+    from otovox.serve.settings import Archive
+
+    user, password, token = (
+        environment.get(name, "") for name in (ARCHIVE_USER, ARCHIVE_PASSWORD, ARCHIVE_TOKEN)
+    )
+    if token and (user or password):
+        raise ConfigError(f"set either {ARCHIVE_TOKEN}, or {ARCHIVE_USER} and {ARCHIVE_PASSWORD}")
+    if password and not user:
+        raise ConfigError(f"{ARCHIVE_PASSWORD} needs {ARCHIVE_USER}")
+    return Archive(url, store_results, user, password, token)

@@ -23,7 +23,12 @@ if TYPE_CHECKING:
     from otovox.learning.training import TrainingOptions
 
 Output = Annotated[Path, typer.Option("--output", "-o", help="Folder for models and curves.")]
-Iterations = Annotated[int | None, typer.Option(min=1, help="Stop after this many iterations.")]
+Iterations = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="Stop after this many iterations; the same command without it continues."
+    ),
+]
 Data = Annotated[
     Path | None, typer.Option("--data", "-d", help="Data set on disk; phantoms by default.")
 ]
@@ -64,8 +69,6 @@ def train(
         raise ConfigError(
             "--ears, --from and --anatomies are for phantoms; they cannot be used with --data"
         )
-    if data is not None and iterations is not None:
-        raise ConfigError("--iterations is for phantoms; set total_iterations in a --config file")
     set_up_logging(verbose=True)
     options = _training(hardware, iterations, start)
     if data is None:
@@ -74,6 +77,9 @@ def train(
         mixed = _mixed(ears, fold, folds.plan()) if ears else None
         train_on_phantoms(config, output, run=options, ears=mixed, anatomies=anatomies)
         return
+    from otovox.learning.training import intervals
+
+    intervals(config, iterations)
     _keep_folds(data, output, folds.plan())
     _train_folds(data, config, output, [fold or 0], options)
 
@@ -148,9 +154,7 @@ def _train_folds(
 
     curves: dict[str, Path] = {}
     for fold in folds:
-        bundle = train_fold(
-            dataset, config, output, fold, resume=options.resume, hardware=options.hardware
-        )
+        bundle = train_fold(dataset, config, output, fold, run=options)
         metrics = ", ".join(f"{k} {v:.3g}" for k, v in bundle.facts["validation"].items())
         typer.echo(f"fold {fold}, iteration {bundle.facts['iteration']}: {metrics}")
         curves[f"fold {fold}"] = output / f"fold-{fold}" / "validation.csv"

@@ -38,7 +38,7 @@ class Landmarks:
 
     def only(self, names: tuple[str, ...]) -> "Landmarks":
         """Only these landmarks, in this order."""
-        return Landmarks(names, np.stack([self[name] for name in names]))
+        return Landmarks(names, np.array([self[name] for name in names]).reshape(-1, 3))
 
     def moved(self, affine: ArrayLike) -> "Landmarks":
         """All points mapped with a (4, 4) affine."""

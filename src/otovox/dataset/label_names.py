@@ -21,22 +21,39 @@ _BACKGROUND = {"background", "bg", "clear label", "ignore", "unlabeled", "unlabe
 
 
 def read_meanings(options: Sequence[str]) -> dict[str, Meaning]:
-    """Parse the values of `--labels`, such as `Cochlea=labyrinth` or `2=left`; keys lowercase.
+    """Parse the values of `--labels`, such as `Cochlea=labyrinth`, `2=left` or `right=1,left=2`.
+
+    Returns:
+        Meanings by name or value, lowercase.
 
     Raises:
-        ConfigError: if a value is invalid.
+        ConfigError: if a value is invalid, or a label has two meanings.
+
+    >>> read_meanings(["right=1,left=2", "Facial nerve=background"])
+    {'1': 'right', '2': 'left', 'facial nerve': 'background'}
     """
     meanings: dict[str, Meaning] = {}
     for option in options:
-        name, _, text = option.rpartition("=")
-        meaning = _MEANT.get(text.strip().lower())
-        if not name.strip() or meaning is None:
-            raise ConfigError(
-                f"--labels {option}: NAME=MEANING is needed, where MEANING is one of "
-                f"{', '.join(MEANINGS)}"
-            )
-        meanings[name.strip().lower()] = meaning
+        pairs = option.split(",")
+        for pair in pairs if all("=" in each for each in pairs) else [option]:
+            name, meaning = _read_meaning(pair)
+            if meanings.setdefault(name, meaning) != meaning:
+                raise ConfigError(f"--labels {option}: {name} has two meanings")
     return meanings
+
+
+def _read_meaning(pair: str) -> tuple[str, Meaning]:
+    """Name and meaning of NAME=MEANING; a value may come second, as in `right=1`."""
+    name, _, text = (part.strip().lower() for part in pair.rpartition("="))
+    if text.isdecimal() and name in _MEANT:
+        name, text = text, name
+    meaning = _MEANT.get(text)
+    if not name or meaning is None:
+        raise ConfigError(
+            f"--labels {pair}: NAME=MEANING is needed, where MEANING is one of "
+            f"{', '.join(MEANINGS)}"
+        )
+    return name, meaning
 
 
 def read_names(path: Path) -> dict[int, str]:

@@ -1,8 +1,8 @@
 """Segmentations of other programs as ours: which label is a labyrinth, and of which side.
 
-Understood are otovox's own values, segments of 3D Slicer, the names in nnU-Net's `dataset.json`,
-those that TotalSegmentator writes into a NIfTI header, a folder with a mask per structure, and what
-the user states.
+Supported are otovox's own values, segments of 3D Slicer and of DICOM, the names in nnU-Net's
+`dataset.json`, those that TotalSegmentator writes into a NIfTI header, a folder with a mask per
+structure, and meanings that the user states.
 """
 
 import re
@@ -14,9 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from otovox.core.anatomy import Side
+from otovox.core.segments import PARTS
 from otovox.core.volume import LabelMap
 from otovox.dataset.label_names import Meaning, meaning_of, read_names
 from otovox.errors import InputError
+from otovox.formats.dicom_segments import DicomSegment, DicomSegmentation, is_dicom_file
 from otovox.formats.images import is_image_file, load_label_map, scan_name
 from otovox.formats.segments import read_segments
 
@@ -30,6 +32,8 @@ _VALUES: dict[Meaning, int] = {
 }
 #: A label in the header extension that Connectome Workbench and TotalSegmentator write.
 _LABEL = re.compile(r'<Label\s[^>]*?Key="(\d+)"[^>]*>\s*(?:<!\[CDATA\[)?([^<\]]*)')
+#: Titles of the parts that otovox writes beside the labyrinths, which they overlap.
+_PART_TITLES = {segment.structure.title for segment in PARTS}
 #: Names that a message lists: chosen.
 _LISTED = 8
 
@@ -40,33 +44,45 @@ class Segmentation:
 
     Attributes:
         labels: `Side.label`, or `SIDELESS` where nothing states the side.
-        left_out: names of labels that are no labyrinths.
+        left_out: names of labels that are no labyrinths; the value of a label without a name.
+        assumed: neither names nor the user state the labels; they were read as otovox writes them.
     """
 
     labels: LabelMap
     left_out: tuple[str, ...] = ()
+    assumed: bool = False
 
 
-def read_segmentation(path: Path, stated: Mapping[str, Meaning]) -> Segmentation:
+def read_segmentation(
+    path: Path, stated: Mapping[str, Meaning], *, empty: bool = False
+) -> Segmentation:
     """Read the labyrinths of a segmentation.
 
     Args:
-        path: an image file, a 3D Slicer segmentation (`.seg.nrrd`), or a folder with one mask per
-            structure.
+        path: an image file, a DICOM Segmentation, a 3D Slicer segmentation (`.seg.nrrd`), or a
+            folder with one mask per structure.
         stated: what the user states of names or values, in small letters; see `read_meanings`.
+        empty: whether a segmentation without a labyrinth is accepted.
 
     Raises:
         InputError: if it cannot be read, or none of its labels is known to be a labyrinth.
     """
-    if path.is_dir():
-        return _from_masks(path, stated)
+    segmentation = _from_masks(path, stated) if path.is_dir() else _from_file(path, stated)
+    if not (empty or segmentation.labels.values.any()):
+        raise InputError(f"{path}: is empty; there is nothing to measure")
+    return segmentation
+
+
+def _from_file(path: Path, stated: Mapping[str, Meaning]) -> Segmentation:
+    if is_dicom_file(path):
+        return _from_dicom(path, stated)
     if path.name.lower().endswith(".seg.nrrd") and not stated:
-        return Segmentation(_not_empty(path, read_segments(path)))
+        return Segmentation(read_segments(path))
     found = load_label_map(path)
     present = [int(value) for value in np.unique(found.values) if value]
     names = read_names(path.parent / "dataset.json") or _names_in_header(path)
     if not (names or stated) and set(present) <= {side.label for side in Side}:
-        return Segmentation(_not_empty(path, found))
+        return Segmentation(found, assumed=True)
     values = np.zeros(found.values.shape, np.uint8)
     left_out = []
     for value in present:
@@ -76,9 +92,54 @@ def read_segmentation(path: Path, stated: Mapping[str, Meaning]) -> Segmentation
             left_out.append(name)
         else:
             values[found.values == value] = _VALUES[meaning]
-    if left_out and not values.any():
+    known = {*stated.values(), *map(meaning_of, names.values())}
+    if left_out and not values.any() and known <= {None, "background"}:
         raise _unknown(path, left_out)
-    return Segmentation(_not_empty(path, LabelMap(values, found.grid)), tuple(left_out))
+    return Segmentation(LabelMap(values, found.grid), tuple(left_out))
+
+
+def _from_dicom(path: Path, stated: Mapping[str, Meaning]) -> Segmentation:
+    """The segments of a DICOM Segmentation; parts that otovox wrote are skipped."""
+    document = DicomSegmentation(path)
+    meanings = {one: _meaning_of_segment(path, one, stated) for one in document.segments}
+    left_out = [one.label for one, meaning in meanings.items() if meaning is None]
+    left_out = [name for name in left_out if name not in _PART_TITLES]
+    ears: dict[int, Meaning] = {
+        one.number: meaning
+        for one, meaning in meanings.items()
+        if meaning in ("right", "left", "labyrinth")
+    }
+    if not ears:
+        raise _unknown(path, left_out or [one.label for one in document.segments])
+    masks, grid = document.masks(list(ears))
+    values = np.zeros(grid.shape, np.uint8)
+    for mask, meaning in zip(np.moveaxis(masks, -1, 0), ears.values(), strict=True):
+        value = _VALUES[meaning]
+        if ((values[mask] != 0) & (values[mask] != value)).any():
+            raise InputError(f"{path}: its labyrinths of different sides overlap")
+        values[mask] = value
+    return Segmentation(LabelMap(values, grid), tuple(left_out))
+
+
+def _meaning_of_segment(
+    path: Path, segment: DicomSegment, stated: Mapping[str, Meaning]
+) -> Meaning | None:
+    """The meaning of a segment by what is stated, by its label, or else by its codes.
+
+    Raises:
+        InputError: if label and codes give different sides.
+    """
+    given = stated.get(segment.label.lower()) or stated.get(str(segment.number))
+    if given is not None:
+        return given
+    named, coded = meaning_of(segment.label), meaning_of(segment.coded)
+    sides: set[Meaning] = {one for one in (named, coded) if one == "right" or one == "left"}
+    if len(sides) > 1:
+        raise InputError(
+            f"{path}: its segment {segment.label!r} is named {named} but coded {coded}; state its "
+            f"side, as in --labels {segment.number}={named}"
+        )
+    return sides.pop() if sides else named or coded
 
 
 def _from_masks(folder: Path, stated: Mapping[str, Meaning]) -> Segmentation:
@@ -100,8 +161,7 @@ def _from_masks(folder: Path, stated: Mapping[str, Meaning]) -> Segmentation:
         values[mask.values > 0] = _VALUES[meaning]
     if values is None or grid is None:
         raise _unknown(folder, left_out) if left_out else InputError(f"{folder}: holds no masks")
-    labels = _not_empty(folder, LabelMap(values, grid))
-    return Segmentation(labels, tuple(left_out))
+    return Segmentation(LabelMap(values, grid), tuple(left_out))
 
 
 def _masks(folder: Path) -> Iterator[tuple[Path, str]]:
@@ -123,12 +183,6 @@ def _names_in_header(path: Path) -> dict[int, str]:
     except (OSError, ValueError, ImageFileError):
         return {}
     return {int(value): name.strip() for value, name in _LABEL.findall(text)}
-
-
-def _not_empty(path: Path, labels: LabelMap) -> LabelMap:
-    if not labels.values.any():
-        raise InputError(f"{path}: is empty; there is nothing to measure")
-    return labels
 
 
 def _unknown(path: Path, names: list[str]) -> InputError:

@@ -7,7 +7,9 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from otovox.core.segments import STRUCTURES, Part
 from otovox.errors import InputError
+from otovox.evaluation.readers import READER, readers_of
 from otovox.evaluation.stebani_tables import OURS, markdown
 from otovox.formats.writing import replacing
 
@@ -88,10 +90,14 @@ LIKERT_PUBLISHED = {
     EXTERNAL: LikertLevels((29, 17, 5, 19), (0.90, 0.90, 0.83, 0.69), -0.70, 0.001),
     TRAINING: LikertLevels((125, 97, 39, 10), (0.81, 0.73, 0.70, 0.63), -0.47, 0.001),
 }
+CANAL_PARTS = (Part.ANTERIOR, Part.POSTERIOR, Part.LATERAL)
+#: Share of the lost structures that are canals. Source: Lim et al. 2024, Qualitative evaluation.
+CANALS_PUBLISHED = 0.85
 #: Note below the tables.
 NOTE = (
-    "Ears that were not detected count as DSC 0 and have no Likert score. Published p: below "
-    "0.001. Published figures refer to the paper's own scans, which differ from ours."
+    "The Likert score counts the structures that the mask lost against the ground truth; ears that "
+    "were not detected count as DSC 0 and score 4. Readers judged the masks themselves. Published "
+    "p: below 0.001. Published figures refer to the paper's own scans, which differ from ours."
 )
 
 
@@ -168,13 +174,19 @@ def likert_table(table: pd.DataFrame) -> pd.DataFrame:
     """Ears and mean DSC by Likert score (L10), the published figures below ours.
 
     Args:
-        table: as in `likert_levels`.
+        table: as in `likert_levels`; scores of readers from `with_readers` get a row each.
 
     Returns:
         Columns `from`, `ears`, then `ears N` and `DSC N` for each score, `spearman`, `p`.
     """
     rows: list[dict[str, object]] = []
-    for where, levels in {OURS: likert_levels(table), **LIKERT_PUBLISHED}.items():
+    readers = {
+        f"{OURS}, reader {name}": likert_levels(
+            table.assign(likert=table[f"{READER}{name}"].to_numpy(dtype=float))
+        )
+        for name in readers_of(table)
+    }
+    for where, levels in {OURS: likert_levels(table), **readers, **LIKERT_PUBLISHED}.items():
         row: dict[str, object] = {"from": where, "ears": sum(levels.ears)}
         for level, ears, mean in zip(LEVELS, levels.ears, levels.means, strict=True):
             row |= {f"ears {level}": ears, f"DSC {level}": mean}
@@ -182,23 +194,58 @@ def likert_table(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def write_likert_tables(table: pd.DataFrame, folder: Path) -> list[Path]:
-    """Write both tables as CSV with all digits, and together as Markdown.
+def structures_table(table: pd.DataFrame) -> pd.DataFrame:
+    """Ears that lost each structure, and the share of all losses (L9).
 
     Args:
-        table: one row per ear: `dice`, `diagnosis` and, for the second table, `likert`.
+        table: one row per ear, with `likert` and `lost`, as from `runs.score_runs`.
+
+    Returns:
+        Columns `structure`, `ears` (judged), `lost`, `share of losses`, `published share`: the
+        canals together 85 %, "especially the superior canal" (Lim et al. 2024, Qualitative
+        evaluation).
+    """
+    judged = table.loc[np.isfinite(table["likert"].to_numpy(dtype=float))]
+    lost = [set(str(names).split()) for names in judged["lost"].fillna("")]
+    counts = {
+        STRUCTURES[part].name: sum(STRUCTURES[part].name in names for names in lost)
+        for part in (*CANAL_PARTS, Part.VESTIBULE, Part.COCHLEA)
+    }
+    total = sum(counts.values())
+    canals = sum(counts[STRUCTURES[part].name] for part in CANAL_PARTS)
+    rows = [(name, count, _NAN) for name, count in counts.items()]
+    return pd.DataFrame(
+        [
+            {
+                "structure": name,
+                "ears": len(judged),
+                "lost": count,
+                "share of losses": count / total if total else _NAN,
+                "published share": published,
+            }
+            for name, count, published in [*rows, ("all canals", canals, CANALS_PUBLISHED)]
+        ]
+    )
+
+
+def write_likert_tables(table: pd.DataFrame, folder: Path) -> list[Path]:
+    """Write the tables as CSV with all digits, and together as Markdown.
+
+    Args:
+        table: one row per ear: `dice`, `diagnosis` and, for the other tables, `likert` and `lost`.
         folder: output folder.
 
     Returns:
-        The files: `dsc-by-subgroup.csv`, `dsc-by-likert.csv`, `likert.md`.
+        The files: `dsc-by-subgroup.csv`, `dsc-by-likert.csv`, `lost-structures.csv`, `likert.md`.
 
     Raises:
         InputError: if a column is missing.
         OutputError: if they cannot be written.
     """
     frames = {"dsc-by-subgroup": subgroup_table(table)}
-    if "likert" in table:
+    if {"likert", "lost"} <= set(table):
         frames["dsc-by-likert"] = likert_table(table)
+        frames["lost-structures"] = structures_table(table)
     files = [folder / f"{name}.csv" for name in frames]
     for path, frame in zip(files, frames.values(), strict=True):
         with replacing(path) as beside:
@@ -241,4 +288,4 @@ def _cell(name: str, value: object) -> str:
     number = float(value)  # pyright: ignore[reportArgumentType]
     if not np.isfinite(number):
         return ""
-    return f"{number:.{0 if name.startswith('ears') else 3 if name == 'p' else 2}f}"
+    return f"{number:.{0 if name.startswith(('ears', 'lost')) else 3 if name == 'p' else 2}f}"

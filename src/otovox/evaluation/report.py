@@ -1,7 +1,7 @@
 """Output of an evaluation: scores, statistics, the paper's tables, figures, tests."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +14,10 @@ from otovox.dataset.layout import load_case, read_index
 from otovox.errors import InputError
 from otovox.evaluation.error_pictures import Panel, error_picture, nearest_the_mean
 from otovox.evaluation.figures import bars, learning_curves, uncertainty_scatter
+from otovox.evaluation.label_maps import LabelMaps
 from otovox.evaluation.lim_tables import write_likert_tables
-from otovox.evaluation.runs import folds_of, load_prediction, score_runs
+from otovox.evaluation.readers import agreement_table, few_ears, readers_of, with_readers
+from otovox.evaluation.runs import find_case, folds_of, read_case, score_runs
 from otovox.evaluation.statistics import compare
 from otovox.evaluation.stebani_tables import (
     THEIRS,
@@ -33,6 +35,25 @@ from otovox.formats.writing import replacing
 COMPARED = ("dice", "hd_mm", "assd_mm", *(f"{name}_mm" for name in LANDMARK_NAMES))
 
 
+@dataclass(frozen=True, kw_only=True)
+class EvaluationPlan:
+    """Settings of an evaluation.
+
+    Attributes:
+        split: only cases of this split of the data sets; all of them if empty.
+        name: name of this system in the comparison with others.
+        beside: `ears.csv` of other systems by name, from earlier evaluations.
+        maps: how label maps are read, if there are these instead of results of otovox.
+        readers: CSV with the Likert scores of readers, see `readers.with_readers`.
+    """
+
+    split: str = ""
+    name: str = "otovox"
+    beside: Mapping[str, Path] = field(default_factory=dict)
+    maps: LabelMaps | None = None
+    readers: Path | None = None
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """The result of an evaluation.
@@ -41,19 +62,22 @@ class Evaluation:
         table: one row per true ear and fold.
         missing: labelled cases without any result.
         files: written files, in order.
+        notes: sentences about figures that rest on few ears.
     """
 
     table: pd.DataFrame
     missing: list[str]
     files: list[Path]
+    notes: list[str]
 
 
 @dataclass(frozen=True)
 class ResultSource:
-    """A data set, and the folder of its results for each fold."""
+    """A data set, the folder of its results for each fold, and how label maps are read."""
 
     dataset: Path
     folds: Mapping[str, Path]
+    maps: LabelMaps | None = None
 
     @property
     def name(self) -> str:
@@ -65,10 +89,7 @@ def evaluate(
     results: Sequence[Path],
     datasets: Sequence[Path],
     output: Path,
-    *,
-    split: str = "",
-    name: str = "otovox",
-    beside: Mapping[str, Path] | None = None,
+    plan: EvaluationPlan = EvaluationPlan(),
 ) -> Evaluation:
     """Score results against data sets and write tables and figures.
 
@@ -76,26 +97,27 @@ def evaluate(
         results: folders of results or of cross-validations, see `runs.folds_of`.
         datasets: folders of the data sets, with different names.
         output: output folder.
-        split: only cases of this split of the data sets; all of them if empty.
-        name: name of this system in the comparison with others.
-        beside: `ears.csv` of other systems by name, from earlier evaluations.
+        plan: all settings.
 
     Raises:
         InputError: if something cannot be read, or no labelled case has results.
         OutputError: if something cannot be written.
     """
-    others = {other: read_scores(path) for other, path in (beside or {}).items()}
-    sources = [ResultSource(folder, folds_of(results, folder)) for folder in datasets]
+    others = {other: read_scores(path) for other, path in plan.beside.items()}
+    sources = [ResultSource(folder, folds_of(results, folder), plan.maps) for folder in datasets]
     tables, missing = [], []
     for source in sources:
-        scored, without = score_runs(source.folds, source.dataset, split=split)
+        scored, without = score_runs(
+            source.folds, source.dataset, split=plan.split, maps=source.maps
+        )
         if scored.empty:
-            which = f"labelled case of the split {split}" if split else "labelled case"
-            names = ", ".join(source.folds)
-            raise InputError(f"{source.dataset}: no {which} has results in {names}")
+            which = f"labelled case of the split {plan.split}" if plan.split else "labelled case"
+            raise InputError(f"{source.dataset}: no {which} has results in {_names(source)}")
         tables.append(scored)
         missing += without
     table = pd.concat(tables, ignore_index=True)
+    if plan.readers is not None:
+        table = with_readers(table, plan.readers)
     files = [output / "ears.csv", output / "statistics.csv"]
     for file, rows in zip(files, (table, statistics_table(table)), strict=True):
         with replacing(file) as temporary:
@@ -104,19 +126,35 @@ def evaluate(
         file = output / f"table-{number}.csv"
         write_paper_table(paper_table(table, number), file)
         files += [file, file.with_suffix(".md")]
-    files += _by_disease(table, output)
+    files += _likert(table, output)
+    notes: list[str] = []
+    if plan.readers is not None:
+        agreement = agreement_table(table)
+        files.append(output / "readers.csv")
+        with replacing(files[-1]) as temporary:
+            agreement.to_csv(temporary, index=False)
+        notes = few_ears(agreement)
     files += _draw(table, sources, output)
     if others:
-        files += _set_beside({name: table} | others, output)
-    return Evaluation(table, missing, files)
+        files += _set_beside({plan.name: table} | others, output)
+    return Evaluation(table, missing, files, notes)
 
 
-def _by_disease(table: pd.DataFrame, output: Path) -> list[Path]:
-    """The tables of Lim et al. 2024, if there are diseased ears with masks."""
+def _names(source: ResultSource) -> str:
+    """The folds of a source, and if they contain label maps, some names of these."""
+    text = ", ".join(source.folds)
+    if source.maps is None:
+        return text
+    names = [name for folder in source.folds.values() for name in source.maps.names(folder)]
+    return f"{text}; label maps there: {', '.join(names[:5]) or 'none'}"
+
+
+def _likert(table: pd.DataFrame, output: Path) -> list[Path]:
+    """The tables of Lim et al. 2024, if there are diseased ears with masks, or readers' scores."""
     drawn = table.loc[np.isfinite(table["dice"].to_numpy(dtype=float))]
-    if drawn["diagnosis"].fillna("").isin(["", "healthy"]).all():
+    if drawn["diagnosis"].fillna("").isin(["", "healthy"]).all() and not readers_of(table):
         return []
-    scored = np.isfinite(drawn["likert"].to_numpy(dtype=float)).any()
+    scored = np.isfinite(drawn["likert"].to_numpy(dtype=float)).any() or readers_of(table)
     return write_likert_tables(drawn if scored else drawn.drop(columns="likert"), output)
 
 
@@ -184,9 +222,12 @@ def _panels(table: pd.DataFrame, sources: Sequence[ResultSource]) -> list[Panel]
     for name, row in nearest_the_mean(table).items():
         source = by_name[row["data"]]
         entries = {entry.case: entry for entry in read_index(source.dataset)}
-        case = load_case(source.dataset, entries[row["case"]])
+        entry = entries[row["case"]]
+        case = load_case(source.dataset, entry)
         side = Side(row["side"])
-        prediction = load_prediction(source.folds[row["fold"]] / row["case"], case.scan)
+        path = find_case(source.folds[row["fold"]], entry.case, source.maps)
+        assert path is not None, "it was scored"
+        prediction = read_case(path, case, entry, source.maps)
         truth = case.labels.values == side.label
         poses = [ear.pose for ear in prediction.ears if ear.side is side]
         panels.append(

@@ -16,7 +16,9 @@ from otovox.core.landmarks import Landmarks
 from otovox.core.volume import Scan
 from otovox.dataset.layout import Entry, load_case, read_index
 from otovox.errors import InputError
-from otovox.evaluation.scores import EarScore, extra_ears, score_case
+from otovox.evaluation.label_maps import LabelMaps
+from otovox.evaluation.lost_structures import case_losses
+from otovox.evaluation.scores import EarScore, ear_masks, extra_ears, score_case
 from otovox.formats.images import load_label_map
 from otovox.formats.markups import read_landmarks
 from otovox.imaging.metrics import in_voxels, landmark_errors_mm
@@ -93,11 +95,11 @@ def folds_of(results: Sequence[Path], dataset: Path | None = None) -> dict[str, 
     """The folds of results folders, by name.
 
     A folder that contains `fold-*` folders stands for these, each with its results inside or in its
-    subfolder `results`; for a test set of a cross-validation, `tests/NAME` in it is used. Any other
-    folder is one fold.
+    subfolder `results`; for a test set of a cross-validation, `tests/NAME` in it is used. nnU-Net's
+    `fold_*/validation` is understood likewise. Any other folder is one fold.
 
     Args:
-        results: output folders of `otovox analyze`, or of a cross-validation.
+        results: output folders of `otovox analyze`, of a cross-validation, or with label maps.
         dataset: folder of the data set to evaluate.
 
     Raises:
@@ -109,23 +111,41 @@ def folds_of(results: Sequence[Path], dataset: Path | None = None) -> dict[str, 
             raise InputError(f"{folder}: is not a results folder")
         if dataset is not None and (tests := folder / "tests" / dataset.resolve().name).is_dir():
             folder = tests
-        inner = sorted(path for path in folder.glob("fold-*") if path.is_dir())
+        inner = sorted(path for path in folder.glob("fold[-_]*") if path.is_dir())
         for fold in inner or [folder]:
             if fold.name in folds:
                 raise InputError(f"{folds[fold.name]} and {fold}: two folds with the same name")
-            folds[fold.name] = fold / "results" if (fold / "results").is_dir() else fold
+            results_in = fold / ("validation" if fold.name.startswith("fold_") else "results")
+            folds[fold.name] = results_in if results_in.is_dir() else fold
     return folds
 
 
+def find_case(fold: Path, case: str, maps: LabelMaps | None = None) -> Path | None:
+    """The prediction for a case: its results folder, or its label map; None if there is none."""
+    if maps is not None:
+        return maps.find(fold, case)
+    return fold / case if (fold / case / RESULT).is_file() else None
+
+
+def read_case(path: Path, case: Case, entry: Entry, maps: LabelMaps | None = None) -> Prediction:
+    """Read the prediction that `find_case` returned.
+
+    Raises:
+        InputError: if it cannot be read or does not match the case.
+    """
+    return load_prediction(path, case.scan) if maps is None else maps.load(path, case, entry)
+
+
 def score_runs(
-    folds: Mapping[str, Path], dataset: Path, *, split: str = ""
+    folds: Mapping[str, Path], dataset: Path, *, split: str = "", maps: LabelMaps | None = None
 ) -> tuple[pd.DataFrame, list[str]]:
     """Score every labelled case of a data set in every fold that has results for it.
 
     Args:
-        folds: name to folder, which contains `CASE/result.json`.
+        folds: name to folder, which contains `CASE/result.json`, or label maps.
         dataset: folder of the data set.
         split: only cases of this split; all of them if empty.
+        maps: how label maps are read; None for results of otovox.
 
     Returns:
         The table of `scores_table`, and the names of labelled cases without results.
@@ -135,8 +155,8 @@ def score_runs(
     """
     parts, missing = [], []
     for entry in read_index(dataset):
-        there = {name: path / entry.case for name, path in folds.items()}
-        there = {name: path for name, path in there.items() if (path / RESULT).is_file()}
+        there = {name: find_case(path, entry.case, maps) for name, path in folds.items()}
+        there = {name: path for name, path in there.items() if path is not None}
         if not entry.labels or split not in ("", entry.split):
             continue
         if not there:
@@ -144,10 +164,7 @@ def score_runs(
             continue
         case = load_case(dataset, entry)
         for fold, path in there.items():
-            rows = score_entry(load_prediction(path, case.scan), case, entry, fold=fold)
-            known = _likert(path)
-            levels = [known.get(side, np.nan) for side in rows["side"]]
-            rows = rows.assign(likert=levels)
+            rows = score_entry(read_case(path, case, entry, maps), case, entry, fold=fold)
             parts.append(_with_argmax(rows, path / HIGHEST, case))
     table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
     return table.assign(data=dataset.resolve().name), missing
@@ -172,16 +189,6 @@ def _with_argmax(rows: pd.DataFrame, path: Path, case: Case) -> pd.DataFrame:
     return rows.assign(**columns)
 
 
-def _likert(folder: Path) -> dict[str, float]:
-    """Completeness of predicted labyrinths, 1 to 4 (Lim et al. 2024, L9), by side if measured."""
-    measured = {
-        ear.side.value: ear.measurements.get("completeness_likert")
-        for ear in read_result(folder / RESULT).ears
-    }
-    known = {side: found.value for side, found in measured.items() if found is not None}
-    return {side: value for side, value in known.items() if value is not None}
-
-
 def score_entry(prediction: Prediction, case: Case, entry: Entry, *, fold: str) -> pd.DataFrame:
     """Score one case of a data set.
 
@@ -202,7 +209,19 @@ def score_entry(prediction: Prediction, case: Case, entry: Entry, *, fold: str) 
     for place, name in enumerate(FACTS):
         if name not in ("case", "side"):
             table.insert(place, name, facts[name])
-    return table.assign(extra_ears=extra_ears(prediction, case))
+    return table.assign(**_losses(prediction, case), extra_ears=extra_ears(prediction, case))
+
+
+def _losses(prediction: Prediction, case: Case) -> dict[str, list[float] | list[str]]:
+    """Likert score against ground truth, and lost structures, by ear (L9); none without masks."""
+    if prediction.provenance.settings.heads == "landmarks":
+        ears = len(ear_masks(prediction, case))
+        return {"likert": [np.nan] * ears, "lost": [""] * ears}
+    losses = [loss for _, loss in case_losses(prediction, case)]
+    return {
+        "likert": [np.nan if loss is None else float(loss.likert) for loss in losses],
+        "lost": ["" if loss is None else loss.names for loss in losses],
+    }
 
 
 def scores_table(scores: Sequence[EarScore]) -> pd.DataFrame:

@@ -123,9 +123,28 @@ def score_case(prediction: Prediction, case: Case) -> list[EarScore]:
     """
     if not prediction.labels.grid.same_as(case.labels.grid):
         raise ValueError("prediction and ground truth have different grids")
-    masks = _true_masks(case)
     matches = _matches(prediction, case)
-    return [_score(prediction, case, side, matches.get(side)) for side in masks]
+    return [
+        _score(prediction, case, side, matches.get(side), masks)
+        for side, masks in ear_masks(prediction, case).items()
+    ]
+
+
+def ear_masks(prediction: Prediction, case: Case) -> dict[Side, tuple[Mask, Mask]]:
+    """Predicted and true mask of every true ear, matched as in `score_case`.
+
+    Args:
+        prediction: prediction for the case's scan.
+        case: the case with labels on the same grid.
+
+    Returns:
+        (i, j, k) masks by true side; the predicted one is empty if the ear was not detected.
+    """
+    matches = _matches(prediction, case)
+    return {
+        side: (_found_mask(prediction, matches.get(side)), true)
+        for side, true in _true_masks(case).items()
+    }
 
 
 def extra_ears(prediction: Prediction, case: Case) -> int:
@@ -204,10 +223,15 @@ def _matches(prediction: Prediction, case: Case) -> dict[Side, EarPrediction]:
     return {sides[i]: ears[j] for i, j in pairs if gaps[i, j] < SAME_EAR_MM}
 
 
-def _score(prediction: Prediction, case: Case, side: Side, ear: EarPrediction | None) -> EarScore:
+def _score(
+    prediction: Prediction,
+    case: Case,
+    side: Side,
+    ear: EarPrediction | None,
+    masks: tuple[Mask, Mask],
+) -> EarScore:
     grid = case.labels.grid
-    true = case.labels.values == side.label
-    mask = np.zeros_like(true) if ear is None else _found_mask(prediction, ear)
+    mask, true = masks
     nothing = Landmarks((), np.empty((0, 3)))
     truth = case.landmarks.get(side, nothing)
     truth = truth.only(tuple(name for name in LANDMARK_NAMES if name in truth.names))
@@ -244,8 +268,10 @@ def _score(prediction: Prediction, case: Case, side: Side, ear: EarPrediction | 
     )
 
 
-def _found_mask(prediction: Prediction, ear: EarPrediction) -> Mask:
+def _found_mask(prediction: Prediction, ear: EarPrediction | None) -> Mask:
     """Voxels of one ear; two ears of the same side share a label and are separated by distance."""
+    if ear is None:
+        return np.zeros(prediction.labels.values.shape, dtype=bool)
     mask = prediction.labels.values == ear.side.label
     others = [other for other in prediction.ears if other.side is ear.side and other is not ear]
     if others:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,9 +22,11 @@ from otovox.imaging.intensity import (
     tissue_sample,
 )
 from otovox.learning.bundle import Bundle, load_bundle
-from otovox.learning.hardware import Hardware
 from otovox.systems.interface import TrainingInput
 from otovox.systems.registry import system_of
+
+if TYPE_CHECKING:
+    from otovox.learning.training import TrainingOptions
 
 #: File of the folds, in their common folder; file that marks a finished fold, in its folder.
 SPLITS, FINISHED = "splits.json", "finished"
@@ -129,8 +131,7 @@ def train_fold(
     output: Path,
     number: int,
     *,
-    resume: bool = True,
-    hardware: Hardware | None = None,
+    run: "TrainingOptions | None" = None,
 ) -> Bundle:
     """Train on one fold of `output`/splits.json; resume it, or load its model if it is finished.
 
@@ -139,11 +140,11 @@ def train_fold(
         config: all settings.
         output: folder of all folds; this one is in `fold-N`, resampled volumes in `volumes`.
         number: number of the fold, from 0.
-        resume: False to start again.
-        hardware: hardware for training.
+        run: training options. A fold that stops before the last iteration of its settings is not
+            finished: it continues the next time.
 
     Returns:
-        Its best model.
+        Its best model so far.
 
     Raises:
         ConfigError: if there is no such fold, or it was started with different settings.
@@ -152,8 +153,12 @@ def train_fold(
     splits = json.loads((output / SPLITS).read_text("utf-8"))
     if not 0 <= number < len(splits["folds"]):
         raise ConfigError(f"there is no fold {number}; there are 0 to {len(splits['folds']) - 1}")
+    from otovox.learning.training import TrainingOptions, intervals
+
+    run = run or TrainingOptions()
+    intervals(config, run.iterations)
     place = output / f"fold-{number}"
-    if resume and _is_finished(place, config):
+    if run.resume and _is_finished(place, config):
         return load_bundle(place / "model")
     (place / FINISHED).unlink(missing_ok=True)
     entries = {entry.case: entry for entry in read_index(folder)}
@@ -178,9 +183,12 @@ def train_fold(
         scaling = intensity_statistics(case.image for case in training)
         origin["intensity"] = asdict(scaling)
         origin["contrast"] = _contrast(training, scaling)
-    course = TrainingInput(training, validation, scaling, origin, resume, hardware)
+    course = TrainingInput(
+        training, validation, scaling, origin, run.resume, run.hardware, run.iterations
+    )
     bundle = system_of(config).train(config, place, course)
-    (place / FINISHED).touch()
+    if run.iterations is None or run.iterations >= config.optimiser.total_iterations:
+        (place / FINISHED).touch()
     return bundle
 
 

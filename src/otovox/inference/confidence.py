@@ -1,4 +1,7 @@
-"""Plausibility of an ear, and warnings for the user."""
+"""Plausibility of an ear, and warnings for the user.
+
+A warning is a sentence of two parts: what was found; check what.
+"""
 
 from collections.abc import Sequence
 
@@ -40,7 +43,8 @@ USUAL_GAP_MM, GAP_RANGE_MM = (55, 95), (40, 110)
 #: Warning for a scan whose right ear is to the patient's left of the left ear.
 MIRRORED = (
     "anatomy and header disagree: according to the header, the right ear is on the patient's left; "
-    "the scan may be mirrored or its orientation wrong (the reported sides follow the anatomy)"
+    "the reported sides follow the anatomy; check whether the scan is mirrored or its orientation "
+    "wrong"
 )
 #: Voxels with a longer edge are too coarse for a canal, mm: chosen.
 COARSE_MM = 0.7
@@ -93,29 +97,38 @@ def ear_warnings(
     if other is None:
         warnings.append(
             "too few landmarks for a normal ear, as in a common cavity: the side "
-            f"({side}) is assumed from the orientation stored in the file"
+            f"({side}) is assumed from the orientation stored in the file; check the side"
         )
     cut = _beyond(ear, field)
     if cut:
-        warnings.append(f"the {side} ear is cut off by the field of view: {', '.join(cut)} outside")
+        warnings.append(
+            f"the {side} ear is cut off by the field of view: {', '.join(cut)} outside; check "
+            "the side, and repeat with a larger field of view if these parts matter"
+        )
     absent = [_title(name) for name in LANDMARK_NAMES if not ear.landmarks.has(name)]
     if missing := [title for title in absent if title not in cut]:
-        warnings.append(f"not found in the {side} ear: {', '.join(missing)}")
+        warnings.append(
+            f"not found in the {side} ear: {', '.join(missing)}; check the planes, and mark by "
+            "hand what is visible there"
+        )
     warnings += low_confidence(ear)
     if other is not None and other.residual_mm < CLEAR_SIDE * ear.pose.residual_mm:
-        warnings.append(f"uncertain side ({side}): the anatomy fits the other side almost as well")
+        warnings.append(
+            f"uncertain side ({side}): the anatomy fits the other side almost as well; check "
+            "the side"
+        )
     if ear.pose.tilt_deg > USUAL_TILT_DEG:
         warnings.append(
             f"the {side} ear is rotated by {ear.pose.tilt_deg:.0f} degrees relative to an average "
-            "head: check the orientation stored in the file"
+            "head; check the orientation stored in the file"
         )
     warnings += _strays(ear)
     if problem := windows_problem(ear.landmarks):
-        warnings.append(f"{side} ear: {problem}")
+        warnings.append(f"{side} ear: {problem}; check both, and move the wrong one")
     if np.nanmax(np.append(sd_mm, 0.0)) > LANDMARK_SD_MM:
         warnings.append(
             f"a landmark of the {side} ear varies by more than {LANDMARK_SD_MM:.0f} mm "
-            "between test-time samples"
+            "between test-time samples; check the landmarks in the planes"
         )
     return tuple(warnings)
 
@@ -138,7 +151,7 @@ def _strays(ear: EarPrediction) -> list[str]:
         if away_mm > STRAY_MM:
             found.append(
                 f"the {_title(name)} of the {ear.side} ear is {away_mm:.1f} mm from its usual "
-                "position relative to the other landmarks: please check it"
+                "position relative to the other landmarks; check it in the planes"
             )
     return found
 
@@ -155,11 +168,14 @@ def low_confidence(ear: EarPrediction) -> tuple[str, ...]:
             return ()
         return (
             f"the expected DSC of the {ear.side} ear's mask is only {expected.value:.2f} "
-            f"({expected.low:.2f} to {expected.high:.2f}): please review",
+            f"({expected.low:.2f} to {expected.high:.2f}); check its outline in the planes",
         )
     if ear.confidence >= REVIEW_CONFIDENCE:
         return ()
-    return (f"low confidence ({ear.confidence:.2f}) in the {ear.side} ear: please review",)
+    return (
+        f"low confidence ({ear.confidence:.2f}) in the {ear.side} ear; check its outline in the "
+        "planes",
+    )
 
 
 def scan_warnings(scan: Scan, ears: Sequence[EarPrediction]) -> list[str]:
@@ -171,17 +187,20 @@ def scan_warnings(scan: Scan, ears: Sequence[EarPrediction]) -> list[str]:
         first, second = ears
         gap_mm = distance_mm(first.center_mm, second.center_mm)
         if first.side is second.side:
-            warnings.append(f"two {first.side} ears found: please review")
+            warnings.append(f"two {first.side} ears found; check the side of each")
         elif mirrored(ears):
             warnings.append(MIRRORED)
         if not GAP_RANGE_MM[0] < gap_mm < GAP_RANGE_MM[1]:
             low, high = USUAL_GAP_MM
-            warnings.append(f"the ears are {gap_mm:.0f} mm apart (usually {low} to {high} mm)")
+            warnings.append(
+                f"the ears are {gap_mm:.0f} mm apart (usually {low} to {high} mm); check the voxel "
+                "size stored in the file"
+            )
     coarse = float(scan.grid.spacing_mm.max())
     if coarse > COARSE_MM:
         warnings.append(
             f"voxels of {coarse:.1f} mm are larger than the semicircular canals: all measurements "
-            "are approximate"
+            "are approximate; check for a reconstruction with thinner slices"
         )
     return warnings
 

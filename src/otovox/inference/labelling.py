@@ -76,7 +76,10 @@ def write_ear(
     )
     known_cut = any("field of view" in text for text in prediction.warnings)
     if prediction.touches_border and not known_cut:
-        text = f"the {prediction.side} labyrinth extends beyond the field of view"
+        text = (
+            f"the {prediction.side} labyrinth extends beyond the field of view; check "
+            "whether the missing part matters"
+        )
         prediction = replace(prediction, warnings=(text, *prediction.warnings))
     return prediction
 

@@ -78,8 +78,8 @@ def sentence(ear: EarPrediction, flag: Flag) -> str:
     score = unusual_scores(ear)[flag.score]
     return (
         f"the {ear.side} ear is unusual ({TITLES[flag.score]}: {score:.3g}; "
-        f"{1 - flag.false_alarms:.0%} of healthy phantoms are below {flag.threshold:.3g}): "
-        "please review"
+        f"{1 - flag.false_alarms:.0%} of healthy phantoms are below {flag.threshold:.3g}); "
+        "check its outline in the planes"
     )
 
 

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from otovox.config.training import NetworkConfig
 from otovox.errors import ConfigError
 from otovox.learning.bundle import Bundle
-from otovox.learning.graph import graph_of, openvino_library, plain
+from otovox.learning.graph import openvino_library, plain
+from otovox.learning.graph_cache import graph_of
 
 if TYPE_CHECKING:
     from torch import nn

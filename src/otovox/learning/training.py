@@ -268,7 +268,7 @@ def _trainer(output: Path, config: TrainConfig, run: TrainingOptions) -> pl.Trai
         devices=hardware.devices,
         num_nodes=hardware.nodes,
         strategy=hardware.strategy,
-        max_epochs=_intervals(config, run.iterations),
+        max_epochs=intervals(config, run.iterations),
         limit_train_batches=config.validate_every,
         accumulate_grad_batches=config.optimiser.accumulation,
         gradient_clip_val=config.optimiser.gradient_clip or None,
@@ -329,7 +329,16 @@ def _best(task: Task, output: Path, config: TrainConfig) -> dict[str, Any]:
     }
 
 
-def _intervals(config: TrainConfig, iterations: int | None) -> int:
+def intervals(config: TrainConfig, iterations: int | None) -> int:
+    """Number of intervals of a training run.
+
+    Args:
+        config: all settings.
+        iterations: stop after this many, if fewer than in the settings.
+
+    Raises:
+        ConfigError: if the iterations are not a multiple of the interval.
+    """
     total = config.optimiser.total_iterations
     if iterations is not None:
         total = min(total, iterations)

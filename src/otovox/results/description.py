@@ -16,6 +16,7 @@ from otovox.core.segments import STRUCTURES
 from otovox.core.volume import Grid, Scan
 from otovox.formats.arguments import printable
 from otovox.measure.canals import HeadPlanes
+from otovox.measure.completeness import State
 from otovox.measure.measured_scan import MeasuredScan
 from otovox.measure.measurements import EarMeasurements
 from otovox.results.schema import (
@@ -36,6 +37,13 @@ from otovox.results.schema import (
     StructureInfo,
     UncertaintyInfo,
 )
+
+#: What to check where a part of the ear is not present.
+_TO_CHECK = {
+    State.MISSING: "check whether it is absent, obliterated, or only missed by the outline",
+    State.DISORGANISED: "check whether it is malformed, or its outline wrong",
+    State.CUT: "check whether the missing part matters",
+}
 
 
 def describe(measured: MeasuredScan) -> ResultFile:
@@ -175,10 +183,14 @@ def _doubts(ear: EarPrediction, measured: EarMeasurements) -> list[str]:
     completeness = measured.completeness
     if completeness is None:
         return []
-    doubts = [f"{ear.side} ear: {reason}" for reason in completeness.reasons.values()]
+    doubts = [
+        f"{ear.side} ear: {reason}; {_TO_CHECK[completeness.states[part]]}"
+        for part, reason in completeness.reasons.items()
+    ]
     if completeness.bridges:
         doubts.append(
-            f"{ear.side} ear: parts of the labyrinth that should be separate touch each other"
+            f"{ear.side} ear: parts of the labyrinth that should be separate touch each other; "
+            "check the outline where they touch"
         )
     return doubts
 

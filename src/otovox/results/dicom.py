@@ -65,7 +65,9 @@ def with_dicom(
         for name in DICOM:
             (folder / FILES[name]).unlink(missing_ok=True)
         files = {name: file for name, file in result.files.items() if name not in DICOM}
-        warnings = [*result.warnings, f"no DICOM results: {error}"]
+        # The result may be passed on: it names the scan, not a path of this machine.
+        reason = str(error).replace(scan.source, scan.name) if scan.source else str(error)
+        warnings = [*result.warnings, f"no DICOM results: {reason}"]
         return result.model_copy(update={"files": files, "warnings": warnings})
     return result
 

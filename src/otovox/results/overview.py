@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 #: front and from above. Chosen.
 _VIEWER = (-0.80, -0.50, 0.33)
 
+#: The panels of an ear before its rendering.
+PLANES = ("axial plane", "coronal plane", "sagittal plane", "cochlear view")
+
 # Layout, in inches and pixels: chosen.
 _HEADER, _LINE, _DPI = 0.34, 0.19, 120
 _LETTERS_PER_PANEL = 42
@@ -48,19 +51,33 @@ Pixels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, eq=False)
+class EarPictures:
+    """What is drawn of an ear, as JPEG files.
+
+    Attributes:
+        planes: the planes through its labyrinth in the order of `PLANES`, with its outline and
+            landmarks.
+        uncertainty: the same with the voxels' spread laid over, coloured up to
+            `panels.TOP_SPREAD`; none of a mask that no model made.
+        rendering: the labyrinth from lateral; empty if no voxel is labelled.
+    """
+
+    planes: tuple[bytes, ...]
+    uncertainty: tuple[bytes, ...]
+    rendering: bytes
+
+
+@dataclass(frozen=True, eq=False)
 class Pictures:
     """What is drawn of a scan, as files.
 
     Attributes:
         overview: a row per ear, or the scan's middle planes without one; PNG.
-        planes: per ear the planes through its labyrinth, with its outline and landmarks; JPEG.
-        uncertainty: the same with the voxels' spread laid over, coloured up to
-            `panels.TOP_SPREAD`; JPEG, empty of a mask that no model made.
+        ears: per ear its pictures, cut out of the overview.
     """
 
     overview: bytes
-    planes: tuple[bytes, ...]
-    uncertainty: tuple[bytes, ...]
+    ears: tuple[EarPictures, ...]
 
 
 def overview(prediction: Prediction, file: Path | BinaryIO) -> None:
@@ -94,13 +111,15 @@ def draw_pictures(prediction: Prediction) -> Pictures:
         for ear, (_, panels) in zip(prediction.ears, rows, strict=True):
             lay_uncertainty(panels, prediction, ear)
         spread = _pixels(figure)
-    return Pictures(
-        _encoded(plain, "png"),
-        tuple(_encoded(_strip(plain, top), "jpeg") for top, _ in rows),
-        tuple(
-            _encoded(_strip(spread, top), "jpeg") if prediction.by_model else b"" for top, _ in rows
-        ),
-    )
+    ears = [
+        EarPictures(
+            _panels(plain, top),
+            _panels(spread, top) if prediction.by_model else (),
+            _panel(plain, top, len(PLANES)) if ear.volume_mm3 > 0 else b"",
+        )
+        for ear, (top, _) in zip(prediction.ears, rows, strict=False)
+    ]
+    return Pictures(_encoded(plain, "png"), tuple(ears))
 
 
 def _draw(prediction: Prediction) -> "tuple[Figure, list[tuple[float, list[Axes]]]]":
@@ -139,10 +158,16 @@ def _pixels(figure: "Figure") -> Pixels:
     return np.array(canvas.buffer_rgba())
 
 
-def _strip(pixels: Pixels, top: float) -> Pixels:
-    """The four planes of an ear."""
-    rows = slice(round((top - GAP / 2) * _DPI), round((top + TITLE + PANEL + GAP) * _DPI))
-    return pixels[rows, : round((4 * (PANEL + GAP) + GAP) * _DPI)]
+def _panels(pixels: Pixels, top: float) -> tuple[bytes, ...]:
+    """The planes of an ear."""
+    return tuple(_panel(pixels, top, column) for column in range(len(PLANES)))
+
+
+def _panel(pixels: Pixels, top: float, column: int) -> bytes:
+    """A panel with its title; `top` inches from the figure's upper edge."""
+    left = GAP + column * (PANEL + GAP)
+    rows = slice(round((top - GAP / 4) * _DPI), round((top + TITLE + PANEL) * _DPI))
+    return _encoded(pixels[rows, round(left * _DPI) : round((left + PANEL) * _DPI)], "jpeg")
 
 
 def _encoded(pixels: Pixels, kind: str) -> bytes:
@@ -150,7 +175,7 @@ def _encoded(pixels: Pixels, kind: str) -> bytes:
     from matplotlib.image import imsave
 
     file = io.BytesIO()
-    options = {"quality": 88} if kind == "jpeg" else {}
+    options = {"quality": 82} if kind == "jpeg" else {}
     imsave(file, np.ascontiguousarray(pixels), format=kind, pil_kwargs=options)
     return file.getvalue()
 

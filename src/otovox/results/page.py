@@ -1,6 +1,7 @@
 """One self-contained HTML page per scan, readable offline, findings first."""
 
 import base64
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -11,21 +12,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from otovox.core.anatomy import LABYRINTH
 from otovox.core.case import Prediction
 from otovox.measure.measured_scan import MeasuredScan
-from otovox.measure.values import Measurement, Norm
+from otovox.measure.values import Measurement
+from otovox.results.findings import findings, key_rows, number, usual_text, verdict
 from otovox.results.interactive import css_colour, model_figure, packed_library
-from otovox.results.overview import Pictures, draw_pictures
+from otovox.results.overview import PLANES, Pictures, draw_pictures
 from otovox.results.panels import TOP_SPREAD
-from otovox.results.schema import EarResult, ExpectedInfo, ResultFile
-from otovox.results.titles import title_of, unit_of
-
-#: Measurements in the sentence at the top of the page, and their names there.
-_KEY_FIGURES = {
-    "labyrinth_volume": "Labyrinth",
-    "cochlea_a": "A value",
-    "cochlea_b": "B value",
-    "duct_length_lw": "cochlear duct length (lateral wall)",
-    "cochlea_turns": "cochlear turns",
-}
+from otovox.results.schema import ResultFile
+from otovox.results.titles import pair_title, title_of, unit_of
 
 
 @dataclass(frozen=True)
@@ -36,14 +29,14 @@ class Line:
         title: title of the measurement.
         definition: its definition.
         unit: its printed unit.
-        norm: its reference range; None if unpublished.
+        usual: its usual range in words, and its source; empty if unpublished.
         cells: the measurement for each ear of the result, or None.
     """
 
     title: str
     definition: str
     unit: str
-    norm: Norm | None
+    usual: str
     cells: tuple[Measurement | None, ...]
 
 
@@ -63,9 +56,9 @@ def write_page(
     """
     text = template("scan.html").render(
         result=result,
+        findings=findings(result),
         verdicts=[verdict(ear) for ear in result.ears],
-        keys=[key_figures(ear) for ear in result.ears],
-        qualities=[quality_sentence(ear) for ear in result.ears],
+        rows=key_rows(result),
         groups=groups(result),
         pictures=_pictures(measured.prediction, pictures),
         top=TOP_SPREAD,
@@ -75,48 +68,6 @@ def write_page(
     path.write_text(text, "utf-8")
 
 
-def verdict(ear: EarResult) -> str:
-    """An ear in one sentence, without the full stop."""
-    missing = [name.replace("_", " ") for name, point in ear.landmarks.items() if not point.present]
-    outside = [title_of(name) for name, cell in ear.measurements.items() if cell.unusual]
-    state = f"outside the reference range: {', '.join(outside)}" if outside else "nothing unusual"
-    if ear.warnings:
-        state = "please review"
-    absent = f"; not found: {', '.join(missing)}" if missing else ""
-    located = len(ear.landmarks) - len(missing)
-    return (
-        f"labyrinth segmented, {located} of {len(ear.landmarks)} landmarks located, {state}{absent}"
-    )
-
-
-def key_figures(ear: EarResult) -> str:
-    """The most important figures as a sentence; empty if there are none."""
-    cells = [(name, ear.measurements.get(key)) for key, name in _KEY_FIGURES.items()]
-    figures = [
-        f"{name} {number(cell.value)} {unit_of(cell.unit)}".strip()
-        for name, cell in cells
-        if cell is not None and cell.value is not None
-    ]
-    return f"{', '.join(figures)}." if figures else ""
-
-
-def quality_sentence(ear: EarResult) -> str:
-    """The quality to be expected of an ear, or its confidence; empty if no model made its mask."""
-    dsc, error = ear.uncertainty.expected_dsc, ear.uncertainty.expected_landmark_error_mm
-    if ear.confidence is None:
-        return ""
-    if dsc is None or error is None:
-        return f"Confidence {ear.confidence:.2f}."
-    return (
-        f"Expected quality: DSC {dsc.value:.2f} ({_interval(dsc)}), landmark error "
-        f"{error.value:.2f} mm ({_interval(error)})."
-    )
-
-
-def _interval(expected: ExpectedInfo) -> str:
-    return f"{expected.coverage:.0%} interval {expected.low:.2f} to {expected.high:.2f}"
-
-
 def groups(result: ResultFile) -> dict[str, list[Line]]:
     """The measurements by group, in their original order."""
     lines: dict[str, list[Line]] = {}
@@ -124,33 +75,30 @@ def groups(result: ResultFile) -> dict[str, list[Line]]:
     for name in names:
         cells = tuple(ear.measurements.get(name) for ear in result.ears)
         first = next(cell for cell in cells if cell)
-        line = Line(title_of(name), first.definition, unit_of(first.unit), first.norm, cells)
+        source = f"{usual_text(first)} ({first.norm.source})" if first.norm else ""
+        line = Line(title_of(name), first.definition, unit_of(first.unit), source, cells)
         lines.setdefault(first.group, []).append(line)
     return lines
 
 
-def number(value: float) -> str:
-    """A value with three significant digits, or all digits of its integer part.
-
-    >>> number(1234.4), number(0.0661)
-    ('1234', '0.0661')
-    """
-    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
-
-
-def _pictures(prediction: Prediction, drawn: Pictures | None) -> list[dict[str, str]]:
-    """Per ear its planes, without and with the uncertainty, as data URLs."""
+def _pictures(prediction: Prediction, drawn: Pictures | None) -> list[dict[str, Any]]:
+    """Per ear its rendering and its planes, without and with the uncertainty, as data URLs."""
     if not prediction.ears:
         return []
     drawn = drawn or draw_pictures(prediction)
     return [
         {
             "side": ear.side.value,
-            "planes": _data_url(plain),
-            "uncertainty": _data_url(spread) if spread else "",
+            "rendering": _data_url(ear_pictures.rendering) if ear_pictures.rendering else "",
+            "planes": _titled(ear_pictures.planes),
+            "uncertainty": _titled(ear_pictures.uncertainty),
         }
-        for ear, plain, spread in zip(prediction.ears, drawn.planes, drawn.uncertainty, strict=True)
+        for ear, ear_pictures in zip(prediction.ears, drawn.ears, strict=True)
     ]
+
+
+def _titled(planes: Sequence[bytes]) -> list[tuple[str, str]]:
+    return [(title, _data_url(jpeg)) for title, jpeg in zip(PLANES, planes, strict=False)]
 
 
 def _data_url(jpeg: bytes) -> str:
@@ -171,7 +119,14 @@ def template(name: str) -> Any:
         "number": number,
         "title_of": title_of,
         "unit_of": unit_of,
+        "pair_title": pair_title,
+        "usual_text": usual_text,
         "colour": lambda side: css_colour(LABYRINTH[side]),
     }
     environment.globals.update(functions)
+    environment.filters["upper_first"] = _upper_first
     return environment.get_template(name)
+
+
+def _upper_first(text: str) -> str:
+    return text[:1].upper() + text[1:]

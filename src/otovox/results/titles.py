@@ -37,6 +37,12 @@ _CANAL_MEASURE = {
     "non_planarity": "deviation from its plane",
 }
 _ROUTE = {"LW": "lateral wall", "OC": "organ of Corti", "electrode": "electrode path"}
+#: Pairs of canals that lie in nearly parallel planes.
+_PAIRS = {
+    "RALP": "right superior (anterior) and left posterior canal",
+    "LARP": "left superior (anterior) and right posterior canal",
+    "horizontal": "both lateral canals",
+}
 _UNIT = {"mm3": "mm³", "deg": "°"}
 
 
@@ -59,6 +65,15 @@ def unit_of(unit: str) -> str:
     'mm³'
     """
     return _UNIT.get(unit, unit)
+
+
+def pair_title(name: str) -> str:
+    """The clinical name of a pair of canals, or of a canal.
+
+    >>> pair_title("horizontal")
+    'both lateral canals'
+    """
+    return _PAIRS.get(name) or f"{_CANAL.get(name, name)} canal"
 
 
 @cache

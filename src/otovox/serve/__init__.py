@@ -1,1 +1,1 @@
-"""The web application: scans dropped on a page, results seen, corrected and sent on."""
+"""The web application: upload scans, view and correct results, send them to other systems."""

@@ -1,4 +1,4 @@
-"""What the pages' scripts ask for, as JSON and files."""
+"""The HTTP interface of the pages' scripts: JSON and files."""
 
 import json
 import re
@@ -7,6 +7,7 @@ import zipfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from anyio import to_thread
@@ -17,14 +18,18 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from otovox.serve import views
-from otovox.serve.desk import Desk, file_of
+from otovox.serve.desk import Desk, Unknown, file_of
 from otovox.serve.security import SANDBOX
+from otovox.serve.settings import Archive
 from otovox.serve.store import Row, new_id
 from otovox.serve.uploads import Refused
 
 #: Largest mask that the viewer may send, bytes, packed: chosen.
 LARGEST_MASK = 256 * 2**20
-#: Analyses before any has run on this machine, s: two cores take about 45 for a head (benchmarks).
+#: Largest form without a file, bytes: chosen.
+LARGEST_FORM = 2**16
+#: Assumed durations before the first job on this machine, s: the analysis of a head takes about 45
+#: on two cores (benchmarks).
 FIRST_GUESS_S = {"analyse": 45.0, "measure": 20.0, "sort": 2.0}
 _UNFINISHED = ("queued", "running")
 
@@ -76,6 +81,39 @@ async def drop_upload(request: Request) -> Response:
     return Response(status_code=204)
 
 
+async def search_archive(request: Request) -> Response:
+    """CT series on the DICOMweb server, by patient, date or accession number."""
+    from otovox.serve import dicomweb
+
+    found = await to_thread.run_sync(
+        dicomweb.search, archive_of(request), dict(request.query_params)
+    )
+    return JSONResponse({"series": found})
+
+
+async def fetch_series(request: Request) -> Response:
+    """Fetch a series from the DICOMweb server; responds when all its images have arrived."""
+    from otovox.serve import dicomweb
+
+    archive, desk = archive_of(request), desk_of(request)
+    async with form_of(request, files=0, most=LARGEST_FORM) as form:
+        study, series = (str(form.get(name, "")) for name in ("study", "series"))
+    fetch = partial(dicomweb.fetch, archive, desk, study=study, series=series)
+    return JSONResponse({"upload": await to_thread.run_sync(fetch)}, 202)
+
+
+def archive_of(request: Request) -> Archive:
+    """The DICOMweb server.
+
+    Raises:
+        Unknown: if there is none.
+    """
+    archive = desk_of(request).settings.archive
+    if archive is None:
+        raise Unknown("there is no DICOMweb server; start with --dicomweb")
+    return archive
+
+
 async def list_studies(request: Request) -> Response:
     desk = desk_of(request)
     found = desk.store.search(request.query_params.get("q", ""))
@@ -122,7 +160,7 @@ async def get_file(request: Request) -> Response:
 
 
 async def get_all(request: Request) -> Response:
-    """All files of a version, and who made it, in one zip file."""
+    """All files of a version, and its author, as one zip file."""
     desk, results = desk_of(request), _results(request)
     study = desk.study(request.path_params["study"])
     number = int(request.path_params["number"])
@@ -189,12 +227,12 @@ async def correct(request: Request) -> Response:
     return JSONResponse({"number": await to_thread.run_sync(save)}, 202)
 
 
-#: What is told of a version.
+#: Columns of a version that are sent to clients.
 _VERSION = ("number", "kind", "author", "created", "state", "reason", "note", "changes", "summary")
 
 
 def unfinished_jobs(desk: Desk) -> list[Row]:
-    """Jobs that run or wait, in their order, each with the seconds until it should be done."""
+    """Running and waiting jobs in processing order, with the estimated seconds until their end."""
     jobs = [job for state in _UNFINISHED for job in desk.store.rows("jobs", state=state)]
     jobs.sort(key=lambda job: (job["state"] != "running", -job["urgent"], job["id"]))
     usual = {kind: desk.store.usual_seconds(kind) or guess for kind, guess in FIRST_GUESS_S.items()}
@@ -210,7 +248,7 @@ def unfinished_jobs(desk: Desk) -> list[Row]:
 
 
 def plain_name(name: str) -> str:
-    """A study's name as that of a file."""
+    """A study's name as a safe file name."""
     return re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip("._") or "scan"
 
 
@@ -251,6 +289,8 @@ ROUTES = [
     Route("/api/uploads/{upload}/files", put_file, methods=["PUT"]),
     Route("/api/uploads/{upload}/end", end_upload, methods=["POST"]),
     Route("/api/uploads/{upload}", drop_upload, methods=["DELETE"]),
+    Route("/api/archive", search_archive, methods=["GET"]),
+    Route("/api/archive", fetch_series, methods=["POST"]),
     Route("/api/studies", list_studies),
     Route(_STUDY, get_study, methods=["GET"]),
     Route(_STUDY, delete_study, methods=["DELETE"]),

@@ -16,7 +16,7 @@ from starlette.staticfiles import StaticFiles
 
 from otovox.errors import OtovoxError
 from otovox.serve import api, monai_label, pages
-from otovox.serve.desk import Desk, Unknown
+from otovox.serve.desk import ArchiveError, Desk, Unknown
 from otovox.serve.security import Guard
 from otovox.serve.uploads import Refused
 
@@ -58,8 +58,10 @@ def make_app(desk: Desk) -> Starlette:
 
 
 async def _refused(request: Request, error: Exception) -> Response:
-    """One sentence; what is not there is 404, what is not accepted 400."""
+    """One sentence, with 404 for what is not there, 502 for another server, otherwise 400."""
     code = 404 if isinstance(error, Unknown) else 400
+    if isinstance(error, ArchiveError):
+        code = 502
     if isinstance(error, Refused) and "large" in str(error):
         code = 413
     return JSONResponse({"problem": str(error)}, code)

@@ -1,30 +1,35 @@
-"""Everything that can be done with studies: receive, analyse, correct, cancel, delete, recover."""
+"""All operations on studies: receive, analyse, correct, cancel, delete, recover."""
 
 import re
 import shutil
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from otovox.errors import InputError, OutputError
 from otovox.formats.writing import replacing
 from otovox.results.schema import FILES, RESULT
+from otovox.serve.outbox import Outbox, Send
 from otovox.serve.pool import Pool, Tasks
 from otovox.serve.settings import Place, ServerSettings
 from otovox.serve.store import Row, Store, new_id, now
 from otovox.serve.uploads import Refused, place_for, receive, shown_name
 from otovox.serve.work import AnalyseTask, MeasureTask, SortTask, analyse, measure, sort_upload
 
-#: What workers do, by the kind of job.
+#: Functions of the workers by the kind of job.
 TASKS: Tasks = {"sort": sort_upload, "analyse": analyse, "measure": measure}
 #: States of a study whose analysis has ended.
 ENDED = ("done", "no ear", "failed", "cancelled")
-#: Rows with this author were made by otovox itself.
+#: Author of versions that otovox created.
 OURS = "otovox"
 
 
 class Unknown(InputError):
-    """Something that is not there."""
+    """A requested object that does not exist."""
+
+
+class ArchiveError(InputError):
+    """The DICOMweb server cannot be used, or it refused."""
 
 
 class Desk:
@@ -32,7 +37,7 @@ class Desk:
 
     Args:
         settings: of the server.
-        tasks: what workers do; others only in tests.
+        tasks: functions of the workers; replaced only in tests.
     """
 
     def __init__(self, settings: ServerSettings, tasks: Tasks = TASKS) -> None:
@@ -49,32 +54,44 @@ class Desk:
             self.store, tasks, prepare=self._task, finished=self._finished, after=self._after,
             count=settings.workers,
         )  # fmt: skip
-        #: Called with a study and a version whose results are there.
-        self.on_results: list[Callable[[str, int], None]] = []
+        self.outboxes: list[Outbox] = []
 
     def start(self) -> None:
-        """Recover from whatever ended the last server, and begin to work."""
+        """Recover unfinished work of the last server and start the workers."""
         self._recover()
         self.pool.start()
 
     def stop(self) -> None:
+        for outbox in self.outboxes:
+            outbox.stop()
         self.pool.stop()
         self.store.close()
+
+    def send_results_to(self, target: str, send: Send) -> None:
+        """Send the DICOM results of every version to another system.
+
+        Args:
+            target: its name, the same after a restart.
+            send: sends files to it.
+        """
+        outbox = Outbox(self.store, self.results, target, send)
+        self.outboxes.append(outbox)
+        outbox.start()
 
     # Uploads
 
     def begin_upload(self, origin: str) -> str:
-        """A new upload, empty.
+        """Create an empty upload.
 
         Args:
-            origin: where it comes from: "page", "dicom" or "monai label".
+            origin: "page", "dicom", "dicomweb" or "monai label".
 
         Raises:
-            Refused: if too much is waiting.
+            Refused: if too many studies are waiting.
         """
         waiting = len(self.store.rows("jobs", state="queued"))
         if waiting >= self.settings.limits.waiting:
-            raise Refused(f"{waiting} studies are waiting already; try again later")
+            raise Refused(f"{waiting} studies are already waiting; try again later")
         upload = new_id()
         self.store.add("uploads", id=upload, state="receiving", origin=origin, created=now())
         self._upload(upload).mkdir(mode=0o700)
@@ -84,8 +101,8 @@ class Desk:
         """Store one file of an upload.
 
         Raises:
-            Refused: if it is too large, or one too many; the upload stays as it was.
-            Unknown: if there is no such upload.
+            Refused: if it is too large, or exceeds the number of files; the upload is unchanged.
+            Unknown: if no such upload.
         """
         limits = self.settings.limits
         with self.store.together():
@@ -110,7 +127,7 @@ class Desk:
             raise Refused("the upload is larger than allowed")
 
     def keep_file(self, upload: str, name: str, content: bytes) -> None:
-        """Store one file of an upload whose content is there already.
+        """Store one file of an upload from memory.
 
         Raises:
             Refused: if the upload becomes too large.
@@ -126,16 +143,16 @@ class Desk:
         self.store.change("uploads", {"id": upload}, names=names, **values)
 
     def end_upload(self, upload: str) -> None:
-        """All files are there: look for scans among them."""
+        """Complete an upload: its files are then sorted into scans."""
         with self.store.together():
             if not self._receiving(upload)["names"]:
-                raise Refused("the upload holds no files")
+                raise Refused("the upload contains no files")
             self.store.change("uploads", {"id": upload}, state="received")
             self.store.add_job("sort", upload, urgent=True)
         self.pool.wake()
 
     def drop_upload(self, upload: str) -> None:
-        """Forget an upload that is not complete."""
+        """Delete an upload that is not complete."""
         self._receiving(upload)
         self._forget_upload(upload)
 
@@ -149,30 +166,30 @@ class Desk:
         """
         row = self.store.row("studies", id=study)
         if row is None:
-            raise Unknown("there is no such study")
+            raise Unknown("no such study")
         return row
 
     def place(self, study: str) -> Place:
-        """Where a study's files lie; its identifier is known to be one of ours."""
+        """Folder of a study; its identifier was created by this server."""
         return Place(self.data / "studies" / self.study(study)["id"])
 
     def versions(self, study: str) -> list[Row]:
-        """The versions of a study's results, the first one first."""
+        """The versions of a study's results, oldest first."""
         return self.store.rows("versions", order="number", study=study)
 
     def results(self, study: str, number: int) -> Path:
         """The result folder of a version.
 
         Raises:
-            Unknown: if it is not there, or not finished.
+            Unknown: if it does not exist, or is not finished.
         """
         row = self.store.row("versions", study=study, number=number)
         if row is None or row["state"] != "done":
-            raise Unknown("there is no such version")
+            raise Unknown("no such version")
         return self.place(study).version(row["number"])
 
     def cancel(self, study: str) -> None:
-        """End what is being done, or waits to be done, for a study."""
+        """Cancel the running and waiting jobs of a study."""
         self.study(study)
         for job in self.store.rows("jobs", target=study):
             if job["state"] == "queued":
@@ -184,33 +201,34 @@ class Desk:
                 self.pool.cancel(job["id"])
 
     def retry(self, study: str) -> None:
-        """Analyse a study again whose analysis failed or was cancelled."""
+        """Repeat a failed or cancelled analysis."""
         with self.store.together():
             row = self.study(study)
             if row["state"] not in ("failed", "cancelled") or not row["files"]:
-                raise Refused("only what failed or was cancelled can be analysed again")
+                raise Refused("only failed or cancelled studies can be analysed again")
             self._queue_analysis(study)
         self.pool.wake()
 
     def delete(self, study: str) -> None:
-        """Delete a study with everything that is known of it."""
+        """Delete a study with all its files and rows."""
         place = self.place(study)
         self.cancel(study)
         with self.store.together():
             self.store.remove("versions", study=study)
             self.store.remove("jobs", target=study)
+            self.store.remove("sends", study=study)
             self.store.remove("studies", id=study)
         shutil.rmtree(place.folder, ignore_errors=True)
 
     def correct(
         self, study: str, *, author: str, note: str, base: int, files: Mapping[str, bytes]
     ) -> int:
-        """Save a correction and measure it; the version that it is based on stays.
+        """Save a correction and measure it; the version that it is based on is kept.
 
         Args:
             study: its identifier.
-            author: who corrected.
-            note: in their words.
+            author: name of the corrector.
+            note: free text.
             base: number of the corrected version.
             files: contents of `segmentation.nii.gz` and `landmarks.mrk.json`.
 
@@ -218,7 +236,7 @@ class Desk:
             Number of the new version.
         """
         if not author.strip():
-            raise Refused("who corrects must be named")
+            raise Refused("the author of a correction must be named")
         place, source = self.place(study), self.results(study, base)
         with self.store.together():
             number = max(row["number"] for row in self.versions(study)) + 1
@@ -236,7 +254,7 @@ class Desk:
         self.pool.wake()
         return number
 
-    # What workers need, and what they bring
+    # Tasks of the workers and their outcomes
 
     def _task(self, job: Row) -> Any:
         if job["kind"] == "sort":
@@ -265,6 +283,11 @@ class Desk:
             summary={name: outcome[name] for name in ("ears", "warnings") if name in outcome},
             changes=outcome.get("changes", []),
         )  # fmt: skip
+        for outbox in self.outboxes if state == "done" else ():
+            self.store.add(
+                "sends", study=study, number=job["version"], target=outbox.target,
+                state="queued", due=now(),
+            )  # fmt: skip
         if job["kind"] == "analyse":
             if state == "done" and not outcome["ears"]:
                 state, reason = "no ear", "no inner ear found"
@@ -273,9 +296,6 @@ class Desk:
     def _after(self, job: Row, outcome: Row) -> None:
         if job["kind"] == "sort":
             self._move(job["target"])
-        elif outcome["state"] == "done":
-            for call in self.on_results:
-                call(job["target"], job["version"])
 
     def _sorted(self, upload: str, outcome: Row) -> None:
         """Record the scans of an upload, then move their files."""
@@ -294,7 +314,7 @@ class Desk:
         self.store.change("uploads", {"id": upload}, state="sorted")
 
     def _move(self, upload: str) -> None:
-        """Move the files of an upload's scans to their studies; may be done again."""
+        """Move the files of an upload's scans to their studies; can be repeated."""
         folder = self._upload(upload)
         for study in self.store.rows("studies", upload=upload, state="arriving"):
             place = self.place(study["id"])
@@ -317,7 +337,7 @@ class Desk:
         self.store.add_job("analyse", study, version=1)
 
     def _recover(self) -> None:
-        """Go on where the last server ended, however it did."""
+        """Continue unfinished work of the last server, even if it was killed."""
         self.store.change("jobs", {"state": "running"}, state="queued", stage="")
         for upload in self.store.rows("uploads"):
             if upload["state"] == "receiving":
@@ -340,22 +360,22 @@ class Desk:
     def _receiving(self, upload: str) -> Row:
         row = self.store.row("uploads", id=upload, state="receiving")
         if row is None:
-            raise Unknown("there is no such upload")
+            raise Unknown("no such upload")
         return row
 
     def _without_paths(self, study: str, reason: str) -> str:
-        """A message with the study's name for the paths of this machine."""
+        """A message in which the study's name replaces paths of this machine."""
         row = self.store.row("studies", id=study)
         name = row["name"] if row else "scan"
         return re.sub(rf"{re.escape(str(self.data))}[^\s:,;]*", lambda _: name, reason)
 
 
 def file_of(results: Path, name: str) -> Path:
-    """A file of a result folder, by one of the names that result folders have.
+    """A file of a result folder by its standard name.
 
     Raises:
-        Unknown: for any other name, or if it is not there.
+        Unknown: for any other name, or if it does not exist.
     """
     if name not in {RESULT, *FILES.values()} or not (results / name).is_file():
-        raise Unknown("there is no such file")
+        raise Unknown("no such file")
     return results / name

@@ -1,30 +1,26 @@
-"""A DICOM node: receives series by C-STORE, has them analysed, sends the results on.
+"""A DICOM node: receives series by C-STORE, queues them for analysis, sends the results.
 
 Source: DICOM PS3.4, Verification and Storage service classes; through pynetdicom.
 """
 
 import logging
-import queue
 import threading
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pydicom import dcmread
 from pydicom.uid import (
-    Comprehensive3DSRStorage,
     CTImageStorage,
     EnhancedCTImageStorage,
-    ExplicitVRLittleEndian,
-    SegmentationStorage,
 )
 from pynetdicom import AE, evt
 from pynetdicom.presentation import StoragePresentationContexts
 from pynetdicom.sop_class import Verification  # pyright: ignore[reportAttributeAccessIssue]
 
 from otovox.errors import ConfigError, OtovoxError
-from otovox.results.schema import DICOM, FILES
 from otovox.serve.desk import Desk
 from otovox.serve.settings import Destination, Dicom
 
@@ -32,11 +28,11 @@ log = logging.getLogger(__name__)
 
 #: DICOM statuses (PS3.7 annex C, PS3.4 annex B.2.3).
 SUCCESS, REFUSED, NOT_UNDERSTOOD = 0x0000, 0xA700, 0xC000
-#: How often is looked whether a series is complete, s: chosen.
-_LOOK_S = 0.5
-#: How often a result is offered to a node that does not take it, and the pause between, s: chosen.
-_TRIES, _AGAIN_S = 3, 5.0
-#: What is received: CT images. Others are not offered, so that senders know.
+#: Interval between checks for complete series, s: chosen.
+_CHECK_S = 0.5
+#: Time to connect to another node, s: chosen.
+_CONNECT_S = 10.0
+#: Accepted objects: CT images. Others are rejected when an association is negotiated.
 _RECEIVED = (CTImageStorage, EnhancedCTImageStorage)
 
 
@@ -51,10 +47,10 @@ class _Series:
 
 
 class Node:
-    """The node of a desk.
+    """The DICOM node of a server.
 
     Args:
-        desk: where series go.
+        desk: receives the series.
         settings: port, titles, destinations.
     """
 
@@ -62,17 +58,13 @@ class Node:
         self.desk, self.settings = desk, settings
         self._series: dict[tuple[str, str], _Series] = {}
         self._lock, self._stopped = threading.Lock(), threading.Event()
-        self._outbox: queue.Queue[tuple[str, int]] = queue.Queue()
         self._server: Any = None
-        self._threads = [
-            threading.Thread(target=work, daemon=True) for work in (self._watch, self._send_all)
-        ]
 
     def start(self) -> None:
         """Listen.
 
         Raises:
-            ConfigError: if the port is taken.
+            ConfigError: if the port is in use.
         """
         entity = AE(self.settings.title)
         entity.require_called_aet = True
@@ -86,14 +78,15 @@ class Node:
         try:
             self._server = entity.start_server(place, block=False, evt_handlers=handlers)
         except OSError as error:
-            raise ConfigError(f"cannot listen for DICOM at {place[0]}:{place[1]}") from error
-        self.desk.on_results.append(lambda study, number: self._outbox.put((study, number)))
-        for thread in self._threads:
-            thread.start()
+            raise ConfigError(f"cannot listen for DICOM on {place[0]}:{place[1]}") from error
+        for target in self.settings.send_to:
+            send_there = partial(send, target=target, title=self.settings.title)
+            self.desk.send_results_to(str(target), send_there)
+        threading.Thread(target=self._watch, daemon=True).start()
 
     @property
     def port(self) -> int:
-        """Where it listens."""
+        """Port that it listens on."""
         return self._server.server_address[1]
 
     def stop(self) -> None:
@@ -101,27 +94,27 @@ class Node:
         self._server.shutdown()
 
     def _store(self, event: Any) -> int:
-        """Take one image; the answer is a DICOM status."""
+        """Receive one image; returns a DICOM status."""
         try:
             request = event.request
             content = event.encoded_dataset()
             header = event.dataset
-            series = str(header.SeriesInstanceUID)
+            uid = str(header.SeriesInstanceUID)
             name = str(request.AffectedSOPInstanceUID)
-            key = (str(event.assoc.requestor.ae_title), series)
+            key = (str(event.assoc.requestor.ae_title), uid)
             limits = self.desk.settings.limits
             with self._lock:
-                known = self._series.get(key)
-                if known is None:
-                    known = self._series[key] = _Series(self.desk.begin_upload("dicom"))
-                known.seen = time.monotonic()
-                if name in known.names:
+                series = self._series.get(key)
+                if series is None:
+                    series = self._series[key] = _Series(self.desk.begin_upload("dicom"))
+                series.seen = time.monotonic()
+                if name in series.names:
                     return SUCCESS
-                if len(content) > limits.file_bytes or known.images >= limits.files:
+                if len(content) > limits.file_bytes or series.images >= limits.files:
                     return REFUSED
-                self.desk.keep_file(known.upload, f"DICOM/{name}.dcm", content)
-                known.images += 1
-                known.names.add(name)
+                self.desk.keep_file(series.upload, f"DICOM/{name}.dcm", content)
+                series.images += 1
+                series.names.add(name)
             return SUCCESS
         except OtovoxError as error:
             log.warning("an image was not accepted: %s", error)
@@ -131,8 +124,8 @@ class Node:
             return NOT_UNDERSTOOD
 
     def _watch(self) -> None:
-        """Hand over each series of which no image has come for a while."""
-        while not self._stopped.wait(_LOOK_S):
+        """Complete the upload of each series that has received no image for a while."""
+        while not self._stopped.wait(_CHECK_S):
             now = time.monotonic()
             with self._lock:
                 complete = [
@@ -146,69 +139,42 @@ class Node:
                     except OtovoxError as error:
                         log.warning("a series was not accepted: %s", error)
 
-    def _send_all(self) -> None:
-        while not self._stopped.is_set():
-            try:
-                study, number = self._outbox.get(timeout=_LOOK_S)
-                paths = dicom_results(self.desk, study, number)
-            except queue.Empty:
-                continue
-            except OtovoxError as error:
-                log.warning("nothing was sent: %s", error)
-                continue
-            for target in self.settings.send_to:
-                self._send(paths, target)
-
-    def _send(self, paths: list[Path], target: Destination) -> None:
-        for _ in range(_TRIES):
-            problem = send(paths, target, title=self.settings.title)
-            if not problem:
-                return
-            log.warning("%s", problem)
-            if self._stopped.wait(_AGAIN_S):
-                return
-
 
 def start_node(desk: Desk, settings: Dicom) -> Node:
-    """A node that listens; see `Node.start`."""
+    """Start a node; see `Node.start`."""
     node = Node(desk, settings)
     node.start()
     return node
 
 
-def dicom_results(desk: Desk, study: str, number: int) -> list[Path]:
-    """The DICOM objects of a version: segmentation and report, as far as there are any."""
-    folder = desk.results(study, number)
-    return [folder / FILES[name] for name in DICOM if (folder / FILES[name]).is_file()]
-
-
 def send(paths: list[Path], target: Destination, *, title: str) -> str:
-    """Send DICOM files to a node.
+    """Send DICOM files to a node by C-STORE.
 
     Args:
-        paths: of segmentations and structured reports.
+        paths: of the files, at least one; each is sent in its own transfer syntax.
         target: the node.
         title: AE title of the sender.
 
     Returns:
-        What went wrong, a sentence; empty if all were taken.
+        The problem as a sentence; empty if all were accepted.
     """
-    if not paths:
-        return ""
     entity = AE(title)
-    for kind in (SegmentationStorage, Comprehensive3DSRStorage):
-        entity.add_requested_context(kind, [ExplicitVRLittleEndian])
+    entity.connection_timeout = _CONNECT_S
+    for path in paths:
+        header = dcmread(path, specific_tags=["SOPClassUID"])
+        entity.add_requested_context(header.SOPClassUID, header.file_meta.TransferSyntaxUID)
     association = entity.associate(target.host, target.port, ae_title=target.title)
     if not association.is_established:
-        return f"{target.title} at {target.host}:{target.port} does not accept an association"
+        return f"{target} does not accept an association"
     try:
         for path in paths:
-            status = association.send_c_store(dcmread(path))
+            status = association.send_c_store(path)
             code = status.get("Status") if status else None
             if code != SUCCESS:
-                return f"{target.title} did not take {path.name} (status {code})"
+                reason = "no answer" if code is None else f"status 0x{code:04X}"
+                return f"{target} did not accept {path.name} ({reason})"
     except (ValueError, RuntimeError) as error:
-        return f"{target.title} did not take a result ({error})"
+        return f"{target} did not accept the results ({error})"
     finally:
         association.release()
     return ""

@@ -1,7 +1,7 @@
-"""MONAI Label's protocol, so that 3D Slicer's MONAI Label module and OHIF work with otovox.
+"""The MONAI Label protocol, so that 3D Slicer's MONAI Label module and OHIF work with otovox.
 
-Images become studies, labels become versions; what the protocol has beyond that (training, active
-learning) does not exist here, and `/info/` says so. Source: MONAI Label 0.8.5, its own client and
+Images become studies, labels become versions; training and active learning are not
+supported, as `/info/` states. Source: MONAI Label 0.8.5, its own client and
 endpoints.
 """
 
@@ -30,10 +30,10 @@ from otovox.serve.desk import ENDED, Desk, Unknown
 from otovox.serve.store import Row, new_id
 from otovox.serve.uploads import Refused, stored_name
 
-#: Name of the one model, and of where its images come from.
+#: Name of the only model, and origin of its images.
 MODEL, ORIGIN = "inner_ear", "monai label"
-#: How often a waiting request looks for its result, s: chosen.
-_LOOK_S = 0.3
+#: Interval at which a waiting request checks for its result, s: chosen.
+_CHECK_S = 0.3
 _BLOCK = 2**20
 _LABELS = {LABYRINTH[side].title: side.label for side in Side}
 
@@ -62,7 +62,7 @@ async def info(request: Request) -> Response:
 
 
 async def auth(request: Request) -> Response:
-    """There are no users; a token, if one is needed, is a bearer token."""
+    """There are no user accounts; a required token is sent as a bearer token."""
     return JSONResponse({"enabled": False})
 
 
@@ -116,7 +116,7 @@ async def get_label(request: Request) -> Response:
 
 
 async def save_label(request: Request) -> Response:
-    """A corrected mask; landmarks stay as they are."""
+    """Save a corrected mask; landmarks are unchanged."""
     desk = desk_of(request)
     row = _found(desk, request.query_params.get("image", ""))
     async with form_of(request, files=1) as form:
@@ -137,10 +137,10 @@ async def save_label(request: Request) -> Response:
 
 
 async def infer(request: Request) -> Response:
-    """The mask of an image; the answer comes when the analysis is done."""
+    """The mask of an image; responds when the analysis is complete."""
     desk, query = desk_of(request), request.query_params
     if request.path_params["model"] != MODEL:
-        raise Unknown(f"there is no such model; there is {MODEL}")
+        raise Unknown(f"no such model; the only one is {MODEL}")
     async with form_of(request, files=2) as form:
         file = form.get("file")
         if isinstance(file, UploadFile):
@@ -160,7 +160,7 @@ async def infer(request: Request) -> Response:
     if kind == "dicom_seg":
         path = results / FILES["dicom_segmentation"]
         if not path.is_file():
-            raise Unknown("the scan is no DICOM series: there is no DICOM segmentation of it")
+            raise Unknown("the scan is not a DICOM series and has no DICOM segmentation")
         return FileResponse(path, filename=path.name, media_type="application/dicom")
     return _multipart(params, path)
 
@@ -181,7 +181,7 @@ async def get_session(request: Request) -> Response:
 
 
 async def remove_session(request: Request) -> Response:
-    """The study stays, where it can be seen and deleted."""
+    """The study is kept and can be viewed and deleted on the page."""
     return await get_session(request)
 
 
@@ -198,7 +198,7 @@ def _status(desk: Desk) -> dict[str, Any]:
 
 
 async def _study_of(desk: Desk, file: UploadFile, query: Any) -> str:
-    """A study of one uploaded image, which is called as its sender calls it."""
+    """A study of one uploaded image, named as by its sender."""
     name, wanted = file.filename or "image.nii.gz", query.get("image", "")
     if wanted and wanted not in ("None", ""):
         ending = "".join(Path(name).suffixes[-2:])
@@ -207,7 +207,7 @@ async def _study_of(desk: Desk, file: UploadFile, query: Any) -> str:
 
 
 async def _study_from(desk: Desk, given: list[UploadFile]) -> str:
-    """The identifier of the study that uploaded files become."""
+    """The identifier of the study created from uploaded files."""
     upload = desk.begin_upload(ORIGIN)
     for file in given:
         await desk.receive_file(upload, file.filename or "image.nii.gz", _blocks(file))
@@ -216,7 +216,7 @@ async def _study_from(desk: Desk, given: list[UploadFile]) -> str:
         rows = desk.store.rows("studies", upload=upload)
         if rows:
             break
-        await asyncio.sleep(_LOOK_S)
+        await asyncio.sleep(_CHECK_S)
     if len(rows) > 1:
         raise Refused(f"{len(rows)} scans were sent; send one")
     if rows[0]["state"] == "failed":
@@ -240,7 +240,7 @@ async def _store(file: UploadFile, path: Path, most: int) -> None:
 
 
 def _as_ours(path: Path, results: Path) -> dict[str, bytes]:
-    """A label map of any format as that of a correction, with the landmarks of its version."""
+    """A label map of any format as the files of a correction, with the landmarks of its version."""
     ours = path.parent / FILES["segmentation"]
     save_label_map(load_label_map(path), ours)
     found = {ours.name: ours.read_bytes()}
@@ -255,7 +255,7 @@ async def _ended(desk: Desk, study: str) -> None:
         InputError: if it failed.
     """
     while (row := desk.study(study))["state"] not in ENDED:
-        await asyncio.sleep(_LOOK_S)
+        await asyncio.sleep(_CHECK_S)
     if row["state"] in ("failed", "cancelled"):
         raise InputError(row["reason"])
 
@@ -265,14 +265,14 @@ def _found(desk: Desk, name: str) -> Row:
     row = desk.store.row("studies", id=name)
     named = desk.store.rows("studies", name=name, origin=ORIGIN)
     if row is None and not named:
-        raise Unknown("there is no such image")
+        raise Unknown("no such image")
     return row or named[-1]
 
 
 def _latest(desk: Desk, study: str) -> int:
     done = [one["number"] for one in desk.versions(study) if one["state"] == "done"]
     if not done:
-        raise Unknown("there are no results yet")
+        raise Unknown("the results are not available yet")
     return done[-1]
 
 
@@ -292,7 +292,7 @@ def _params(form: FormData) -> dict[str, Any]:
 
 
 def _multipart(params: dict[str, Any], path: Path) -> Response:
-    """JSON and a file in one answer, as MONAI Label's client expects them."""
+    """JSON and a file in one response, as MONAI Label's client expects."""
     limit = uuid4().hex
     head = (
         f'--{limit}\r\nContent-Disposition: form-data; name="params"\r\n'

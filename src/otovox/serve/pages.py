@@ -23,7 +23,8 @@ from otovox.serve.security import SANDBOX
 
 
 async def studies(request: Request) -> Response:
-    return _page("studies.html", limits=desk_of(request).settings.limits)
+    settings = desk_of(request).settings
+    return _page("studies.html", limits=settings.limits, archive=settings.archive is not None)
 
 
 async def study(request: Request) -> Response:
@@ -38,11 +39,11 @@ async def cohort(request: Request) -> Response:
 
 
 async def from_cohort(request: Request) -> Response:
-    """A study's page, by the name that the cohort's page has for it."""
+    """A study's page, by its name on the cohort page."""
     for outcome, key in _outcomes(desk_of(request)):
         if outcome.job.name == request.path_params["name"]:
             return RedirectResponse(f"/studies/{key}", 303)
-    raise Unknown("there is no such study")
+    raise Unknown("no such study")
 
 
 def _cohort(desk: Desk) -> str:
@@ -55,7 +56,7 @@ def _cohort(desk: Desk) -> str:
 
 
 def _outcomes(desk: Desk) -> list[tuple[ScanOutcome, str]]:
-    """The latest results of every study under a name of its own, and the studies' identifiers."""
+    """The latest results of every study under a unique name, and the studies' identifiers."""
     found: list[tuple[ScanOutcome, str]] = []
     counts: dict[str, int] = {}
     for row in desk.store.rows("studies"):

@@ -1,6 +1,6 @@
-"""Worker processes: each job runs in one of them, can be cancelled, and survives its death.
+"""Worker processes: each job runs in one of them, can be cancelled, and survives a crash.
 
-A job is taken from the database, and its outcome goes back there. A worker that dies is replaced;
+Jobs are read from the database, and their outcomes written to it. A worker that dies is replaced;
 its job runs again once, since a file may be the cause.
 """
 
@@ -22,18 +22,18 @@ from otovox.workers import DIED, failure
 
 log = logging.getLogger(__name__)
 
-#: How often a job whose worker died is tried: chosen.
+#: Attempts at a job whose worker died: chosen.
 MOST_ATTEMPTS = 2
-#: How often threads look for jobs and for their parent, s: chosen.
+#: Interval at which threads check for jobs and for their parent process, s: chosen.
 _PAUSE_S = 0.5
 
-#: A task function gets what `prepare` made of its job, and reports its stages.
+#: A task function receives the result of `prepare` for its job, and reports its stages.
 Tasks = Mapping[str, Callable[[Any, Callable[[str], None]], Row]]
 
 
 @dataclass
 class Worker:
-    """One process and the job that it does."""
+    """One process and its current job."""
 
     process: BaseProcess
     pipe: Connection
@@ -45,13 +45,13 @@ class Pool:
     """Threads that feed one process each.
 
     Args:
-        store: where jobs come from.
+        store: with the jobs.
         tasks: functions by the kind of job; they must be importable by name.
-        prepare: makes what a task function needs of a job; None if there is nothing to do.
-        finished: called with a job and its outcome: `state` and `reason`, and what was returned;
-            what it records is recorded together with the end of the job.
-        after: called with a job and its outcome when that is recorded.
-        count: processes.
+        prepare: converts a job to the argument of its task; None if there is nothing to do.
+        finished: called with a job and its outcome (`state`, `reason` and the task's return value)
+            in the transaction that ends the job.
+        after: called with a job and its outcome after that transaction.
+        count: number of processes.
     """
 
     def __init__(
@@ -78,21 +78,21 @@ class Pool:
             thread.start()
 
     def stop(self) -> None:
-        """End all processes; what they were doing is queued again when the server starts."""
-        self._stopped = True
-        self._wake.set()
+        """End all processes; their jobs are queued again when the server starts."""
         with self._lock:
+            self._stopped = True
             for worker in self._workers.values():
                 worker.process.terminate()
+        self._wake.set()
         for thread in self._threads:
             thread.join(timeout=10)
 
     def wake(self) -> None:
-        """Look for jobs now."""
+        """Check for jobs now."""
         self._wake.set()
 
     def cancel(self, job: int) -> bool:
-        """End a running job; whether it was running."""
+        """Kill a running job; returns whether it was running."""
         with self._lock:
             for worker in self._workers.values():
                 if worker.job == job:
@@ -126,6 +126,8 @@ class Pool:
             self._end(job, {"state": "cancelled", "reason": "there is nothing to do"})
             return
         worker = self._worker(number)
+        if worker is None:
+            return
         worker.job = job["id"]
         outcome = self._outcome(worker, job, task)
         worker.job = None
@@ -143,7 +145,7 @@ class Pool:
         self._end(job, outcome)
 
     def _outcome(self, worker: Worker, job: Row, task: Any) -> Row | None:
-        """What a worker answers; None if it died."""
+        """The outcome from a worker; None if it died."""
         try:
             worker.pipe.send((job["kind"], task))
             while True:
@@ -164,17 +166,21 @@ class Pool:
             self._finished(job, outcome)
         self._after(job, outcome)
 
-    def _worker(self, number: int) -> Worker:
-        known = self._workers.get(number)
-        if known is not None and known.process.is_alive():
-            known.cancelled = False
-            return known
+    def _worker(self, number: int) -> Worker | None:
+        """The process of a thread, started if necessary; None after `stop`."""
+        worker = self._workers.get(number)
+        if worker is not None and worker.process.is_alive():
+            worker.cancelled = False
+            return worker
         context = mp.get_context("spawn")
-        ours, theirs = context.Pipe()
-        process = context.Process(target=_serve_jobs, args=(theirs, self._tasks), daemon=False)
-        process.start()
-        theirs.close()
         with self._lock:
+            # `stop` ends the processes it finds: none may start after it has looked.
+            if self._stopped:
+                return None
+            ours, theirs = context.Pipe()
+            process = context.Process(target=_serve_jobs, args=(theirs, self._tasks), daemon=False)
+            process.start()
+            theirs.close()
             self._workers[number] = Worker(process, ours)
             return self._workers[number]
 
@@ -186,7 +192,7 @@ class Pool:
 
 
 def _serve_jobs(pipe: Connection, tasks: Tasks) -> None:
-    """The life of a worker process."""
+    """Main loop of a worker process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
     with suppress(EOFError, OSError):
@@ -195,19 +201,19 @@ def _serve_jobs(pipe: Connection, tasks: Tasks) -> None:
             pipe.send(("done", _done(tasks[kind], task, lambda text: pipe.send(("stage", text)))))
 
 
-def _done(work: Callable[..., Row], task: Any, say: Callable[[str], None]) -> Row:
+def _done(work: Callable[..., Row], task: Any, report_stage: Callable[[str], None]) -> Row:
     from otovox.formats.native import silenced_libraries
 
     try:
         with silenced_libraries():
-            return {"state": "done", "reason": ""} | work(task, say)
+            return {"state": "done", "reason": ""} | work(task, report_stage)
     except Exception as error:
         outcome = failure(task, error, "scan", hint="; crop the scan around the ears")
         return {"state": "failed", "reason": outcome.reason}
 
 
 def _end_with_parent(parent: int) -> None:
-    """End this process when its server is gone, so that nothing is done twice."""
+    """Exit when the server has ended, so that no job runs twice."""
     while os.getppid() == parent:
         time.sleep(_PAUSE_S)
     os._exit(1)

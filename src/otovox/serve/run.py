@@ -1,10 +1,11 @@
-"""Start the server and keep it running."""
+"""Runs the server."""
 
 import logging
 import os
 import shutil
 import signal
 import tempfile
+from functools import partial
 from pathlib import Path
 
 from otovox.errors import ConfigError
@@ -20,7 +21,7 @@ def run_server(settings: ServerSettings) -> None:
         settings: of the server.
 
     Raises:
-        ConfigError: if what it needs is not installed, or the port is taken.
+        ConfigError: if a required library is missing, or the port is in use.
         OutputError: if the data folder cannot be used.
     """
     import uvicorn
@@ -28,7 +29,7 @@ def run_server(settings: ServerSettings) -> None:
     from otovox.serve.app import make_app
     from otovox.serve.desk import Desk
 
-    # Whatever is written belongs to this user alone.
+    # All files are readable by this user only.
     os.umask(0o077)
     desk = Desk(settings)
     _keep_temporary_files(settings.data / "tmp")
@@ -37,6 +38,10 @@ def run_server(settings: ServerSettings) -> None:
         from otovox.serve.dicom_node import start_node
 
         node = start_node(desk, settings.dicom)
+    if settings.archive is not None and settings.archive.store:
+        from otovox.serve.dicomweb import store
+
+        desk.send_results_to(settings.archive.url, partial(store, archive=settings.archive))
     config = uvicorn.Config(
         make_app(desk), host=settings.host, port=settings.port, log_level="warning",
         server_header=False, timeout_graceful_shutdown=3,
@@ -49,7 +54,7 @@ def run_server(settings: ServerSettings) -> None:
 
 
 def _keep_temporary_files(folder: Path) -> None:
-    """Let every temporary file, of workers too, lie in the data folder."""
+    """Create all temporary files, including those of workers, in the data folder."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(mode=0o700)
     os.environ["TMPDIR"] = str(folder)
@@ -61,7 +66,7 @@ def _serve(server: "object", settings: ServerSettings) -> None:
         server.run()  # pyright: ignore[reportAttributeAccessIssue]
     except SystemExit as error:
         raise ConfigError(
-            f"cannot listen at {settings.host}:{settings.port}; is another server running there? "
+            f"cannot listen on {settings.host}:{settings.port}; is another server running there? "
             "Choose another --port"
         ) from error
     except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""Who may use the server: a token beyond this machine, no other page's scripts, strict headers."""
+"""Access control: a token for other machines, no scripts of other pages, strict headers."""
 
 from hmac import compare_digest
 from http.cookies import CookieError, SimpleCookie
@@ -11,14 +11,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from otovox.serve.settings import ServerSettings, is_loopback
 
 COOKIE = "otovox_token"
-#: Everything comes from this server; the viewer makes images and workers in memory.
+#: All resources come from this server; the viewer creates images and workers in memory.
 POLICY = (
     "default-src 'self'; img-src 'self' data: blob:; connect-src 'self' data: blob:; "
     "worker-src 'self' blob:; style-src 'self' 'unsafe-inline'; script-src 'self'; "
     "font-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'self'; "
     "frame-ancestors 'self'"
 )
-#: Pages of results hold scripts of their own; they get no access to anything of the server's.
+#: Result pages contain scripts; the sandbox denies them access to the server.
 SANDBOX = "sandbox allow-scripts allow-popups allow-downloads"
 _HEADERS = {
     "x-content-type-options": "nosniff",
@@ -31,7 +31,7 @@ _SAFE = ("GET", "HEAD", "OPTIONS")
 
 
 class Guard:
-    """ASGI middleware in front of everything."""
+    """ASGI middleware that checks every request."""
 
     def __init__(self, app: ASGIApp, settings: ServerSettings) -> None:
         self.app, self.settings = app, settings
@@ -51,7 +51,7 @@ class Guard:
         host = headers.get("host", "")
         if not self.settings.token and not is_loopback(urlsplit(f"//{host}").hostname or ""):
             # A page elsewhere whose name was made to point here (DNS rebinding).
-            return PlainTextResponse("this server answers to localhost only", 421)
+            return PlainTextResponse("this server accepts requests to localhost only", 421)
         if scope["method"] not in _SAFE and not self._own_page(headers):
             return PlainTextResponse("requests from other pages are not accepted", 403)
         if self.settings.token:
@@ -59,14 +59,14 @@ class Guard:
         return None
 
     def _own_page(self, headers: Headers) -> bool:
-        """Whether a request comes from a page of this server, or from no page at all."""
+        """Whether a request comes from a page of this server, or not from a web page."""
         origin = headers.get("origin")
         if origin is None:
             return headers.get("sec-fetch-site", "none") in ("none", "same-origin")
         return urlsplit(origin).netloc == headers.get("host") or origin in self.settings.origins
 
     def _without_token(self, scope: Scope, headers: Headers) -> Response | None:
-        """What a request without the token gets; a token in the address becomes a cookie."""
+        """Response to a request without the token; a token in the address becomes a cookie."""
         token = self.settings.token
         query = parse_qs(scope["query_string"].decode("latin-1"))
         given = query.pop("token", [""])[0]
@@ -77,8 +77,8 @@ class Guard:
             answer.set_cookie(COOKIE, token, httponly=True, samesite="lax")
             return answer
         bearer = headers.get("authorization", "").removeprefix("Bearer ")
-        for known in (_cookie(headers), bearer):
-            if known and compare_digest(known.encode(), token.encode()):
+        for sent in (_cookie(headers), bearer):
+            if sent and compare_digest(sent.encode(), token.encode()):
                 return None
         return PlainTextResponse("a token is needed: open the address that the server printed", 401)
 

@@ -1,9 +1,10 @@
-"""What a server is started with."""
+"""Settings of a server."""
 
 import secrets
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from otovox.errors import ConfigError
 
@@ -13,13 +14,13 @@ PORT = 8617
 
 @dataclass(frozen=True)
 class Limits:
-    """Bounds of what is accepted; all of them chosen, far above real studies.
+    """Limits of uploads; all chosen, far above real studies.
 
     Attributes:
-        file_bytes, upload_bytes: of one file, and of all files of an upload.
-        files: most files of an upload, those within zip files included.
-        unpacked_ratio: most bytes that one packed byte may become.
-        waiting: most studies that may wait.
+        file_bytes, upload_bytes: largest file, and largest upload.
+        files: largest number of files of an upload, including those in zip files.
+        unpacked_ratio: largest compression ratio of a zip file.
+        waiting: largest number of waiting studies.
     """
 
     file_bytes: int = 8 * 2**30
@@ -31,7 +32,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Analysis:
-    """How scans are analysed; see `analysis.model.load_model`."""
+    """Settings of the analysis; see `analysis.model.load_model`."""
 
     model: str = "labyrinth"
     device: str = "auto"
@@ -47,6 +48,9 @@ class Destination:
     host: str
     port: int
 
+    def __str__(self) -> str:
+        return f"{self.title}@{self.host}:{self.port}"
+
 
 @dataclass(frozen=True)
 class Dicom:
@@ -55,9 +59,9 @@ class Dicom:
     Attributes:
         port: to listen on; 0 for any free one.
         title: its own AE title.
-        allowed: AE titles that may send; none allows nobody.
-        send_to: where results go.
-        quiet_s: a series is complete if no image of it has come for this long: chosen.
+        allowed: AE titles that may connect; if empty, none may.
+        send_to: destinations of results.
+        quiet_s: a series is complete if no image has arrived for this time: chosen.
     """
 
     port: int
@@ -68,15 +72,57 @@ class Dicom:
 
 
 @dataclass(frozen=True)
-class ServerSettings:
-    """Everything a server is started with.
+class Archive:
+    """A DICOMweb server.
 
     Attributes:
-        data: the one folder with all that is kept; mode 700.
-        host, port: where it listens.
-        token: that every request must bear; empty for none, on loopback only.
-        workers: processes that analyse scans.
-        origins: web pages of other origins that may use it; none by default.
+        url: of its services, such as `https://pacs.example/dicom-web`; without credentials.
+        store: whether results are stored there.
+        user, password: for HTTP basic authentication; empty for none.
+        token: bearer token; empty for none.
+    """
+
+    url: str
+    store: bool = False
+    user: str = ""
+    password: str = field(default="", repr=False)
+    token: str = field(default="", repr=False)
+
+    def __post_init__(self) -> None:
+        wanted = (
+            "--dicomweb: an http or https address without a query is needed, such as "
+            "https://pacs.example/dicom-web"
+        )
+        try:
+            parts = urlsplit(self.url)
+            valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            raise ConfigError(wanted) from None
+        if not valid or parts.query or parts.fragment:
+            raise ConfigError(wanted)
+        if parts.username is not None:
+            raise ConfigError(
+                "--dicomweb: an address with a password is visible to all users of this computer; "
+                "set OTOVOX_DICOMWEB_USER and OTOVOX_DICOMWEB_PASSWORD"
+            )
+        secret = self.user or self.password or self.token
+        if secret and parts.scheme != "https" and not is_loopback(parts.hostname or ""):
+            raise ConfigError(f"--dicomweb {self.url}: credentials are sent by https only")
+        object.__setattr__(self, "url", self.url.rstrip("/"))
+
+
+@dataclass(frozen=True)
+class ServerSettings:
+    """All settings of a server.
+
+    Attributes:
+        data: folder for all stored data; mode 700.
+        host, port: address that it listens on.
+        token: required with every request; empty for none, on loopback only.
+        workers: number of analysis processes.
+        origins: other web origins that may use it.
+        dicom: the DICOM node; None for none.
+        archive: the DICOMweb server; None for none.
     """
 
     data: Path
@@ -88,14 +134,15 @@ class ServerSettings:
     limits: Limits = Limits()
     origins: tuple[str, ...] = ()
     dicom: Dicom | None = None
+    archive: Archive | None = None
 
     def __post_init__(self) -> None:
         if not self.token and not is_loopback(self.host):
-            raise ConfigError(f"a server that others reach at {self.host} needs a token")
+            raise ConfigError(f"a server that listens on {self.host} needs a token")
 
     @property
     def address(self) -> str:
-        """What to open in a browser."""
+        """Address to open in a browser."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         token = f"?token={self.token}" if self.token else ""
         return f"http://{host}:{self.port}/{token}"
@@ -103,7 +150,7 @@ class ServerSettings:
 
 @dataclass(frozen=True)
 class Place:
-    """The files of one study below the data folder."""
+    """The folders of one study."""
 
     folder: Path
     input: Path = field(init=False)
@@ -118,12 +165,12 @@ class Place:
         return self.folder / "versions" / str(number)
 
     def correction(self, number: int) -> Path:
-        """What somebody saved to make a version."""
+        """Folder with the files of a correction."""
         return self.folder / "corrections" / str(number)
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches a host.
+    """Whether a host is reachable from this machine only.
 
     >>> is_loopback("localhost"), is_loopback("::1"), is_loopback("0.0.0.0")
     (True, True, False)
@@ -135,15 +182,15 @@ def is_loopback(host: str) -> bool:
 
 
 def new_token() -> str:
-    """A token that nobody guesses."""
+    """A random token."""
     return secrets.token_urlsafe(32)
 
 
 def read_destination(text: str) -> Destination:
-    """`AET@HOST:PORT`, as a user writes it.
+    """Parse `AET@HOST:PORT`.
 
     Raises:
-        ConfigError: if it is not of this form.
+        ConfigError: if it does not have this form.
 
     >>> read_destination("PACS@127.0.0.1:4242").port
     4242
@@ -159,7 +206,7 @@ def checked_title(title: str, option: str) -> str:
     """An AE title: 1 to 16 characters, no backslash or control characters (DICOM PS3.5, AE).
 
     Raises:
-        ConfigError: if it is none.
+        ConfigError: if it is not valid.
     """
     title = title.strip()
     if not 1 <= len(title) <= 16 or not title.isascii() or "\\" in title or not title.isprintable():

@@ -1,6 +1,6 @@
-"""What the server remembers: uploads, studies, versions and jobs, in one SQLite file.
+"""The server's database: uploads, studies, versions, jobs and results to send, in one SQLite file.
 
-Only the server's own process writes it, so that a worker that dies leaves nothing half-written.
+Only the server process writes it, so that a worker that dies leaves no partial changes.
 """
 
 import json
@@ -40,24 +40,32 @@ CREATE TABLE IF NOT EXISTS jobs (
     urgent INTEGER NOT NULL DEFAULT 0, attempts INTEGER NOT NULL DEFAULT 0,
     reason TEXT NOT NULL DEFAULT '', created TEXT NOT NULL, started TEXT, finished TEXT
 );
+CREATE TABLE IF NOT EXISTS sends (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, study TEXT NOT NULL, number INTEGER NOT NULL,
+    target TEXT NOT NULL, state TEXT NOT NULL, attempts INTEGER NOT NULL DEFAULT 0,
+    reason TEXT NOT NULL DEFAULT '', due TEXT NOT NULL
+);
 CREATE INDEX IF NOT EXISTS jobs_by_state ON jobs (state, urgent, id);
 CREATE INDEX IF NOT EXISTS jobs_by_target ON jobs (target);
 """
-#: Columns that hold JSON.
+#: Columns with JSON.
 _JSON = ("names", "files", "changes", "summary")
-#: Jobs that ran, from which durations are estimated: chosen.
+#: Number of recent jobs from which durations are estimated: chosen.
 _RECENT = 20
+
+#: Precision of stored times; all times have it, so that they compare as text.
+TIME = "milliseconds"
 
 Row = dict[str, Any]
 
 
 def now() -> str:
-    """The time as it is stored, UTC."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
+    """The current time in the stored format, UTC."""
+    return datetime.now(UTC).isoformat(timespec=TIME)
 
 
 def new_id() -> str:
-    """An identifier that nobody guesses, and a safe folder's name."""
+    """A random identifier, safe as a folder name."""
     return uuid4().hex
 
 
@@ -65,7 +73,7 @@ class Store:
     """The database; methods may be called from any thread."""
 
     def __init__(self, path: Path) -> None:
-        """Open or make it.
+        """Open or create it.
 
         Raises:
             OutputError: if that fails.
@@ -87,7 +95,7 @@ class Store:
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """Changes that happen all or not at all."""
+        """A transaction."""
         with self._lock:
             if self._base.in_transaction:
                 yield
@@ -107,7 +115,7 @@ class Store:
         self._run(f"INSERT INTO {table} ({names}) VALUES ({marks})", _packed(values))
 
     def change(self, table: str, where: Row, **values: Any) -> int:
-        """Update the rows that have these values; how many they were."""
+        """Update the rows that have these values; returns their number."""
         sets = ", ".join(f"{name} = ?" for name in values)
         condition, matched = _condition(where)
         done = self._run(f"UPDATE {table} SET {sets}{condition}", [*_packed(values), *matched])
@@ -126,7 +134,7 @@ class Store:
             return [_unpacked(row) for row in found.fetchall()]
 
     def row(self, table: str, **where: Any) -> Row | None:
-        """The first of them; None if there is none."""
+        """The first row that has these values; None if there is none."""
         return next(iter(self.rows(table, **where)), None)
 
     def add_job(self, kind: str, target: str, *, version: int = 0, urgent: bool = False) -> None:
@@ -150,7 +158,7 @@ class Store:
             return job
 
     def search(self, text: str) -> list[Row]:
-        """Studies whose name, patient, ID, date or description holds a text, the newest first."""
+        """Studies whose name, patient, ID, date or description contains a text, newest first."""
         escaped = "".join(f"\\{c}" if c in "\\%_" else c for c in text)
         columns = ("name", "patient", "patient_id", "study_date", "description")
         condition = " OR ".join(f"{column} LIKE ? ESCAPE '\\'" for column in columns)

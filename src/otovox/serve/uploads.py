@@ -1,4 +1,4 @@
-"""Files from outside: bounded, and stored under names of ours; theirs are never used as paths."""
+"""Uploaded files: limited, and stored under generated names; senders' names are never paths."""
 
 import re
 import shutil
@@ -12,27 +12,27 @@ from otovox.errors import InputError
 from otovox.formats.images import ENDINGS
 from otovox.serve.settings import Limits
 
-#: Endings that are kept, since readers go by them.
+#: Extensions that are kept, because readers depend on them.
 _KEPT = (*ENDINGS, ".zip", ".img", ".raw", ".zraw", ".raw.gz", ".dcm")
 #: Formats whose header names the file of its voxels: of these, simple names are kept.
 _DETACHED = (".nhdr", ".mhd", ".hdr", ".img", ".raw", ".zraw", ".raw.gz")
 _SIMPLE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,80}(\.[A-Za-z0-9]{1,5}){1,2}")
-#: Bytes that are copied at a time.
+#: Bytes copied at a time.
 _BLOCK = 2**20
-#: Longest name that is shown, characters: chosen.
+#: Longest displayed name, characters: chosen.
 _SHOWN = 120
 
 
 class Refused(InputError):
-    """Something from outside that is not accepted."""
+    """An upload or request that is not accepted."""
 
 
 def stored_name(number: int, name: str) -> str:
-    """The name under which a file is stored, in a folder that holds no other upload.
+    """The name under which a file is stored in the folder of its upload.
 
     Args:
         number: of the file in its upload.
-        name: what its sender calls it; of any kind.
+        name: from the sender, not trusted.
 
     >>> stored_name(7, "../../etc/passwd"), stored_name(1, "a/b/Scan of Anna.NII.GZ")
     ('f000007', 'f000001.nii.gz')
@@ -45,7 +45,7 @@ def stored_name(number: int, name: str) -> str:
 
 
 def shown_name(name: str) -> str:
-    """A name from outside as it is shown: printable, not too long.
+    """A sender's name as it is displayed: printable, limited in length.
 
     >>> shown_name("a" + chr(0) + "b")
     'ab'
@@ -54,7 +54,7 @@ def shown_name(name: str) -> str:
 
 
 def place_for(folder: Path, number: int, name: str) -> Path:
-    """Where a file of an upload is stored: files of one directory of the sender's stay together.
+    """Path at which a file of an upload is stored: files from one directory stay together.
 
     Args:
         folder: of the upload.
@@ -62,7 +62,7 @@ def place_for(folder: Path, number: int, name: str) -> Path:
         name: the sender's path.
     """
     directory = str(PurePosixPath(name.replace("\\", "/")).parent)
-    # The directory's name only tells directories apart.
+    # The directory's name only distinguishes directories.
     code = f"d{zlib.crc32(directory.encode('utf-8', 'surrogateescape')):08x}"
     place = folder / code / stored_name(number, name)
     if place.exists():
@@ -73,19 +73,18 @@ def place_for(folder: Path, number: int, name: str) -> Path:
 async def receive(
     blocks: AsyncIterator[bytes], place: Path, *, file_bytes: int, left_bytes: int
 ) -> int:
-    """Store what comes in.
+    """Store an incoming file.
 
     Args:
         blocks: the file's content.
-        place: where it goes; its folder is made.
-        file_bytes, left_bytes: most bytes of a file, and of all files that the upload may still
-            have.
+        place: path to write; its folder is created.
+        file_bytes, left_bytes: largest size of the file, and remaining size of the upload.
 
     Returns:
         Its size, bytes.
 
     Raises:
-        Refused: if it is too large; nothing of it is kept.
+        Refused: if it is too large; nothing is kept.
     """
     place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     part = place.with_name(place.name + ".part")
@@ -106,11 +105,11 @@ async def receive(
 
 
 def unpack(archive: Path, folder: Path, limits: Limits, *, first: int) -> dict[str, str]:
-    """Unpack a zip file, each member under a name of ours; the zip file is taken away.
+    """Unpack a zip file, each member under a generated name, and delete the zip file.
 
     Args:
         archive: the zip file.
-        folder: where its files go.
+        folder: destination.
         limits: of the upload.
         first: number of its first file.
 
@@ -118,7 +117,7 @@ def unpack(archive: Path, folder: Path, limits: Limits, *, first: int) -> dict[s
         The members' names by the paths of their files, relative to `folder`.
 
     Raises:
-        Refused: if it is damaged, encrypted, or unpacks to too much.
+        Refused: if it is damaged, encrypted, or unpacks to more than is allowed.
     """
     names: dict[str, str] = {}
     try:
@@ -133,7 +132,7 @@ def unpack(archive: Path, folder: Path, limits: Limits, *, first: int) -> dict[s
                 _extract(opened, member, place)
                 names[str(place.relative_to(folder))] = shown_name(member.filename)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError) as error:
-        raise Refused("is a damaged or unknown kind of zip file") from error
+        raise Refused("is a damaged or unsupported zip file") from error
     except (OSError, RuntimeError) as error:
         raise Refused("cannot be unpacked") from error
     archive.unlink()
@@ -149,19 +148,21 @@ def _check(archive: Path, members: list[zipfile.ZipInfo], limits: Limits) -> Non
         or len(members) > limits.files
         or any(one.file_size > limits.file_bytes for one in members)
     ):
-        raise Refused(f"unpacks to {_gib(size)} in {len(members)} files, which is too much")
+        raise Refused(
+            f"unpacks to {_gib(size)} in {len(members)} files, which is more than allowed"
+        )
     if any(one.flag_bits & 1 for one in members):
         raise Refused("is encrypted")
 
 
 def _extract(opened: zipfile.ZipFile, member: zipfile.ZipInfo, place: Path) -> None:
-    """One member, no longer than its header says."""
+    """Extract one member, up to the size in its header."""
     left = member.file_size
     with opened.open(member) as source, place.open("xb") as target:
         while block := source.read(_BLOCK):
             left -= len(block)
             if left < 0:
-                raise Refused("holds a file that is longer than its header says")
+                raise Refused("contains a file that is longer than its header states")
             target.write(block)
 
 

@@ -1,4 +1,4 @@
-"""What the viewer shows of a version: volumes around each ear, landmarks, lines, surfaces."""
+"""Data for the viewer: volumes around each ear, landmarks, lines, surfaces."""
 
 import gzip
 import io
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from otovox.core.anatomy import LABYRINTH, LANDMARK_NAMES, LANDMARKS, Side
 from otovox.core.geometry import affine_from
 from otovox.core.landmarks import Landmarks
+from otovox.core.segments import PARTS, present
 from otovox.core.volume import Grid, LabelMap
 from otovox.errors import InputError
 from otovox.formats.images import load_label_map, opened, pixels_of, save_label_map
@@ -24,19 +25,19 @@ from otovox.results.schema import FILES, RESULT, ResultFile, read_result
 from otovox.serve.uploads import Refused
 from otovox.serve.work import read_view
 
-#: Field around an ear that is shown, mm: chosen, a temporal bone's middle.
+#: Displayed field around an ear, mm: chosen, the middle of a temporal bone.
 FIELD_MM = 44.0
-#: The area that is the whole scan, and how many of its voxels are shown at most: chosen, what a
-#: notebook's graphics draw smoothly. A larger one is thinned, and its mask is corrected ear by ear.
+#: The area of the whole scan, and its largest number of displayed voxels: chosen, drawn smoothly by
+#: the graphics of a notebook. A larger scan is subsampled, and its mask is corrected ear by ear.
 WHOLE, MOST_VOXELS = "whole", 16_000_000
-#: NIfTI and the viewer count to the right and to the front, LPS to the left and to the back.
+#: NIfTI and the viewer use RAS coordinates.
 _TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 #: Bytes before the voxels of a NIfTI file, and its code of unsigned bytes (NIfTI-1).
 _HEADER, _UINT8 = 352, 2
 
 
 def describe_view(results: Path) -> dict[str, Any]:
-    """Everything that the viewer needs to know of a version before it loads volumes."""
+    """Description of a version for the viewer, without volumes."""
     result = read_result(results / RESULT)
     return {
         "areas": [*(ear.side.value for ear in result.ears), WHOLE],
@@ -50,32 +51,32 @@ def describe_view(results: Path) -> dict[str, Any]:
         "colours": {one.name: one.rgb for one in LANDMARKS}
         | {side.value: LABYRINTH[side].rgb for side in Side},
         "uncertainty": (results / FILES["uncertainty"]).is_file(),
+        "parts": _parts(results / FILES["parts"]),
         "surfaces": [s.value for s in Side if (results / FILES[f"labyrinth_{s}"]).is_file()],
         "lines": _lines(results / FILES["lines"]),
     }
 
 
 def volume(view: Path, results: Path, area: str, kind: str) -> bytes:
-    """A part of the scan, of the mask or of the uncertainty, as a NIfTI file.
+    """An area of the scan, of the mask, of its parts or of the uncertainty, as a NIfTI file.
 
     Args:
-        view: what `work.write_view` stored.
+        view: folder written by `work.write_view`.
         results: result folder of a version.
         area: a side, or `WHOLE`.
-        kind: "scan", "mask" or "uncertainty".
+        kind: "scan", "mask", "parts" or "uncertainty".
 
     Raises:
-        InputError: if it is not there.
+        InputError: if it does not exist.
     """
     values, grid = read_view(view)
     window = window_of(read_result(results / RESULT), grid, area)
     if kind == "mask":
         values = _loaded(results / FILES["segmentation"])
-    elif kind == "uncertainty":
-        # Its largest is 0.5, so that a byte holds it well enough to be looked at.
-        values = _loaded(results / FILES["uncertainty"])
+    elif kind in ("parts", "uncertainty"):
+        values = _loaded(results / FILES[kind])
     elif kind != "scan":
-        raise InputError(f"there is no volume {kind!r}")
+        raise InputError(f"no such volume: {kind!r}")
     start = [side.start for side in window]
     step = thinning(values.shape) if area == WHOLE else 1
     part = np.asarray(values[window][::step, ::step, ::step])
@@ -84,7 +85,7 @@ def volume(view: Path, results: Path, area: str, kind: str) -> bytes:
 
 
 def thinning(shape: Sequence[int]) -> int:
-    """Every how many voxels along each axis a scan is shown as a whole.
+    """Subsampling step of the view of the whole scan.
 
     >>> thinning((300, 300, 100)), thinning((512, 512, 234))
     (1, 2)
@@ -99,13 +100,13 @@ def surface(results: Path, side: str) -> bytes:
     """A labyrinth's surface as binary STL in the viewer's coordinates.
 
     Raises:
-        InputError: if there is none.
+        InputError: if it does not exist.
     """
     import trimesh
 
     path = results / FILES.get(f"labyrinth_{side}", "none")
     if not path.is_file():
-        raise InputError("there is no such surface")
+        raise InputError("no such surface")
     found = trimesh.load_mesh(path)
     found.apply_transform(_TO_RAS)
     content = found.export(file_type="stl")
@@ -122,18 +123,18 @@ def corrected(
     points: Mapping[str, Mapping[str, Any]],
     beside: Path,
 ) -> dict[str, bytes]:
-    """The files of a correction, from what the viewer sent.
+    """The files of a correction from the data sent by the viewer.
 
     Args:
         results: result folder of the corrected version.
-        view: what `work.write_view` stored.
-        area: what was shown.
+        view: folder written by `work.write_view`.
+        area: the displayed area.
         mask: the drawn mask of that area as NIfTI, perhaps gzipped; None if it was not changed.
         points: per side and landmark LPS mm, or null.
         beside: folder for temporary files.
 
     Raises:
-        Refused: if something is not of the form that the viewer sends.
+        Refused: if the data do not have the viewer's format.
     """
     _, grid = read_view(view)
     labels = np.asarray(_loaded(results / FILES["segmentation"]))
@@ -154,14 +155,14 @@ def window_of(result: ResultFile, grid: Grid, area: str) -> Window:
     """The voxels of an area.
 
     Raises:
-        InputError: if there is no such area.
+        InputError: if no such area.
     """
     if area == WHOLE:
         i, j, k = (slice(0, size) for size in grid.shape)
         return i, j, k
     ear = next((ear for ear in result.ears if ear.side.value == area), None)
     if ear is None:
-        raise InputError(f"there is no area {area!r}")
+        raise InputError(f"no such area: {area!r}")
     middle, half = grid.to_ijk(ear.center_mm), FIELD_MM / 2 / grid.spacing_mm
     start = np.clip(np.floor(middle - half), 0, np.asarray(grid.shape) - 1).astype(int)
     stop = np.clip(np.ceil(middle + half) + 1, start + 1, grid.shape).astype(int)
@@ -170,7 +171,7 @@ def window_of(result: ResultFile, grid: Grid, area: str) -> Window:
 
 
 def _drawn(content: bytes, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """The voxels of a mask that the viewer saved."""
+    """The voxels of a mask saved by the viewer."""
     need = _HEADER + int(np.prod(shape))
     if content[:2] == b"\x1f\x8b":
         try:
@@ -179,7 +180,7 @@ def _drawn(content: bytes, shape: tuple[int, ...]) -> NDArray[np.uint8]:
         except (OSError, EOFError, ValueError) as error:
             raise Refused("the mask is damaged") from error
     if len(content) < _HEADER or content[344:347] != b"n+1":
-        raise Refused("the mask is no NIfTI file")
+        raise Refused("the mask is not a NIfTI file")
     size = np.frombuffer(content, "<i2", 4, offset=40)
     kind = int(np.frombuffer(content, "<i2", 1, offset=70)[0])
     start = int(np.frombuffer(content, "<f4", 1, offset=108)[0])
@@ -201,9 +202,9 @@ def _landmarks(points: Mapping[str, Mapping[str, Any]]) -> dict[Side, Landmarks]
             rows = [named.get(name) or [np.nan] * 3 for name in LANDMARK_NAMES]
             found[Side(side)] = Landmarks(LANDMARK_NAMES, np.asarray(rows, dtype=float))
     except (ValueError, TypeError, AttributeError) as error:
-        raise Refused("the landmarks are not of the form that the viewer sends") from error
+        raise Refused("the landmarks do not have the viewer's format") from error
     if any(np.isinf(one.points_mm).any() for one in found.values()):
-        raise Refused("a landmark has no place")
+        raise Refused("a landmark has no valid position")
     return found
 
 
@@ -223,10 +224,21 @@ def _lines(path: Path) -> list[dict[str, Any]]:
     ]
 
 
-def _loaded(path: Path) -> NDArray[Any]:
-    """Voxels of a file of results; they never change."""
+def _parts(path: Path) -> list[dict[str, Any]]:
+    """Parts in the label map: title without the side, colour, and values of both sides."""
     if not path.is_file():
-        raise InputError("there is no such volume")
+        return []
+    found: dict[str, dict[str, Any]] = {}
+    for segment in present(PARTS, _loaded(path)):
+        part = {"title": segment.meaning, "colour": segment.structure.rgb, "values": []}
+        found.setdefault(segment.meaning, part)["values"].append(segment.value)
+    return list(found.values())
+
+
+def _loaded(path: Path) -> NDArray[Any]:
+    """Voxels of a result file, which never changes."""
+    if not path.is_file():
+        raise InputError("no such volume")
     return _read(path)
 
 

@@ -1,4 +1,4 @@
-"""What worker processes do: sort uploads into scans, analyse scans, measure corrections."""
+"""Tasks of the worker processes: sort uploads into scans, analyse scans, measure corrections."""
 
 import json
 import shutil
@@ -18,8 +18,8 @@ from otovox.serve.settings import Analysis, Limits
 from otovox.serve.uploads import Refused, shown_name, unpack
 
 #: Reports the stage that a task has reached.
-Say = Callable[[str], None]
-#: Facts of a DICOM header that studies are searched by.
+ReportStage = Callable[[str], None]
+#: Attributes of a DICOM header by which studies are searched.
 _FACTS = {
     "patient": "PatientName",
     "patient_id": "PatientID",
@@ -34,8 +34,8 @@ class SortTask:
 
     Attributes:
         folder: with its files.
-        names: what its sender calls them, by their path relative to `folder`.
-        limits: of what zip files may unpack to.
+        names: names from the sender, by path relative to `folder`.
+        limits: for unpacked zip files.
     """
 
     folder: Path
@@ -50,7 +50,7 @@ class AnalyseTask:
     Attributes:
         input: folder with its files.
         results: its result folder.
-        view: folder for what the viewer shows.
+        view: folder for the viewer's data.
         name: of the scan.
         how: model and device.
     """
@@ -71,18 +71,18 @@ class MeasureTask:
     results: Path
 
 
-def sort_upload(task: SortTask, say: Say) -> dict[str, Any]:
+def sort_upload(task: SortTask, report_stage: ReportStage) -> dict[str, Any]:
     """The scans of an upload.
 
     Returns:
-        `scans`: per scan its name, facts, files relative to the folder, and the problem if it is
-        none.
+        `scans`: per scan its name, attributes, files relative to the folder, and the problem if it
+        cannot be analysed.
     """
-    say("unpacking")
+    report_stage("unpacking")
     names, problems = dict(task.names), []
     for archive in sorted(task.folder.rglob("*.zip")):
         inside = archive.with_name(f"unpacked-{archive.stem}")
-        # What an interrupted run left.
+        # Remains of an interrupted run.
         shutil.rmtree(inside, ignore_errors=True)
         own = names.get(str(archive.relative_to(task.folder)), "upload.zip")
         try:
@@ -93,15 +93,15 @@ def sort_upload(task: SortTask, say: Say) -> dict[str, Any]:
             continue
         base = inside.relative_to(task.folder)
         names |= {str(base / path): f"{scan_name(Path(own))}/{n}" for path, n in found.items()}
-    say("looking for scans")
+    report_stage("searching for scans")
     if not any(path.is_file() for path in task.folder.rglob("*")):
         return {"scans": problems}
     sources = find_scans([task.folder], strict=False)
     return {"scans": [*problems, *(_scan(task.folder, names, source) for source in sources)]}
 
 
-def analyse(task: AnalyseTask, say: Say) -> dict[str, Any]:
-    """Analyse a scan and write its result folder; results that are there already are kept."""
+def analyse(task: AnalyseTask, report_stage: ReportStage) -> dict[str, Any]:
+    """Analyse a scan and write its result folder; existing results are kept."""
     from otovox.analysis.model import load_model
     from otovox.analysis.result import Result
     from otovox.measure.measured_scan import measure_scan
@@ -109,30 +109,30 @@ def analyse(task: AnalyseTask, say: Say) -> dict[str, Any]:
 
     if (task.results / RESULT).exists():
         return summary(read_result(task.results / RESULT))
-    say("reading the scan")
+    report_stage("reading the scan")
     scan = replace(load_scan(task.input), name=task.name)
     write_view(scan, task.view)
-    say("finding and segmenting the ears")
+    report_stage("locating and segmenting the ears")
     how = task.how
     model = load_model(how.model, device=how.device, threads=how.threads, tta=how.tta)
     prediction = model.analyzer.predict(scan)
-    say("measuring")
+    report_stage("measuring")
     measured = Result(measure_scan(prediction))
-    say("writing the results")
+    report_stage("writing the results")
     return summary(measured.save(task.results))
 
 
-def measure(task: MeasureTask, say: Say) -> dict[str, Any]:
-    """Measure what somebody corrected, and write its result folder."""
+def measure(task: MeasureTask, report_stage: ReportStage) -> dict[str, Any]:
+    """Measure a correction and write its result folder."""
     from otovox.analysis.segmentation import measure_labels
     from otovox.results.corrections import read_correction
     from otovox.results.schema import FILES, RESULT, read_result
 
     if (task.results / RESULT).exists():
         return summary(read_result(task.results / RESULT))
-    say("checking the correction")
+    report_stage("checking the correction")
     correction = read_correction(task.correction, scans=task.input)
-    say("measuring")
+    report_stage("measuring")
     case = correction.case
     result = measure_labels(
         case.scan,
@@ -141,12 +141,12 @@ def measure(task: MeasureTask, say: Say) -> dict[str, Any]:
         source=Path(FILES["segmentation"]),
         warnings=correction.warnings,
     )
-    say("writing the results")
+    report_stage("writing the results")
     return summary(result.save(task.results)) | {"changes": list(correction.changes)}
 
 
 def summary(result: Any) -> dict[str, Any]:
-    """What a list of studies shows of a `ResultFile`."""
+    """Summary of a `ResultFile` for the list of studies."""
     ears = {}
     for ear in result.ears:
         expected = ear.uncertainty.expected_dsc
@@ -159,7 +159,7 @@ def summary(result: Any) -> dict[str, Any]:
 
 
 def write_view(scan: Scan, folder: Path) -> None:
-    """Store a scan's voxels so that any part of them is read quickly."""
+    """Store a scan's voxels so that parts of them can be read quickly."""
     values = scan.values
     whole = np.rint(values)
     low, high = float(values.min()), float(values.max())
@@ -171,33 +171,33 @@ def write_view(scan: Scan, folder: Path) -> None:
 
 
 def read_view(folder: Path) -> tuple[np.ndarray, Grid]:
-    """The voxels, (i, j, k), mapped into memory as they are needed, and their grid.
+    """The voxels, (i, j, k), memory-mapped, and their grid.
 
     Raises:
-        InputError: if they were not stored.
+        InputError: if they have not been stored.
     """
     try:
         values = np.load(folder / "scan.npy", mmap_mode="r", allow_pickle=False)
         affine = np.asarray(json.loads((folder / "grid.json").read_text()))
     except (OSError, ValueError) as error:
-        raise InputError("the scan cannot be shown yet") from error
+        raise InputError("the scan cannot be displayed yet") from error
     i, j, k = values.shape
     return values, Grid((i, j, k), affine)
 
 
 def _scan(folder: Path, names: dict[str, str], source: Source) -> dict[str, Any]:
-    """One scan of an upload, by its sender's names."""
+    """Description of one scan of an upload, with the sender's names."""
     files = source.files or (() if source.problem else tuple(image_files(source.path)))
-    there = [str(path.relative_to(folder)) for path in files if path.is_file()]
+    stored = [str(path.relative_to(folder)) for path in files if path.is_file()]
     facts = _facts(source.files[0]) if source.files else {}
-    shown = names.get(there[0], "") if there else ""
+    shown = names.get(stored[0], "") if stored else ""
     name = _name(shown, facts) if source.files else scan_name(Path(shown or source.path.name))
     problem = source.problem.replace(str(folder), "the upload").replace("the upload/", "")
-    return {"name": name or "scan", "files": there, "problem": problem} | facts
+    return {"name": name or "scan", "files": stored, "problem": problem} | facts
 
 
 def _name(shown: str, facts: dict[str, str]) -> str:
-    """What a DICOM series is called: its sender's folder, or else its patient, and its series."""
+    """Name of a DICOM series: the sender's folder or the patient, and the series description."""
     directory = Path(shown).parent.name or facts.get("patient") or "DICOM"
     described = facts.get("description", "")
     return shown_name(f"{directory} {described}" if described else directory)

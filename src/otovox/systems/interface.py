@@ -29,6 +29,7 @@ class TrainingInput:
         origin: data description for the model card, JSON values.
         resume: continue an interrupted run; False to start again.
         hardware: hardware for training; None for whatever is available.
+        iterations: stop every network after this many, if fewer than in the settings.
     """
 
     training: list[Prepared]
@@ -37,6 +38,7 @@ class TrainingInput:
     origin: Mapping[str, Any]
     resume: bool = True
     hardware: "Hardware | None" = None
+    iterations: int | None = None
 
     @property
     def run(self) -> "TrainingOptions":
@@ -44,7 +46,7 @@ class TrainingInput:
         from otovox.learning.hardware import Hardware
         from otovox.learning.training import TrainingOptions
 
-        return TrainingOptions(self.resume, self.hardware or Hardware())
+        return TrainingOptions(self.resume, self.hardware or Hardware(), self.iterations)
 
 
 #: Creates the network of some settings.

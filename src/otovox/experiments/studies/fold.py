@@ -83,6 +83,7 @@ def _do(job: FoldJob, gpu: int | None, share: int) -> None:
     import torch
 
     from otovox.learning.hardware import Hardware
+    from otovox.learning.training import TrainingOptions
 
     assert not isinstance(job.config, str)
     if multiprocessing.current_process().daemon and job.config.data.workers:
@@ -102,7 +103,7 @@ def _do(job: FoldJob, gpu: int | None, share: int) -> None:
         raise ConfigError("there is no CUDA device here")
     else:
         hardware = Hardware("cpu", "1")
-    train_fold(job.dataset, job.config, job.place, job.fold, hardware=hardware)
+    train_fold(job.dataset, job.config, job.place, job.fold, run=TrainingOptions(hardware=hardware))
     predict_fold(job.dataset, job.place, job.fold, how=replace(job.how, device=device))
 
 

@@ -1,4 +1,4 @@
-// What both pages need: requests, elements, messages, states in words.
+// Shared by the pages: requests, elements, messages, texts of states.
 
 export async function ask(path, options = {}) {
   const answer = await fetch(path, options);

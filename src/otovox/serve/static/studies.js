@@ -55,7 +55,7 @@ async function refresh() {
   body.replaceChildren(...found.studies.map(row));
   if (focused) body.querySelector(`[aria-label="${CSS.escape(focused)}"]`)?.focus();
   const waiting = found.studies.filter((study) => study.job).length;
-  const sorting = found.sorting ? "Looking for scans in what was uploaded … " : "";
+  const sorting = found.sorting ? "Searching the uploaded files for scans … " : "";
   document.getElementById("queue").textContent = sorting + (waiting ? `${waiting} in the queue` : "");
   const empty = document.getElementById("empty");
   empty.hidden = found.studies.length > 0;
@@ -140,7 +140,7 @@ document.addEventListener("drop", guarded(async (event) => {
 }));
 
 const tick = async () => {
-  try { await refresh(); } catch { /* the server may be starting again */ }
+  try { await refresh(); } catch { /* the server may be restarting */ }
   setTimeout(tick, POLL_MS);
 };
 tick();

@@ -3,6 +3,7 @@ import { ask, guarded, make, number, remove, say, stateOf, when } from "./common
 import { EarView, WINDOWS } from "./viewer.js";
 
 const POLL_MS = 1500;
+const LAYERS = ["parts", "uncertainty"];
 const FIGURES = [
   ["labyrinth_volume", "Labyrinth volume"], ["cochlea_a", "A value"], ["cochlea_b", "B value"],
   ["duct_length_lw", "Cochlear duct length, lateral wall"], ["cochlea_turns", "Cochlear turns"],
@@ -28,12 +29,12 @@ async function refresh() {
   get("retry").hidden = Boolean(study.job) || !["failed", "cancelled"].includes(study.state);
   listVersions();
   if (study.latest && study.latest !== before) {
-    if (before) say(`Version ${study.latest} is there`);
+    if (before) say(`Version ${study.latest} is available`);
     await show(study.latest);
   }
   const failed = study.versions.findLast((one) => one.state === "failed" && one.number > 1);
-  if (failed && failed.number > (study.latest || 0) && refresh.told !== failed.number) {
-    refresh.told = failed.number;
+  if (failed && failed.number > (study.latest || 0) && refresh.reported !== failed.number) {
+    refresh.reported = failed.number;
     say(`The correction was not accepted: ${failed.reason}`);
   }
 }
@@ -46,14 +47,19 @@ function listVersions() {
 }
 
 async function show(chosen) {
-  if (views.some((view) => view.changed) && !confirm("Changes that are not saved will be lost. Go on?")) return;
+  if (views.some((view) => view.changed) && !confirm("Unsaved changes will be lost. Continue?")) return;
   version = chosen;
   get("version").value = chosen;
   get("results").hidden = false;
   await showResults();
   meta = await ask(`${folder()}/view`);
   get("viewer").hidden = false;
-  get("uncertainty").disabled = !meta.uncertainty;
+  for (const kind of LAYERS) get(kind).disabled = !available(kind);
+  get("legend").replaceChildren(...meta.parts.map(({ title, colour }) => {
+    const swatch = make("span", { className: "swatch" });
+    swatch.style.background = `rgb(${colour.join(",")})`;
+    return make("li", {}, swatch, title);
+  }));
   const sides = meta.areas.filter((one) => one !== "whole");
   const offered = sides.length > 1 ? ["both", ...meta.areas] : meta.areas;
   if (!offered.includes(area)) area = offered[0];
@@ -68,13 +74,13 @@ async function show(chosen) {
 
 async function look(chosen, fresh = false) {
   if (chosen === area && !fresh && views.length) return;
-  if (!fresh && views.some((view) => view.changed) && !confirm("Changes that are not saved will be lost. Go on?")) {
+  if (!fresh && views.some((view) => view.changed) && !confirm("Unsaved changes will be lost. Continue?")) {
     document.querySelector(`input[name=area][value=${area}]`).checked = true;
     return;
   }
   area = chosen;
   for (const view of views) view.destroy();
-  // The right ear stands on the left, as a surgeon faces the patient.
+  // The right ear is on the left, as seen by a surgeon facing the patient.
   const shown = area === "both" ? meta.areas.filter((one) => one !== "whole") : [area];
   views = shown.map((one) => new EarView(folder(), one, meta, changed));
   get("views").replaceChildren(...views.map((view) => view.element));
@@ -84,12 +90,27 @@ async function look(chosen, fresh = false) {
     view.setOpacity(Number(get("opacity").value));
     view.showMarks = get("marks").checked;
     view.showLines = get("lines").checked;
-    if (get("uncertainty").checked && meta.uncertainty) await view.setUncertainty(true);
+    for (const kind of LAYERS) if (get(kind).checked && available(kind)) await view.setLayer(kind, true);
     view.redraw();
   }
   setPen();
   changed();
   document.body.dataset.shown = `${version}/${area}`;
+}
+
+const available = (kind) => (kind === "parts" ? meta.parts.length > 0 : meta[kind]);
+
+// The mask covers the same voxels as its parts: it is hidden while they are shown.
+async function setLayer(kind) {
+  const shown = get(kind).checked;
+  if (kind === "parts") {
+    get("legend").hidden = !shown;
+    const slider = get("opacity");
+    if (shown) slider.dataset.before = slider.value;
+    slider.value = shown ? 0 : slider.dataset.before;
+    slider.dispatchEvent(new Event("input"));
+  }
+  for (const view of views) await view.setLayer(kind, shown);
 }
 
 async function showResults() {
@@ -110,7 +131,7 @@ async function showResults() {
   get("warnings").replaceChildren(...sentences.map((text) => make("li", { textContent: `▲ ${text}` })));
   const row = study.versions.find((one) => one.number === version);
   const who = version === 1 ? "" : `Corrected by ${row.author} on ${when(row.created)}${row.note ? ` (${row.note})` : ""}: `;
-  get("changes").textContent = who + (version === 1 ? "" : row.changes.join("; ") || "nothing was changed");
+  get("changes").textContent = who + (version === 1 ? "" : row.changes.join("; ") || "no changes");
   get("report").href = `${folder()}/files/report.html`;
   get("all").href = `${folder()}/all.zip`;
   const names = ["result.json", ...Object.values(result.files)];
@@ -132,7 +153,7 @@ function setPen() {
   get("pens").title = fixed ? "The mask of a scan of this size is corrected ear by ear." : "";
 }
 
-// Each view that was changed makes a version; of two ears the second builds on the first.
+// Each changed view becomes a version; with two ears, the second is based on the first.
 async function save() {
   let target = version;
   for (const view of views.filter((one) => one.changed)) {
@@ -183,6 +204,7 @@ function keys(event) {
   else if (areas[key]) choose(`input[name=area][value=${areas[key]}]`);
   else if (pens[key]) choose(`input[name=pen][value=${pens[key]}]`);
   else if (key === "u") get("undo").click();
+  else if (key === "a") get("parts").click();
   else return;
   event.preventDefault();
   event.stopPropagation();
@@ -191,7 +213,7 @@ function keys(event) {
 get("window").append(...WINDOWS.map(([title]) => make("option", { textContent: title })));
 get("window").addEventListener("change", () => views.forEach((view) => view.setWindow(get("window").selectedIndex)));
 get("opacity").addEventListener("input", () => views.forEach((view) => view.setOpacity(Number(get("opacity").value))));
-get("uncertainty").addEventListener("change", guarded(async () => { for (const view of views) await view.setUncertainty(get("uncertainty").checked); }));
+for (const kind of LAYERS) get(kind).addEventListener("change", guarded(() => setLayer(kind)));
 for (const [name, property] of [["marks", "showMarks"], ["lines", "showLines"]]) {
   get(name).addEventListener("change", () => views.forEach((view) => { view[property] = get(name).checked; view.redraw(); }));
 }

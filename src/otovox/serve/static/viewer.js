@@ -13,6 +13,11 @@ const STEP_MM = 0.1; // of an arrow key on a landmark
 export const WINDOWS = [
   ["Temporal bone", 700, 4000], ["Bone", 500, 2000], ["Soft tissue", 40, 400], ["The scan's own", null, null],
 ];
+// Overlays; the uncertainty is a standard deviation, at most 0.5. Opacities and limits are chosen.
+const LAYERS = {
+  parts: { colormap: "gray", opacity: 0.6 },
+  uncertainty: { colormap: "inferno", opacity: 0.7, cal_min: 0.02, cal_max: 0.2 },
+};
 const PENS = { right: 1, left: 2 };
 const flip = (point) => [-point[0], -point[1], point[2]]; // LPS to RAS and back
 
@@ -24,7 +29,7 @@ const svg = (name, attributes) => {
 const css = (rgb) => `rgb(${rgb.join(",")})`;
 
 export class EarView {
-  // `meta` is what the server says of the version, `onChange` is called when something was edited.
+  // `meta` is the server's description of the version; `onChange` is called after an edit.
   constructor(base, area, meta, onChange) {
     Object.assign(this, { base, area, meta, onChange, maskChanged: false, pen: "none" });
     const sides = area === "whole" ? Object.keys(meta.landmarks) : [area];
@@ -40,6 +45,7 @@ export class EarView {
     this.busy = make("div", { className: "busy", textContent: "Loading …" });
     this.element = make("div", { className: "view", dataset: { area } }, this.canvas, this.overlay,
       make("div", { className: "name", textContent: title }), this.place, this.busy);
+    this.layers = {};
     this.showMarks = true;
     this.showLines = false;
   }
@@ -62,7 +68,7 @@ export class EarView {
     this.nv.setDrawingEnabled(false);
     this.nv.drawOpacity = 0.35;
     await this.loadSurfaces();
-    // The bone would hide the labyrinth: in 3D only the surfaces are shown.
+    // Bone would hide the labyrinth: only the surfaces are shown in 3D.
     this.nv.setClipPlane([-2, 0, 0]);
     this.nv.onDrawingChanged = (action) => { if (action !== "load") this.edited(); };
     this.nv.onLocationChange = (place) => this.located(place);
@@ -114,13 +120,24 @@ export class EarView {
 
   setOpacity(value) { this.nv.drawOpacity = value; this.nv.drawScene(); }
 
-  async setUncertainty(shown) {
-    if (shown && this.nv.volumes.length < 2) {
-      await this.nv.addVolumeFromUrl({
-        url: `${this.base}/view/${this.area}/uncertainty.nii`, colormap: "inferno", opacity: 0.7, cal_min: 0.02, cal_max: 0.2,
-      });
+  async setLayer(kind, shown) {
+    if (shown && !this.layers[kind]) {
+      const layer = await this.nv.addVolumeFromUrl({ url: `${this.base}/view/${this.area}/${kind}.nii`, ...LAYERS[kind] });
+      if (kind === "parts") layer.setColormapLabel(this.partColours());
+      this.layers[kind] = layer;
+      this.nv.updateGLVolume();
     }
-    if (this.nv.volumes.length > 1) this.nv.setOpacity(1, shown ? 0.7 : 0);
+    const index = this.nv.volumes.indexOf(this.layers[kind]);
+    if (index > 0) this.nv.setOpacity(index, shown ? LAYERS[kind].opacity : 0);
+  }
+
+  partColours() {
+    const rows = this.meta.parts.flatMap(({ title, colour, values }) => values.map((value) => ({ title, colour, value })));
+    const channel = (index) => [0, ...rows.map((row) => row.colour[index])];
+    return {
+      R: channel(0), G: channel(1), B: channel(2), A: [0, ...rows.map(() => 255)],
+      I: [0, ...rows.map((row) => row.value)], labels: ["", ...rows.map((row) => row.title)],
+    };
   }
 
   get editable() { return this.area !== "whole" || this.meta.whole_editable; }

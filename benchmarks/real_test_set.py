@@ -1,0 +1,88 @@
+"""The papers' systems, trained on phantoms at a reduced scale, tested on real ears.
+
+    python benchmarks/real_test_set.py --work runs/real --ears W
+
+renders the phantom sets of `reproduction.py`, runs the study `benchmarks/comparison/real.toml` at
+the scale of `comparison.py` (about an hour per system on two cores) with the imported real ears of
+Wimmer et al. 2019 as one more test set, and writes `docs/comparison/real-ears.csv` (per ear and
+fold) and `docs/comparison/real-ears.md`. Finished work is kept; `--report` only reports what there
+is, from all finished folds.
+"""
+
+import argparse
+from pathlib import Path
+
+import pandas as pd
+from reproduction import SETS, VALIDATION, otovox_command, render, test_sets
+
+from otovox.evaluation.stebani_tables import markdown
+from otovox.experiments.studies.plans import load_study
+
+HERE = Path(__file__).parent
+STUDY = HERE / "comparison" / "real.toml"
+MEASURES = ["dice", "assd_mm", "helicotrema_mm", "oval_window_mm", "round_window_mm"]
+
+
+def run(work: Path, ears: Path) -> None:
+    """Train and predict."""
+    otovox_command("study", "run", STUDY, "--output", work / "runs", "--data", work / "A",
+                   *test_sets(work), "--test", ears, "--validation", VALIDATION,
+                   "--match", "scanner", "--workers", 1, "--scale",
+                   HERE / "comparison" / "scale.toml")  # fmt: skip
+
+
+def scores(work: Path, ears: Path) -> pd.DataFrame:
+    """One row per system, set, fold and ear, of finished folds."""
+    tables = []
+    for one in load_study(STUDY).runs:
+        folder = work / "runs" / "runs" / one.name
+        if not list(folder.glob("fold-*/finished")):
+            continue
+        data = [word for name in SETS for word in ("--data", work / name)]
+        output = work / "scores" / one.name
+        otovox_command("evaluate", folder, *data, "--data", ears, "--output", output)
+        table = pd.read_csv(output / "ears.csv")
+        table["system"] = f"{one.factor}, {one.level}"
+        table["data"] = table["data"].where(table["data"] != ears.name, "real ears")
+        keep = [name for name in MEASURES if name in table]
+        tables.append(table[["system", "data", "fold", "case", "diagnosis", *keep]])
+    return pd.concat(tables)
+
+
+def page(table: pd.DataFrame) -> str:
+    """Means over ears and folds, per system and test set."""
+    healthy = table[table["diagnosis"] != "otosclerosis"]
+    means = healthy.groupby(["system", "data"], sort=False)
+    rows = means[[name for name in MEASURES if name in table]].mean().round(2)
+    rows.insert(0, "folds", means["fold"].nunique())
+    rows.insert(1, "ears", means["case"].nunique())
+    return "\n\n".join(
+        [
+            "# The papers' systems on real ears",
+            "Made by `python benchmarks/real_test_set.py`. Training data: phantoms of one scanner "
+            "(set A); test sets: phantoms of other scanners, and the real ears of Wimmer et al. "
+            "2019, which no system has seen. Reduced scale (`benchmarks/comparison/scale.toml`): "
+            "voxels of 0.4 mm, so that no distance can be as small as the papers'. Means over "
+            "ears and finished folds; ears that were not detected count as DSC 0.",
+            markdown(rows.reset_index().astype(str)),
+        ]
+    ) + "\n"  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--work", type=Path, required=True, help="folder for sets and runs")
+    parser.add_argument("--ears", type=Path, required=True, help="imported data set of real ears")
+    parser.add_argument("--report", action="store_true", help="only report")
+    options = parser.parse_args()
+    if not options.report:
+        render(options.work, SETS)
+        run(options.work, options.ears)
+    table = scores(options.work, options.ears)
+    output = HERE.parent / "docs" / "comparison"
+    table.round(4).to_csv(output / "real-ears.csv", index=False)
+    (output / "real-ears.md").write_text(page(table), "utf-8")
+
+
+if __name__ == "__main__":
+    main()
