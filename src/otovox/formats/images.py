@@ -20,6 +20,7 @@ from otovox.formats.guards import check_finite, check_header, check_values
 from otovox.formats.native import alone
 from otovox.formats.placement import Stated, placement_of, why_unreadable
 from otovox.formats.writing import replacing
+from otovox.imaging.itk import array_of
 
 #: Extensions of supported image files, longest first.
 ENDINGS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".hdr")
@@ -76,8 +77,8 @@ def load_image(path: Path, stated: Stated | None = None) -> Scan:
     pixels = pixels_of(reader, path)
     with np.errstate(over="ignore"):  # overflow becomes infinite, and is refused below
         values = pixels.astype(np.float32, copy=False)
+    check_values(path, values if pixels.dtype.kind == "f" else pixels)
     del pixels
-    check_values(path, values)
     return Scan(values, grid, scan_name(path), str(path), warnings=warnings)
 
 
@@ -133,7 +134,7 @@ def save_volume(values: NDArray[np.float32], grid: Grid, path: Path) -> None:
     Raises:
         OutputError: if it cannot be written.
     """
-    save_image(values.astype(np.float32), grid, path)
+    save_image(values.astype(np.float32, copy=False), grid, path)
 
 
 def grid_of(path: Path, reader: sitk.ImageFileReader) -> Grid:
@@ -197,7 +198,7 @@ def pixels_of(reader: sitk.ImageFileReader, path: Path) -> NDArray[Any]:
     try:
         with alone():
             image = reader.Execute()
-        return sitk.GetArrayFromImage(image).T
+        return array_of(image).T
     except RuntimeError as error:
         raise InputError(f"{path}: its voxels cannot be read (the file is truncated)") from error
     except MemoryError as error:

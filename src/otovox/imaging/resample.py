@@ -9,6 +9,7 @@ from scipy import ndimage
 
 from otovox.core.geometry import FloatArray
 from otovox.core.volume import Grid
+from otovox.imaging.itk import array_of
 
 Order = Literal["linear", "nearest", "cubic"]
 
@@ -172,7 +173,7 @@ class _Image:
             resampler.SetUseNearestNeighborExtrapolator(True)
         else:
             resampler.SetDefaultPixelValue(float(outside))
-        return sitk.GetArrayFromImage(resampler.Execute(self._image))
+        return array_of(resampler.Execute(self._image))
 
 
 def _blocks(values: NDArray[Any], source: Grid, step: FloatArray) -> tuple[NDArray[Any], Grid]:

@@ -60,12 +60,26 @@ def blend_weights(chunk: Shape) -> NDArray[np.float32]:
     >>> [round(float(weight), 2) for weight in blend_weights((5, 5, 5))[2, 2]]
     [0.22, 0.69, 1.0, 0.69, 0.22]
     """
-    weights = np.ones(chunk, dtype=np.float32)
-    for axis, size in enumerate(chunk):
-        position = (np.arange(size) - (size - 1) / 2) / (size / 2)
-        profile = np.exp(-0.5 * (position / 0.46) ** 2).astype(np.float32)
-        weights *= profile.reshape([-1 if a == axis else 1 for a in range(3)])
-    return weights
+    i, j, k = (_profile(size) for size in chunk)
+    return i[:, None, None] * j[:, None] * k
+
+
+def summed_weights(shape: Shape, chunk: Shape, stride: Shape) -> list[NDArray[np.float32]]:
+    """The sum of the blend weights of all `windows` of a volume, (n,) per axis: their product.
+
+    >>> [len(weights) for weights in summed_weights((8, 9, 4), (4, 4, 4), (2, 2, 2))]
+    [8, 9, 4]
+    """
+    sums = [np.zeros(size, dtype=np.float32) for size in shape]
+    for total, size, step in zip(sums, chunk, stride, strict=True):
+        for start in starts(len(total), size, step):
+            total[start : start + size] += _profile(size)
+    return sums
+
+
+def _profile(size: int) -> NDArray[np.float32]:
+    position = (np.arange(size) - (size - 1) / 2) / (size / 2)
+    return np.exp(-0.5 * (position / 0.46) ** 2).astype(np.float32)
 
 
 def padded(values: NDArray[np.float32], chunk: Shape) -> tuple[NDArray[np.float32], Shape]:
@@ -76,6 +90,8 @@ def padded(values: NDArray[np.float32], chunk: Shape) -> tuple[NDArray[np.float3
     """
     missing = [max(c - n, 0) for n, c in zip(values.shape, chunk, strict=True)]
     front = (missing[0] // 2, missing[1] // 2, missing[2] // 2)
+    if not any(missing):
+        return values, front
     width = [(f, m - f) for f, m in zip(front, missing, strict=True)]
     return np.pad(values, width, mode="edge"), front
 

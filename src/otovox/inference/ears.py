@@ -7,7 +7,7 @@ of file or patient.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -27,17 +27,24 @@ from otovox.errors import ConfigError
 from otovox.imaging.resample import Resampler
 from otovox.inference.confidence import (
     ASSUMED_CONFIDENCE,
-    GOOD_FIT_MM,
     LOWEST_CONFIDENCE,
+    REVIEW_CONFIDENCE,
+    USUAL_TILT_DEG,
     confidence,
     ear_warnings,
-    fit_quality,
     scan_warnings,
 )
 from otovox.inference.labelling import Ear, write_ear
 from otovox.inference.locator import Candidate, find_candidates
 from otovox.inference.looks import TTA, Look, MeanLook, TtaName, Turn, look_at, mean_look
-from otovox.inference.poses import assumed_pose, first_views, fit_sides
+from otovox.inference.poses import (
+    FirstLooks,
+    assumed_pose,
+    first_looks,
+    fit_sides,
+    turned_views,
+    usual_views,
+)
 from otovox.inference.quality import Estimator, features, load_estimator
 from otovox.inference.unusual import Flag, is_unusual, load_flag, sentence
 from otovox.inference.wall import find_wall
@@ -50,8 +57,6 @@ logger = logging.getLogger(__name__)
 #: A scan smaller than this in all directions contains at most one ear, and the centre of its field
 #: of view is another candidate, mm: chosen; the ears of a head are about 75 mm apart.
 LONE_EAR_FIELD_MM = 60.0
-#: A first look with a higher score than this ends the search for a better one: chosen.
-GOOD_LOOK = 0.45
 #: Number of pose refinements in the ear's own frame: chosen.
 REFINEMENTS = 2
 #: Distance of later looks from the first, mm: chosen; the scan is smoothed once up to there.
@@ -112,14 +117,31 @@ class Analyzer:
     def _ears(self, scan: Scan) -> list[Ear]:
         """The ears of a scan without duplicates, the most confident first."""
         ears: list[Ear] = []
+        unclear: list[Candidate] = []
         for candidate in self._candidates(scan):
             if _is_near(candidate.center_mm, ears):
                 continue
-            ear = self._examine(scan, candidate)
-            if ear is not None and not _is_near(ear.prediction.center_mm, ears):
-                ears.append(ear)
+            near = Resampler(scan.values, scan.grid, slack_mm=SLACK_MM)
+            first = self._first_looks(near, candidate, usual_views())
+            if first.is_good:
+                self._add(ears, self._examine(scan, near, first))
+            else:
+                unclear.append(candidate)
+        # Clear ears in the usual orientation show that the header states it correctly.
+        oriented = any(ear.prediction.pose.tilt_deg <= USUAL_TILT_DEG for ear in ears)
+        for candidate in unclear:
+            if _is_pair(ears) or _is_near(candidate.center_mm, ears):
+                continue
+            near = Resampler(scan.values, scan.grid, slack_mm=SLACK_MM)
+            views = usual_views() if oriented else (*usual_views(), *turned_views())
+            self._add(ears, self._examine(scan, near, self._first_looks(near, candidate, views)))
         ears.sort(key=lambda ear: -ear.prediction.confidence)
         return ears[:MOST_EARS]
+
+    def _add(self, ears: list[Ear], ear: Ear | None) -> None:
+        """Add an ear, unless it was found already."""
+        if ear is not None and not _is_near(ear.prediction.center_mm, ears):
+            ears.append(ear)
 
     def _candidates(self, scan: Scan) -> list[Candidate]:
         locator = self.locator.config
@@ -134,24 +156,16 @@ class Analyzer:
             candidates.append(Candidate(scan.grid.center_mm, 0.0))
         return candidates
 
-    def _examine(self, scan: Scan, candidate: Candidate) -> Ear | None:
-        """Analyse a candidate with two looks; None if it is not an ear."""
-        near = Resampler(scan.values, scan.grid, slack_mm=SLACK_MM)
-        best: tuple[float, Pose] | None = None
-        first: list[Look] = []
-        for matrix in first_views():
-            look = self._look(near, candidate.center_mm, matrix)
-            first = [*first, look][: len(Side)]
-            pose = self._fit(look)
-            if pose is None:
-                continue
-            worth = fit_quality(pose.residual_mm) * look.clarity
-            if best is None or worth > best[0]:
-                best = worth, pose
-            if pose.residual_mm < GOOD_FIT_MM and worth > GOOD_LOOK:
-                break
-        ear = None if best is None else self._look_again(scan, near, best[1])
-        if ear is None and (assumed := assumed_pose(first)) is not None:
+    def _first_looks(
+        self, near: Resampler, candidate: Candidate, views: Iterable[FloatArray]
+    ) -> FirstLooks:
+        looks = (self._look(near, candidate.center_mm, matrix) for matrix in views)
+        return first_looks(looks, self.labyrinth.config.network.landmarks)
+
+    def _examine(self, scan: Scan, near: Resampler, first: FirstLooks) -> Ear | None:
+        """The second look at a candidate; None if it is not an ear."""
+        ear = None if first.pose is None else self._look_again(scan, near, first.pose)
+        if ear is None and (assumed := assumed_pose(first.looks)) is not None:
             ear = self._describe(scan, near, assumed, assumed=True)
         return ear
 
@@ -245,11 +259,20 @@ def open_analyzer(
         labyrinth,
         locator,
         open_engine(labyrinth, trained_network, device=device, threads=threads),
-        open_engine(locator, trained_network, device=device, threads=threads, many=True),
+        # Its candidates only start a search, so that a lower precision changes no result.
+        open_engine(
+            locator, trained_network, device=device, threads=threads, many=True, precision="bf16"
+        ),
         tta,  # pyright: ignore[reportArgumentType]
         load_flag(model, sha256=labyrinth.sha256, tta=tta),
         load_estimator(model, sha256=labyrinth.sha256, tta=tta),
     )
+
+
+def _is_pair(ears: Sequence[Ear]) -> bool:
+    """Whether a right and a left ear were found of which no other candidate takes the place."""
+    sure = [ear.prediction for ear in ears if ear.prediction.confidence >= REVIEW_CONFIDENCE]
+    return len({ear.side for ear in sure}) == len(Side)
 
 
 def _is_near(center_mm: FloatArray, ears: Sequence[Ear]) -> bool:

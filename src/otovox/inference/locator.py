@@ -1,6 +1,6 @@
 """Detection of ears: a coarse network over the whole scan gives candidates, best first."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,9 +9,16 @@ from scipy import ndimage
 
 from otovox.core.geometry import FloatArray
 from otovox.core.volume import Grid, Scan
-from otovox.imaging.intensity import normalise, tissue_threshold
+from otovox.imaging.intensity import bone_threshold, normalise
 from otovox.imaging.resample import resample
-from otovox.imaging.windows import Shape, Window, batches, blend_weights, padded, windows
+from otovox.imaging.windows import (
+    Shape,
+    Window,
+    batches,
+    blend_weights,
+    summed_weights,
+    windows,
+)
 from otovox.learning.engine import Engine
 
 #: Stride as a fraction of the window size: chosen, not measured.
@@ -21,9 +28,11 @@ STRIDE = 0.625
 LOWEST_SCORE = 0.12
 #: Minimum distance between two ears, mm: chosen; real ones are about 60 mm apart.
 APART_MM = 18.0
-#: If there are more windows than this, those with a smaller fraction of tissue are skipped: chosen;
-#: an ear is surrounded by more bone, and lies far from the border of some window.
-FEW_WINDOWS, LEAST_TISSUE = 8, 0.005
+#: If there are more windows than this, those with a smaller fraction of bone are skipped: chosen;
+#: windows of 64 mm hold 5 to 14 % around the ears of heads.
+FEW_WINDOWS, LEAST_BONE = 8, 0.005
+#: Bone is counted in every so many voxels of the locator along each axis: chosen.
+BONE_STEP = 2
 #: Maximum number of candidates: chosen.
 MOST = 4
 
@@ -57,9 +66,24 @@ def find_candidates(
         At most `MOST` candidates, best first.
     """
     grid = covering_grid(scan.grid, spacing_mm)
-    values = resample(scan.values, scan.grid, grid, outside="edge")
-    heatmap = _heatmap(values, engine, chunk) / amplitude
-    return _peaks(heatmap, grid)
+    i, j, k = (max(sides) for sides in zip(grid.shape, chunk, strict=True))
+    front = (np.array([i, j, k]) - grid.shape) // 2
+    field = grid.crop(-front, (i, j, k))
+    places = _places(scan, field, chunk)
+    if not places:
+        return []
+    ends = np.array([[(side.start, side.stop) for side in window] for window in places])
+    start, stop = ends[..., 0].min(axis=0), ends[..., 1].max(axis=0)
+    part = _part(field, start, stop)
+    values = resample(scan.values, scan.grid, part, outside="edge")
+    heatmap = _heatmap(values, [_relative(window, start) for window in places], engine, chunk)
+    for axis, weights in enumerate(summed_weights(field.shape, chunk, _stride(chunk))):
+        along = weights[start[axis] : stop[axis]]
+        heatmap /= along.reshape([-1 if a == axis else 1 for a in range(3)])
+    # Nothing is found beyond the scan.
+    first, last = np.maximum(start, front), np.minimum(stop, front + grid.shape)
+    within = tuple(slice(a, b) for a, b in zip(first - start, last - start, strict=True))
+    return _peaks(heatmap[within] / np.float32(amplitude), _part(field, first, last))
 
 
 def covering_grid(grid: Grid, spacing_mm: float) -> Grid:
@@ -71,35 +95,53 @@ def covering_grid(grid: Grid, spacing_mm: float) -> Grid:
     return Grid.centred((low + high) / 2, (i, j, k), spacing_mm=spacing_mm)
 
 
-def _heatmap(values: NDArray[np.float32], engine: Engine, chunk: Shape) -> NDArray[np.float32]:
-    """The locator's heatmap over a volume, blended from windows."""
-    volume, front = padded(values, chunk)
-    total = np.zeros(volume.shape, dtype=np.float32)
-    weight = np.full(volume.shape, 1e-6, dtype=np.float32)
-    blend = blend_weights(chunk)
+def _stride(chunk: Shape) -> Shape:
     i, j, k = (max(int(n * STRIDE), 1) for n in chunk)
-    places = list(windows(volume.shape, chunk, (i, j, k)))
-    for window in places:
-        weight[window] += blend
-    for group in batches(_with_tissue(volume, places), engine.batch):
-        _, heatmaps = engine.run(np.stack([normalise(volume[window])[None] for window in group]))
-        for window, heatmap in zip(group, heatmaps, strict=True):
-            total[window] += blend * heatmap[0]
-    heatmap = total / weight
-    inner = tuple(slice(f, f + n) for f, n in zip(front, values.shape, strict=True))
-    return heatmap[inner]
+    return i, j, k
 
 
-def _with_tissue(values: NDArray[np.float32], places: Sequence[Window]) -> Iterator[Window]:
-    """Windows that are not flat and, if there are many, hold enough tissue for an ear."""
-    threshold = tissue_threshold(values) if len(places) > FEW_WINDOWS else -np.inf
-    for window in places:
-        part = values[window]
-        if (
-            part.max() > part.min()
-            and np.count_nonzero(part > threshold) > LEAST_TISSUE * part.size
-        ):
-            yield window
+def _part(grid: Grid, start: NDArray[np.int_], stop: NDArray[np.int_]) -> Grid:
+    i, j, k = (int(n) for n in stop - start)
+    return grid.crop(start, (i, j, k))
+
+
+def _relative(window: Window, start: NDArray[np.int_]) -> Window:
+    """A window of a volume as one of its part that begins at `start`."""
+    i, j, k = (slice(w.start - s, w.stop - s) for w, s in zip(window, start, strict=True))
+    return i, j, k
+
+
+def _places(scan: Scan, field: Grid, chunk: Shape) -> list[Window]:
+    """The windows that may contain an ear; if there are many, those with enough bone."""
+    places = list(windows(field.shape, chunk, _stride(chunk)))
+    if len(places) <= FEW_WINDOWS:
+        return places
+    i, j, k = (-(-n // BONE_STEP) for n in field.shape)
+    coarse = Grid.centred(field.center_mm, (i, j, k), spacing_mm=BONE_STEP * field.spacing_mm[0])
+    values = resample(scan.values, scan.grid, coarse, order="nearest", outside="edge")
+    bone = values > bone_threshold(values)
+    least = LEAST_BONE * np.prod(chunk) / BONE_STEP**3
+    return [
+        window
+        for window in places
+        if np.count_nonzero(
+            bone[tuple(slice(s.start // BONE_STEP, s.stop // BONE_STEP) for s in window)]
+        )
+        > least
+    ]
+
+
+def _heatmap(
+    values: NDArray[np.float32], places: Sequence[Window], engine: Engine, chunk: Shape
+) -> NDArray[np.float32]:
+    """The sum of the locator's weighted heatmaps in windows that are not flat."""
+    total, blend = np.zeros(values.shape, dtype=np.float32), blend_weights(chunk)
+    seen = (window for window in places if np.ptp(values[window]) > 0)
+    for group in batches(seen, engine.batch):
+        _, found = engine.run(np.stack([normalise(values[window])[None] for window in group]))
+        for window, one in zip(group, found, strict=True):
+            total[window] += blend * one[0]
+    return total
 
 
 def _peaks(heatmap: NDArray[np.float32], grid: Grid) -> list[Candidate]:

@@ -1,14 +1,14 @@
 """An ear's pose and side from the landmarks of a look, or from a mean head if there are too few."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from otovox.core.anatomy import VOLUME_RANGE_MM3, Side
 from otovox.core.geometry import MIDDLE_MM, FloatArray, Pose, cube_turns, fit_pose, mean_pose
 from otovox.imaging.components import main_piece
-from otovox.inference.confidence import GOOD_FIT_MM
+from otovox.inference.confidence import GOOD_FIT_MM, fit_quality
 from otovox.inference.looks import Look
 
 #: Landmarks needed for a pose: three are in a plane, which has no handedness.
@@ -16,6 +16,8 @@ POSE_LANDMARKS = 4
 #: With this many landmarks, one that contradicts all others can be identified: chosen; the five
 #: others determine position, orientation and side with one to spare.
 ROBUST_LANDMARKS = 6
+#: A first look with a higher score than this ends the search for a better one: chosen.
+GOOD_LOOK = 0.45
 #: A labyrinth whose pose must be assumed needs this many landmarks with peaks above this fraction
 #: of a full heatmap, and at most this fraction of stray voxels: chosen, not measured.
 CLEAR_LANDMARKS, CLEAR_PEAK, MOST_STRAY = 2, 0.5, 0.05
@@ -50,16 +52,53 @@ def _fit_without_outlier(names: tuple[str, ...], points_mm: FloatArray, side: Si
     return min(poses, key=lambda pose: pose.residual_mm)
 
 
-def first_views() -> Iterator[FloatArray]:
-    """Frames of the first look: a mean right ear, a mean left ear, then all rotations of a cube.
+def usual_views() -> tuple[FloatArray, ...]:
+    """Frames of the first looks: a mean right ear and a mean left ear."""
+    return tuple(mean_pose(side).matrix for side in (Side.RIGHT, Side.LEFT))
 
-    The later ones are needed only if the scan's header does not give the patient's orientation.
-    """
-    right, left = (mean_pose(side).matrix for side in (Side.RIGHT, Side.LEFT))
-    yield right
-    yield left
+
+def turned_views() -> Iterator[FloatArray]:
+    """All other rotations of a cube, for headers that do not give the patient's orientation."""
+    right = mean_pose(Side.RIGHT).matrix
     for turn in cube_turns("full")[1:]:
         yield right @ turn
+
+
+@dataclass(frozen=True, eq=False)
+class FirstLooks:
+    """The first looks at a candidate.
+
+    Attributes:
+        pose: the best of their poses; None if none was fitted.
+        looks: in the frames of a mean right and a mean left ear.
+        is_good: whether `pose` is so good that no other frame needs a look.
+    """
+
+    pose: Pose | None
+    looks: tuple[Look, ...]
+    is_good: bool
+
+
+def first_looks(looks: Iterable[Look], names: tuple[str, ...]) -> FirstLooks:
+    """Look at a candidate in several frames, up to the first good look.
+
+    Args:
+        looks: made one by one, so that those after a good one are not made.
+        names: landmarks of the network.
+    """
+    best, worth, seen = None, 0.0, ()
+    for look in looks:
+        seen = (*seen, look)[: len(Side)]
+        poses = fit_sides(names, look.points_mm)
+        if poses is None:
+            continue
+        pose = poses[0]
+        value = fit_quality(pose.residual_mm) * look.clarity
+        if best is None or value > worth:
+            best, worth = pose, value
+        if pose.residual_mm < GOOD_FIT_MM and value > GOOD_LOOK:
+            return FirstLooks(best, seen, is_good=True)
+    return FirstLooks(best, seen, is_good=False)
 
 
 def assumed_pose(looks: Sequence[Look]) -> Pose | None:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 Batch = NDArray[np.float32]
 Precision = Literal["f32", "bf16"]
+#: OpenVINO's name of what a device can calculate with.
+_CAPABILITIES = "OPTIMIZATION_CAPABILITIES"
 
 DEVICES = ("auto", "cpu", "torch", "cuda", "mps")
 
@@ -66,8 +68,8 @@ def open_engine(
         device: "cpu" is OpenVINO; "torch" is torch on the CPU; "cuda", "cuda:N", "mps" are torch on
             an accelerator; "auto" uses CUDA if available, otherwise OpenVINO.
         threads: CPU threads; None for all cores.
-        precision: of OpenVINO's arithmetic. bf16 takes about 0.6 of the time on new CPUs, and
-            moves probabilities, most where they are near a half.
+        precision: of OpenVINO's arithmetic. bf16, used where the CPU has it, takes about 0.6 of
+            the time, and moves probabilities, most where they are near a half.
         many: whether OpenVINO is to run many chunks one beside the other, each slower than alone.
 
     Raises:
@@ -145,6 +147,8 @@ class OpenVinoEngine:
         openvino, graph = openvino_library(), graph_of(bundle, network)
         core = openvino.Core()
         constants = openvino.Tensor(graph.constants(bundle.weights))
+        if precision == "bf16" and "BF16" not in core.get_property("CPU", _CAPABILITIES):
+            precision = "f32"
         model = core.read_model(graph.operations.encode(), constants)
         settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": precision, "NUM_STREAMS": streams}
         if threads is not None:

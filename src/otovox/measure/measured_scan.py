@@ -39,7 +39,7 @@ class MeasuredScan:
             return None
         return head_planes(canals[Side.RIGHT], canals[Side.LEFT])
 
-    @property
+    @cached_property
     def sides(self) -> tuple[Side, ...]:
         """Sides that have an ear with its own voxels."""
         labels = self.prediction.labels.values
