@@ -1,21 +1,26 @@
 """Speed and memory as ratios within one run: phantoms, training, engines, the whole command.
 
-    python benchmarks/speed.py --output benchmarks/results
+    python benchmarks/speed.py --scan HEAD.nii.gz --pair BEFORE/bin/python AFTER/bin/python
 
-Each step runs in its own process, so that its peak memory can be measured.
+Each step runs in its own process, so that its peak memory can be measured. `--only` chooses steps.
+Stages of an analysis, its growth with voxels, ears and test-time augmentation, later scans in the
+same process and the rate of a cohort are measured with `stages.py`; `--pair` runs two installations
+in alternation on the same scans. Writes `speed.json` and `speed-growth.png`.
 """
 
 import argparse
 import json
 import os
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
 from accuracy import processor
+from stages import again, analyze, growth, growth_figure, pair, run, stages
+
+from otovox.formats.images import save_volume
+from otovox.phantom.cases import make_case
 
 SAMPLES = """
 import time, pathlib, sys, numpy as np
@@ -81,59 +86,88 @@ print({"step_s": round(sorted(seconds)[4], 2), "share_in_kernel": round(share, 2
 """
 
 
-def measured(command: list[str], **environment: str) -> dict[str, Any]:
-    """Run a command; return its wall time, peak memory and last printed lines."""
-    start, env = time.perf_counter(), os.environ | environment
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env)
-    assert process.stdout is not None
-    output = process.stdout.read()
-    _, status, usage = os.wait4(process.pid, 0)
+Steps = dict[str, Any]
+
+
+def parts(folder: str) -> Steps:
+    """Phantoms, training steps and engines."""
+    python = sys.executable
+    found = {"training samples": run(python, "-c", SAMPLES, f"{folder}/anatomies")}
+    for kind, scanner in (("ear", "fpvct"), ("ear", "msct"), ("head", "msct")):
+        code = f"SCANNER, KIND = {scanner!r}, {kind!r}{CASE}"
+        found[f"phantom {scanner} {kind}"] = run(python, "-c", code)
+    for name, keep in (("freed memory kept", True), ("as it comes", False)):
+        code = f"KEEP = {keep}{STEPS}"
+        found[f"training step, one thread, {name}"] = run(python, "-c", code)
+    few = run(python, "-c", f"KEEP = False{STEPS}", MALLOC_TRIM_THRESHOLD_="65536")
+    found["training step, one thread, as dask's workers have it"] = few
+    found["engines"] = run(python, "-c", ENGINES)
+    return found
+
+
+def scans(folder: Path, head: Path | None) -> dict[str, Path]:
+    """An ear of 288 x 288 x 260 voxels at 0.1 mm, a clinical crop, and a head."""
+    found = {}
+    for name, scanner, field in (
+        ("clinical ear", "msct", (25.6, 25.6, 25.6)),
+        ("ear, 0.1 mm", "fpvct", (28.8, 28.8, 26.0)),
+    ):
+        case = make_case(7800, scanner=scanner, field_mm=field)
+        found[name] = folder / f"{scanner}.nii.gz"
+        save_volume(case.scan.values, case.scan.grid, found[name])
+    return found | ({"head": head} if head else {})
+
+
+def cohort(folder: Path, count: int) -> dict[str, Any]:
+    """Clinical ears a minute, as two workers analyse them."""
+    (folder / "cohort").mkdir()
+    for seed in range(7900, 7900 + count):
+        case = make_case(seed, scanner="msct", field_mm=(25.6, 25.6, 25.6))
+        save_volume(case.scan.values, case.scan.grid, folder / "cohort" / f"{seed}.nii.gz")
+    done = analyze(sys.executable, folder / "cohort", folder / "out", "--workers", "2")
+    return done | {"ears_per_minute": round(60 * count / done["wall_s"], 1)}
+
+
+def analyses(folder: Path, options: argparse.Namespace) -> Steps:
+    """Whole analyses, as a user runs them."""
+    python, known = sys.executable, scans(folder, options.scan)
+    refused = run(python, "-m", "otovox", "analyze", folder / "absent.nii.gz", "-o", folder / "no")
+    staged = {name: stages(python, scan, folder / "stages") for name, scan in known.items()}
+    rows = growth(python, known, folder)
+    growth_figure(rows, options.output / "speed-growth.png")
     return {
-        "wall_s": round(time.perf_counter() - start, 1),
-        "peak_gib": round(usage.ru_maxrss / 2**20, 2),
-        "exit": os.waitstatus_to_exitcode(status),
-        "printed": output.strip().splitlines()[-1:] or "",
+        "a missing file is refused": refused,
+        "stages": staged,
+        "growth": rows,
+        "later scan in the same process, s": {
+            name: again(python, scan, folder / "again") for name, scan in known.items()
+        },
+        "cohort": cohort(folder, options.cohort),
     }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results"))
-    parser.add_argument("--scan", type=Path, help="a whole-head scan to time the command on")
+    parser.add_argument("--scan", type=Path, help="a whole-head scan")
+    parser.add_argument("--cohort", type=int, default=40, help="ears of the cohort")
+    parser.add_argument("--pair", nargs=2, metavar="PYTHON", help="two installations")
+    parser.add_argument("--only", choices=("parts", "analyses", "pair"), help="one step")
     options = parser.parse_args()
-    python = sys.executable
-    results: dict[str, Any] = {
-        "machine": {
-            "cores": os.cpu_count(),
-            "processor": processor(),
-        }
-    }
-    with tempfile.TemporaryDirectory() as folder:
-        results["training samples"] = measured([python, "-c", SAMPLES, f"{folder}/anatomies"])
-        for kind, scanner in (("ear", "fpvct"), ("ear", "msct"), ("head", "msct")):
-            code = f"SCANNER, KIND = {scanner!r}, {kind!r}{CASE}"
-            results[f"phantom {scanner} {kind}"] = measured([python, "-c", code])
-        for name, keep in (("freed memory kept", True), ("as it comes", False)):
-            code = [python, "-c", f"KEEP = {keep}{STEPS}"]
-            results[f"training step, one thread, {name}"] = measured(code)
-        few = measured([python, "-c", f"KEEP = False{STEPS}"], MALLOC_TRIM_THRESHOLD_="65536")
-        results["training step, one thread, as dask's workers have it"] = few
-        results["engines"] = measured([python, "-c", ENGINES])
-        otovox = [python, "-m", "otovox"]
-        subprocess.run(
-            [*otovox, "phantom", "--scanner", "fpvct", "--output", f"{folder}/ear"], check=True
-        )
-        scan = next(Path(folder, "ear", "images").glob("*.nii.gz"))
-        for tta in ("none", "fast"):
-            command = [*otovox, "analyze", str(scan), "--tta", tta, "-o", f"{folder}/{tta}", "-q"]
-            command.append("--fresh")
-            runs = sorted((measured(command) for _ in range(3)), key=lambda run: run["wall_s"])
-            results[f"analyze one ear 300^3 at 0.1 mm, tta {tta}, median of 3"] = runs[1]
-        if options.scan is not None:
-            command = [*otovox, "analyze", str(options.scan), "-o", f"{folder}/head", "-q"]
-            results[f"analyze whole head {options.scan.name}"] = measured(command)
     options.output.mkdir(parents=True, exist_ok=True)
-    (options.output / "speed.json").write_text(json.dumps(results, indent=2) + "\n")
+    path = options.output / "speed.json"
+    results: Steps = json.loads(path.read_text()) if options.only and path.is_file() else {}
+    results["machine"] = {"cores": os.cpu_count(), "processor": processor()}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        if options.only in (None, "parts"):
+            results |= parts(name)
+        if options.only in (None, "analyses"):
+            results |= analyses(folder, options)
+        if options.pair:
+            known = list(scans(folder, options.scan).values())
+            results["pair"] = pair(tuple(options.pair), known, folder, times=3)
+    path.write_text(json.dumps(results, indent=2) + "\n")
     print(json.dumps(results, indent=2))
 
 

@@ -8,7 +8,12 @@ from otovox.dataset.layout import Entry
 from otovox.errors import ConfigError
 from otovox.learning.bundle import Bundle
 from otovox.learning.training import TrainingOptions
-from otovox.learning.training_data import MixedSamples, canonical_ears, phantom_datasets
+from otovox.learning.training_data import (
+    PHANTOM_LANDMARKS,
+    MixedSamples,
+    canonical_ears,
+    phantom_datasets,
+)
 from otovox.phantom.cache import VERSION
 from otovox.systems.dual_head.training import train_on
 
@@ -49,7 +54,8 @@ def train_on_phantoms(
         anatomies: folder for rendered phantoms; `output`/anatomies if None.
 
     Raises:
-        ConfigError: if the system is not the dual-headed U-Net, the only one trained on phantoms.
+        ConfigError: if the system is not the dual-headed U-Net, the only one trained on phantoms,
+            or if phantoms lack one of the landmarks.
     """
     if config.system.kind != "dual-head":
         raise ConfigError(
@@ -59,7 +65,11 @@ def train_on_phantoms(
         "validation_data": f"{config.data.validation_cases} unseen phantom samples",
         "training_data": f"phantoms of version {VERSION}, seeds from {config.data.seed}",
     }
-    training, validation = phantom_datasets(config.data, anatomies or output / "anatomies")
+    names = config.network.landmarks
+    strange = set(names) - set(PHANTOM_LANDMARKS)
+    if config.data.source == "ear" and strange:
+        raise ConfigError(f"{config.name}: phantoms have no {', '.join(sorted(strange))}")
+    training, validation = phantom_datasets(config.data, anatomies or output / "anatomies", names)
     if ears is None:
         return train_on((training, validation), config, output, origin=origin, run=run)
     cases = ", ".join(entry.case for entry in ears.entries)

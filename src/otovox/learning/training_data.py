@@ -24,6 +24,8 @@ from otovox.learning.augment import apply, draw
 from otovox.phantom.cache import Anatomy
 from otovox.phantom.samples import PhantomSample, ear_sample, head_sample, lone_ear_sample, view_of
 
+#: Landmarks of a phantom ear.
+PHANTOM_LANDMARKS = LANDMARK_NAMES + POSE_NAMES
 #: First anatomy of the validation samples: far from those used in training.
 VALIDATION_SEED = 900_000
 #: Fraction of the locator's samples that contain a temporal bone without a head. Chosen, not
@@ -42,12 +44,24 @@ class PhantomSamples(Dataset[dict[str, Tensor]]):
     Args:
         config: settings of the samples.
         cache: folder for rendered anatomies.
+        landmarks: of `PHANTOM_LANDMARKS`, in the order of the samples' points; a head has one
+            point, its ear.
         validation: use the fixed validation set.
     """
 
-    def __init__(self, config: DataConfig, cache: Path, *, validation: bool = False) -> None:
+    def __init__(
+        self,
+        config: DataConfig,
+        cache: Path,
+        *,
+        landmarks: Sequence[str] = PHANTOM_LANDMARKS,
+        validation: bool = False,
+    ) -> None:
         self.config = config
         self.cache = cache
+        self.columns = [0]
+        if config.source == "ear":
+            self.columns = [PHANTOM_LANDMARKS.index(name) for name in landmarks]
         self.validation = validation
 
     def __len__(self) -> int:
@@ -67,11 +81,11 @@ class PhantomSamples(Dataset[dict[str, Tensor]]):
         sample = draw(self.cache, anatomy, rng, config.shape, config.spacing_mm)
         if config.source == "head":
             sample = replace(sample, points_ijk=_nearest(sample.points_ijk, config.shape))
-        return _sample_tensors(sample)
+        return self.tensors(sample)
 
-
-def _sample_tensors(sample: PhantomSample) -> dict[str, Tensor]:
-    return _tensors(sample.image, sample.labels, sample.points_ijk)
+    def tensors(self, sample: PhantomSample) -> dict[str, Tensor]:
+        """Image, labels and the chosen landmarks."""
+        return _tensors(sample.image, sample.labels, sample.points_ijk[self.columns])
 
 
 class MixedSamples(Dataset[dict[str, Tensor]]):
@@ -102,7 +116,7 @@ class MixedSamples(Dataset[dict[str, Tensor]]):
             return self.phantoms[index]
         ear = self.ears[int(rng.integers(len(self.ears)))]
         again = rng.random() < SCANNED_AGAIN
-        return _sample_tensors(
+        return self.phantoms.tensors(
             view_of(ear, self.grid, rng, config.shape, config.spacing_mm, scanned=again)
         )
 
@@ -159,9 +173,14 @@ def _nearest(points: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
     return points[[int(np.argmin(away))]]
 
 
-def phantom_datasets(config: DataConfig, cache: Path) -> tuple[PhantomSamples, PhantomSamples]:
+def phantom_datasets(
+    config: DataConfig, cache: Path, landmarks: Sequence[str]
+) -> tuple[PhantomSamples, PhantomSamples]:
     """Training and validation samples."""
-    return PhantomSamples(config, cache), PhantomSamples(config, cache, validation=True)
+    return (
+        PhantomSamples(config, cache, landmarks=landmarks),
+        PhantomSamples(config, cache, landmarks=landmarks, validation=True),
+    )
 
 
 class VolumeChunks(Dataset[dict[str, Tensor]]):
