@@ -210,7 +210,7 @@ def speed() -> str:
     """Time and memory of the command, including reading and writing."""
     facts = load("speed")
     lines = [
-        "| `otovox analyze`, from start to end | test-time augmentation | time, s | peak memory, GiB |",
+        "| `otovox analyze`, from start to end | `--tta` | time, s | peak memory, GiB |",
         "|---|---|---|---|",
     ]
     for row in facts["growth"]:
@@ -220,8 +220,8 @@ def speed() -> str:
     later = facts["later scan in the same process, s"]
     machine, refused = facts["machine"], facts["a missing file is refused"]
     text = (
-        f"Measured on {machine['cores']} cores ({machine['processor']}), no GPU. A later scan in the "
-        f"same process: {', '.join(f'{name} {value:.1f} s' for name, value in later.items())}. "
+        f"Measured on {machine['cores']} cores ({machine['processor']}), no GPU. A later scan in "
+        f"the same process: {', '.join(f'{name} {value:.1f} s' for name, value in later.items())}. "
         f"A cohort of clinical ears: {facts['cohort']['ears_per_minute']:.0f} ears a minute. A "
         f"missing file is refused after {refused['wall_s']:.1f} s."
     )

@@ -234,7 +234,7 @@ def killed_training(folder: Path, kills: int) -> dict[str, Any]:
 
     def facts(output: Path) -> tuple[str, list[str]]:
         weights = hashlib.sha256((output / "model" / "weights.safetensors").read_bytes())
-        with (output / "metrics.csv").open(newline="") as file:
+        with (output / "validation.csv").open(newline="") as file:
             steps = [row["iteration"] for row in csv.DictReader(file)]
         return weights.hexdigest(), steps
 

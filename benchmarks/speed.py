@@ -2,25 +2,22 @@
 
     python benchmarks/speed.py --scan HEAD.nii.gz --pair BEFORE/bin/python AFTER/bin/python
 
-Each step runs in its own process, so that its peak memory can be measured. `--only` chooses steps.
+Each step runs in its own process, so that its peak memory can be measured; this one stays small,
+because a process starts with the peak of the one that started it. `--only` chooses steps.
 Stages of an analysis, its growth with voxels, ears and test-time augmentation, later scans in the
 same process and the rate of a cohort are measured with `stages.py`; `--pair` runs two installations
 in alternation on the same scans. Writes `speed.json` and `speed-growth.png`.
 """
 
 import argparse
+import ast
 import json
-import os
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from accuracy import processor
 from stages import again, analyze, growth, growth_figure, pair, run, stages
-
-from otovox.formats.images import save_volume
-from otovox.phantom.cases import make_case
 
 SAMPLES = """
 import time, pathlib, sys, numpy as np
@@ -86,6 +83,23 @@ print({"step_s": round(sorted(seconds)[4], 2), "share_in_kernel": round(share, 2
 """
 
 
+RENDER = """
+import sys
+from otovox.formats.images import save_volume
+from otovox.phantom.cases import make_case
+scanner, folder, field, *seeds = sys.argv[1:]
+field_mm = tuple(map(float, field.split(",")))
+for seed in seeds:
+    scan = make_case(int(seed), scanner=scanner, field_mm=field_mm).scan
+    save_volume(scan.values, scan.grid, f"{folder}/{scanner}-{seed}.nii.gz")
+"""
+
+MACHINE = """
+import os
+from accuracy import processor
+print({"cores": os.cpu_count(), "processor": processor()})
+"""
+
 Steps = dict[str, Any]
 
 
@@ -105,26 +119,25 @@ def parts(folder: str) -> Steps:
     return found
 
 
+def render(scanner: str, folder: Path, field_mm: str, *seeds: int) -> list[Path]:
+    """Phantom ears as files; the field of view as three numbers."""
+    folder.mkdir(parents=True, exist_ok=True)
+    run(sys.executable, "-c", RENDER, scanner, folder, field_mm, *seeds)
+    return [folder / f"{scanner}-{seed}.nii.gz" for seed in seeds]
+
+
 def scans(folder: Path, head: Path | None) -> dict[str, Path]:
-    """An ear of 288 x 288 x 260 voxels at 0.1 mm, a clinical crop, and a head."""
-    found = {}
-    for name, scanner, field in (
-        ("clinical ear", "msct", (25.6, 25.6, 25.6)),
-        ("ear, 0.1 mm", "fpvct", (28.8, 28.8, 26.0)),
-    ):
-        case = make_case(7800, scanner=scanner, field_mm=field)
-        found[name] = folder / f"{scanner}.nii.gz"
-        save_volume(case.scan.values, case.scan.grid, found[name])
+    """A clinical crop, an ear of 288 x 288 x 260 voxels at 0.1 mm, and a head."""
+    (clinical,) = render("msct", folder, "25.6,25.6,25.6", 7800)
+    (fine,) = render("fpvct", folder, "28.8,28.8,26.0", 7800)
+    found = {"clinical ear": clinical, "ear, 0.1 mm": fine}
     return found | ({"head": head} if head else {})
 
 
 def cohort(folder: Path, count: int) -> dict[str, Any]:
     """Clinical ears a minute, as two workers analyse them."""
-    (folder / "cohort").mkdir()
-    for seed in range(7900, 7900 + count):
-        case = make_case(seed, scanner="msct", field_mm=(25.6, 25.6, 25.6))
-        save_volume(case.scan.values, case.scan.grid, folder / "cohort" / f"{seed}.nii.gz")
-    done = analyze(sys.executable, folder / "cohort", folder / "out", "--workers", "2")
+    paths = render("msct", folder / "cohort", "25.6,25.6,25.6", *range(7900, 7900 + count))
+    done = analyze(sys.executable, *paths, "-o", folder / "out", "--workers", "2")
     return done | {"ears_per_minute": round(60 * count / done["wall_s"], 1)}
 
 
@@ -157,7 +170,7 @@ def main() -> None:
     options.output.mkdir(parents=True, exist_ok=True)
     path = options.output / "speed.json"
     results: Steps = json.loads(path.read_text()) if options.only and path.is_file() else {}
-    results["machine"] = {"cores": os.cpu_count(), "processor": processor()}
+    results["machine"] = ast.literal_eval(run(sys.executable, "-c", MACHINE)["printed"][0])
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if options.only in (None, "parts"):

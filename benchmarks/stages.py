@@ -65,7 +65,8 @@ print(round(sorted(seconds[1:])[1], 2))
 def run(python: str, *arguments: object, **environment: str) -> dict[str, Any]:
     """Wall time, peak memory and last printed line of a command of one installation."""
     command = [python, *map(str, arguments)]
-    start, env = time.perf_counter(), os.environ | environment
+    env = os.environ | {"PYTHONPATH": str(Path(__file__).parent)} | environment
+    start = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env)
     assert process.stdout is not None
     output = process.stdout.read()
@@ -78,9 +79,9 @@ def run(python: str, *arguments: object, **environment: str) -> dict[str, Any]:
     }
 
 
-def analyze(python: str, scan: Path, folder: Path, *options: str) -> dict[str, Any]:
-    """`otovox analyze` of one scan, from the start of the process to the end."""
-    return run(python, "-m", "otovox", "analyze", scan, "-o", folder, "-q", "--fresh", *options)
+def analyze(python: str, *arguments: object) -> dict[str, Any]:
+    """`otovox analyze`, from the start of the process to the end."""
+    return run(python, "-m", "otovox", "analyze", *arguments, "-q", "--fresh")
 
 
 def stages(python: str, scan: Path, folder: Path) -> dict[str, Any]:
@@ -98,7 +99,9 @@ def pair(pythons: tuple[str, str], scans: list[Path], folder: Path, times: int) 
     """Two installations in alternation on the same scans: medians and their ratios."""
     found: dict[str, Any] = {}
     for scan in scans:
-        rows = [[analyze(one, scan, folder / "pair") for one in pythons] for _ in range(times)]
+        rows = [
+            [analyze(one, scan, "-o", folder / "pair") for one in pythons] for _ in range(times)
+        ]
         before, after = (
             {
                 name: statistics.median(row[number][name] for row in rows)
@@ -122,7 +125,7 @@ def growth(python: str, scans: dict[str, Path], folder: Path) -> list[dict[str, 
     rows = []
     for name, scan in scans.items():
         for tta in ("none", "fast", "paper"):
-            done = analyze(python, scan, folder / "growth", "--tta", tta)
+            done = analyze(python, scan, "-o", folder / "growth", "--tta", tta)
             rows.append({"scan": name, "tta": tta, **{k: done[k] for k in ("wall_s", "peak_gib")}})
     return rows
 

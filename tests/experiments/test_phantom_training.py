@@ -15,8 +15,10 @@ def test_other_systems_need_a_data_set(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::Warning:lightning", "ignore::UserWarning:torch")
 def test_a_network_may_learn_some_of_the_phantoms_landmarks(tmp_path):
-    bundle = train_on_phantoms(load_preset("tiny"), tmp_path / "run", run=TrainingOptions())
+    tiny, run, anatomies = load_preset("tiny"), TrainingOptions(), tmp_path / "anatomies"
+    bundle = train_on_phantoms(tiny, tmp_path / "run", run=run, anatomies=anatomies)
     assert bundle.config.network.landmarks == LANDMARK_NAMES
 
 
