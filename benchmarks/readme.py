@@ -189,8 +189,8 @@ def trust() -> str:
         f"exceeds this in {test['false_alarms']:.0%} of the healthy ones; its rank correlation "
         f"with the DSC is {rho['uncertainty']:.2f}. It does not detect disease (area under "
         f"the ROC of healthy against diseased {auc['uncertainty']:.2f}): most diseased phantoms "
-        f"are segmented as well as healthy ones. It flagged {_poor_masks(test)}, which is too few "
-        "to state a sensitivity."
+        f"are segmented as well as healthy ones. It flagged {_poor_masks(test)}. The "
+        "expected DSC says more about a mask; this threshold is for scans unlike all of these."
     )
 
 
@@ -316,15 +316,13 @@ def main() -> None:
         "Measurements of unseen phantoms with known geometry. Cochlea: 10 ground-truth masks, 6 "
         "and 6 predicted ones (`python benchmarks/measurements.py --cases 10`, again with "
         "`--cases 6 --predicted fpvct` and `--cases 6 --predicted msct`); canals: 10 ground-truth "
-        "masks, 8 and 8 predicted ones (`measurements_canals.py` likewise, still with the previous "
-        "model). Predicted masks use `--first-seed 100`.",
+        "masks, 6 and 6 predicted ones (`measurements_canals.py` likewise). Predicted masks use "
+        "`--first-seed 100`.",
         head(),
         "The Visible Human Female (real, no expert ground truth; positions are known to ±1.5 mm): "
         "`python benchmarks/real_head.py --scan vhf_head_ct.nii.gz`.",
         trust(),
-        "Previous model: the threshold is not yet set for the current one, for which `unusual` is "
-        "null. `python benchmarks/calibration.py --usual 20 --unusual 1 --scanner msct cbct "
-        "--ship`.",
+        "`python benchmarks/calibration.py --usual 40 --unusual 2 --scanner msct cbct --ship`.",
         odd_input(),
         "`python benchmarks/robust_input.py --output benchmarks/results`; a part of it is a test.",
         speed(),

@@ -14,6 +14,7 @@ from otovox.errors import InputError
 from otovox.formats.in_memory import Space, scan_in_memory
 from otovox.formats.scans import load_scan
 from otovox.measure.measured_scan import measure_scan
+from otovox.stages import Stage, report
 
 if TYPE_CHECKING:
     from otovox.inference.ears import Analyzer
@@ -75,6 +76,7 @@ class Model:
             location: checksum of where the scan lies, likewise.
         """
         prediction = self.analyzer.predict(scan)
+        report(Stage.MEASURING)
         provenance = replace(prediction.provenance, key=key, location=location)
         prediction = replace(prediction, provenance=provenance)
         return Result(measure_scan(prediction, threads=self.threads))

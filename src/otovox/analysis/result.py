@@ -21,6 +21,7 @@ from otovox.measure.measurements import EarMeasurements
 from otovox.measure.values import Measurement
 from otovox.results.description import describe
 from otovox.results.schema import EarResult, ResultFile
+from otovox.stages import Stage, report
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -192,6 +193,7 @@ class Result:
         """
         from otovox.results.folder import write_results
 
+        report(Stage.WRITING)
         return write_results(self.measured, Path(folder), described=self._described)
 
     def picture(self) -> bytes:

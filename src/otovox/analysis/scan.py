@@ -23,6 +23,7 @@ from otovox.formats.placement import Stated
 from otovox.formats.scans import Source, find_scans, opened_source, read_source
 from otovox.formats.writing import check_output, make_folder
 from otovox.results.schema import RESULT, ResultFile, check_same_scan, read_result
+from otovox.stages import Stage, report
 from otovox.workers import Outcome, Status, failure
 
 if TYPE_CHECKING:
@@ -130,6 +131,7 @@ def examine(job: Job, options: Options) -> ScanOutcome:
         if kept is not None:
             return kept
         check_same_scan(job.folder, origin.location)
+        report(Stage.READING)
         # Files extracted from a zip file exist until the results that refer to them are written.
         with opened_source(origin) as source:
             scan = read_source(source, series=options.series, stated=options.stated)

@@ -2,7 +2,10 @@
 
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, TypeVar
+
+from otovox.stages import Stage, reported_to
 
 if TYPE_CHECKING:
     from otovox.workers import Outcome
@@ -19,7 +22,7 @@ def watched(
     line_of: "Callable[[Outcome[Job, Answer]], str]",
     hidden: bool = False,
 ) -> "list[Outcome[Job, Answer]]":
-    """Collect all outcomes, with a progress bar.
+    """Collect all outcomes, with a progress bar; a single analysis shows its stages.
 
     Args:
         outcomes: in order of completion.
@@ -36,13 +39,20 @@ def watched(
     done: list[Outcome[Job, Answer]] = []
     columns = (*Progress.get_default_columns(), MofNCompleteColumn(), TimeElapsedColumn())
     disable = hidden or not console.is_terminal
+    stages = list(Stage)
     with Progress(*columns, console=console, transient=True, disable=disable) as progress:
         task = progress.add_task(title, total=total)
-        for outcome in outcomes:
-            done.append(outcome)
-            progress.advance(task)
-            if line := line_of(outcome):
-                progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+        def show(stage: Stage) -> None:
+            part = stages.index(stage) / len(stages)
+            progress.update(task, description=f"{title}: {stage}", completed=part)
+
+        with reported_to(show) if total == 1 else nullcontext():
+            for outcome in outcomes:
+                done.append(outcome)
+                progress.update(task, completed=len(done))
+                if line := line_of(outcome):
+                    progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
     return done
 
 

@@ -50,6 +50,7 @@ from otovox.inference.unusual import Flag, is_unusual, load_flag, sentence
 from otovox.inference.wall import find_wall
 from otovox.learning.bundle import Bundle, embedded, load_bundle
 from otovox.learning.engine import Engine, open_engine
+from otovox.stages import Stage, report
 from otovox.systems.registry import trained_network
 
 logger = logging.getLogger(__name__)
@@ -118,7 +119,10 @@ class Analyzer:
         """The ears of a scan without duplicates, the most confident first."""
         ears: list[Ear] = []
         unclear: list[Candidate] = []
-        for candidate in self._candidates(scan):
+        report(Stage.LOCATING)
+        candidates = self._candidates(scan)
+        report(Stage.SEGMENTING)
+        for candidate in candidates:
             if _is_near(candidate.center_mm, ears):
                 continue
             near = Resampler(scan.values, scan.grid, slack_mm=SLACK_MM)

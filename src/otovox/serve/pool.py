@@ -198,7 +198,9 @@ def _serve_jobs(pipe: Connection, tasks: Tasks) -> None:
     with suppress(EOFError, OSError):
         while True:
             kind, task = pipe.recv()
-            pipe.send(("done", _done(tasks[kind], task, lambda text: pipe.send(("stage", text)))))
+            pipe.send(
+                ("done", _done(tasks[kind], task, lambda text: pipe.send(("stage", str(text)))))
+            )
 
 
 def _done(work: Callable[..., Row], task: Any, report_stage: Callable[[str], None]) -> Row:

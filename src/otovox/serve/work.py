@@ -16,6 +16,7 @@ from otovox.formats.images import scan_name
 from otovox.formats.scans import Source, find_scans, load_scan
 from otovox.serve.settings import Analysis, Limits
 from otovox.serve.uploads import Refused, shown_name, unpack
+from otovox.stages import Stage, reported_to
 
 #: Reports the stage that a task has reached.
 ReportStage = Callable[[str], None]
@@ -103,23 +104,17 @@ def sort_upload(task: SortTask, report_stage: ReportStage) -> dict[str, Any]:
 def analyse(task: AnalyseTask, report_stage: ReportStage) -> dict[str, Any]:
     """Analyse a scan and write its result folder; existing results are kept."""
     from otovox.analysis.model import load_model
-    from otovox.analysis.result import Result
-    from otovox.measure.measured_scan import measure_scan
     from otovox.results.schema import RESULT, read_result
 
     if (task.results / RESULT).exists():
         return summary(read_result(task.results / RESULT))
-    report_stage("reading the scan")
+    report_stage(Stage.READING)
     scan = replace(load_scan(task.input), name=task.name)
     write_view(scan, task.view)
-    report_stage("locating and segmenting the ears")
     how = task.how
-    model = load_model(how.model, device=how.device, threads=how.threads, tta=how.tta)
-    prediction = model.analyzer.predict(scan)
-    report_stage("measuring")
-    measured = Result(measure_scan(prediction))
-    report_stage("writing the results")
-    return summary(measured.save(task.results))
+    with reported_to(report_stage):
+        model = load_model(how.model, device=how.device, threads=how.threads, tta=how.tta)
+        return summary(model.analyze_scan(scan).save(task.results))
 
 
 def measure(task: MeasureTask, report_stage: ReportStage) -> dict[str, Any]:
@@ -132,7 +127,7 @@ def measure(task: MeasureTask, report_stage: ReportStage) -> dict[str, Any]:
         return summary(read_result(task.results / RESULT))
     report_stage("checking the correction")
     correction = read_correction(task.correction, scans=task.input)
-    report_stage("measuring")
+    report_stage(Stage.MEASURING)
     case = correction.case
     result = measure_labels(
         case.scan,
@@ -141,7 +136,7 @@ def measure(task: MeasureTask, report_stage: ReportStage) -> dict[str, Any]:
         source=Path(FILES["segmentation"]),
         warnings=correction.warnings,
     )
-    report_stage("writing the results")
+    report_stage(Stage.WRITING)
     return summary(result.save(task.results)) | {"changes": list(correction.changes)}
 
 
