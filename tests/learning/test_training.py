@@ -184,3 +184,13 @@ def test_the_rate_is_reduced_and_training_stops_without_improvement(tmp_path, da
         # S18: the last state is kept even if an earlier one is the best.
         best = torch.load(tmp_path / "best.ckpt", weights_only=False)
         assert (best["epoch"], kept["epoch"]) == (0, 3)
+
+
+def test_rows_beyond_the_last_checkpoint_are_replaced(tmp_path):
+    from otovox.learning.training import _append_row
+
+    table = tmp_path / "validation.csv"
+    for iteration, loss in ((2, 0.5), (4, 0.4), (6, 0.3), (4, 0.2)):
+        _append_row(table, iteration, {"val_loss": loss})
+    assert table.read_text().split() == ["iteration,val_loss", "2,0.5", "4,0.2"]
+    assert [path.name for path in tmp_path.iterdir()] == ["validation.csv"]

@@ -33,6 +33,15 @@ from serving import ended, send, server, until, wait_for
 SEG, SR = "1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.88.34"
 
 
+#: A tool that only DCMTK has: pynetdicom comes with its own storescu.
+DCMTK = shutil.which("dcmdump")
+
+
+def dcmtk(tool: str) -> Path:
+    """Path of a tool of DCMTK."""
+    return Path(DCMTK or "").with_name(tool)
+
+
 @pytest.fixture
 def scan_bytes(tmp_path: Path, write_scan) -> bytes:
     return write_scan(tmp_path / "source.nii.gz").read_bytes()
@@ -182,14 +191,14 @@ def pacs_stopped(pacs: Any) -> Iterator[None]:
 @contextmanager
 def dcmtk_storescp(folder: Path) -> Iterator[int]:
     """Port of DCMTK's storescp, which keeps what it receives; 0 if it is not installed."""
-    if shutil.which("storescp") is None:
+    if not DCMTK:
         yield 0
         return
     folder.mkdir()
     port = free_port()
-    process = subprocess.Popen(["storescp", "-aet", "DCMTK", "-od", folder, str(port)])
+    process = subprocess.Popen([dcmtk("storescp"), "-aet", "DCMTK", "-od", folder, str(port)])
     try:
-        echo = ["echoscu", "-aec", "DCMTK", "127.0.0.1", str(port)]
+        echo = [dcmtk("echoscu"), "-aec", "DCMTK", "127.0.0.1", str(port)]
         wait_for(lambda: subprocess.run(echo, capture_output=True).returncode == 0)
         yield port
     finally:
@@ -259,15 +268,15 @@ def test_an_unreachable_destination_is_reported(tmp_path, write_series) -> None:
     assert problem == f"PACS@127.0.0.1:{target.port} does not accept an association"
 
 
-@pytest.mark.skipif(shutil.which("storescu") is None, reason="DCMTK is not installed")
+@pytest.mark.skipif(not DCMTK, reason="DCMTK is not installed")
 @pytest.mark.slow
 def test_dcmtk_sends_and_asks(tmp_path, write_series) -> None:
     folder = write_series(tmp_path / "series")
     with node(tmp_path / "data") as (client, port):
         base = ["-aet", "SCANNER", "-aec", "OTOVOX", "127.0.0.1", str(port)]
-        subprocess.run(["echoscu", *base], check=True, capture_output=True)
-        subprocess.run(["storescu", "+sd", *base, folder], check=True, capture_output=True)
-        stranger = ["echoscu", "-aet", "STRANGER", "-aec", "OTOVOX", "127.0.0.1", str(port)]
+        subprocess.run([dcmtk("echoscu"), *base], check=True, capture_output=True)
+        subprocess.run([dcmtk("storescu"), "+sd", *base, folder], check=True, capture_output=True)
+        stranger = [dcmtk("echoscu"), "-aet", "STRANGER", "-aec", "OTOVOX", "127.0.0.1", str(port)]
         assert subprocess.run(stranger, capture_output=True).returncode != 0
         (one,) = until(client, ended)
         assert one["state"] == "done"

@@ -388,14 +388,19 @@ class _Average:
 
 
 def _append_row(path: Path, iteration: int, figures: dict[str, float]) -> None:
-    """Append to a table of metrics; a run started by an earlier version keeps its columns."""
-    columns = ["iteration", *figures]
-    new = not path.exists()
-    if not new:
+    """Add a row to a table of metrics; a run started by an earlier version keeps its columns.
+
+    Rows of this iteration and later ones go: their run was killed before its checkpoint.
+    """
+    columns, rows = ["iteration", *figures], []
+    if path.exists():
         with path.open(newline="") as file:
-            columns = next(csv.reader(file), columns)
-    with path.open("a", newline="") as file:
+            reader = csv.DictReader(file)
+            rows = [row for row in reader if int(row["iteration"]) < iteration]
+            columns = list(reader.fieldnames or columns)
+    beside = path.with_suffix(".part")
+    with beside.open("w", newline="") as file:
         writer = csv.DictWriter(file, columns, extrasaction="ignore")
-        if new:
-            writer.writeheader()
-        writer.writerow({"iteration": iteration, **figures})
+        writer.writeheader()
+        writer.writerows([*rows, {"iteration": iteration, **figures}])
+    beside.replace(path)
