@@ -14,9 +14,9 @@ import sys
 from pathlib import Path
 
 import pandas as pd
+import stages
 import torch
 from accuracy import processor
-from speed import measured
 
 from otovox.config.training import TrainConfig
 from otovox.experiments.studies.plans import load_study, run_settings
@@ -48,7 +48,7 @@ def rows(work: Path) -> list[tuple[object, ...]]:
         model = work / "systems" / "runs" / run.name / "fold-0" / "model"
         if not model.is_dir():
             continue
-        done = measured([sys.executable, "-c", LOOK, str(model), str(scan)])
+        done = stages.run(sys.executable, "-c", LOOK, model, scan)
         if done["exit"]:
             raise SystemExit(f"{run.name}: exit {done['exit']}")
         trained = load_bundle(model).config

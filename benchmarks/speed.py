@@ -84,14 +84,16 @@ print({"step_s": round(sorted(seconds)[4], 2), "share_in_kernel": round(share, 2
 
 
 RENDER = """
-import sys
-from otovox.formats.images import save_volume
+import pathlib, sys
+import numpy as np
+from otovox.formats.images import save_image
 from otovox.phantom.cases import make_case
 scanner, folder, field, *seeds = sys.argv[1:]
 field_mm = tuple(map(float, field.split(",")))
 for seed in seeds:
     scan = make_case(int(seed), scanner=scanner, field_mm=field_mm).scan
-    save_volume(scan.values, scan.grid, f"{folder}/{scanner}-{seed}.nii.gz")
+    path = pathlib.Path(folder, f"{scanner}-{seed}.nii.gz")
+    save_image(np.rint(scan.values).astype(np.int16), scan.grid, path)
 """
 
 MACHINE = """
@@ -145,7 +147,7 @@ def analyses(folder: Path, options: argparse.Namespace) -> Steps:
     """Whole analyses, as a user runs them."""
     python, known = sys.executable, scans(folder, options.scan)
     refused = run(python, "-m", "otovox", "analyze", folder / "absent.nii.gz", "-o", folder / "no")
-    staged = {name: stages(python, scan, folder / "stages") for name, scan in known.items()}
+    staged = {name: stages(python, scan, folder / f"stages {name}") for name, scan in known.items()}
     rows = growth(python, known, folder)
     growth_figure(rows, options.output / "speed-growth.png")
     return {
@@ -153,7 +155,7 @@ def analyses(folder: Path, options: argparse.Namespace) -> Steps:
         "stages": staged,
         "growth": rows,
         "later scan in the same process, s": {
-            name: again(python, scan, folder / "again") for name, scan in known.items()
+            name: again(python, scan, folder / f"again {name}") for name, scan in known.items()
         },
         "cohort": cohort(folder, options.cohort),
     }

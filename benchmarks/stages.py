@@ -100,7 +100,8 @@ def pair(pythons: tuple[str, str], scans: list[Path], folder: Path, times: int) 
     found: dict[str, Any] = {}
     for scan in scans:
         rows = [
-            [analyze(one, scan, "-o", folder / "pair") for one in pythons] for _ in range(times)
+            [analyze(one, scan, "-o", folder / f"pair {scan.name}") for one in pythons]
+            for _ in range(times)
         ]
         before, after = (
             {
@@ -125,7 +126,7 @@ def growth(python: str, scans: dict[str, Path], folder: Path) -> list[dict[str, 
     rows = []
     for name, scan in scans.items():
         for tta in ("none", "fast", "paper"):
-            done = analyze(python, scan, "-o", folder / "growth", "--tta", tta)
+            done = analyze(python, scan, "-o", folder / f"growth {name}", "--tta", tta)
             rows.append({"scan": name, "tta": tta, **{k: done[k] for k in ("wall_s", "peak_gib")}})
     return rows
 

@@ -72,6 +72,27 @@ def test_two_ears_are_looked_at_each_in_its_own_field(tmp_path, scan):
     assert found.provenance.models.keys() == {"tiny", "g"}
 
 
+def test_chunks_lie_where_the_embedded_model_found_the_labyrinth(tmp_path, scan):
+    here = analyzer(tmp_path, Side.LEFT)
+    seen: list[Sweep] = []
+
+    def look(scan: Scan, workspace: Path, *, sweep: Sweep | None = None) -> VolumePrediction:
+        assert sweep is not None
+        seen.append(sweep)
+        return predict_volume(scan, here.bundle, Copying(), workspace, sweep=sweep)
+
+    mask = np.zeros(GRID.shape, np.uint8)
+    mask[120:140, 15:25, 17:22] = Side.LEFT.label
+    guide = cast("Any", Guide(Side.LEFT))
+    guided = replace(guide.predict(scan), labels=LabelMap(mask, GRID))
+    guide.predict = lambda _: guided
+    found = replace(here, look=look, guide=guide).predict(scan)
+    np.testing.assert_allclose(seen[0].around_mm, GRID.to_mm([(120, 15, 17), (139, 24, 21)]))
+    # The right ear, which the guide does not know, is not predicted although it is in the scan.
+    assert found.labels.values[127, 20, 20] == Side.LEFT.label
+    assert not found.labels.values[:75].any()
+
+
 def test_where_no_ear_is_there_is_none(tmp_path, scan):
     found = analyzer(tmp_path).predict(scan)
     assert not found.ears

@@ -57,6 +57,24 @@ def test_a_copying_network_gives_back_the_scan(tmp_path, scan, tta):
     ]  # fmt: skip
 
 
+def test_chunks_cover_only_the_part_that_is_asked_for(tmp_path, scan):
+    model, whole, part = tiny_bundle(tmp_path / "m"), Copying(), Copying()
+    corners = GRID.to_mm([(16, 4, 12), (20, 12, 12)])
+    sweep = Sweep(overlap_voxels=5, scaling=UNCHANGED)
+    predict_volume(scan, model, whole, tmp_path / "whole", sweep=sweep)
+    near = replace(sweep, around_mm=corners)
+    found = predict_volume(scan, model, part, tmp_path / "part", sweep=near)
+    # 4 voxels of 0.5 mm on both sides, and at least a chunk of 16.
+    assert found.grid.shape == (16, 17, 16)
+    np.testing.assert_allclose(found.grid.to_mm((0, 0, 0)), GRID.to_mm((11, 0, 4)), atol=1e-6)
+    assert found.probability is not None
+    np.testing.assert_allclose(found.probability, scan.values[11:27, :17, 4:], atol=1e-4)
+    assert sum(part.calls) < sum(whole.calls)
+    labels = on_grid(found, GRID).values
+    assert labels[19, 9, 12]
+    assert not labels[:11].any()
+
+
 def test_a_plain_prediction_uses_the_rotations_for_the_uncertainty_only(tmp_path):
     """S9, set B: the output of the unrotated scan, with the spread over all ten samples."""
     grid = Grid.centred((0, 0, 0), (16, 16, 16), spacing_mm=0.5)

@@ -60,25 +60,32 @@ def _distributions(table: pd.DataFrame) -> str:
     rows = -(-len(quantities) // _COLUMNS)
     titles = ["<br>".join(wrap(title_of(name), _LETTERS)) for name in quantities]
     figure = make_subplots(rows, _COLUMNS, subplot_titles=titles, vertical_spacing=0.35 / rows)
+    boxes: list[Any] = []
+    # Added one by one, bands and titles would take as long as all the rest of an analysis.
+    layout: dict[str, Any] = {"shapes": []}
     for number, name in enumerate(quantities):
-        place: dict[str, Any] = {"row": number // _COLUMNS + 1, "col": number % _COLUMNS + 1}
+        axis = str(number + 1) if number else ""
         ears = measured[measured["quantity"] == name]
         first = ears.iloc[0]
-        figure.add_trace(
+        boxes.append(
             go.Box(
                 x=ears["value"], text=ears["scan"] + ", " + ears["side"], boxpoints="all",
                 jitter=0.5, pointpos=0, marker={"size": 4, "color": "#0072b2"},
-                line={"width": 1}, name="", showlegend=False,
+                line={"width": 1}, name="", showlegend=False, xaxis=f"x{axis}", yaxis=f"y{axis}",
                 hovertemplate="%{text}: %{x:.4g} " + unit_of(first["unit"]),
-            ),
-            **place,
+            )
         )  # fmt: skip
         if pd.notna(first["norm_low"]):
-            figure.add_vrect(
-                x0=first["norm_low"], x1=first["norm_high"], fillcolor="#009e73", opacity=0.18,
-                line_width=0, **place,
+            layout["shapes"].append(
+                {
+                    "type": "rect", "xref": f"x{axis}", "yref": f"y{axis} domain",
+                    "x0": first["norm_low"], "x1": first["norm_high"], "y0": 0, "y1": 1,
+                    "fillcolor": "#009e73", "opacity": 0.18, "line": {"width": 0},
+                }
             )  # fmt: skip
-        figure.update_xaxes(title_text=unit_of(first["unit"]), title_standoff=2, **place)
+        layout[f"xaxis{axis}_title"] = {"text": unit_of(first["unit"]), "standoff": 2}
+    figure.add_traces(boxes)
+    figure.update_layout(layout)
     figure.update_annotations(font_size=12)
     figure.update_layout(
         height=205 * rows + 60, margin={"l": 10, "r": 10, "t": 40, "b": 30}, template="simple_white"

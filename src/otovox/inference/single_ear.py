@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
+from scipy import ndimage
 
+from otovox.config.training import TrainConfig
 from otovox.core.anatomy import LANDMARK_NAMES
 from otovox.core.case import EarPrediction, Prediction, PredictionSettings, Provenance
-from otovox.core.geometry import MIDDLE_MM, Pose
+from otovox.core.geometry import MIDDLE_MM, FloatArray, Pose
 from otovox.core.landmarks import Landmarks
 from otovox.core.volume import Grid, LabelMap, Probability, Scan
 from otovox.imaging.resample import resample
@@ -22,6 +24,7 @@ from otovox.inference.confidence import low_confidence, scan_warnings
 from otovox.inference.ears import Analyzer, open_analyzer
 from otovox.inference.poses import POSE_LANDMARKS
 from otovox.learning.bundle import Bundle, load_bundle
+from otovox.learning.engine import Precision
 from otovox.systems.interface import Predict
 from otovox.systems.registry import system_of
 from otovox.systems.whole_volume import (
@@ -52,7 +55,10 @@ class SingleEarAnalyzer:
     sweep: Sweep
 
     def predict(self, scan: Scan) -> Prediction:
-        """Analyse one scan: all of it if it contains one ear, otherwise a region around each ear.
+        """Analyse one scan, each ear where the embedded models found its labyrinth.
+
+        Grey values are scaled as in the whole scan if it contains one ear, otherwise as in a region
+        around each ear. Chunks cover the labyrinth that was found, and a margin.
 
         Args:
             scan: any field of view, orientation and grey scale.
@@ -64,15 +70,16 @@ class SingleEarAnalyzer:
         parts = []
         for ear in guided.ears:
             window = _whole(scan.grid) if len(guided.ears) == 1 else _around(scan.grid, ear)
-            parts.append((window, self._predict(_cropped(scan, window), ear.pose)))
+            sweep = replace(self.sweep, around_mm=_corners(guided.labels, ear.side.label))
+            parts.append((window, self._predict(_cropped(scan, window), ear.pose, sweep)))
         prediction = joined(scan, parts)
         models = {self.bundle.config.name: self.bundle.sha256, **guided.provenance.models}
         settings = PredictionSettings(tta=self.sweep.tta, sides="from the embedded models")
         return replace(prediction, provenance=Provenance(models, settings))
 
-    def _predict(self, scan: Scan, pose: Pose) -> Prediction:
+    def _predict(self, scan: Scan, pose: Pose, sweep: Sweep) -> Prediction:
         with tempfile.TemporaryDirectory(prefix="otovox-") as folder:
-            predicted = self.look(scan, Path(folder), sweep=self.sweep)
+            predicted = self.look(scan, Path(folder), sweep=sweep)
             shown = one_ear(predicted, scan, pose)
             if predicted.probability is None or not shown.ears:
                 return shown
@@ -98,11 +105,18 @@ def open_any(
     system, heads = system_of(bundle.config), bundle.config.network
     if system.posed and heads.heads == "both" and len(heads.landmarks) >= POSE_LANDMARKS:
         return open_analyzer(device=device, threads=threads, tta=tta, model=str(model))
-    look = system.open_model(bundle, device=device, threads=threads)
+    look = system.open_model(
+        bundle, device=device, threads=threads, precision=_precision(bundle.config)
+    )
     guide = open_analyzer(device=device, threads=threads, tta="none")
     # The small rotations of "fast" refer to the ear's own frame, which this model does not use.
     turns = cast("Turns", "none" if tta == "fast" else tta)
     return SingleEarAnalyzer(bundle, look, guide, Sweep(tta=turns))
+
+
+def _precision(config: TrainConfig) -> Precision:
+    """That of the model's training; a large network takes about half the time in bf16."""
+    return "bf16" if config.precision == "bf16-mixed" else "f32"
 
 
 def one_ear(predicted: VolumePrediction, scan: Scan, pose: Pose) -> Prediction:
@@ -180,6 +194,15 @@ def _around(grid: Grid, ear: EarPrediction) -> Window:
     stop = np.clip(np.ceil(middle + half) + 1, start + 1, grid.shape).astype(int)
     i, j, k = (slice(int(a), int(b)) for a, b in zip(start, stop, strict=True))
     return i, j, k
+
+
+def _corners(labels: LabelMap, label: int) -> FloatArray | None:
+    """(2, 3) LPS: first and last voxel of a label's bounding box; None without such voxels."""
+    boxes = ndimage.find_objects(labels.values)
+    if len(boxes) < label or boxes[label - 1] is None:
+        return None
+    ends = [[part.start for part in boxes[label - 1]], [part.stop - 1 for part in boxes[label - 1]]]
+    return labels.grid.to_mm(np.asarray(ends, dtype=float))
 
 
 def _cropped(scan: Scan, window: Window) -> Scan:

@@ -53,6 +53,7 @@ def make_case(
     scanner: str = "fpvct",
     diagnosis: str = "healthy",
     field_mm: tuple[float, float, float] | None = None,
+    protocol: Protocol | None = None,
 ) -> Case:
     """Render one synthetic scan: a single ear of a random side, or a head with both.
 
@@ -65,6 +66,8 @@ def make_case(
         scanner: a name of `SCANNERS`, or "any".
         diagnosis: a name of `DIAGNOSES`; heads are healthy.
         field_mm: field of view, by default the scanner's, or `HEAD_FIELD_MM`.
+        protocol: of the scan, instead of one drawn for the scanner: the same specimen, scanned
+            otherwise (voxels on the same side of 0.15 mm).
 
     Returns:
         The scan with its ground truth; `facts` contains scanner, diagnosis and, per side, the
@@ -75,7 +78,8 @@ def make_case(
     """
     check_case(kind=kind, scanner=scanner, diagnosis=diagnosis)
     rng = np.random.default_rng([VERSION, CASE_STREAM, seed])
-    protocol = draw_protocol(rng, scanner)
+    drawn = draw_protocol(rng, scanner)
+    protocol = protocol or drawn
     if kind == "head":
         x, y, z = (max(edge, HEAD_VOXEL_MM) for edge in protocol.voxel_mm)
         protocol = replace(protocol, voxel_mm=(x, y, z))

@@ -10,6 +10,7 @@ from otovox.core.volume import Scan
 from otovox.dataset.prepared import Prepared
 from otovox.imaging.intensity import Statistics
 from otovox.learning.bundle import Bundle
+from otovox.learning.engine import Precision
 from otovox.systems.whole_volume import Sweep, VolumePrediction
 
 if TYPE_CHECKING:
@@ -82,9 +83,15 @@ class OpenModel(Protocol):
     """Prepares a model for predicting scans."""
 
     def __call__(
-        self, bundle: Bundle, *, device: str = "auto", threads: int | None = None
+        self,
+        bundle: Bundle,
+        *,
+        device: str = "auto",
+        threads: int | None = None,
+        precision: Precision = "f32",
     ) -> Predict:
-        """Prepare a model on a device, see `engine.open_engine`.
+        """Prepare a model on a device, see `engine.open_engine`; systems that torch runs on every
+        device have one precision.
 
         Raises:
             ConfigError: if there is no such device.

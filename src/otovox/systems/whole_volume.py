@@ -7,7 +7,7 @@ of one ear, such as the paper's.
 
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -34,6 +34,9 @@ Turns = Literal["none", "paper", "full"]
 #: Largest supported volume, voxels at the working spacing; a temporal bone of the paper has 1.1e8.
 #: Chosen, not measured.
 LARGEST_VOXELS = 600_000_000
+#: Distance around `Sweep.around_mm` that chunks also cover. Chosen: several times the error of the
+#: embedded model's mask.
+MARGIN_MM = 2.0
 #: Voxels along i that are resampled, averaged and written together. Chosen.
 SLAB = 32
 
@@ -81,6 +84,9 @@ class Sweep:
         largest_voxels: larger volumes are refused.
         smooth: smooth the probability and apply Otsu's threshold (L8), for any system, see
             `postprocessed`.
+        around_mm: (n, 3) LPS points: chunks cover only their bounding box along the scan's axes,
+            with `MARGIN_MM` around it; None for the whole scan. Systems that see the whole scan at
+            once ignore it.
         plain: predict the unrotated scan; the rotations only give the uncertainty. Source: Stebani
             et al. 2023, Discussion: rotations improved the open data sets, and gave the in-house
             sets "information about uncertainty" (S9).
@@ -97,6 +103,7 @@ class Sweep:
     smooth: bool = False
     subvoxel: bool = True
     plain: bool = False
+    around_mm: FloatArray | None = field(default=None, compare=False)
 
 
 def predict_volume(
@@ -131,6 +138,9 @@ def predict_volume(
         scratch = Path(name)
         image = _resampled(scan, grid, scratch / "image.npy")
         given = _scaling(image, bundle, sweep)
+        if sweep.around_mm is not None:
+            window = _around(grid, sweep.around_mm, chunk)
+            grid, image = _part(grid, window), image[window]
         mean = _array(scratch / "mean.npy", (count, *grid.shape))
         path = workspace / "uncertainty.npy" if heads.has_segmentation else scratch / "sd.npy"
         samples = _Samples(mean, _array(path, grid.shape), segmented=heads.has_segmentation)
@@ -158,6 +168,22 @@ def _check(sweep: Sweep, chunk: Shape) -> None:
         raise ConfigError(f"chunks of {chunk} voxels: they must be cubic to be rotated")
     if not 0 <= (sweep.overlap_voxels or 0) < min(chunk):
         raise ConfigError(f"chunks of {chunk} voxels cannot overlap by {sweep.overlap_voxels}")
+
+
+def _around(grid: Grid, points_mm: FloatArray, chunk: Shape) -> Window:
+    """Voxels of the points' bounding box with its margin, at least one chunk along every axis."""
+    ijk, margin = grid.to_ijk(points_mm), MARGIN_MM / grid.spacing_mm
+    low, high = np.floor(ijk.min(axis=0) - margin), np.ceil(ijk.max(axis=0) + margin) + 1
+    missing = np.maximum(np.asarray(chunk) - (high - low), 0)
+    size = np.minimum(high - low + missing, grid.shape).astype(int)
+    start = np.clip(low - missing // 2, 0, np.asarray(grid.shape) - size).astype(int)
+    i, j, k = (slice(int(a), int(a + n)) for a, n in zip(start, size, strict=True))
+    return i, j, k
+
+
+def _part(grid: Grid, window: Window) -> Grid:
+    i, j, k = ((part.start, part.stop - part.start) for part in window)
+    return grid.crop((i[0], j[0], k[0]), (i[1], j[1], k[1]))
 
 
 def postprocessed(prediction: VolumePrediction, sweep: Sweep) -> VolumePrediction:

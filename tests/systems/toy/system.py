@@ -13,7 +13,7 @@ from otovox.config.training import TrainConfig
 from otovox.core.volume import Scan
 from otovox.imaging.resample import resample
 from otovox.learning.bundle import Bundle
-from otovox.learning.engine import on_device
+from otovox.learning.engine import Precision, on_device
 from otovox.learning.training import Task, begin, finish, fit
 from otovox.learning.training_data import VolumeChunks, Volumes
 from otovox.systems.interface import Predict, System, TrainingInput
@@ -73,7 +73,13 @@ def train(config: TrainConfig, output: Path, course: TrainingInput) -> Bundle:
     return finish(task.network, output, config, facts)
 
 
-def open_model(bundle: Bundle, *, device: str = "auto", threads: int | None = None) -> Predict:
+def open_model(
+    bundle: Bundle,
+    *,
+    device: str = "auto",
+    threads: int | None = None,
+    precision: Precision = "f32",
+) -> Predict:
     return partial(_predict, bundle, on_device(trained_network(bundle), device, threads))
 
 

@@ -14,7 +14,7 @@ from otovox.imaging.components import main_piece
 from otovox.imaging.intensity import Scaling, Statistics
 from otovox.imaging.resample import resample
 from otovox.learning.bundle import Bundle
-from otovox.learning.engine import on_device
+from otovox.learning.engine import Precision, on_device
 from otovox.systems.autocasnet.data import Image, Mask, resized_grid, slice_stack, unstack
 from otovox.systems.autocasnet.network import AutoCasNet
 from otovox.systems.autocasnet.settings import View, settings_of
@@ -96,7 +96,13 @@ def running(network: nn.Module) -> Stage:
     return run
 
 
-def open_model(bundle: Bundle, *, device: str = "auto", threads: int | None = None) -> Predict:
+def open_model(
+    bundle: Bundle,
+    *,
+    device: str = "auto",
+    threads: int | None = None,
+    precision: Precision = "f32",
+) -> Predict:
     """See `interface.OpenModel`; on the CPU this is torch."""
     network = on_device(trained_network(bundle), device, threads)
     assert isinstance(network, AutoCasNet)

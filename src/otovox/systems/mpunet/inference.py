@@ -14,7 +14,7 @@ from otovox.errors import ConfigError
 from otovox.formats.writing import make_folder
 from otovox.imaging.resample import resample
 from otovox.learning.bundle import Bundle
-from otovox.learning.engine import on_device
+from otovox.learning.engine import Precision, on_device
 from otovox.systems.interface import Predict
 from otovox.systems.mpunet.elastic import robust_scale, windowed
 from otovox.systems.mpunet.fusion import fuse
@@ -34,7 +34,13 @@ from otovox.systems.whole_volume import (
 PLANES = 8
 
 
-def open_model(bundle: Bundle, *, device: str = "auto", threads: int | None = None) -> Predict:
+def open_model(
+    bundle: Bundle,
+    *,
+    device: str = "auto",
+    threads: int | None = None,
+    precision: Precision = "f32",
+) -> Predict:
     """See `interface.OpenModel`; always torch."""
     network = on_device(trained_network(bundle), device, threads)
     assert isinstance(network, MPUNet)
