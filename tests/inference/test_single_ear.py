@@ -87,7 +87,9 @@ def test_chunks_lie_where_the_embedded_model_found_the_labyrinth(tmp_path, scan)
     guided = replace(guide.predict(scan), labels=LabelMap(mask, GRID))
     guide.predict = lambda _: guided
     found = replace(here, look=look, guide=guide).predict(scan)
-    np.testing.assert_allclose(seen[0].around_mm, GRID.to_mm([(120, 15, 17), (139, 24, 21)]))
+    around_mm = seen[0].around_mm
+    assert around_mm is not None
+    np.testing.assert_allclose(around_mm, GRID.to_mm([(120, 15, 17), (139, 24, 21)]))
     # The right ear, which the guide does not know, is not predicted although it is in the scan.
     assert found.labels.values[127, 20, 20] == Side.LEFT.label
     assert not found.labels.values[:75].any()

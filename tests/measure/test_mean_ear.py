@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from otovox.core.anatomy import CANONICAL_MM
 from otovox.core.geometry import FloatArray, random_rotation, rotation_from_vector
 from otovox.core.landmarks import Landmarks
+from otovox.measure._courses import _drawn_in  # pyright: ignore[reportPrivateUsage]
 from otovox.measure.mean_ear import (
     STEP_MM,
     Similarity,
@@ -94,3 +95,10 @@ def test_beyond_its_ends_a_curve_has_no_nearest_point() -> None:
     assert np.isnan(found[[0, 2]]).all()
     assert found[1] == pytest.approx([0.7, 0, 0], abs=0.01)
     assert resampled(curve, count=5)[:, 0] == pytest.approx([0, 0.5, 1, 1.5, 2])
+
+
+def test_coinciding_points_of_a_line_stay_finite():
+    line = np.array([[0.0, 0, 0], [0.0, 0, 0], [0.0, 0, 0], [1.0, 0, 0]])
+    points, area = _drawn_in(lambda at: np.ones(at.shape[:-1]), line, 0.5)
+    assert np.isfinite(points).all()
+    assert np.isfinite(area).all()

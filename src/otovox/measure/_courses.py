@@ -123,10 +123,13 @@ def follow_crus(
 
 
 def _across(directions: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Two unit vectors (n, 3) at right angles to each direction and to each other."""
+    """Two unit vectors (n, 3) at right angles to each direction and to each other; 0 without one.
+
+    A point of a coarse scan's line that coincides with its neighbours has no direction.
+    """
     helper = np.eye(3)[np.argmin(np.abs(directions), axis=1)]
     first = np.asarray(np.cross(directions, helper), dtype=float)
-    first /= np.linalg.norm(first, axis=1, keepdims=True)
+    first /= np.maximum(np.linalg.norm(first, axis=1, keepdims=True), 1e-9)
     return first, np.asarray(np.cross(directions, first), dtype=float)
 
 
