@@ -98,19 +98,25 @@ def rows_of(model: otovox.Model, seed: int) -> list[dict[str, object]]:
     usual = scanned(REFERENCE)
     parts = true_parts(usual, model.analyze(usual.scan).prediction.ears[0])
     rows: list[dict[str, object]] = []
+    # Every factor has the reference among its values.
+    known: dict[Protocol, dict[str, object]] = {}
     for factor, protocols in FACTORS.items():
         for value, protocol in protocols.items():
-            case = scanned(protocol)
-            result = model.analyze(case.scan)
-            (score,) = score_case(result.prediction, case)
-            row = {"factor": factor, "value": value, "seed": seed, "found": score.found}
-            row |= {"side_right": score.side_right, "labyrinth": score.dice}
-            row |= structures(case, result, parts)
-            row |= {f"{name}_mm": error for name, error in score.landmark_mm.items()}
-            row["expected"] = result.prediction.ears[0].confidence if result.ears else 0.0
-            rows.append(row)
-            print(seed, factor, value, round(score.dice, 3), flush=True)
+            if protocol not in known:
+                known[protocol] = scores(model, scanned(protocol), parts)
+            rows.append({"factor": factor, "value": value, "seed": seed} | known[protocol])
+            print(*rows[-1].values(), flush=True)
     return rows
+
+
+def scores(model: otovox.Model, case: Case, parts: Parts) -> dict[str, object]:
+    """One analysed scan against its ground truth."""
+    result = model.analyze(case.scan)
+    (score,) = score_case(result.prediction, case)
+    row: dict[str, object] = {"found": score.found, "side_right": score.side_right}
+    row |= {"labyrinth": score.dice} | structures(case, result, parts)
+    row |= {f"{name}_mm": error for name, error in score.landmark_mm.items()}
+    return row | {"expected": result.prediction.ears[0].confidence if result.ears else 0.0}
 
 
 def figure(table: pd.DataFrame, path: Path) -> None:
@@ -118,7 +124,7 @@ def figure(table: pd.DataFrame, path: Path) -> None:
     picture, axes = plt.subplots(
         2, len(FACTORS), figsize=(3.2 * len(FACTORS), 5.6), sharey="row", layout="constrained"
     )
-    errors = [name for name in ("helicotrema_mm", "oval_window_mm", "round_window_mm")]
+    errors = ("helicotrema_mm", "oval_window_mm", "round_window_mm")
     for (above, below), (factor, protocols) in zip(axes.T, FACTORS.items(), strict=True):
         mean = table[table["factor"] == factor].groupby("value").mean(numeric_only=True)
         mean = mean.loc[sorted(protocols)]

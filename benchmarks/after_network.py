@@ -7,7 +7,6 @@ sets again with one step switched on or off at a time. Writes `docs/comparison/a
 (per ear and fold) and `after-network.md`.
 """
 
-import argparse
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from real_test_set import STUDY, parser_of
 from reproduction import SETS
 from scipy.stats import wilcoxon
 
@@ -25,15 +25,17 @@ from otovox.core.landmarks import Landmarks
 from otovox.dataset.layout import load_case, read_index
 from otovox.evaluation.stebani_tables import markdown
 from otovox.experiments.predict import scalings_of
+from otovox.experiments.studies.plans import load_study
 from otovox.formats.images import load_label_map
 from otovox.formats.markups import read_landmarks
 from otovox.imaging.components import largest
 from otovox.imaging.metrics import dice
 from otovox.learning.bundle import load_bundle
+from otovox.systems.interface import Predict
 from otovox.systems.registry import system_of
 from otovox.systems.whole_volume import Sweep, on_grid, postprocessed
 
-NETWORKS = {"base": "00-multi-task", "gold": "01-multi-task"}
+NETWORKS = ("base", "gold")
 REFERENCE = "matched contrast only"
 ERRORS = [f"{name}_mm" for name in LANDMARK_NAMES]
 
@@ -46,10 +48,17 @@ def row(case: Case, mask: np.ndarray, points: Landmarks) -> dict[str, Any]:
     return {"dice": dice(mask, case.labels.values > 0)} | scores
 
 
-def variants(run: Path, fold: int, data: Path, match: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """All variants of all ears of one test set; `match` has the scalings by name of variant."""
-    bundle = load_bundle(run / f"fold-{fold}" / "model")
-    look = system_of(bundle.config).open_model(bundle)
+def variants(
+    look: Predict, results: Path, data: Path, match: dict[str, Any]
+) -> Iterator[dict[str, Any]]:
+    """All variants of all ears of one test set.
+
+    Args:
+        look: the network, ready to predict.
+        results: its predictions with rotations.
+        data: the test set.
+        match: scalings by name of variant.
+    """
     for entry in read_index(data):
         case = load_case(data, entry)
         for name, scalings in match.items():
@@ -66,9 +75,8 @@ def variants(run: Path, fold: int, data: Path, match: dict[str, Any]) -> Iterato
                     masks["largest component"] = largest(mask)
                 for variant, shown in masks.items():
                     yield {"case": entry.case, "variant": variant} | row(case, shown, points)
-        results = run / "tests" / data.name / f"fold-{fold}" / "results" / entry.case
-        mask = load_label_map(results / "segmentation.nii.gz").values > 0
-        points = read_landmarks(results / "landmarks.mrk.json")[Side(entry.side)]
+        mask = load_label_map(results / entry.case / "segmentation.nii.gz").values > 0
+        points = read_landmarks(results / entry.case / "landmarks.mrk.json")[Side(entry.side)]
         yield {"case": entry.case, "variant": "rotations"} | row(case, mask, points)
 
 
@@ -77,17 +85,20 @@ def rows(work: Path, ears: Path) -> pd.DataFrame:
     # B is of the training set's scanner: its contrast is not matched, its rotations do not count.
     sets = [work / name for name in SETS if name not in "AB"] + [ears]
     tables = []
-    for network, name in NETWORKS.items():
-        run = work / "runs" / "runs" / name
+    names = {run.level: run.name for run in load_study(STUDY).runs}
+    for network in NETWORKS:
+        run = work / "runs" / "runs" / names[network]
         for done in sorted(run.glob("fold-*/finished")):
             fold = int(done.parent.name.removeprefix("fold-"))
             bundle = load_bundle(done.parent / "model")
+            look = system_of(bundle.config).open_model(bundle)
             match = {
                 REFERENCE: scalings_of(bundle, sets, by="scanner"),
                 "contrast not matched": scalings_of(bundle, sets),
             }
             for data in sets:
-                table = pd.DataFrame(variants(run, fold, data, match))
+                results = run / "tests" / data.name / f"fold-{fold}" / "results"
+                table = pd.DataFrame(variants(look, results, data, match))
                 shown = "real ears" if data == ears else data.name
                 tables.append(table.assign(network=network, fold=fold, data=shown))
                 print(network, fold, shown, flush=True)
@@ -126,9 +137,7 @@ def page(table: pd.DataFrame) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--work", type=Path, required=True, help="folder of real_test_set.py")
-    parser.add_argument("--ears", type=Path, required=True, help="imported data set of real ears")
+    parser = parser_of(__doc__)
     parser.add_argument("--report", action="store_true", help="only report the stored results")
     options = parser.parse_args()
     output = Path(__file__).parent.parent / "docs" / "comparison"

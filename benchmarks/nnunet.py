@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from accuracy import processor
+from real_test_set import parser_of
 from reproduction import SETS, otovox_command
 
 from otovox.core.volume import Grid, LabelMap
@@ -164,7 +165,7 @@ def rows(options: argparse.Namespace, sets: list[Path], folds: int) -> pd.DataFr
 
 
 def base(options: argparse.Namespace) -> pd.DataFrame:
-    """The base network's rows, and the duration of its training."""
+    """The rows of base and gold from `real_test_set.py`."""
     table = pd.read_csv(Path("docs/comparison/real-ears.csv"))
     table = table[table["system"].isin(["multi-task, base", "multi-task, gold"])]
     return table.assign(system=table["system"].str.replace("multi-task", "otovox"))
@@ -193,9 +194,7 @@ def page(table: pd.DataFrame) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--work", type=Path, required=True, help="folder of real_test_set.py")
-    parser.add_argument("--ears", type=Path, required=True, help="imported data set of real ears")
+    parser = parser_of(__doc__)
     parser.add_argument("--bin", type=Path, required=True, help="folder of nnU-Net's commands")
     parser.add_argument("--iterations", type=int, nargs="+", default=[50, 250])
     parser.add_argument("--folds", type=int, default=1)

@@ -69,10 +69,16 @@ def page(table: pd.DataFrame) -> str:
     ) + "\n"  # fmt: skip
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+def parser_of(description: str | None) -> argparse.ArgumentParser:
+    """The options of all scripts that use this one's folder."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--work", type=Path, required=True, help="folder for sets and runs")
     parser.add_argument("--ears", type=Path, required=True, help="imported data set of real ears")
+    return parser
+
+
+def main() -> None:
+    parser = parser_of(__doc__)
     parser.add_argument("--report", action="store_true", help="only report")
     options = parser.parse_args()
     if not options.report:

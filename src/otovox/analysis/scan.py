@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from threading import Thread
 from typing import TYPE_CHECKING
 
 from otovox._version import __version__
@@ -132,7 +131,6 @@ def examine(job: Job, options: Options) -> ScanOutcome:
         if kept is not None:
             return kept
         check_same_scan(job.folder, origin.location)
-        Thread(target=_import_libraries).start()
         report(Stage.READING)
         # Files extracted from a zip file exist until the results that refer to them are written.
         with opened_source(origin) as source:
@@ -146,17 +144,6 @@ def examine(job: Job, options: Options) -> ScanOutcome:
         raise
     except Exception as error:
         return _failure(job, error)
-
-
-def _import_libraries() -> None:
-    """What measures and draws takes a second to import, which passes while the scan is read."""
-    import matplotlib.backends.backend_agg
-    import trimesh
-
-    from otovox.analysis import model
-    from otovox.results import overview, page
-
-    del matplotlib, trimesh, model, overview, page
 
 
 def _model(options: Options) -> "Model":

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from otovox.core.volume import Grid
+
 Window = tuple[slice, slice, slice]
 Shape = tuple[int, int, int]
 
@@ -14,6 +16,12 @@ Shape = tuple[int, int, int]
 #: Overlap of neighbouring chunks in voxels, and its maximum share of a side. Source of the first:
 #: Stebani et al. 2023, Results (S7); the second, for small chunks, is chosen.
 OVERLAP_VOXELS, OVERLAP_SHARE = 25, 0.25
+
+
+def window_grid(grid: Grid, window: Window) -> Grid:
+    """The grid of a window's voxels."""
+    i, j, k = (part.stop - part.start for part in window)
+    return grid.crop([part.start for part in window], (i, j, k))
 
 
 def usual_stride(chunk: Shape) -> Shape:

@@ -19,7 +19,7 @@ from otovox.core.geometry import MIDDLE_MM, FloatArray, Pose
 from otovox.core.landmarks import Landmarks
 from otovox.core.volume import Grid, LabelMap, Probability, Scan
 from otovox.imaging.resample import resample
-from otovox.imaging.windows import Window
+from otovox.imaging.windows import Window, window_grid
 from otovox.inference.confidence import low_confidence, scan_warnings
 from otovox.inference.ears import Analyzer, open_analyzer
 from otovox.inference.poses import POSE_LANDMARKS
@@ -206,6 +206,4 @@ def _corners(labels: LabelMap, label: int) -> FloatArray | None:
 
 
 def _cropped(scan: Scan, window: Window) -> Scan:
-    start = [part.start for part in window]
-    i, j, k = (part.stop - part.start for part in window)
-    return replace(scan, values=scan.values[window], grid=scan.grid.crop(start, (i, j, k)))
+    return replace(scan, values=scan.values[window], grid=window_grid(scan.grid, window))

@@ -25,7 +25,16 @@ from otovox.formats.writing import make_folder
 from otovox.imaging.intensity import Scaling, intensity_statistics, normalise
 from otovox.imaging.postprocess import smooth_otsu
 from otovox.imaging.resample import resample
-from otovox.imaging.windows import Blend, Shape, Window, batches, turned, usual_stride, windows
+from otovox.imaging.windows import (
+    Blend,
+    Shape,
+    Window,
+    batches,
+    turned,
+    usual_stride,
+    window_grid,
+    windows,
+)
 from otovox.learning.bundle import Bundle
 from otovox.learning.engine import Engine
 from otovox.learning.peaks import decode
@@ -140,7 +149,7 @@ def predict_volume(
         given = _scaling(image, bundle, sweep)
         if sweep.around_mm is not None:
             window = _around(grid, sweep.around_mm, chunk)
-            grid, image = _part(grid, window), image[window]
+            grid, image = window_grid(grid, window), image[window]
         mean = _array(scratch / "mean.npy", (count, *grid.shape))
         path = workspace / "uncertainty.npy" if heads.has_segmentation else scratch / "sd.npy"
         samples = _Samples(mean, _array(path, grid.shape), segmented=heads.has_segmentation)
@@ -179,11 +188,6 @@ def _around(grid: Grid, points_mm: FloatArray, chunk: Shape) -> Window:
     start = np.clip(low - missing // 2, 0, np.asarray(grid.shape) - size).astype(int)
     i, j, k = (slice(int(a), int(a + n)) for a, n in zip(start, size, strict=True))
     return i, j, k
-
-
-def _part(grid: Grid, window: Window) -> Grid:
-    i, j, k = ((part.start, part.stop - part.start) for part in window)
-    return grid.crop((i[0], j[0], k[0]), (i[1], j[1], k[1]))
 
 
 def postprocessed(prediction: VolumePrediction, sweep: Sweep) -> VolumePrediction:
