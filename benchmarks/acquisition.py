@@ -6,7 +6,8 @@ Lim et al. 2024 could not study how voxel size, slice thickness, dose and kernel
 a simulated scanner can. Every ear is scanned with a reference protocol and with each of the others,
 and analysed with the embedded model. DSC is on the scan's own voxels, of the whole labyrinth and of
 its structures; a predicted voxel belongs to the structure of the ground truth that is nearest to
-it. Writes `acquisition.csv` (per ear) and `acquisition.png`.
+it. Writes `acquisition.csv` (per ear) and
+`docs/acquisition.png`, and prints means.
 """
 
 import argparse
@@ -162,7 +163,10 @@ def main() -> None:
         seeds = range(FIRST_SEED, FIRST_SEED + options.cases)
         rows = [row for seed in seeds for row in rows_of(model, seed)]
         pd.DataFrame(rows).round(4).to_csv(path, index=False)
-    figure(pd.read_csv(path), options.output / "acquisition.png")
+    table = pd.read_csv(path)
+    means = table.groupby(["factor", "value"], sort=False).mean(numeric_only=True)
+    print(means.drop(columns="seed").round(3).to_string())
+    figure(table, Path("docs/acquisition.png"))
 
 
 if __name__ == "__main__":

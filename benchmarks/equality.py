@@ -76,6 +76,11 @@ def answers(source: Path, folder: Path, scans: list[Path]) -> None:
     subprocess.run(command, check=True, env=environment)
 
 
+def finite(values: dict[str, float]) -> int:
+    """How many values there are."""
+    return int(np.isfinite(list(values.values())).sum())
+
+
 def compared(before: Path, after: Path) -> list[dict[str, Any]]:
     """One row per ear of a scan; a single one if the scan's ears are not the same."""
     with np.load(before) as one, np.load(after) as two:
@@ -101,8 +106,7 @@ def compared(before: Path, after: Path) -> list[dict[str, Any]]:
                 "same_landmarks": bool((seen[0] == seen[1]).all()),
                 "confidence": float(abs(old[f"{n} confidence"] - new[f"{n} confidence"])),
                 "measurement": float(np.max(off, initial=0.0)),
-                "measured": sum(map(np.isfinite, values.values()))
-                - sum(map(np.isfinite, others.values())),
+                "measured": finite(values) - finite(others),
             }
         )
     return rows

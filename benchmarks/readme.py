@@ -241,7 +241,7 @@ def stages(found: dict[str, dict[str, list[float]]]) -> str:
 
 
 def pairs(facts: dict[str, Any]) -> str:
-    """Two installations in one run, if that was measured."""
+    """The first release and this version in one run, if that was measured."""
     if "pair" not in facts:
         return ""
     rows = (
@@ -250,7 +250,8 @@ def pairs(facts: dict[str, Any]) -> str:
         f"{row['after']['peak_gib']:.2f} GiB"
         for name, row in facts["pair"].items()
     )
-    return f"\n\nTwo installations in alternation, before and after: {'; '.join(rows)}."
+    release = "the first release (commit 57f1066) and this version"
+    return f"\n\nTwo installations in alternation, {release}: {'; '.join(rows)}."
 
 
 def odd_input() -> str:

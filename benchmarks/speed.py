@@ -180,7 +180,7 @@ def main() -> None:
         if options.only in (None, "analyses"):
             results |= analyses(folder, options)
         if options.pair:
-            known = list(scans(folder, options.scan).values())
+            known = scans(folder, options.scan)
             results["pair"] = pair(tuple(options.pair), known, folder, times=3)
     path.write_text(json.dumps(results, indent=2) + "\n")
     print(json.dumps(results, indent=2))

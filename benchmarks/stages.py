@@ -95,23 +95,25 @@ def again(python: str, scan: Path, folder: Path) -> float:
     return float(run(python, "-c", AGAIN, scan, folder)["printed"][0])
 
 
-def pair(pythons: tuple[str, str], scans: list[Path], folder: Path, times: int) -> dict[str, Any]:
+def pair(
+    pythons: tuple[str, str], scans: dict[str, Path], folder: Path, times: int
+) -> dict[str, Any]:
     """Two installations in alternation on the same scans: medians and their ratios."""
     found: dict[str, Any] = {}
-    for scan in scans:
+    for name, scan in scans.items():
         rows = [
-            [analyze(one, scan, "-o", folder / f"pair {scan.name}") for one in pythons]
+            [analyze(one, scan, "-o", folder / f"pair {name}") for one in pythons]
             for _ in range(times)
         ]
         before, after = (
             {
-                name: statistics.median(row[number][name] for row in rows)
-                for name in ("wall_s", "peak_gib")
+                key: statistics.median(row[number][key] for row in rows)
+                for key in ("wall_s", "peak_gib")
             }
             for number in range(2)
         )
-        ratios = {name: round(before[name] / after[name], 2) for name in before}
-        found[scan.name] = {"before": before, "after": after, "ratio": ratios}
+        ratios = {key: round(before[key] / after[key], 2) for key in before}
+        found[name] = {"before": before, "after": after, "ratio": ratios}
     return found
 
 
