@@ -1,30 +1,35 @@
-"""The paper's base network at full size on one ear, on a CPU: three ways, as ratios in one run.
+"""Networks of the papers at full size on one ear, on a CPU, in one run.
 
     python benchmarks/paper_size_cpu.py EAR.nii.gz
+
+The base network of Stebani et al. 2023 in three ways, as ratios:
 
 - `otovox analyze --model`: chunks where the embedded model finds the labyrinth, OpenVINO, bf16;
 - MONAI's `sliding_window_inference` over the same network and the whole scan, PyTorch;
 - the protocol of Stebani et al. 2023: all chunks of the whole scan (S7), each in ten rotations
   (S9), PyTorch; extrapolated from the time of a chunk.
 
-The network has its initial weights, on which the time does not depend. Writes
-`paper-size-cpu.json`.
+AutoCasNet of Hussain et al. 2021 (three U-Nets, 256^3 voxels) on one thread. All networks have
+their initial weights, on which the time does not depend. Writes `paper-size-cpu.json`.
 """
 
 import argparse
 import json
 import sys
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 from accuracy import processor
+from costs import LOOK
 from stages import analyze, run
 
 from otovox.config.training import load_preset
 from otovox.core.geometry import cube_turns
 from otovox.formats.scans import load_scan
+from otovox.imaging.intensity import Statistics
 from otovox.imaging.windows import usual_stride, windows
 from otovox.learning.bundle import save_bundle
 from otovox.systems.registry import system_of
@@ -71,6 +76,14 @@ print(time.perf_counter() - start)
 """
 
 
+def untrained(folder: Path, preset: str) -> None:
+    """A model with its initial weights."""
+    torch.manual_seed(0)
+    config = load_preset(preset)
+    facts = {"intensity": asdict(Statistics(-1000, 3000, 300, 700))}
+    save_bundle(folder, system_of(config).network(config), config, facts=facts)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("scan", type=Path, help="scan of one ear")
@@ -84,8 +97,7 @@ def main() -> None:
     found: dict[str, Any] = {"voxels": scan.grid.shape, "chunks": chunks, "processor": processor()}
     with tempfile.TemporaryDirectory() as name:
         model, folder = Path(name, "model"), Path(name, "out")
-        torch.manual_seed(0)
-        save_bundle(model, system_of(config).network(config), config, facts={})
+        untrained(model, "base")
         for engine in ("torch f32", "cpu f32", "cpu bf16"):
             done = run(python, "-c", CHUNKS, model, *engine.split())
             found[f"chunk, {engine}, s"] = round(float(done["printed"][0]), 2)
@@ -97,6 +109,10 @@ def main() -> None:
         done = run(python, "-c", MONAI, model, options.scan)
         found["MONAI, s"] = round(float(done["printed"][0]), 1)
         found["MONAI, GiB"] = done["peak_gib"]
+        untrained(Path(name, "autocasnet"), "autocasnet-unet")
+        done = run(python, "-c", LOOK, Path(name, "autocasnet"), options.scan)
+        found["AutoCasNet, one thread, s"] = round(float(done["printed"][0]), 1)
+        found["AutoCasNet, GiB"] = done["peak_gib"]
     turns = len(list(cube_turns("paper")))
     found["paper's protocol, s"] = round(chunks * turns * found["chunk, torch f32, s"])
     for other in ("MONAI", "paper's protocol"):
