@@ -7,17 +7,20 @@ from numpy.typing import NDArray
 
 from otovox.core.case import EarPrediction
 from otovox.core.volume import Grid, Scan
-from otovox.imaging.components import box_around, pieces_with
+from otovox.imaging.components import Box, pieces_with
 from otovox.imaging.metrics import Mask
-from otovox.imaging.resample import corners, resample
-from otovox.inference.wall import Wall, to_logits, voxel_evidence
+from otovox.imaging.resample import resample
+from otovox.inference.wall import BAND_MM, Wall, to_logits, voxel_evidence
 
 #: Logit outside the ear's grid: chosen, below that of every clipped probability.
 LOGIT_BEYOND = -5.0
 #: A smaller spread is written as 0: less than half a step of `results.folder`.
 LEAST_SPREAD = 0.001
-#: Margin around labyrinth and larger spreads, mm: chosen, beyond the reach of interpolation.
-MARGIN_MM = 2.0
+#: Margin around larger spreads, mm: chosen, beyond the reach of interpolation.
+SPREAD_MARGIN_MM = 2.0
+#: Reach of the blur that precedes coarser voxels, in these: four SD of half a voxel, and a block
+#: (`imaging.resample`).
+BLUR_VOXELS = 3.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,22 +56,22 @@ def write_ear(
         of view.
     """
     grid = scan.grid
-    ijk = grid.to_ijk(corners(_occupied(ear)))
-    start = np.clip(np.floor(ijk.min(axis=0)), 0, grid.shape).astype(int)
-    stop = np.clip(np.ceil(ijk.max(axis=0)) + 1, 0, grid.shape).astype(int)
+    start, stop = _range(ear, ear.spread > LEAST_SPREAD, grid, SPREAD_MARGIN_MM)
+    if np.all(start < stop):
+        window, box = _window(start, stop, grid)
+        spread = resample(ear.spread, ear.grid, box, outside=0.0)
+        np.maximum(uncertainty[window], spread, out=uncertainty[window])
+    reach_mm = BAND_MM + ear.grid.spacing_mm.max() + BLUR_VOXELS * grid.spacing_mm.max()
+    start, stop = _range(ear, ear.probability > 0.5, grid, float(reach_mm))
     if np.any(start >= stop):
         return ear.prediction
-    i, j, k = (int(n) for n in stop - start)
-    window = tuple(slice(a, b) for a, b in zip(start, stop, strict=True))
-    box = grid.crop(start, (i, j, k))
+    window, box = _window(start, stop, grid)
     # Across a wall, logits are closer to linear than probabilities.
     logits = resample(to_logits(ear.probability), ear.grid, box, outside=LOGIT_BEYOND)
     evidence = voxel_evidence(ear.wall, scan.values[window], box)
     # The network's labyrinth is connected; coarse voxels may split it, but noise adds no pieces.
     inside = pieces_with(logits + evidence > 0, seeds=logits > 0)
     labels[window][inside] = ear.prediction.side.label
-    spread = resample(ear.spread, ear.grid, box, outside=0.0)
-    np.maximum(uncertainty[window], spread, out=uncertainty[window])
     prediction = replace(
         ear.prediction,
         volume_mm3=float(np.count_nonzero(inside)) * grid.voxel_mm3,
@@ -84,17 +87,24 @@ def write_ear(
     return prediction
 
 
-def _occupied(ear: Ear) -> Grid:
-    """The part of an ear's grid beyond which there is neither labyrinth nor uncertainty."""
-    marked = (ear.probability > 0.5) | (ear.spread > LEAST_SPREAD)
-    if not marked.any():
-        return ear.grid
-    margin = int(np.ceil(MARGIN_MM / ear.grid.spacing_mm.min()))
-    i, j, k = box_around(np.argwhere(marked), margin)
-    stop = np.minimum([i.stop, j.stop, k.stop], ear.grid.shape)
-    start = np.array([i.start, j.start, k.start])
-    di, dj, dk = (int(n) for n in stop - start)
-    return ear.grid.crop(start, (di, dj, dk))
+def _range(
+    ear: Ear, marked: Mask, grid: Grid, margin_mm: float
+) -> tuple[NDArray[np.int_], NDArray[np.int_]]:
+    """First and past-the-last voxel of the scan around the ear's marked voxels."""
+    ijk = grid.to_ijk(ear.grid.to_mm(np.argwhere(marked)))
+    if not len(ijk):
+        return np.zeros(3, dtype=int), np.zeros(3, dtype=int)
+    margin = margin_mm / grid.spacing_mm
+    start = np.clip(np.floor(ijk.min(axis=0) - margin), 0, grid.shape).astype(int)
+    stop = np.clip(np.ceil(ijk.max(axis=0) + margin) + 1, 0, grid.shape).astype(int)
+    return start, stop
+
+
+def _window(start: NDArray[np.int_], stop: NDArray[np.int_], grid: Grid) -> tuple[Box, Grid]:
+    """Slices of the scan's array, and their grid."""
+    i, j, k = (slice(int(a), int(b)) for a, b in zip(start, stop, strict=True))
+    shape = (i.stop - i.start, j.stop - j.start, k.stop - k.start)
+    return (i, j, k), grid.crop(start, shape)
 
 
 def _touches_border(inside: Mask, start: NDArray, stop: NDArray, grid: Grid) -> bool:
