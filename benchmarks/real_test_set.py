@@ -85,7 +85,7 @@ def page(table: pd.DataFrame) -> str:
             "ears and finished folds; ears that were not detected count as DSC 0.",
             markdown(rows.reset_index().astype(str)),
             f"Differences from {table['system'].iloc[0]}; p of Wilcoxon's signed-rank test over "
-            "ears, without correction. It covers the variation between these ears, not that between "
+            "ears, without correction. It covers the variation between these ears, not between "
             "repeated trainings. With 4 or 5 ears p cannot fall below .06.",
             markdown(differences(healthy)),
         ]
