@@ -1,13 +1,14 @@
 """The quality estimate of an ear: fitted, calibrated and tested on three sets of phantoms.
 
-    python benchmarks/quality.py --cases 60 --ship
-    python benchmarks/quality.py --cases 60 --release RELEASE
+    python benchmarks/quality.py --release RELEASE --tta fast --ship
+    python benchmarks/quality.py --release RELEASE --tta none --ship
 
 Phantoms of five scanners and all diseases, each in original and degraded form: coarser voxels,
 noise, a cut field of view. Three sets have different seeds: the first is for fitting, the residuals
 of the second give the intervals, and the third, half as large, is for testing only. With --release
 the estimate is also tested on real ears, degraded like the phantoms and by the conditions of
-`real_ears.py`; nothing is fitted to them. Writes `quality.csv` (a row per ear and condition),
+`real_ears.py`; nothing is fitted to them. Every type of test-time augmentation has its own
+estimator; those of others are kept. Writes `quality.csv` (a row per ear and condition),
 `quality.json` and `quality.png`; with --ship also the estimator, next to the model's weights.
 """
 
@@ -37,7 +38,7 @@ from otovox.inference.quality import (
     features,
     log_of_dice,
     log_of_landmark,
-    save_estimators,
+    save_estimator,
 )
 from otovox.phantom.cases import make_case
 from otovox.phantom.disease import DIAGNOSES
@@ -235,56 +236,62 @@ def main() -> None:
     parser.add_argument("--looks", type=int, default=3, help="degraded versions of each")
     parser.add_argument("--release", type=Path)
     parser.add_argument("--model", default="labyrinth")
-    parser.add_argument("--tta", nargs="+", default=["fast", "none"])
+    parser.add_argument("--tta", default="fast")
+    parser.add_argument("--threads", type=int)
     parser.add_argument("--ship", action="store_true")
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results"))
     options = parser.parse_args()
 
-    analyzers = {tta: open_analyzer(model=options.model, tta=tta) for tta in options.tta}
-    cases = list(FIRST_SEED)
-    data = (
-        f"{options.cases} phantoms of five scanners and all diseases, "
-        f"{options.looks} degraded versions of each"
-    )
+    tta = options.tta
+    analyzer = open_analyzer(model=options.model, tta=tta, threads=options.threads)
     rows: list[dict] = []
-    for source in (phantoms(options.cases, options.looks), real_or_none(options)):
+    looks = options.looks
+    for source in (phantoms(options.cases, looks), real_or_none(options)):
         for of, case, condition in source:
-            for tta, analyzer in analyzers.items():
-                row = row_of(replace(analyzer, estimator=None), case, of, condition)
-                if row is not None:
-                    rows.append({"tta": tta} | row)
-            if len(rows) % 20 < len(analyzers):
-                print(len(rows), of, case.scan.name, flush=True)
+            row = row_of(replace(analyzer, estimator=None), case, of, condition)
+            if row is not None:
+                rows.append({"tta": tta} | row)
+            print(len(rows), of, case.scan.name, flush=True)
     table = pd.DataFrame(rows)
-    facts: dict[str, object] = {"data": data, "sets": cases, "coverage": COVERAGE}
-    estimators, judged = [], []
-    for tta, analyzer in analyzers.items():
-        own = table[table["tta"] == tta].copy()
-        estimator = fit(own, analyzer, data)
-        estimators.append(estimator)
-        estimates = [estimator.estimate(row) for row in own[list(FEATURES)].to_numpy()]
-        for target in ("dice", "landmark_mm"):
-            parts = [getattr(one, target) for one in estimates]
-            own[f"expected_{target}"] = [part.value for part in parts]
-            own[f"{target}_low"] = [part.low for part in parts]
-            own[f"{target}_high"] = [part.high for part in parts]
-        facts[tta] = {
-            "model_sha256": analyzer.labyrinth.sha256,
-            "training_data": analyzer.labyrinth.facts.get("training_data", ""),
-        } | {
-            name: tried(own[own["set"] == name])
-            for name in ("test", "real")
-            if name in set(own["set"])
-        }
-        judged.append(own)
-    options.output.mkdir(parents=True, exist_ok=True)
-    table = pd.concat(judged)
-    table.round(4).to_csv(options.output / "quality.csv", index=False)
-    (options.output / "quality.json").write_text(json.dumps(facts, indent=2) + "\n")
-    picture(table[table["tta"] == options.tta[0]], options.output / "quality.png")
-    if options.ship:
-        print(save_estimators(estimators, options.model))
+    data = (
+        f"{options.cases} phantoms of five scanners and all diseases, {looks} degraded versions "
+        "of each"
+    )
+    estimator = fit(table, analyzer, data)
+    estimates = [estimator.estimate(row) for row in table[list(FEATURES)].to_numpy()]
+    for target in ("dice", "landmark_mm"):
+        parts = [getattr(one, target) for one in estimates]
+        table[f"expected_{target}"] = [part.value for part in parts]
+        table[f"{target}_low"] = [part.low for part in parts]
+        table[f"{target}_high"] = [part.high for part in parts]
+    facts = {
+        "data": data,
+        "coverage": COVERAGE,
+        "model_sha256": analyzer.labyrinth.sha256,
+        "training_data": analyzer.labyrinth.facts.get("training_data", ""),
+    } | {
+        name: tried(table[table["set"] == name])
+        for name in ("test", "real")
+        if name in set(table["set"])
+    }
     print(json.dumps(facts, indent=2))
+    table = stored(table.round(4), tta, facts, options.output)
+    picture(table[table["tta"] == "fast"], options.output / "quality.png")
+    if options.ship:
+        print(save_estimator(estimator, options.model))
+
+
+def stored(table: pd.DataFrame, tta: str, facts: dict[str, object], output: Path) -> pd.DataFrame:
+    """Write rows and facts beside those of other augmentations; returns all rows."""
+    output.mkdir(parents=True, exist_ok=True)
+    rows, summary = output / "quality.csv", output / "quality.json"
+    known = json.loads(summary.read_text("utf-8")) if summary.is_file() else {}
+    if rows.is_file():
+        others = pd.read_csv(rows)
+        table = pd.concat([others[others["tta"] != tta], table])
+    table.to_csv(rows, index=False)
+    summary.write_text(json.dumps(known | {tta: facts}, indent=2) + "\n", "utf-8")
+    return table
 
 
 def real_or_none(options: argparse.Namespace) -> Iterator[tuple[str, Case, str]]:

@@ -12,14 +12,14 @@ from typer.testing import CliRunner
 import otovox
 from otovox.cli.app import app
 from otovox.core.anatomy import LANDMARK_NAMES, Side
-from otovox.core.geometry import random_rotation
+from otovox.core.geometry import distance_mm, random_rotation
 from otovox.core.volume import Grid, Scan
 from otovox.dataset.layout import write_case
 from otovox.formats.scans import load_scan
 from otovox.imaging.metrics import dice
 from otovox.imaging.resample import resample
 from otovox.inference.confidence import REVIEW_CONFIDENCE
-from otovox.inference.ears import open_analyzer
+from otovox.inference.ears import Analyzer, open_analyzer
 from otovox.inference.looks import TTA, Turn
 from otovox.inference.unusual import Flag
 from otovox.measure.measured_scan import measure_scan
@@ -71,6 +71,15 @@ def test_the_ear_is_found_with_its_side_and_landmarks(case, prediction):
     for name in LANDMARK_NAMES:
         assert np.linalg.norm(ear.landmarks[name] - truth[name]) < 0.7, name
     assert ear.volume_mm3 == pytest.approx(prediction.labels.volume_mm3(side.label))
+
+
+def test_a_clear_ear_that_is_lost_at_closer_look_is_found_from_a_mean_head(
+    case, analyzer, prediction, monkeypatch
+):
+    monkeypatch.setattr(Analyzer, "_look_again", lambda *_: None)
+    (ear,) = analyzer.predict(case.scan).ears
+    assert ear.side is prediction.ears[0].side
+    assert distance_mm(ear.center_mm, prediction.ears[0].center_mm) < 1
 
 
 @pytest.mark.slow

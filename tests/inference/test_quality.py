@@ -23,8 +23,9 @@ from otovox.inference.quality import (
     load_estimator,
     log_of_dice,
     log_of_landmark,
-    save_estimators,
+    save_estimator,
 )
+from otovox.learning.bundle import embedded
 
 GRID = Grid.centred((0, 0, 0), (8, 8, 8), spacing_mm=0.2)
 EAR = EarPrediction(
@@ -94,10 +95,21 @@ def test_what_lies_beyond_all_that_was_seen_counts_as_its_end() -> None:
 
 
 def test_an_estimator_belongs_to_weights_and_augmentation(tmp_path: Path) -> None:
-    save_estimators([ESTIMATOR], tmp_path)
+    save_estimator(ESTIMATOR, tmp_path)
     assert load_estimator(tmp_path, sha256="ab", tta="fast") == ESTIMATOR
     assert load_estimator(tmp_path, sha256="ab", tta="none") is None
     assert load_estimator(tmp_path / "elsewhere", sha256="ab", tta="fast") is None
+    save_estimator(ESTIMATOR.model_copy(update={"tta": "none"}), tmp_path)
+    assert load_estimator(tmp_path, sha256="ab", tta="fast") == ESTIMATOR
+    other = ESTIMATOR.model_copy(update={"model_sha256": "cd", "tta": "none"})
+    save_estimator(other, tmp_path)
+    assert load_estimator(tmp_path, sha256="cd", tta="none") == other
+    assert load_estimator(tmp_path, sha256="ab", tta="fast") is None
     (tmp_path / FILE).write_text("[{}]")
     with pytest.raises(ModelError, match="quality"):
         load_estimator(tmp_path, sha256="ab", tta="fast")
+
+
+@pytest.mark.parametrize("tta", ["none", "fast", "paper"])
+def test_the_embedded_model_has_an_estimator(tta: str) -> None:
+    assert load_estimator("labyrinth", sha256=embedded("labyrinth").sha256, tta=tta) is not None

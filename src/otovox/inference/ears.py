@@ -64,6 +64,11 @@ REFINEMENTS = 2
 SLACK_MM = 4.0
 #: Maximum number of ears.
 MOST_EARS = 2
+#: Warning about an ear whose quality is not estimated.
+NO_ESTIMATE = (
+    "no quality estimate exists for this model with this test-time augmentation, and confidence is "
+    "only the plausibility of an ear; check the mask"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,7 +133,7 @@ class Analyzer:
             near = Resampler(scan.values, scan.grid, slack_mm=SLACK_MM)
             first = self._first_looks(near, candidate, usual_views())
             if first.is_good:
-                self._add(ears, self._examine(scan, near, first))
+                self._add(ears, self._examine(scan, near, candidate, first))
             else:
                 unclear.append(candidate)
         # Clear ears in the usual orientation show that the header states it correctly.
@@ -138,7 +143,8 @@ class Analyzer:
                 continue
             near = Resampler(scan.values, scan.grid, slack_mm=SLACK_MM)
             views = usual_views() if oriented else (*usual_views(), *turned_views())
-            self._add(ears, self._examine(scan, near, self._first_looks(near, candidate, views)))
+            first = self._first_looks(near, candidate, views)
+            self._add(ears, self._examine(scan, near, candidate, first))
         ears.sort(key=lambda ear: -ear.prediction.confidence)
         return ears[:MOST_EARS]
 
@@ -166,12 +172,17 @@ class Analyzer:
         looks = (self._look(near, candidate.center_mm, matrix) for matrix in views)
         return first_looks(looks, self.labyrinth.config.network.landmarks)
 
-    def _examine(self, scan: Scan, near: Resampler, first: FirstLooks) -> Ear | None:
+    def _examine(
+        self, scan: Scan, near: Resampler, candidate: Candidate, first: FirstLooks
+    ) -> Ear | None:
         """The second look at a candidate; None if it is not an ear."""
         ear = None if first.pose is None else self._look_again(scan, near, first.pose)
-        if ear is None and (assumed := assumed_pose(first.looks)) is not None:
-            ear = self._describe(scan, near, assumed, assumed=True)
-        return ear
+        if ear is not None:
+            return ear
+        unseen = usual_views()[len(first.looks) :]
+        looks = (*first.looks, *(self._look(near, candidate.center_mm, view) for view in unseen))
+        assumed = assumed_pose(looks)
+        return None if assumed is None else self._describe(scan, near, assumed, assumed=True)
 
     def _look_again(self, scan: Scan, near: Resampler, pose: Pose) -> Ear | None:
         """The ear in its own frame, which is refined iteratively; None if a step fails."""
@@ -229,6 +240,8 @@ class Analyzer:
             quality = self.estimator.estimate(features(ear, scan.grid.spacing_mm))
             ear = replace(ear, quality=quality, confidence=quality.dice.value)
         warnings = ear_warnings(ear, scan.grid, other, sd_mm)
+        if self.estimator is None:
+            warnings += (NO_ESTIMATE,)
         if self.flag is not None:
             unusual = is_unusual(ear, self.flag)
             warnings += (sentence(ear, self.flag),) if unusual else ()

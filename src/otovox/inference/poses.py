@@ -70,7 +70,7 @@ class FirstLooks:
 
     Attributes:
         pose: the best of their poses; None if none was fitted.
-        looks: in the frames of a mean right and a mean left ear.
+        looks: in the frames of a mean right and a mean left ear, without those after a good one.
         is_good: whether `pose` is so good that no other frame needs a look.
     """
 

@@ -7,7 +7,6 @@ of the residuals of held-out ears. It is valid for one model and one type of tes
 and is stored next to the model's weights.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
@@ -170,20 +169,37 @@ def load_estimator(model: str | Path, *, sha256: str, tta: str) -> Estimator | N
     Raises:
         ModelError: if the file exists and cannot be read.
     """
-    path = folder_of(model) / FILE
-    if not path.is_file():
-        return None
-    try:
-        estimators = TypeAdapter(list[Estimator]).validate_json(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, ValidationError) as error:
-        raise ModelError(f"{path}: is not a list of quality estimators ({error})") from error
+    estimators = _estimators(folder_of(model) / FILE)
     return next((one for one in estimators if (one.model_sha256, one.tta) == (sha256, tta)), None)
 
 
-def save_estimators(estimators: Sequence[Estimator], model: str | Path) -> Path:
-    """Write a model's estimators next to its weights; returns the file."""
+def save_estimator(estimator: Estimator, model: str | Path) -> Path:
+    """Write an estimator next to a model's weights; returns the file.
+
+    Those of the same model for other test-time augmentations are kept.
+
+    Raises:
+        ModelError: if the file exists and cannot be read.
+    """
     path = folder_of(model) / FILE
+    others = [
+        one
+        for one in _estimators(path)
+        if one.model_sha256 == estimator.model_sha256 and one.tta != estimator.tta
+    ]
     with replacing(path) as beside:
-        text = TypeAdapter(list[Estimator]).dump_json(list(estimators), indent=2)
-        beside.write_bytes(text + b"\n")
+        beside.write_bytes(_LIST.dump_json([*others, estimator], indent=2) + b"\n")
     return path
+
+
+#: What a file contains.
+_LIST = TypeAdapter(list[Estimator])
+
+
+def _estimators(path: Path) -> list[Estimator]:
+    if not path.is_file():
+        return []
+    try:
+        return _LIST.validate_json(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, ValidationError) as error:
+        raise ModelError(f"{path}: is not a list of quality estimators ({error})") from error
