@@ -328,7 +328,8 @@ def main() -> None:
         odd_input(),
         "`python benchmarks/robust_input.py --output benchmarks/results`; a part of it is a test.",
         speed(),
-        "`python benchmarks/speed.py --scan HEAD.nii.gz`.",
+        "[How time and memory grow](docs/limits.md#of-the-software): `python benchmarks/speed.py "
+        "--scan HEAD.nii.gz`.",
     ]
     write_between(ROOT / "README.md", "\n\n".join(parts))
 

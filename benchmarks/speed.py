@@ -6,7 +6,7 @@ Each step runs in its own process, so that its peak memory can be measured; this
 because a process starts with the peak of the one that started it. `--only` chooses steps.
 Stages of an analysis, its growth with voxels, ears and test-time augmentation, later scans in the
 same process and the rate of a cohort are measured with `stages.py`; `--pair` runs two installations
-in alternation on the same scans. Writes `speed.json` and `speed-growth.png`.
+in alternation on the same scans. Writes `speed.json` and `docs/speed-growth.png`.
 """
 
 import argparse
@@ -149,7 +149,7 @@ def analyses(folder: Path, options: argparse.Namespace) -> Steps:
     refused = run(python, "-m", "otovox", "analyze", folder / "absent.nii.gz", "-o", folder / "no")
     staged = {name: stages(python, scan, folder / f"stages {name}") for name, scan in known.items()}
     rows = growth(python, known, folder)
-    growth_figure(rows, options.output / "speed-growth.png")
+    growth_figure(rows, Path("docs/speed-growth.png"))
     return {
         "a missing file is refused": refused,
         "stages": staged,
