@@ -308,7 +308,7 @@ def main() -> None:
         quality(),
         "The estimate was fitted to phantoms only; the real ears are in-sample for the network "
         "that segmented them: `python benchmarks/quality.py --release RELEASE --tta fast --ship`, "
-        "and likewise for `none` and `paper` (`--cases 30`).",
+        "and likewise for `none` and `paper`.",
         duct(),
         "`python benchmarks/duct_error.py --cases 8 --release RELEASE`.",
         robustness(),

@@ -38,6 +38,7 @@ EAR = EarPrediction(
     confidence=0.75,
     uncertainty=0.02,
     agreement=0.9,
+    edge_width_mm=0.7,
     probability=Probability(np.full((8, 8, 8), 0.8, np.float32), GRID),
     landmark_peaks=np.array([1.2, 0.5, np.nan]),
 )

@@ -5,7 +5,7 @@ from scipy import ndimage
 from otovox.core.volume import Grid
 from otovox.imaging.metrics import dice
 from otovox.imaging.resample import resample
-from otovox.inference.wall import find_wall, to_logits, voxel_evidence
+from otovox.inference.wall import LOST_WIDTH_MM, find_wall, to_logits, voxel_evidence
 
 #: Lumen and bone, HU.
 FLUID, BONE = 50.0, 1900.0
@@ -65,3 +65,19 @@ def test_voxels_as_large_as_the_band_give_no_evidence():
     evidence = voxel_evidence(wall, np.full(coarse.shape, FLUID, np.float32), coarse)
     assert wall.weight > 0
     assert not evidence.any()
+
+
+@pytest.mark.parametrize("noise_hu", [0, 200])
+@pytest.mark.parametrize("fwhm_mm", [0.6, 1.2])
+def test_the_width_of_the_edge_is_that_of_the_point_spread(fwhm_mm, noise_hu):
+    radius = np.linalg.norm(EAR_GRID.to_mm(np.argwhere(np.ones(EAR_GRID.shape))), axis=1)
+    radius = radius.reshape(EAR_GRID.shape)
+    scan = ndimage.gaussian_filter(np.where(radius < 3, FLUID, BONE), fwhm_mm / 2.3548 / 0.2)
+    scan = scan + np.random.default_rng(0).normal(0, noise_hu, scan.shape)
+    probability = (1 / (1 + np.exp(-8 * (3 - radius)))).astype(np.float32)
+    wall = find_wall(scan.astype(np.float32), probability, EAR_GRID)
+    assert wall.width_mm == pytest.approx(1.06 * fwhm_mm, rel=0.2)
+
+
+def test_without_bone_around_the_width_is_the_greatest():
+    assert refined(noise_hu=50, bone=-900)[3].width_mm == LOST_WIDTH_MM

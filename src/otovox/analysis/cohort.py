@@ -30,7 +30,11 @@ LONG, PAGE = "measurements.csv", "cohort.html"
 
 
 def local_workers(scans: int) -> int:
-    """Number of local processes that cores and memory of this machine allow, at most `scans`."""
+    """Number of local processes that cores and memory of this machine allow, at most `scans`.
+
+    >>> local_workers(1)
+    1
+    """
     if scans < 2:
         return 1
     from dask.system import CPU_COUNT

@@ -147,6 +147,12 @@ def as_scan(
 
     Raises:
         InputError: if it cannot be used, or an argument does not apply to it.
+
+    >>> import numpy as np
+    >>> values = np.random.default_rng(0).normal(size=(60, 60, 60))
+    >>> scan = as_scan(values, affine=np.diag([-0.2, -0.2, 0.2, 1]), space="RAS")
+    >>> scan.grid.affine.diagonal().tolist()
+    [0.2, 0.2, 0.2, 1.0]
     """
     is_path = isinstance(scan, str | Path)
     if series is not None and not is_path:

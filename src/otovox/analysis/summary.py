@@ -25,6 +25,10 @@ def rows_of(
         name, path: name and path of the scan.
         status, reason: outcome of the analysis.
         result: contents of `result.json`; None if the scan was refused.
+
+    >>> (row,) = rows_of("anna", Path("anna.nii"), status="refused", reason="an MR", result=None)
+    >>> row["scan"], row["status"]
+    ('anna', 'refused')
     """
     scan = {"scan": name, "path": printable(path), "status": status, "reason": printable(reason)}
     if result is not None:
@@ -40,7 +44,11 @@ def _cell(value: object) -> str:
 
 
 def read_summary(path: Path) -> list[Row]:
-    """Rows of an earlier run into the same folder; none if otovox did not write the file."""
+    """Rows of an earlier run into the same folder; none if otovox did not write the file.
+
+    >>> read_summary(Path("absent", "summary.csv"))
+    []
+    """
     try:
         with path.open(newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file)

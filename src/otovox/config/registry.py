@@ -23,7 +23,11 @@ def register(kind: str, package: str) -> None:
 
 
 def kinds() -> tuple[str, ...]:
-    """The systems in order of registration."""
+    """The systems in order of registration.
+
+    >>> kinds()
+    ('dual-head', 'autocasnet', 'jsdnet', 'mpunet')
+    """
     return tuple(_PACKAGES)
 
 
@@ -32,5 +36,8 @@ def module(kind: str, name: str) -> ModuleType:
 
     Raises:
         KeyError: if there is no such system.
+
+    >>> module("dual-head", "settings").__name__
+    'otovox.systems.dual_head.settings'
     """
     return import_module(f"{_PACKAGES[kind]}.{name}")

@@ -62,5 +62,9 @@ AnySystem = Annotated[SerializeAsAny[SystemConfig], BeforeValidator(_of_its_kind
 
 
 def usual_system() -> SystemConfig:
-    """The settings of the default system."""
+    """The settings of the default system.
+
+    >>> usual_system().kind
+    'dual-head'
+    """
     return _of_its_kind({"kind": USUAL})

@@ -329,12 +329,22 @@ class TrainConfig(Settings):
 
 
 def heatmap_step(schedule: tuple[HeatmapStep, ...], iteration: int) -> HeatmapStep:
-    """The step of a schedule that applies at an iteration."""
+    """The step of a schedule that applies at an iteration.
+
+    >>> wide = HeatmapStep(iteration=0, spread_voxels=3, amplitude=10)
+    >>> narrow = HeatmapStep(iteration=100, spread_voxels=1, amplitude=52)
+    >>> [heatmap_step((wide, narrow), n).spread_voxels for n in (99, 100)]
+    [3.0, 1.0]
+    """
     return [step for step in schedule if step.iteration <= iteration][-1]
 
 
 def preset_names() -> tuple[str, ...]:
-    """Names of the built-in presets, sorted."""
+    """Names of the built-in presets, sorted.
+
+    >>> [name for name in preset_names() if name in ("base", "gold")]
+    ['base', 'gold']
+    """
     folder = resources.files("otovox.config") / "presets"
     names = (entry.name for entry in folder.iterdir())
     return tuple(sorted(name.removesuffix(".toml") for name in names if name.endswith(".toml")))
@@ -345,6 +355,9 @@ def load_preset(name: str) -> TrainConfig:
 
     Raises:
         ConfigError: if it does not exist.
+
+    >>> load_preset("base").optimiser.total_iterations
+    75000
     """
     if name not in preset_names():
         raise ConfigError(f"there is no preset {name!r}; choose one of {', '.join(preset_names())}")
@@ -374,6 +387,9 @@ def config_from(settings: dict[str, Any], *, origin: str) -> TrainConfig:
 
     Raises:
         ConfigError: naming the invalid key.
+
+    >>> config_from({"name": "mine"}, origin="example").name
+    'mine'
     """
     try:
         return TrainConfig.model_validate(settings)

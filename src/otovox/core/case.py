@@ -86,6 +86,8 @@ class EarPrediction:
             plausibility of the ear, see `inference.confidence`; nan if no model made the mask.
         uncertainty: mean voxel SD over the test-time samples within and near the labyrinth.
         agreement: lowest Dice between a test-time sample and the mean; nan if unknown.
+        edge_width_mm: width of the edge of the labyrinth's wall in the scan, see `inference.wall`;
+            nan if unknown.
         unusual: whether it is flagged as unlike healthy ears, see `inference.unusual`; None if the
             model has no threshold.
         touches_border: whether the labyrinth reaches the border of the scan's field of view.
@@ -109,6 +111,7 @@ class EarPrediction:
     confidence: float
     uncertainty: float
     agreement: float = float("nan")
+    edge_width_mm: float = float("nan")
     unusual: bool | None = None
     touches_border: bool = False
     warnings: tuple[str, ...] = ()

@@ -118,7 +118,12 @@ def cube_turns(name: Literal["none", "paper", "full"]) -> tuple[NDArray[np.int_]
 
 
 def random_rotation(rng: np.random.Generator) -> FloatArray:
-    """A rotation drawn uniformly over all rotations (QR of a Gaussian matrix, signs fixed)."""
+    """A rotation drawn uniformly over all rotations (QR of a Gaussian matrix, signs fixed).
+
+    >>> turn = random_rotation(np.random.default_rng(0))
+    >>> bool(np.allclose(turn @ turn.T, np.eye(3))), round(float(np.linalg.det(turn)), 6)
+    (True, 1.0)
+    """
     q, r = np.linalg.qr(rng.standard_normal((3, 3)))
     q = q * np.sign(np.diag(r))
     return q if np.linalg.det(q) > 0 else q[:, ::-1]
@@ -155,7 +160,12 @@ class Pose:
 
 
 def mean_pose(side: Side, origin_mm: ArrayLike = (0.0, 0.0, 0.0)) -> Pose:
-    """The mean ear of a head in the standard position, its vestibule at `origin_mm`."""
+    """The mean ear of a head in the standard position, its vestibule at `origin_mm`.
+
+    >>> pose = mean_pose(Side.LEFT, origin_mm=(60, 0, 0))
+    >>> pose.to_lps([[0, 0, 0]]).tolist(), round(float(np.linalg.det(pose.matrix)), 6)
+    ([[60.0, 0.0, 0.0]], -1.0)
+    """
     right = np.asarray(CANONICAL_AXES_LPS).T
     u, _, vt = np.linalg.svd(right)
     matrix = u @ vt
@@ -175,6 +185,11 @@ def fit_pose(names: tuple[str, ...], points_mm: ArrayLike, side: Side) -> Pose:
 
     Returns:
         The pose with the least squared distance (Kabsch 1976), with its residual.
+
+    >>> names, moved_mm = tuple(CANONICAL_MM), np.array(list(CANONICAL_MM.values())) + 5
+    >>> pose = fit_pose(names, moved_mm, Side.RIGHT)
+    >>> pose.origin_mm.round(6).tolist(), round(pose.residual_mm, 6)
+    ([5.0, 5.0, 5.0], 0.0)
     """
     points = np.asarray(points_mm, dtype=float)
     present = np.isfinite(points).all(axis=1)

@@ -96,7 +96,11 @@ class _Files:
 
 
 def recipe_names() -> tuple[str, ...]:
-    """Names of the supported releases."""
+    """Names of the supported releases.
+
+    >>> "wimmer" in recipe_names()
+    True
+    """
     return tuple(_recipes())
 
 
@@ -105,6 +109,9 @@ def load_recipe(name: str | Path) -> Recipe:
 
     Raises:
         ConfigError: if the name is unknown, or the file is not valid.
+
+    >>> load_recipe("wimmer").layout
+    'documented'
     """
     if isinstance(name, str):
         if name not in _recipes():
@@ -169,6 +176,13 @@ def read_sides(path: Path) -> dict[str, str]:
 
     Raises:
         InputError: if it cannot be read, or a side is not right or left.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder, "sides.csv")
+    ...     _ = path.write_text("case,side\nanna,left\n")
+    ...     read_sides(path)
+    {'anna': 'left'}
     """
     try:
         with path.open(newline="", encoding="utf-8") as file:

@@ -64,6 +64,13 @@ def read_names(path: Path) -> dict[int, str]:
 
     Raises:
         InputError: if it cannot be read, or its labels overlap.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder, "dataset.json")
+    ...     _ = path.write_text('{"labels": {"background": 0, "left": 1, "right": 2}}')
+    ...     read_names(path)
+    {0: 'background', 1: 'left', 2: 'right'}
     """
     try:
         content = json.loads(path.read_text("utf-8-sig"))
@@ -85,7 +92,11 @@ def read_names(path: Path) -> dict[int, str]:
 
 
 def meaning_of(name: str) -> Meaning | None:
-    """The meaning of a label's name alone; None if unclear."""
+    """The meaning of a label's name alone; None if unclear.
+
+    >>> meaning_of("left inner ear"), meaning_of("mandible")
+    ('left', None)
+    """
     if name.strip().lower() in _BACKGROUND:
         return "background"
     if name.strip().lower() in ("right", "left", "r", "l"):

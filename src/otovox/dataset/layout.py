@@ -81,6 +81,12 @@ def start_dataset(folder: Path, *, name: str, source: str) -> list[Entry]:
 
     Raises:
         OutputError: if the folder contains other files, or cannot be written.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     entries = start_dataset(Path(folder), name="clinic", source="own scans")
+    ...     entries, read_info(Path(folder))["name"]
+    ([], 'clinic')
     """
     if (folder / INFO).is_file():
         return read_index(folder)
@@ -157,6 +163,13 @@ def read_index(folder: Path) -> list[Entry]:
 
     Raises:
         InputError: if the folder is not a data set, or a required column is missing.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     _ = start_dataset(Path(folder), name="clinic", source="own scans")
+    ...     write_index(Path(folder), [Entry(case="anna", patient="p1", split="test")])
+    ...     [(entry.patient, entry.split) for entry in read_index(Path(folder))]
+    [('p1', 'test')]
     """
     read_info(folder)
     try:
@@ -175,6 +188,13 @@ def write_index(folder: Path, entries: Iterable[Entry]) -> None:
 
     Raises:
         OutputError: if it cannot be written.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     _ = start_dataset(Path(folder), name="clinic", source="own scans")
+    ...     write_index(Path(folder), [Entry(case=name, patient=name) for name in ("bert", "anna")])
+    ...     [entry.case for entry in read_index(Path(folder))]
+    ['anna', 'bert']
     """
     with (
         replacing(folder / INDEX) as beside,
@@ -208,7 +228,12 @@ def load_case(folder: Path, entry: Entry) -> Case:
 
 
 def points_by_side(points_mm: dict[str, np.ndarray]) -> dict[Side, Landmarks]:
-    """Points labelled `right/helicotrema` and so on, per side; other labels are ignored."""
+    """Points labelled `right/helicotrema` and so on, per side; other labels are ignored.
+
+    >>> points = points_by_side({"left/helicotrema": np.ones(3), "incus": np.zeros(3)})
+    >>> {side.value: landmarks.names for side, landmarks in points.items()}
+    {'left': ('helicotrema',)}
+    """
     sides: dict[Side, dict[str, np.ndarray]] = {}
     for label, point in points_mm.items():
         side, slash, name = label.partition("/")
@@ -235,6 +260,11 @@ def split_by_patient(
 
     Raises:
         InputError: if there are too few patients.
+
+    >>> ears = [Entry(case=name, patient=name[0]) for name in ("a1", "a2", "b1", "b2", "c1", "c2")]
+    >>> drawn = split_by_patient(ears, validation=1, test=1)
+    >>> sorted(entry.split for entry in drawn)
+    ['test', 'test', 'train', 'train', 'validation', 'validation']
     """
     patients = sorted({entry.patient for entry in entries})
     if validation + test >= len(patients):

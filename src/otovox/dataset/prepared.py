@@ -122,6 +122,11 @@ def working_grid(grid: Grid, spacing_mm: float, least: tuple[int, int, int]) -> 
 
     Source: the number of voxels follows the main author's public code (extent / spacing, rounded);
     keeping the centre is chosen.
+
+    >>> grid = Grid.centred((0, 0, 0), (40, 40, 20), spacing_mm=(0.5, 0.5, 1.0))
+    >>> fine = working_grid(grid, 0.4, (32, 32, 32))
+    >>> fine.shape, fine.spacing_mm.tolist()
+    ((50, 50, 50), [0.4, 0.4, 0.4])
     """
     counts = np.maximum(np.rint(grid.extent_mm / spacing_mm), least).astype(int)
     shape = (int(counts[0]), int(counts[1]), int(counts[2]))

@@ -71,6 +71,10 @@ def reliability(probability: ArrayLike, truth: ArrayLike, *, bins: int = BINS) -
 
     Raises:
         ValueError: if the sizes differ, or a probability is outside 0 to 1.
+
+    >>> curve = reliability([0.9, 0.9, 0.9, 0.9], [True, True, True, False])
+    >>> round(curve.expected_error, 2)
+    0.15
     """
     claimed = np.asarray(probability, dtype=float).ravel()
     true = np.asarray(truth, dtype=bool).ravel()
@@ -111,6 +115,11 @@ def near_labyrinth(
         truth, claimed: (i, j, k).
         spacing_mm: (3,) or one number.
         within_mm: the distance.
+
+    >>> truth = np.zeros((1, 1, 9), dtype=bool)
+    >>> truth[..., 4] = True
+    >>> near_labyrinth(truth, truth, spacing_mm=1.0, within_mm=1.5).astype(int).ravel().tolist()
+    [0, 0, 0, 1, 1, 1, 0, 0, 0]
     """
     either = truth | claimed
     if not either.any():
@@ -175,6 +184,10 @@ def roc(usual: ArrayLike, unusual: ArrayLike) -> Roc:
         ValueError: if either is empty.
 
     Source: Hanley and McNeil 1982: the area is Mann and Whitney's statistic over n m.
+
+    >>> curve = roc(usual=[0.1, 0.2, 0.3], unusual=[0.25, 0.5])
+    >>> round(curve.auc, 3)
+    0.833
     """
     low, high = (_known(scores) for scores in (usual, unusual))
     if not (len(low) and len(high)):
@@ -207,6 +220,9 @@ def alarm_threshold(usual: ArrayLike, *, false_alarms: float = 0.05) -> float:
         A score; infinite if there are too few scores for this guarantee.
 
     Source: split conformal prediction, Angelopoulos and Bates 2021, equation 1.
+
+    >>> alarm_threshold([1.0, 2.0, 3.0, 4.0], false_alarms=0.2)
+    4.0
     """
     known = np.sort(_known(usual))
     rank = int(np.ceil((len(known) + 1) * (1 - false_alarms) - 1e-9))

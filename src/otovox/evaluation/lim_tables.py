@@ -106,6 +106,9 @@ def subgroups_of(diagnosis: str) -> tuple[str, ...]:
 
     Args:
         diagnosis: as in a data set's index; an empty one counts as healthy.
+
+    >>> subgroups_of("healthy"), subgroups_of("otosclerosis")
+    (('overall', 'normal'), ('overall', 'pathological', 'otosclerosis'))
     """
     if diagnosis in INCOMPLETE:
         return "overall", "incomplete"
@@ -278,6 +281,9 @@ def printed(frame: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         Numbers of ears as integers, p with three digits, others with the paper's digits.
+
+    >>> printed(pd.DataFrame({"mean": [0.8349, np.nan]}))["mean"].tolist()
+    ['0.83', '']
     """
     return pd.DataFrame({name: [_cell(name, value) for value in frame[name]] for name in frame})
 

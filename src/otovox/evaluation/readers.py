@@ -83,7 +83,12 @@ def agreement_table(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def few_ears(agreement: pd.DataFrame) -> list[str]:
-    """A sentence for every correlation that rests on fewer than `FEW_EARS` ears."""
+    """A sentence for every correlation that rests on fewer than `FEW_EARS` ears.
+
+    >>> few = pd.DataFrame({"reader": ["A"], "compared with": ["DSC"], "ears": [12]})
+    >>> few_ears(few)
+    ['the correlation of reader A with DSC rests on 12 ears; at least 40 are needed']
+    """
     return [
         f"the correlation of reader {row['reader']} with {row['compared with']} rests on "
         f"{row['ears']} ears; at least {FEW_EARS} are needed"

@@ -243,7 +243,11 @@ def scores_table(scores: Sequence[EarScore]) -> pd.DataFrame:
 
 
 def set_name(entry: Entry) -> str:
-    """The set of a case: its scanner; diseased ears form a separate set (S1)."""
+    """The set of a case: its scanner; diseased ears form a separate set (S1).
+
+    >>> set_name(Entry(case="anna", patient="p1", scanner="msct"))
+    'msct'
+    """
     parts = [entry.scanner or "all"]
     if entry.diagnosis not in ("", "healthy"):
         parts.append(entry.diagnosis)

@@ -66,6 +66,9 @@ def published() -> pd.DataFrame:
 
     Source: Stebani et al. 2023, Tables 3 and 4, Results (Figure 3; uncertainty); Hussain et al.
     2021, Table 1, set "validation"; Lim et al. 2024, Table 3, its external set as "test average".
+
+    >>> "gold" in set(published()["system"])
+    True
     """
     with (resources.files("otovox.evaluation") / "published.csv").open(encoding="utf-8") as file:
         return pd.read_csv(file)
@@ -183,7 +186,11 @@ def uncertainty_table(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def published_uncertainty() -> dict[str, float]:
-    """The published means of `uncertainty_table`, by set."""
+    """The published means of `uncertainty_table`, by set.
+
+    >>> published_uncertainty()
+    {'B': 0.00064, 'B, otosclerosis': 0.00981}
+    """
     rows = (row for row in _records() if row["measure"] == "volume_uncertainty")
     return {row["set"]: row["mean"] for row in rows}
 
@@ -206,7 +213,13 @@ def write_paper_table(frame: pd.DataFrame, path: Path) -> None:
 
 
 def markdown(frame: pd.DataFrame) -> str:
-    """A frame of text cells as a Markdown table, numbers right-aligned."""
+    """A frame of text cells as a Markdown table, numbers right-aligned.
+
+    >>> print(markdown(pd.DataFrame({"set": ["A"], "DSC": ["0.97"]})))
+    | set | DSC |
+    | --- | --- |
+    | A | 0.97 |
+    """
     lines = [list(frame.columns), ["---"] * 2 + ["---:"] * (frame.shape[1] - 2)]
     lines += [[str(cell) for cell in row] for row in frame.to_numpy()]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)

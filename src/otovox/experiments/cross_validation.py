@@ -72,6 +72,11 @@ def draw_folds(entries: Sequence[Entry], plan: FoldPlan = FoldPlan()) -> list[Fo
     Source: Stebani et al. 2023, random 38/5 splits in 3 folds (S19); the main author's public code
     uses no patient twice for validation. Hussain et al. 2021, fourfold cross-validation of 17
     patients (H9), which needs uneven folds.
+
+    >>> entries = [Entry(case=f"ear-{n}", patient=f"p{n}") for n in range(6)]
+    >>> folds = draw_folds(entries, FoldPlan(folds=3, validation=2))
+    >>> sorted(case for fold in folds for case in fold["validation"])
+    ['ear-0', 'ear-1', 'ear-2', 'ear-3', 'ear-4', 'ear-5']
     """
     entries = [entry for entry in entries if entry.split != "test"]
     patients = sorted({entry.patient for entry in entries})

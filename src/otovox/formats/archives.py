@@ -22,7 +22,13 @@ _FREE = 0.9
 
 
 def is_archive(path: Path) -> bool:
-    """Whether a path is a zip file, by its extension."""
+    """Whether a path is a zip file, by its extension.
+
+    >>> from tempfile import NamedTemporaryFile
+    >>> with NamedTemporaryFile(suffix=".ZIP") as file:
+    ...     is_archive(Path(file.name))
+    True
+    """
     return path.suffix.lower() == ".zip" and os.path.isfile(path)
 
 
@@ -32,6 +38,15 @@ def unpacked(path: Path) -> Iterator[Path]:
 
     Raises:
         InputError: if it is damaged, encrypted or too large, or would write outside the folder.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder, "scans.zip")
+    ...     with zipfile.ZipFile(path, "w") as archive:
+    ...         archive.writestr("anna/scan.nii.gz", b"")
+    ...     with unpacked(path) as inside:
+    ...         [found.name for found in sorted(inside.rglob("*.gz"))]
+    ['scan.nii.gz']
     """
     place = Path(tempfile.gettempdir())
     remove_leftovers(place)

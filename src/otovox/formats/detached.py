@@ -19,6 +19,13 @@ def text_header(path: Path) -> dict[str, str]:
 
     Raises:
         InputError: if it cannot be read.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder, "scan.mhd")
+    ...     _ = path.write_text("NDims = 3\nDimSize = 2 2 2\nElementDataFile = scan.raw\n")
+    ...     text_header(path)["elementdatafile"]
+    'scan.raw'
     """
     metaimage = path.name.lower().endswith(METAIMAGE)
     fields: dict[str, str] = {}
@@ -71,6 +78,9 @@ def image_files(path: Path) -> list[Path]:
 
     Raises:
         InputError: if the header cannot be read, or names too many files.
+
+    >>> [path.name for path in image_files(Path("scan.nii.gz"))]
+    ['scan.nii.gz']
     """
     name = path.name.lower()
     if name.endswith(PAIR):

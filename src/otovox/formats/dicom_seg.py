@@ -185,7 +185,12 @@ def save_dicom(path: Path, dataset: Dataset) -> None:
 
 
 def concept(structure: Structure, meaning: str) -> "CodedConcept":
-    """A structure's code: SNOMED CT if it has one, otherwise FMA."""
+    """A structure's code: SNOMED CT if it has one, otherwise FMA.
+
+    >>> from otovox.core.segments import LABYRINTH
+    >>> concept(LABYRINTH[Side.LEFT], "Bony labyrinth").scheme_designator
+    'SCT'
+    """
     from highdicom.sr import CodedConcept
 
     if structure.sct:
@@ -194,7 +199,11 @@ def concept(structure: Structure, meaning: str) -> "CodedConcept":
 
 
 def laterality(side: Side) -> "CodedConcept":
-    """The SNOMED CT code of a side."""
+    """The SNOMED CT code of a side.
+
+    >>> laterality(Side.LEFT).meaning
+    'Left'
+    """
     from highdicom.sr import CodedConcept
 
     value, meaning = _LATERALITY[side]

@@ -43,7 +43,11 @@ class DicomSegment:
 
 
 def is_dicom_file(path: Path) -> bool:
-    """Whether a path is a DICOM file with a preamble, as a Segmentation has it."""
+    """Whether a path is a DICOM file with a preamble, as a Segmentation has it.
+
+    >>> is_dicom_file(Path("absent.dcm"))
+    False
+    """
     try:
         return path.is_file() and is_dicom(path)
     except OSError:

@@ -218,6 +218,9 @@ def private_code(name: str) -> tuple[str, str, str]:
     A value has at most 16 characters, as most readers expect (highdicom 0.28 cannot read segment
     references next to longer ones). Longer names are truncated and a checksum keeps them unique.
     The meaning holds the full name.
+
+    >>> private_code("labyrinth_volume")
+    ('labyrinth_volume', '99OTOVOX', 'labyrinth volume')
     """
     cut = f"{name[:9]}-{sha256(name.encode()).hexdigest()[:6]}"
     meaning = name.replace("_", " ")[:_LONGEST]

@@ -17,6 +17,15 @@ def fingerprint(path: Path, files: Iterable[Path] = ()) -> str:
 
     Raises:
         InputError: if a file cannot be read.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder, "scan.nii.gz")
+    ...     _ = path.write_bytes(b"first")
+    ...     before = fingerprint(path)
+    ...     _ = path.write_bytes(b"later")
+    ...     before == fingerprint(path)
+    False
     """
     checksum = hashlib.sha256()
     try:

@@ -47,6 +47,11 @@ def check_header(
 
     Raises:
         InputError: stating the problem.
+
+    >>> given = {"spacing": (0.2, 0.2, 0.4), "origin": (0, 0, 0), "pixel": 2, "components": 1}
+    >>> grid = check_header(Path("a.nii"), size=(99, 99, 99), direction=np.eye(3).ravel(), **given)
+    >>> grid.extent_mm.round(2).tolist()
+    [19.8, 19.8, 39.6]
     """
     voxels = [int(n) for n in size]
     if len(voxels) == 4 and voxels[3] > 1:

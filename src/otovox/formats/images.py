@@ -33,7 +33,11 @@ sitk.ProcessObject.SetGlobalWarningDisplay(False)
 
 
 def scan_name(path: Path) -> str:
-    """The name of a file without its image extension, or of a folder; links are not resolved."""
+    """The name of a file without its image extension, or of a folder; links are not resolved.
+
+    >>> scan_name(Path("scans/anna.v2.nii.gz")), scan_name(Path("scans/ct"))
+    ('anna.v2', 'ct')
+    """
     name = Path(os.path.abspath(path)).name
     for ending in ENDINGS:
         if name.lower().endswith(ending):
@@ -42,7 +46,11 @@ def scan_name(path: Path) -> str:
 
 
 def is_image_file(path: Path) -> bool:
-    """Whether a file has a supported image extension."""
+    """Whether a file has a supported image extension.
+
+    >>> is_image_file(Path("scan.nrrd")), is_image_file(Path("photo.png"))
+    (True, False)
+    """
     return path.name.lower().endswith(ENDINGS)
 
 
@@ -88,6 +96,15 @@ def load_label_map(path: Path) -> LabelMap:
     Raises:
         InputError: if it cannot be read, its position is unknown, or its values are not integers
             from 0 to 255.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> grid = Grid.centred((0, 0, 0), (1, 3, 3), spacing_mm=1)
+    >>> labels = LabelMap(np.eye(3, dtype=np.uint8)[None], grid)
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder, "labels.nrrd")
+    ...     save_label_map(labels, path)
+    ...     bool((load_label_map(path).values == labels.values).all())
+    True
     """
     reader = opened(path)
     values = pixels_of(reader, path)
@@ -124,6 +141,15 @@ def save_label_map(labels: LabelMap, path: Path) -> None:
 
     Raises:
         OutputError: if it cannot be written.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> grid = Grid.centred((0, 0, 0), (1, 3, 3), spacing_mm=1)
+    >>> labels = LabelMap(np.eye(3, dtype=np.uint8)[None], grid)
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder, "labels.nii.gz")
+    ...     save_label_map(labels, path)
+    ...     load_label_map(path).volume_mm3(1)
+    3.0
     """
     save_image(labels.values, labels.grid, path)
 
@@ -133,6 +159,14 @@ def save_volume(values: NDArray[np.float32], grid: Grid, path: Path) -> None:
 
     Raises:
         OutputError: if it cannot be written.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> grid = Grid.centred((0, 0, 0), (2, 2, 2), spacing_mm=0.5)
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder, "spread.nii.gz")
+    ...     save_volume(np.full(grid.shape, 0.25, np.float32), grid, path)
+    ...     float(pixels_of(opened(path), path).max())
+    0.25
     """
     save_image(values.astype(np.float32, copy=False), grid, path)
 

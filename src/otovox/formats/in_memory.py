@@ -62,7 +62,13 @@ def scan_in_memory(
 
 
 def to_sitk(values: NDArray[Any], grid: Grid) -> sitk.Image:
-    """An array (i, j, k) as a SimpleITK image on the same grid."""
+    """An array (i, j, k) as a SimpleITK image on the same grid.
+
+    >>> grid = Grid.centred((0, 0, 0), (2, 3, 4), spacing_mm=0.5)
+    >>> image = to_sitk(np.zeros(grid.shape, np.int16), grid)
+    >>> image.GetSize(), image.GetSpacing()
+    ((2, 3, 4), (0.5, 0.5, 0.5))
+    """
     image = sitk.GetImageFromArray(np.ascontiguousarray(values.T))
     image.SetSpacing(grid.spacing_mm.tolist())
     image.SetDirection(grid.directions.ravel().tolist())

@@ -34,6 +34,13 @@ def write_itksnap_labels(path: Path) -> None:
 
     Raises:
         OutputError: if it cannot be written.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder, "labels.txt")
+    ...     write_itksnap_labels(path)
+    ...     path.read_text().splitlines()[-1]
+    '  206   213   94    0        1  1  1    "Left common crus"'
     """
     lines = [_line(0, (0, 0, 0), "0  0  0", "Clear Label")]
     lines += [

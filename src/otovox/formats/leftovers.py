@@ -36,6 +36,12 @@ def scratch_folder(parent: Path, name: str) -> Iterator[Path]:
 
     Raises:
         OSError: if it cannot be made.
+
+    >>> with tempfile.TemporaryDirectory() as parent:
+    ...     with scratch_folder(Path(parent), "scan") as folder:
+    ...         _ = (folder / "part").write_text("half of the work")
+    ...     list(Path(parent).iterdir())
+    []
     """
     prefix = f".{name.strip('.')[:_KEPT]}-otovox-{_computer()}-{os.getpid()}-"
     folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
@@ -60,7 +66,13 @@ def remove_leftovers(parent: Path) -> None:
 
 
 def is_scratch(folder: Path) -> bool:
-    """Whether a folder is temporary, by its name."""
+    """Whether a folder is temporary, by its name.
+
+    >>> with tempfile.TemporaryDirectory() as parent:
+    ...     with scratch_folder(Path(parent), "scan") as folder:
+    ...         is_scratch(folder), is_scratch(Path(parent))
+    (True, False)
+    """
     return _NAME.fullmatch(folder.name) is not None
 
 

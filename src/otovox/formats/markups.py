@@ -62,6 +62,14 @@ def write_markups(path: Path, landmarks: Mapping[Side, Landmarks]) -> None:
 
     Raises:
         OutputError: if it cannot be written.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> points = Landmarks(("helicotrema",), np.array([[1.0, 2.0, 3.0]]))
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder, "landmarks.mrk.json")
+    ...     write_markups(path, {Side.LEFT: points})
+    ...     {label: point.tolist() for label, point in read_markups(path).items()}
+    {'left/helicotrema': [1.0, 2.0, 3.0]}
     """
     points = [
         _point(f"{side}/{name}", landmarks[side][name], _TITLES.get(name, name))
@@ -164,6 +172,14 @@ def read_landmarks(path: Path) -> dict[Side, Landmarks]:
 
     Raises:
         InputError: if it cannot be read, or a label is duplicated or not a landmark of one side.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> points = Landmarks(("helicotrema",), np.array([[1.0, 2.0, 3.0]]))
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder, "landmarks.mrk.json")
+    ...     write_markups(path, {Side.LEFT: points})
+    ...     read_landmarks(path)[Side.LEFT]["helicotrema"].tolist()
+    [1.0, 2.0, 3.0]
     """
     sides: dict[Side, dict[str, FloatArray]] = {}
     for label, point_mm in read_markups(path).items():

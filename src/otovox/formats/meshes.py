@@ -44,6 +44,15 @@ def write_stl(path: Path, vertices_mm: FloatArray, faces: NDArray[np.integer]) -
 
     Raises:
         OutputError: if it cannot be written.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> corners_mm = np.array([[0.0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]])
+    >>> faces = np.array([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]])
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder, "ear.stl")
+    ...     write_stl(path, corners_mm, faces)
+    ...     path.read_bytes()[:80].rstrip(), path.stat().st_size
+    (b'otovox SPACE=LPS', 284)
     """
     triangles = np.zeros(len(faces), dtype=_TRIANGLE)
     points = np.asarray(vertices_mm)[faces]

@@ -101,6 +101,9 @@ def stated(space: str | None, spacing: str | None) -> Stated:
 
     Raises:
         ConfigError: if a value is invalid.
+
+    >>> stated("LPS", "0.3,0.3,0.5")
+    Stated(space='LPS', spacing_mm=(0.3, 0.3, 0.5))
     """
     letters = (space or "").strip().upper()
     if letters and not re.fullmatch("[LRPASI]{3}", letters):

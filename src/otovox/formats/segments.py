@@ -47,6 +47,17 @@ def write_segments(path: Path, labels: LabelMap, parts: LabelMap | None = None) 
 
     Raises:
         OutputError: if it cannot be written.
+
+    >>> import numpy as np
+    >>> from tempfile import TemporaryDirectory
+    >>> from otovox.core.volume import Grid
+    >>> grid = Grid.centred((0, 0, 0), (3, 3, 3), spacing_mm=1)
+    >>> labels = LabelMap(np.full(grid.shape, 2, np.uint8), grid)
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder, "mask.seg.nrrd")
+    ...     write_segments(path, labels)
+    ...     read_segments(path).volume_mm3(2)
+    27.0
     """
     facts = {
         "Segmentation_ContainedRepresentationNames": "Binary labelmap|",
@@ -149,13 +160,21 @@ def read_segments(path: Path) -> LabelMap:
 
 
 def side_of_segment(name: str) -> Side | None:
-    """The side in a segment's name, such as "right labyrinth" or "Left inner ear"; or None."""
+    """The side in a segment's name, such as "right labyrinth" or "Left inner ear"; or None.
+
+    >>> side_of_segment("Left inner ear"), side_of_segment("cochlea")
+    (<Side.LEFT: 'left'>, None)
+    """
     sides, rest = _words(name)
     return sides.pop() if len(sides) == 1 and rest in _LABYRINTH_WORDS else None
 
 
 def names_labyrinth(name: str) -> bool:
-    """Whether a name is that of a labyrinth without a side, such as "inner ear"."""
+    """Whether a name is that of a labyrinth without a side, such as "inner ear".
+
+    >>> names_labyrinth("inner ear"), names_labyrinth("mandible")
+    (True, False)
+    """
     sides, rest = _words(name)
     return not sides and rest in _LABYRINTH_WORDS
 

@@ -25,6 +25,14 @@ def replacing(path: Path) -> Iterator[Path]:
 
     Raises:
         OutputError: if it cannot be written; nothing is left behind.
+
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "scan.nii.gz")
+    ...     with replacing(path) as beside:
+    ...         _ = beside.write_text("whole")
+    ...         early = path.exists()
+    ...     early, path.read_text()
+    (False, 'whole')
     """
     with _beside(path) as folder:
         yield folder / path.name
@@ -41,6 +49,12 @@ def replacing_folder(path: Path, check: Callable[[], None] | None = None) -> Ite
 
     Raises:
         OutputError: if it cannot be written; nothing is left behind and the old folder stays.
+
+    >>> with tempfile.TemporaryDirectory() as parent:
+    ...     with replacing_folder(Path(parent, "scan")) as folder:
+    ...         _ = (folder / "result.json").write_text("{}")
+    ...     [path.name for path in Path(parent, "scan").iterdir()]
+    ['result.json']
     """
     with _beside(path) as folder:
         yield folder
@@ -140,6 +154,11 @@ def make_folder(path: Path) -> None:
 
     Raises:
         OutputError: if it cannot.
+
+    >>> with tempfile.TemporaryDirectory() as parent:
+    ...     make_folder(Path(parent, "results", "first"))
+    ...     Path(parent, "results", "first").is_dir()
+    True
     """
     try:
         path.mkdir(parents=True, exist_ok=True)

@@ -63,17 +63,32 @@ def pieces_with(mask: NDArray[Any], seeds: NDArray[Any]) -> NDArray[np.bool_]:
 
 
 def largest(mask: NDArray[Any]) -> NDArray[np.bool_]:
-    """The largest piece of a mask, with cavities filled."""
+    """The largest piece of a mask, with cavities filled.
+
+    >>> mask = np.array([[[1, 1, 1, 0, 0, 1]]])
+    >>> largest(mask).astype(int).tolist()
+    [[[1, 1, 1, 0, 0, 0]]]
+    """
     return np.asarray(ndimage.binary_fill_holes(main_piece(mask)), dtype=bool)
 
 
 def depth_mm(mask: NDArray[Any], spacing_mm: FloatArray) -> FloatArray:
-    """Distance of every voxel to the nearest one outside the mask, 0 outside."""
+    """Distance of every voxel to the nearest one outside the mask, 0 outside.
+
+    >>> mask = np.pad(np.ones((3, 3, 3), dtype=bool), 1)
+    >>> float(depth_mm(mask, np.full(3, 0.5))[2, 2, 2])
+    1.0
+    """
     return np.asarray(ndimage.distance_transform_edt(mask, sampling=spacing_mm))
 
 
 def nearest(known: NDArray[Any], spacing_mm: FloatArray) -> tuple[NDArray[Any], ...]:
-    """Index, one array per axis, of the nearest known voxel."""
+    """Index, one array per axis, of the nearest known voxel.
+
+    >>> known = np.array([[[True, False, False, True]]])
+    >>> nearest(known, np.ones(3))[2].tolist()
+    [[[0, 0, 3, 3]]]
+    """
     found = ndimage.distance_transform_edt(
         ~np.asarray(known, dtype=bool),
         sampling=spacing_mm,

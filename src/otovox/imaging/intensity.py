@@ -65,6 +65,9 @@ def intensity_statistics(volumes: Iterable[NDArray[Any]]) -> Statistics:
         InputError: if there is none.
 
     Source: Stebani et al. 2023, "on the whole datasets respectively".
+
+    >>> intensity_statistics([np.arange(101.0)])
+    Statistics(low=1.0, high=99.0, mean=50.0, sd=29.121119551974576)
     """
     values = _pooled(volumes)
     low, high = np.quantile(values, (LOW, HIGH))
@@ -73,13 +76,23 @@ def intensity_statistics(volumes: Iterable[NDArray[Any]]) -> Statistics:
 
 
 def standardise(values: NDArray[Any], given: Statistics) -> NDArray[np.float32]:
-    """Clip and scale with the statistics of a data set (S5); (i, j, k) float32."""
+    """Clip and scale with the statistics of a data set (S5); (i, j, k) float32.
+
+    >>> given = intensity_statistics([np.arange(101.0)])
+    >>> standardise(np.array([-500.0, given.mean]), given).round(2).tolist()
+    [-1.6799999475479126, 0.0]
+    """
     clipped = np.clip(values, given.low, given.high).astype(np.float32)
     return (clipped - np.float32(given.mean)) / np.float32(max(given.sd, 1e-6))
 
 
 def profile(values: NDArray[Any]) -> NDArray[np.float64]:
-    """The quantiles of one volume at `LEVELS`, in the unit of its voxels."""
+    """The quantiles of one volume at `LEVELS`, in the unit of its voxels.
+
+    >>> same = profile(np.full((4, 4, 4), 7.0))
+    >>> bool((same == 7).all())
+    True
+    """
     return np.quantile(sampled(values), LEVELS)
 
 
@@ -100,6 +113,11 @@ def find_clusters(
 
     Raises:
         InputError: if there are fewer volumes than clusters.
+
+    >>> dark, bright = np.linspace(0, 1, 8), np.linspace(50, 90, 8)
+    >>> first, second, third = find_clusters([dark, bright, dark], count=2)
+    >>> bool(first == third), bool(first == second)
+    (True, False)
     """
     points = np.stack([np.asarray(one, dtype=float) for one in profiles])
     if len(points) < count:
@@ -120,6 +138,11 @@ def tissue(values: NDArray[Any], spacing_mm: ArrayLike) -> NDArray[np.bool_]:
         spacing_mm: (3,), or one for all axes.
 
     Source: Otsu 1979; requirement S6 proposes a dilated tissue mask.
+
+    >>> values = np.full((9, 9, 9), -1000.0)
+    >>> values[2:7, 2:7, 2:7] = 50
+    >>> int(tissue(values, 1.0).sum())
+    125
     """
     if float(values.max()) == float(values.min()):
         return np.ones(values.shape, dtype=bool)
@@ -140,6 +163,10 @@ def tissue_threshold(values: NDArray[Any]) -> float:
         values: (i, j, k).
 
     Source: Otsu 1979, over the values between the 1st and 99th percentile.
+
+    >>> air_and_water = np.repeat([-1000.0, 0.0], 500)
+    >>> -1000 <= tissue_threshold(air_and_water) < 0
+    True
     """
     sample = sampled(values)
     low, high = np.quantile(sample, (LOW, HIGH))
@@ -153,6 +180,10 @@ def bone_threshold(values: NDArray[Any]) -> float:
         values: (i, j, k).
 
     Source: Otsu 1979, over the tissue's values between their 1st and 99th percentile.
+
+    >>> values = np.repeat([-1000.0, 0.0, 1500.0], [500, 400, 100])
+    >>> 0 <= bone_threshold(values) < 1500
+    True
     """
     sample = sampled(values)
     dense = sample[sample > tissue_threshold(sample)]
@@ -165,6 +196,11 @@ def tissue_sample(values: NDArray[Any], spacing_mm: ArrayLike) -> NDArray[np.flo
     Args:
         values: (i, j, k).
         spacing_mm: (3,), or one for all axes.
+
+    >>> values = np.full((9, 9, 9), -1000.0)
+    >>> values[2:7, 2:7, 2:7] = 50
+    >>> len(tissue_sample(values, 1.0))
+    125
     """
     step = max(1, int(np.ceil((values.size / TISSUE_SAMPLE) ** (1 / 3))))
     coarse = np.asarray(values[::step, ::step, ::step], dtype=np.float32)
@@ -259,7 +295,11 @@ def _modes(quantiles: NDArray[Any]) -> tuple[float, float]:
 
 
 def sampled(values: NDArray[Any]) -> NDArray[Any]:
-    """At most `SAMPLE` voxels, drawn with a fixed seed."""
+    """At most `SAMPLE` voxels, drawn with a fixed seed.
+
+    >>> len(sampled(np.arange(10)))
+    10
+    """
     flat = np.asarray(values).reshape(-1)
     if len(flat) <= SAMPLE:
         return flat
@@ -281,6 +321,10 @@ def normalise(values: NDArray[np.floating]) -> NDArray[np.float32]:
 
     Returns:
         float32 of the same shape, mean 0 and SD 1 (all 0 if the crop is constant).
+
+    >>> values = normalise(np.arange(125.0).reshape(5, 5, 5))
+    >>> round(float(values.std()), 3), bool(abs(values.mean()) < 1e-6)
+    (1.0, True)
     """
     sample = values[::2, ::2, ::2] if min(values.shape) > 32 else values
     low, high = np.quantile(sample, (LOW, HIGH))

@@ -15,6 +15,9 @@ def array_of(image: sitk.Image) -> NDArray[Any]:
 
     Returns:
         (z, y, x), components last. `sitk.GetArrayFromImage` returns a copy of the same.
+
+    >>> array_of(sitk.Image(4, 3, 2, sitk.sitkInt16)).shape
+    (2, 3, 4)
     """
     return np.asarray(_Voxels(image))
 

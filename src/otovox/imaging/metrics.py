@@ -104,6 +104,10 @@ def rates(found: Mask, truth: Mask) -> Rates:
         is empty, like the overlaps.
 
     Source: Taha and Hanbury 2015, equations 10-13.
+
+    >>> found, truth = np.array([1, 1, 0, 0], dtype=bool), np.array([1, 0, 0, 0], dtype=bool)
+    >>> rates(found, truth)
+    Rates(precision=0.5, recall=1.0, specificity=0.6666666666666667, accuracy=0.75)
     """
     both, positive, true = _counts(found, truth)
     false_positive, missed = positive - both, true - both
@@ -154,6 +158,12 @@ def distances(first: Mask, second: Mask, spacing_mm: ArrayLike = 1.0) -> Distanc
 
     Returns:
         Infinite if only one mask is empty, 0 if both are.
+
+    >>> first = np.zeros((9, 5, 5), dtype=bool)
+    >>> second = first.copy()
+    >>> first[2, 2, 2] = second[6, 2, 2] = True
+    >>> distances(first, second, spacing_mm=0.5).hausdorff_mm
+    2.0
     """
     if not (first.any() and second.any()):
         gap = 0.0 if first.any() == second.any() else np.inf
@@ -202,6 +212,11 @@ def landmark_errors_mm(found: Landmarks, truth: Landmarks) -> dict[str, float]:
 
     Returns:
         Name to mm, in the truth's order.
+
+    >>> truth = Landmarks(("helicotrema", "oval_window"), [[0, 0, 0], [1, 1, 1]])
+    >>> found = Landmarks(("helicotrema",), [[0, 3, 4]])
+    >>> landmark_errors_mm(found, truth)
+    {'helicotrema': 5.0, 'oval_window': inf}
     """
     errors = {}
     for name in truth.names:

@@ -71,7 +71,11 @@ def ear_planes(ear: EarPrediction) -> tuple[ImagePlane, ...]:
 
 
 def middle_planes(grid: Grid) -> tuple[ImagePlane, ...]:
-    """Axial, coronal and sagittal planes through the centre of the field of view."""
+    """Axial, coronal and sagittal planes through the centre of the field of view.
+
+    >>> [plane.title for plane in middle_planes(Grid.centred((0, 0, 0), (9, 9, 9), spacing_mm=1))]
+    ['Axial', 'Coronal', 'Sagittal']
+    """
     x, y, z = np.eye(3)
     center, width = grid.center_mm, float(np.ptp(corners(grid), axis=0).max())
     named = (("Axial", x, -y), ("Coronal", x, z), ("Sagittal", y, z))
@@ -91,6 +95,12 @@ def sample(
 
     Returns:
         (rows, columns) from the plane's upper left.
+
+    >>> grid = Grid.centred((0, 0, 0), (9, 9, 9), spacing_mm=1)
+    >>> axial = middle_planes(grid)[0]
+    >>> picture = sample(np.full(grid.shape, 7.0), grid, axial)
+    >>> picture.shape, float(np.nanmax(picture))
+    ((300, 300), 7.0)
     """
     axes = np.column_stack([plane.right, -plane.up, np.cross(plane.right, -plane.up)])
     step = plane.width_mm / PIXELS

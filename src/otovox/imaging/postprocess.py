@@ -29,6 +29,13 @@ def smooth_otsu(
         (i, j, k) mask; empty if the smoothed map is constant.
 
     Source: Lim et al. 2024, Methods, after Otsu 1979.
+
+    >>> probability = np.zeros((12, 12, 12))
+    >>> probability[4:8, 4:8, 4:8] = 0.9
+    >>> probability[0, 0, 0] = 0.9
+    >>> mask = smooth_otsu(probability)
+    >>> bool(mask[6, 6, 6]), bool(mask[0, 0, 0])
+    (True, False)
     """
     smooth = ndimage.gaussian_filter(np.asarray(probability, np.float32), sd_voxels)
     if np.ptp(smooth) < np.finfo(np.float32).eps:

@@ -63,6 +63,10 @@ def view_axes(towards: ArrayLike, up: ArrayLike) -> FloatArray:
 
     Returns:
         (3, 3) whose columns point right, up and towards the viewer.
+
+    >>> right, up, towards = view_axes(towards=(0, -1, 0), up=(0, 0, 1)).T
+    >>> right.tolist(), up.tolist()
+    ([1.0, 0.0, -0.0], [0.0, 0.0, 1.0])
     """
     z = unit(towards)
     y = unit(np.asarray(up, dtype=float) - z * float(np.dot(up, z)))
@@ -70,7 +74,12 @@ def view_axes(towards: ArrayLike, up: ArrayLike) -> FloatArray:
 
 
 def fitted_view(mask: NDArray[np.bool_], grid: Grid, axes: FloatArray, margin_mm: float) -> View:
-    """The smallest view that contains the whole mask, with a margin."""
+    """The smallest view that contains the whole mask, with a margin.
+
+    >>> grid = Grid.centred((0, 0, 0), (5, 3, 1), spacing_mm=1)
+    >>> fitted_view(np.ones(grid.shape, dtype=bool), grid, np.eye(3), margin_mm=1.0).width_mm
+    6.0
+    """
     along = grid.to_mm(np.argwhere(mask)) @ axes
     low, high = along.min(axis=0), along.max(axis=0)
     width = float((high - low)[:2].max()) + 2 * margin_mm
@@ -97,6 +106,13 @@ def render_surfaces(
 
     Returns:
         (rows, columns, 4) RGBA, 0 to 1, rows from the top; transparent background.
+
+    >>> grid = Grid.centred((0, 0, 0), (8, 8, 8), spacing_mm=1)
+    >>> mask = np.pad(np.ones((4, 4, 4), dtype=bool), 2)
+    >>> image = render_surfaces(mask, grid, View(np.eye(3), np.zeros(3), 8.0), rgb=(1, 0, 0))
+    >>> rows, columns, _ = image.shape
+    >>> [float(image[row, columns // 2, 3]) for row in (0, rows // 2)]
+    [0.0, 1.0]
     """
     field, space = _field(mask, grid, view)
     depth, cover = _first_hits(field)

@@ -50,6 +50,11 @@ def resample(
 
     Returns:
         (i, j, k) float32 on `target`.
+
+    >>> source = Grid.centred((0, 0, 0), (3, 1, 1), spacing_mm=1)
+    >>> target = Grid.centred((0, 0, 0), (2, 1, 1), spacing_mm=1)
+    >>> resample(np.array([[[0.0]], [[1.0]], [[2.0]]]), source, target).ravel().tolist()
+    [0.5, 1.5]
     """
     antialias = antialias and order != "nearest"
     values, source = _cut(values, source, target)
@@ -92,7 +97,11 @@ class Resampler:
 
 
 def corners(grid: Grid) -> FloatArray:
-    """(8, 3) LPS centres of a grid's corner voxels."""
+    """(8, 3) LPS centres of a grid's corner voxels.
+
+    >>> corners(Grid.centred((0, 0, 0), (3, 3, 3), spacing_mm=0.5)).max(axis=0).tolist()
+    [0.5, 0.5, 0.5]
+    """
     ends = np.array(np.meshgrid(*[(0, n - 1) for n in grid.shape])).reshape(3, -1).T
     return grid.to_mm(ends)
 

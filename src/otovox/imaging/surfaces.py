@@ -34,6 +34,12 @@ def cropped(
 
     Returns:
         The part as float32, and its grid; a single zero voxel if nothing is above the level.
+
+    >>> grid = Grid.centred((0, 0, 0), (9, 9, 9), spacing_mm=1)
+    >>> mask = np.zeros(grid.shape)
+    >>> mask[4, 4, 4] = 1
+    >>> cropped(mask, grid, margin=1)[0].shape
+    (3, 3, 3)
     """
     inside = values > level
     start, stop = np.zeros(3, dtype=int), np.zeros(3, dtype=int)
@@ -63,6 +69,12 @@ def smoothed(mask: NDArray[np.bool_], grid: Grid) -> tuple[NDArray[np.float32], 
 
     Returns:
         The field around the mask, and its grid.
+
+    >>> grid = Grid.centred((0, 0, 0), (9, 9, 9), spacing_mm=1)
+    >>> mask = np.pad(np.ones((3, 3, 3), dtype=bool), 3)
+    >>> field, _ = smoothed(mask, grid)
+    >>> int((field > 0.5).sum()), int(mask.sum())
+    (27, 27)
     """
     part, grid = cropped(mask, grid, margin=4)
     count = int(np.count_nonzero(part))
@@ -86,6 +98,11 @@ def mesh(values: NDArray[Any], grid: Grid, level: float = 0.5) -> tuple[FloatArr
         Vertices (n, 3) in LPS mm and faces (m, 3), oriented outward; both empty for an empty mask.
 
     Source: Lewiner et al. 2003, as in scikit-image.
+
+    >>> grid = Grid.centred((0, 0, 0), (3, 3, 3), spacing_mm=1)
+    >>> vertices_mm, faces = mesh(np.pad([[[1.0]]], 1), grid)
+    >>> len(vertices_mm), len(faces)
+    (6, 8)
     """
     from skimage.measure import marching_cubes
 
@@ -112,6 +129,11 @@ def smooth_mesh(mask: NDArray[np.bool_], grid: Grid) -> tuple[FloatArray, FaceAr
 
     Returns:
         As `mesh`.
+
+    >>> grid = Grid.centred((0, 0, 0), (14, 14, 14), spacing_mm=0.5)
+    >>> mask = np.pad(np.ones((6, 6, 6), dtype=bool), 4)
+    >>> bool(abs(signed_volume_mm3(*smooth_mesh(mask, grid)) / 27 - 1) < 0.03)
+    True
     """
     wanted = float(np.count_nonzero(mask)) * grid.voxel_mm3
     field, crop = smoothed(mask, grid)
@@ -151,6 +173,11 @@ def signed_volume_mm3(vertices_mm: FloatArray, faces: FaceArray) -> float:
         faces: (m, 3) indices.
 
     Source: the divergence theorem, summed over the tetrahedra from one point to each face.
+
+    >>> corners_mm = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]], dtype=float)
+    >>> faces = np.array([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]])
+    >>> round(signed_volume_mm3(corners_mm, faces), 4)
+    0.1667
     """
     if not len(faces):
         return 0.0

@@ -19,7 +19,13 @@ OVERLAP_VOXELS, OVERLAP_SHARE = 25, 0.25
 
 
 def window_grid(grid: Grid, window: Window) -> Grid:
-    """The grid of a window's voxels."""
+    """The grid of a window's voxels.
+
+    >>> grid = Grid.centred((0, 0, 0), (9, 9, 9), spacing_mm=1)
+    >>> part = window_grid(grid, (slice(0, 3), slice(0, 3), slice(0, 3)))
+    >>> part.shape, part.center_mm.tolist()
+    ((3, 3, 3), [-3.0, -3.0, -3.0])
+    """
     i, j, k = (part.stop - part.start for part in window)
     return grid.crop([part.start for part in window], (i, j, k))
 
@@ -113,6 +119,12 @@ def turned(values: NDArray[Any], turn: ArrayLike) -> NDArray[Any]:
 
     Returns:
         A view, (..., i', j', k').
+
+    >>> quarter = [[0, -1, 0], [1, 0, 0], [0, 0, 1]]
+    >>> values = np.arange(6).reshape(3, 2, 1)
+    >>> there = turned(values, quarter)
+    >>> there.shape, bool((turned(there, np.transpose(quarter)) == values).all())
+    ((2, 3, 1), True)
     """
     matrix = np.asarray(turn)
     sources = [int(np.flatnonzero(row)[0]) for row in matrix]
@@ -128,6 +140,11 @@ def holding(labels: NDArray[Any], chunk: Shape, stride: Shape) -> NDArray[np.boo
     Args:
         labels: (i, j, k), 0 for background.
         chunk, stride: see `windows`.
+
+    >>> labels = np.zeros((4, 2, 2), dtype=int)
+    >>> labels[3] = 1
+    >>> holding(labels, (2, 2, 2), (2, 2, 2)).tolist()
+    [False, True]
     """
     found = np.asarray(labels) > 0
     for axis in range(3):
@@ -165,7 +182,11 @@ class Blend:
 
 
 def batches(items: Iterator[Window], size: int) -> Iterator[Sequence[Window]]:
-    """The windows in groups of `size`, the last one smaller."""
+    """The windows in groups of `size`, the last one smaller.
+
+    >>> [len(group) for group in batches(windows((8, 2, 2), (2, 2, 2), (2, 2, 2)), 3)]
+    [3, 1]
+    """
     group: list[Window] = []
     for item in items:
         group.append(item)

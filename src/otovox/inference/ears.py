@@ -226,10 +226,11 @@ class Analyzer:
         if score < LOWEST_CONFIDENCE:
             logger.info("candidate at %s rejected: confidence %.2f", mean.center_mm.round(1), score)
             return None
+        wall = find_wall(looks[0].values, mean.probability, mean.grid)
         ear = _prediction(scan, mean, looks, names, pose=fitted, score=score)
+        ear = replace(ear, edge_width_mm=wall.width_mm)
         sd_mm = mean.sd_mm[[names.index(name) for name in LANDMARK_NAMES]]
         ear = self._judged(ear, scan, other, sd_mm)
-        wall = find_wall(looks[0].values, mean.probability, mean.grid)
         return Ear(ear, mean.probability, mean.spread, wall, mean.grid)
 
     def _judged(

@@ -1,10 +1,10 @@
 """Expected quality of an ear's mask and landmarks, with an interval, without ground truth.
 
 A linear model of the logarithm of the error (1 - DSC, and the landmarks' mean error), fitted to
-phantoms over the whole range of quality: fine and coarse voxels, noise, metal, cut fields of view,
-disease (`benchmarks/quality.py`). Its interval is split-conformal (Vovk et al. 2005): the quantiles
-of the residuals of held-out ears. It is valid for one model and one type of test-time augmentation,
-and is stored next to the model's weights.
+phantoms over the whole range of quality: fine and coarse voxels, sharp and soft kernels, noise,
+metal, cut fields of view, disease (`benchmarks/quality.py`). Its interval is split-conformal (Vovk
+et al. 2005): the quantiles of the residuals of held-out ears. It is valid for one model and one
+type of test-time augmentation, and is stored next to the model's weights.
 """
 
 from pathlib import Path
@@ -32,6 +32,7 @@ FEATURES = (
     "faint_landmarks",
     "pose_misfit",
     "coarsest_voxel",
+    "edge_width",
 )
 #: Added before taking logarithms, which would be infinite for a perfect ear: chosen, the error of a
 #: very good mask and, in mm, of very good landmarks.
@@ -142,7 +143,7 @@ def features(ear: EarPrediction, spacing_mm: NDArray[np.floating]) -> NDArray[np
         1 - the DSC that the probabilities predict for their own mask; mean voxel SD;
         1 - lowest Dice of a sample with the mean; mean SD of the landmarks (1 mm where absent);
         how far the heatmap peaks are below their full height; misfit of the pose, mm; the
-        coarsest voxel edge, mm.
+        coarsest voxel edge and the width of the wall's edge, mm.
     """
     assert ear.probability is not None
     assert ear.landmark_peaks is not None
@@ -159,6 +160,7 @@ def features(ear: EarPrediction, spacing_mm: NDArray[np.floating]) -> NDArray[np
             faint,
             ear.pose.residual_mm,
             np.log(float(np.max(spacing_mm))),
+            np.log(ear.edge_width_mm),
         ]
     )
 

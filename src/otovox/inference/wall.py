@@ -36,6 +36,10 @@ WEIGHT_PER_CNR, MOST_WEIGHT = 0.2, 4.0
 LOWEST_CNR = 3.0
 #: Minimum weight for a local mean: chosen, far from any neighbour.
 LEAST_COUNT = 1e-5
+#: Depths of the two sides of the wall between which its slope is measured, mm: chosen, one voxel of
+#: the network. The lumen's level for the contrast is that below the depth, mm: chosen, where only
+#: vestibule and basal turn are. Width of a wall without a measurable slope, mm: chosen.
+SLOPE_DEPTH_MM, DEEP_MM, LOST_WIDTH_MM = 0.2, 0.6, 3.0
 #: Tolerance for voxel sizes equal to the band, mm: rounding.
 TOLERANCE_MM = 1e-3
 
@@ -49,12 +53,14 @@ class Wall:
             are 0 away from the wall and where bone and lumen cannot be distinguished.
         weight: maximum evidence, in logits.
         grid: grid of the voxels.
+        width_mm: width of the wall's edge in the scan, see `edge_width_mm`.
     """
 
     gain: NDArray[np.float32]
     offset: NDArray[np.float32]
     weight: float
     grid: Grid
+    width_mm: float
 
 
 def find_wall(values: NDArray[np.float32], probability: NDArray[np.float32], grid: Grid) -> Wall:
@@ -67,6 +73,7 @@ def find_wall(values: NDArray[np.float32], probability: NDArray[np.float32], gri
     """
     logits = to_logits(probability)
     depth_mm = _depth_mm(logits > 0, grid)
+    width_mm = edge_width_mm(values, depth_mm, voxel_mm=float(grid.spacing_mm[0]))
     lumen = depth_mm > LUMEN_DEPTH_MM
     bone = (-depth_mm > BONE_DEPTHS_MM[0]) & (-depth_mm <= BONE_DEPTHS_MM[1])
     near = np.exp(-((logits / NEAR_LOGIT) ** 2)) * (np.abs(depth_mm) < BAND_MM)
@@ -78,12 +85,45 @@ def find_wall(values: NDArray[np.float32], probability: NDArray[np.float32], gri
         usable = np.isfinite(threshold) & (contrast > LOWEST_CNR * noise)
     if noise == 0 or not usable.any():
         nothing = np.zeros(grid.shape, np.float32)
-        return Wall(nothing, nothing, 0.0, grid)
+        return Wall(nothing, nothing, 0.0, grid, width_mm)
     weight = min(WEIGHT_PER_CNR * float(np.median(contrast[usable])) / noise, MOST_WEIGHT)
     usable &= np.abs(depth_mm) < BAND_MM
     gain = np.zeros(grid.shape, np.float32)
     gain[usable] = 2 * weight / contrast[usable]
-    return Wall(gain, gain * np.where(usable, threshold, 0).astype(np.float32), weight, grid)
+    offset = gain * np.where(usable, threshold, 0).astype(np.float32)
+    return Wall(gain, offset, weight, grid, width_mm)
+
+
+def edge_width_mm(values: NDArray[np.float32], depth_mm: FloatArray, *, voxel_mm: float) -> float:
+    """Width of the edge between lumen and bone: their contrast divided by the slope at the wall.
+
+    The edge of a large object under a Gaussian point spread has 1.06 times its FWHM. Medians over
+    the whole wall: noise does not change them.
+
+    Args:
+        values: (i, j, k) the scan.
+        depth_mm: (i, j, k) distance from the nearest voxel beyond the wall, positive inside.
+        voxel_mm: voxel edge.
+
+    Returns:
+        mm, at most `LOST_WIDTH_MM`, also if bone is not brighter than the lumen.
+    """
+    shell = SLOPE_DEPTH_MM / 2
+    places = {
+        "bone": (-depth_mm > BONE_DEPTHS_MM[0]) & (-depth_mm <= BONE_DEPTHS_MM[1]),
+        "outside": np.abs(depth_mm + SLOPE_DEPTH_MM) < shell,
+        "inside": np.abs(depth_mm - SLOPE_DEPTH_MM) < shell,
+        "lumen": depth_mm > min(DEEP_MM, float(depth_mm.max()) / 2),
+    }
+    if not all(place.any() for place in places.values()):
+        return LOST_WIDTH_MM
+    level = {name: float(np.median(values[place])) for name, place in places.items()}
+    rise, contrast = level["outside"] - level["inside"], level["bone"] - level["lumen"]
+    if rise <= 0 or contrast <= 0:
+        return LOST_WIDTH_MM
+    # The distances of both sides include the voxel's half that belongs to the other side.
+    run_mm = np.mean(depth_mm[places["inside"]]) - np.mean(depth_mm[places["outside"]]) - voxel_mm
+    return min(float(run_mm) * contrast / rise, LOST_WIDTH_MM)
 
 
 def voxel_evidence(wall: Wall, values: NDArray[np.float32], grid: Grid) -> NDArray[np.float32]:

@@ -276,6 +276,10 @@ def excitation_normal(name: str, normal: FloatArray, pose: Pose) -> FloatArray:
         pose: pose of the ear; a mirror inverts axial vectors.
 
     Source: Della Santina et al. 2005 (sign); the canonical frame of `anatomy`.
+
+    >>> up, right = np.array([0.0, 0, 1]), Pose(Side.RIGHT, np.eye(3), np.zeros(3))
+    >>> [float(excitation_normal(name, up, right)[2]) for name in ("posterior", "lateral")]
+    [1.0, -1.0]
     """
     sign = -1.0 if name == "lateral" else 1.0
     return sign * float(np.sign(np.linalg.det(pose.matrix))) * (pose.matrix @ normal)

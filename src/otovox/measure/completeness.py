@@ -114,6 +114,11 @@ def betti_numbers(mask: NDArray[np.bool_]) -> Betti:
         mask: (i, j, k).
 
     Source: Euler characteristic chi = b0 - b1 + b2, as in scikit-image.
+
+    >>> ring = np.ones((3, 3, 1), dtype=bool)
+    >>> ring[1, 1] = False
+    >>> betti_numbers(ring)
+    Betti(pieces=1, loops=1, cavities=0)
     """
     from skimage.measure import euler_number
 

@@ -212,6 +212,11 @@ def duct_along(theta_deg: FloatArray, radius_mm: FloatArray, height_mm: FloatArr
     Args:
         theta_deg: (n,) increasing; the first is at the round window.
         radius_mm, height_mm: (n,) at these angles.
+
+    >>> theta_deg = np.linspace(0, 360, 49)
+    >>> circle = duct_along(theta_deg, np.ones(49), np.zeros(49))
+    >>> round(float(circle.length_mm[-1]), 3)
+    6.283
     """
     # Chords of finer steps: chords of 7.5 degrees are shorter than the arc by 1 in 1400.
     fine = np.linspace(theta_deg[0], theta_deg[-1], 8 * (len(theta_deg) - 1) + 1)

@@ -55,6 +55,12 @@ def cochlear_frame(
 
     Source: Verbist et al. 2010; the canonical frame mirrors left ears, so signs are the same for
         both sides.
+
+    >>> z = np.array([0.0, 0, 1])
+    >>> window_mm = np.array([4.0, 0, 0])
+    >>> frame = cochlear_frame(z, 0 * z, helicotrema_mm=3 * z, round_window_mm=window_mm)
+    >>> frame.origin_mm.tolist(), frame.zero.tolist()
+    ([0.0, 0.0, 3.0], [1.0, 0.0, 0.0])
     """
     origin = point_mm + float((helicotrema_mm - point_mm) @ axis) * axis
     across = round_window_mm - origin

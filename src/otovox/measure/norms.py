@@ -93,6 +93,10 @@ def windows_problem(landmarks: Landmarks) -> str:
 
     Args:
         landmarks: with oval_window and round_window, LPS mm.
+
+    >>> at_mm = [[0, 0, 0], [0, 0, 9]]
+    >>> windows_problem(Landmarks(("oval_window", "round_window"), at_mm))
+    'the windows are 9.00 mm apart, not 1.8 to 3.8 mm: at least one of their landmarks is wrong'
     """
     if not (landmarks.has("oval_window") and landmarks.has("round_window")):
         return ""

@@ -136,6 +136,13 @@ def is_cochlear(points_mm: FloatArray, landmarks: Landmarks, pose: Pose) -> NDAr
         points_mm: (n, 3) canonical.
         landmarks: LPS; helicotrema and round window are used if near their usual positions.
         pose: pose of the ear.
+
+    >>> landmarks = Landmarks(tuple(CANONICAL_MM), np.array(list(CANONICAL_MM.values())))
+    >>> from otovox.core.anatomy import Side
+    >>> pose = Pose(Side.RIGHT, np.eye(3), np.zeros(3))
+    >>> points_mm = np.array([CANONICAL_MM["helicotrema"], (0, 0, 0)])
+    >>> is_cochlear(points_mm, landmarks, pose).tolist()
+    [True, False]
     """
     apex = _near_usual("helicotrema", landmarks, pose)
     window = _near_usual("round_window", landmarks, pose)

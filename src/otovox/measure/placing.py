@@ -71,7 +71,12 @@ def place_ear(mask: NDArray[np.bool_], grid: Grid, side: Side) -> Pose | None:
 
 @cache
 def mean_surface() -> FloatArray:
-    """(n, 3) points of the mean ear's wall, canonical mm: of the spheres along its tubes."""
+    """(n, 3) points of the mean ear's wall, canonical mm: of the spheres along its tubes.
+
+    >>> low, high = np.percentile(mean_surface(), [0, 100], axis=0)
+    >>> (high - low).round(0).tolist()
+    [9.0, 16.0, 14.0]
+    """
     vestibule = ear_statistics()["vestibule"]
     lines = [*(mean_canal(name) for name in ear_statistics()["canals"]), mean_crus()]
     centers = np.concatenate([*(line.points_mm for line in lines), _mean_cochlea()[0]])

@@ -181,7 +181,11 @@ def _vestibular_catalogue() -> Iterator[Quantity]:
 
 
 def usual(name: str) -> Norm | None:
-    """The published range of a measurement, if there is one with both limits."""
+    """The published range of a measurement, if there is one with both limits.
+
+    >>> usual("labyrinth_volume")
+    Norm(low=140.0, high=265.0, source='72 labyrinths fitted to clinical CT, range')
+    """
     known = NORMS.get(name)
     if known is None or known.low is None or known.high is None:
         return None

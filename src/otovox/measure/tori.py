@@ -124,7 +124,14 @@ ENDS_MM = {
 
 
 def sampler(values: NDArray[Any], grid: Grid, pose: Pose) -> Sampler:
-    """Trilinear interpolator of a field at canonical points; 0 outside its grid."""
+    """Trilinear interpolator of a field at canonical points; 0 outside its grid.
+
+    >>> grid = Grid.centred((0, 0, 0), (3, 3, 3), spacing_mm=1)
+    >>> from otovox.core.anatomy import Side
+    >>> read = sampler(np.ones(grid.shape), grid, Pose(Side.RIGHT, np.eye(3), np.zeros(3)))
+    >>> read(np.array([[0.0, 0, 0], [9, 0, 0]])).tolist()
+    [1.0, 0.0]
+    """
     linear = np.linalg.inv(grid.affine[:3, :3])
     step = linear @ pose.matrix
     start = linear @ (pose.origin_mm - grid.affine[:3, 3])
@@ -166,6 +173,12 @@ def fit_torus(points_mm: FloatArray, like: Torus) -> Torus:
 
     Returns:
         The circle with the smallest distance to the points, in and out of its plane.
+
+    >>> angle = np.linspace(0, 5, 40)
+    >>> ring = np.stack([3 * np.cos(angle), 3 * np.sin(angle), 0 * angle], axis=1)
+    >>> start = Torus(np.zeros(3), np.array([0.0, 0, 1]), 2.0, np.array([1.0, 0, 0]))
+    >>> round(fit_torus(ring, start).radius_mm, 3)
+    3.0
     """
     middle = points_mm.mean(axis=0)
     normal = np.linalg.svd(points_mm - middle)[2][2]
@@ -253,6 +266,9 @@ def usual_range(torus: Torus, name: str) -> tuple[float, float]:
     Args:
         torus: fitted or usual circle.
         name: name of the canal.
+
+    >>> [round(angle) for angle in usual_range(USUAL["lateral"], "lateral")]
+    [-127, 126]
     """
     first, second = torus.angles_deg(np.asarray(ENDS_MM[name]))
     return float(min(first, second)), float(max(first, second))

@@ -84,7 +84,11 @@ class Study(Settings):
 
 
 def study_names() -> tuple[str, ...]:
-    """Names of the included studies."""
+    """Names of the included studies.
+
+    >>> study_names()
+    ('ablations', 'systems', 'view-orders')
+    """
     files = (entry.name for entry in (resources.files("otovox.experiments.studies")).iterdir())
     return tuple(sorted(name.removesuffix(".toml") for name in files if name.endswith(".toml")))
 
@@ -97,6 +101,9 @@ def load_study(name: str | Path) -> Study:
 
     Raises:
         ConfigError: if it does not exist or is not valid.
+
+    >>> len(load_study("ablations").runs)
+    45
     """
     if str(name) in study_names():
         text = (resources.files("otovox.experiments.studies") / f"{name}.toml").read_text("utf-8")
@@ -164,6 +171,10 @@ def run_settings(
 
     Raises:
         ConfigError: if the settings are inconsistent.
+
+    >>> study = load_study("ablations")
+    >>> run_settings(study, study.runs[0]).optimiser.total_iterations
+    75000
     """
     own = not run.preset or run.preset == study.reference
     preset = load_config(base) if base and own else load_preset(run.preset or study.reference)

@@ -137,7 +137,11 @@ def run_jobs(jobs: Sequence[FoldJob], workers: Workers) -> Iterator[FoldOutcome]
 
 
 def gpu_workers() -> int:
-    """Number of workers: one per GPU of this machine, or one."""
+    """Number of workers: one per GPU of this machine, or one.
+
+    >>> gpu_workers() >= 1
+    True
+    """
     import torch
 
     return max(1, torch.cuda.device_count())
