@@ -30,7 +30,15 @@ _report: ContextVar[Report | None] = ContextVar("report", default=None)
 
 @contextmanager
 def reported_to(report: Report) -> Iterator[None]:
-    """Report the stages of analyses in this thread to a function."""
+    """Report the stages of analyses in this thread to a function.
+
+    >>> seen = []
+    >>> with reported_to(seen.append):
+    ...     report(Stage.LOCATING)
+    ...     report(Stage.SEGMENTING)
+    >>> [stage.value for stage in seen]
+    ['locating the ears', 'segmenting']
+    """
     token = _report.set(report)
     try:
         yield
@@ -39,6 +47,14 @@ def reported_to(report: Report) -> Iterator[None]:
 
 
 def report(stage: Stage) -> None:
-    """Report that a stage begins; nothing happens if nobody asked."""
+    """Report that a stage begins; nothing happens if nobody asked.
+
+    >>> seen = []
+    >>> report(Stage.READING)
+    >>> with reported_to(seen.append):
+    ...     report(Stage.MEASURING)
+    >>> [stage.value for stage in seen]
+    ['measuring']
+    """
     if show := _report.get():
         show(stage)

@@ -180,7 +180,7 @@ def read_sides(path: Path) -> dict[str, str]:
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
     ...     path = Path(folder, "sides.csv")
-    ...     _ = path.write_text("case,side\nanna,left\n")
+    ...     _ = path.write_text("case,side\\nanna,left\\n")
     ...     read_sides(path)
     {'anna': 'left'}
     """

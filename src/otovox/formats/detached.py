@@ -23,7 +23,7 @@ def text_header(path: Path) -> dict[str, str]:
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
     ...     path = Path(folder, "scan.mhd")
-    ...     _ = path.write_text("NDims = 3\nDimSize = 2 2 2\nElementDataFile = scan.raw\n")
+    ...     _ = path.write_text("NDims = 3\\nDimSize = 2 2 2\\nElementDataFile = scan.raw\\n")
     ...     text_header(path)["elementdatafile"]
     'scan.raw'
     """

@@ -206,6 +206,12 @@ def scan_warnings(scan: Scan, ears: Sequence[EarPrediction]) -> list[str]:
 
 
 def mirrored(ears: Sequence[EarPrediction]) -> bool:
-    """Whether the right ear lies farther to the left (LPS) than the left ear."""
+    """Whether the right ear lies farther to the left (LPS) than the left ear.
+
+    >>> from types import SimpleNamespace as Ear
+    >>> right, left = Ear(side=Side.RIGHT, center_mm=[40]), Ear(side=Side.LEFT, center_mm=[-40])
+    >>> mirrored([right, left])
+    True
+    """
     left_mm = {ear.side: float(ear.center_mm[0]) for ear in ears}
     return len(left_mm) == len(Side) and left_mm[Side.RIGHT] > left_mm[Side.LEFT]

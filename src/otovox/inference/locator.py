@@ -87,7 +87,12 @@ def find_candidates(
 
 
 def covering_grid(grid: Grid, spacing_mm: float) -> Grid:
-    """An isotropic grid along the patient's axes that covers another grid."""
+    """An isotropic grid along the patient's axes that covers another grid.
+
+    >>> grid = Grid.centred((0, 0, 0), (30, 20, 10), spacing_mm=1)
+    >>> covering_grid(grid, 2.0).spacing_mm.tolist()
+    [2.0, 2.0, 2.0]
+    """
     corners = np.array(np.meshgrid(*[(-0.5, n - 0.5) for n in grid.shape])).reshape(3, -1).T
     corners_mm = grid.to_mm(corners)
     low, high = corners_mm.min(axis=0), corners_mm.max(axis=0)

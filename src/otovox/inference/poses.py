@@ -31,6 +31,12 @@ def fit_sides(names: tuple[str, ...], points_mm: FloatArray) -> tuple[Pose, Pose
     Args:
         names: names of the n landmarks.
         points_mm: (n, 3) LPS; nan where absent.
+
+    >>> from otovox.core.anatomy import CANONICAL_MM
+    >>> names, points_mm = tuple(CANONICAL_MM), np.array(list(CANONICAL_MM.values()))
+    >>> better, worse = fit_sides(names, points_mm)
+    >>> better.side, round(better.residual_mm, 6), worse.residual_mm > 1
+    (<Side.RIGHT: 'right'>, 0.0, True)
     """
     present = np.isfinite(points_mm[:, 0]).sum()
     if present < POSE_LANDMARKS:
@@ -53,12 +59,20 @@ def _fit_without_outlier(names: tuple[str, ...], points_mm: FloatArray, side: Si
 
 
 def usual_views() -> tuple[FloatArray, ...]:
-    """Frames of the first looks: a mean right ear and a mean left ear."""
+    """Frames of the first looks: a mean right ear and a mean left ear.
+
+    >>> [round(float(np.linalg.det(view))) for view in usual_views()]
+    [1, -1]
+    """
     return tuple(mean_pose(side).matrix for side in (Side.RIGHT, Side.LEFT))
 
 
 def turned_views() -> Iterator[FloatArray]:
-    """All other rotations of a cube, for headers that do not give the patient's orientation."""
+    """All other rotations of a cube, for headers that do not give the patient's orientation.
+
+    >>> len(list(turned_views()))
+    23
+    """
     right = mean_pose(Side.RIGHT).matrix
     for turn in cube_turns("full")[1:]:
         yield right @ turn

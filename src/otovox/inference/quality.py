@@ -108,7 +108,11 @@ class Estimator(BaseModel):
 
 
 def log_of_dice(dice: NDArray[np.floating] | float) -> NDArray[np.floating]:
-    """The modelled quantity: the logarithm of 1 - DSC, floored."""
+    """The modelled quantity: the logarithm of 1 - DSC, floored.
+
+    >>> round(float(log_of_dice(0.9)), 3), round(float(np.log(0.1 + DICE_FLOOR)), 3)
+    (-2.207, -2.207)
+    """
     return np.log(1 - np.asarray(dice, dtype=float) + DICE_FLOOR)
 
 
@@ -122,12 +126,20 @@ def dice_of(log: float) -> float:
 
 
 def log_of_landmark(error_mm: NDArray[np.floating] | float) -> NDArray[np.floating]:
-    """The modelled quantity: the logarithm of the error in mm, floored."""
+    """The modelled quantity: the logarithm of the error in mm, floored.
+
+    >>> round(float(log_of_landmark(0.95)), 6) + 0.0
+    0.0
+    """
     return np.log(np.asarray(error_mm, dtype=float) + LANDMARK_FLOOR_MM)
 
 
 def landmark_mm_of(log: float) -> float:
-    """The inverse of `log_of_landmark`."""
+    """The inverse of `log_of_landmark`.
+
+    >>> round(landmark_mm_of(float(log_of_landmark(0.3))), 6)
+    0.3
+    """
     return float(np.exp(log)) - LANDMARK_FLOOR_MM
 
 
@@ -170,6 +182,9 @@ def load_estimator(model: str | Path, *, sha256: str, tta: str) -> Estimator | N
 
     Raises:
         ModelError: if the file exists and cannot be read.
+
+    >>> load_estimator("labyrinth", sha256="of other weights", tta="fast") is None
+    True
     """
     estimators = _estimators(folder_of(model) / FILE)
     return next((one for one in estimators if (one.model_sha256, one.tta) == (sha256, tta)), None)

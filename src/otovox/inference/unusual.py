@@ -93,6 +93,9 @@ def load_flag(model: str | Path, *, sha256: str, tta: str) -> Flag | None:
 
     Raises:
         ModelError: if the file exists and is damaged.
+
+    >>> load_flag("labyrinth", sha256="of other weights", tta="fast") is None
+    True
     """
     path = folder_of(model) / FILE
     if not path.is_file():
@@ -118,7 +121,11 @@ def save_flags(flags: Sequence[Flag], model: str | Path) -> Path:
 
 
 def folder_of(model: str | Path) -> Path:
-    """Folder of a model on disk."""
+    """Folder of a model on disk.
+
+    >>> folder_of("runs/mine/model").as_posix(), folder_of("labyrinth").name
+    ('runs/mine/model', 'labyrinth')
+    """
     if str(model) in embedded_names():
         return Path(str(resources.files("otovox"))) / "models" / str(model)
     return Path(model)

@@ -107,6 +107,11 @@ def edge_width_mm(values: NDArray[np.float32], depth_mm: FloatArray, *, voxel_mm
 
     Returns:
         mm, at most `LOST_WIDTH_MM`, also if bone is not brighter than the lumen.
+
+    >>> depth_mm = np.linspace(-1, 1, 201).reshape(1, 1, -1)
+    >>> ramp = np.clip(-1000 * depth_mm, -250, 250)
+    >>> round(edge_width_mm(ramp, depth_mm, voxel_mm=0.01), 1)
+    0.5
     """
     shell = SLOPE_DEPTH_MM / 2
     places = {
@@ -144,7 +149,11 @@ def voxel_evidence(wall: Wall, values: NDArray[np.float32], grid: Grid) -> NDArr
 
 
 def to_logits(probability: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Logits of clipped probabilities."""
+    """Logits of clipped probabilities.
+
+    >>> to_logits(np.array([0.5, 1.0], np.float32)).round(2).tolist()
+    [0.0, 4.599999904632568]
+    """
     clipped = np.clip(probability, *CLIPPED)
     return np.log(clipped / (1 - clipped))
 

@@ -62,6 +62,10 @@ def draw(config: AugmentationConfig, rng: np.random.Generator) -> Augmentation:
 
     Source: Stebani et al. 2023, Data processing and augmentation (S8); amplitudes and
     probabilities are chosen, not measured.
+
+    >>> first, second = (draw(AugmentationConfig(), np.random.default_rng(0)) for _ in range(2))
+    >>> first == second
+    True
     """
     if config.protocol == "none":
         return Augmentation()

@@ -112,6 +112,9 @@ def load_bundle(model: str | Path) -> Bundle:
 
     Raises:
         ModelError: if there is none, or it is damaged or incompatible with this version.
+
+    >>> load_bundle("labyrinth").config.data.spacing_mm
+    0.2
     """
     if str(model) in embedded_names():
         return embedded(str(model))
@@ -123,12 +126,20 @@ def load_bundle(model: str | Path) -> Bundle:
 
 
 def embedded_names() -> tuple[str, ...]:
-    """Names of the included models, sorted."""
+    """Names of the included models, sorted.
+
+    >>> embedded_names()
+    ('labyrinth', 'locator')
+    """
     return tuple(sorted(path.parent.name for path in _shipped().glob(f"*/{CARD}")))
 
 
 def embedded(name: str) -> Bundle:
-    """The embedded model with this name."""
+    """The embedded model with this name.
+
+    >>> embedded("locator").config.name
+    'locator'
+    """
     return _load(_shipped() / name)
 
 

@@ -25,6 +25,11 @@ def draw_heatmaps(
         (b, n, i, j, k) float32, `shape` divided by `factor`; zeros for absent landmarks.
 
     Source: Stebani et al. 2023; the coarser levels are drawn separately, not averaged (chosen).
+
+    >>> point = torch.tensor([[[2.0, 2.0, 2.0]]])
+    >>> heatmap = draw_heatmaps(point, (5, 5, 5), spread_voxels=1.0, amplitude=10.0)
+    >>> heatmap.shape, float(heatmap[0, 0, 2, 2, 2])
+    (torch.Size([1, 1, 5, 5, 5]), 10.0)
     """
     points = (points_ijk.float() + 0.5) / factor - 0.5
     spread = spread_voxels / factor

@@ -29,6 +29,10 @@ def soft_dice_loss(
         truth: (b, 1, i, j, k) in 0 to 1; partial volumes are allowed.
         smoothing: e, voxels.
         squared: squares in the denominator (Milletari et al. 2016).
+
+    >>> truth = torch.tensor([1.0, 1.0, 0.0, 0.0]).reshape(1, 1, 4, 1, 1)
+    >>> round(float(soft_dice_loss(truth / 2, truth, smoothing=0.0)), 4)
+    0.3333
     """
     axes = (1, 2, 3, 4)
     both = (probability * truth).sum(axes)
@@ -66,6 +70,11 @@ def segmentation_loss(logits: Tensor, truth: Tensor, *, config: LossConfig) -> T
         config: type of loss.
 
     Source: Stebani et al. 2023 (S15); log cosh Dice after Jadon 2020.
+
+    >>> truth = torch.tensor([1.0, 0.0]).reshape(1, 1, 2, 1, 1)
+    >>> sure = 20 * (2 * truth - 1)
+    >>> round(float(segmentation_loss(sure, truth, config=LossConfig())), 4)
+    0.0
     """
     logits = logits.float()
     kind = config.segmentation

@@ -28,7 +28,11 @@ class Output(NamedTuple):
 
 
 def activation(name: str) -> nn.Module:
-    """The activation function with this name."""
+    """The activation function with this name.
+
+    >>> activation("relu")(torch.tensor([-1.0, 2.0])).tolist()
+    [0.0, 2.0]
+    """
     if name == "leaky_relu":
         return nn.LeakyReLU(LEAK, inplace=True)
     if name == "relu":

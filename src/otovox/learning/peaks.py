@@ -20,6 +20,12 @@ def decode(
 
     Returns:
         (n, 3) voxel coordinates and (n,) heights of the highest voxels.
+
+    >>> heatmaps = np.zeros((1, 9, 9, 9), np.float32)
+    >>> heatmaps[0, 4, 4, 3:6] = 0.5, 1.0, 0.5
+    >>> positions, heights = decode(heatmaps)
+    >>> positions.round(3).tolist(), heights.tolist()
+    ([[4.0, 4.0, 4.0]], [1.0])
     """
     points = np.empty((len(heatmaps), 3))
     peaks = np.empty(len(heatmaps))

@@ -74,7 +74,7 @@ def read_electrodes(path: Path | None = None) -> tuple[Electrode, ...]:
         InputError: if it cannot be read, lacks a column or contains invalid numbers.
 
     >>> max(electrode.length_mm or 0.0 for electrode in read_electrodes())
-    31.5
+    28.0
     """
     if path is None:
         return _published()

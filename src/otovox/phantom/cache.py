@@ -39,7 +39,11 @@ class Anatomy:
 
 
 def anatomy_grid() -> Grid:
-    """The grid of all stored anatomies, in the canonical frame."""
+    """The grid of all stored anatomies, in the canonical frame.
+
+    >>> anatomy_grid().spacing_mm.tolist()
+    [0.16, 0.16, 0.16]
+    """
     return Grid.centred(MIDDLE_MM, SHAPE, spacing_mm=SPACING_MM)
 
 

@@ -192,12 +192,21 @@ def _interpolation(coarse: int, fine: int) -> NDArray[np.float32]:
 
 
 def smooth_union(first: Field, second: Field, blend_mm: float) -> Field:
-    """Union of two distance fields with a fillet about `blend_mm` wide (polynomial minimum)."""
+    """Union of two distance fields with a fillet about `blend_mm` wide (polynomial minimum).
+
+    >>> both = smooth_union(np.array([1.0, 5.0]), np.array([1.0, -1.0]), 0.4)
+    >>> both.round(2).tolist()
+    [0.9, -1.0]
+    """
     mix = np.clip(0.5 + 0.5 * (second - first) / np.float32(blend_mm), 0, 1)
     fillet = np.float32(blend_mm) * mix * (1 - mix)
     return second + (first - second) * mix - fillet
 
 
 def occupancy(distance: Field, width_mm: float) -> Field:
-    """Fraction of a voxel inside a surface, from its signed distance (linear over one voxel)."""
+    """Fraction of a voxel inside a surface, from its signed distance (linear over one voxel).
+
+    >>> occupancy(np.array([-1.0, 0.0, 0.05, 1.0]), 0.2).round(2).tolist()
+    [1.0, 0.5, 0.25, 0.0]
+    """
     return np.clip(0.5 - distance / np.float32(width_mm), 0, 1)

@@ -159,6 +159,9 @@ def check_case(*, kind: str, scanner: str, diagnosis: str) -> None:
 
     Raises:
         ConfigError: if one does not.
+
+    >>> check_case(kind="ear", scanner="msct", diagnosis="healthy") is None
+    True
     """
     for what, name, names in (
         ("scanner", scanner, (*SCANNERS, "any")),

@@ -41,7 +41,11 @@ _LEAD_MM = ((6.0, -12.0, 4.0), (9.0, -24.0, 6.0))
 
 
 def draw_diagnosis(rng: np.random.Generator) -> str:
-    """Draw a diagnosis for a training anatomy."""
+    """Draw a diagnosis for a training anatomy.
+
+    >>> draw_diagnosis(np.random.default_rng(0)) in DIAGNOSES
+    True
+    """
     if rng.random() < HEALTHY:
         return DIAGNOSES[0]
     # A cut field of view is drawn for every sample, not for the anatomy.

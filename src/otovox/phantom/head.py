@@ -45,7 +45,12 @@ class Head:
 
 
 def draw_pose(side: Side, rng: np.random.Generator, origin_mm: FloatArray) -> Pose:
-    """The mean ear's pose, rotated with the measured spread within the head (about 5 degrees)."""
+    """The mean ear's pose, rotated with the measured spread within the head (about 5 degrees).
+
+    >>> pose = draw_pose(Side.LEFT, np.random.default_rng(0), np.zeros(3))
+    >>> pose.side, pose.tilt_deg < 20
+    (<Side.LEFT: 'left'>, True)
+    """
     mean = mean_pose(side, origin_mm)
     turn = rotation_from_vector(rng.normal(0, np.radians(4.5), 3))
     return Pose(side, turn @ mean.matrix, mean.origin_mm)

@@ -171,7 +171,13 @@ def paint(shape: Labyrinth, canvas: Canvas, reach_mm: float = 0.8) -> Field:
 
 
 def distance_at(shape: Labyrinth, points_mm: FloatArray) -> FloatArray:
-    """Signed distance to the wall at (n, 3) canonical points, without the fillets."""
+    """Signed distance to the wall at (n, 3) canonical points, without the fillets.
+
+    >>> shape = draw_labyrinth(np.random.default_rng(0))
+    >>> inside, outside = distance_at(shape, np.array([[0.0, 0, 0], [30, 0, 0]])) < 0
+    >>> bool(inside), bool(outside)
+    (True, False)
+    """
     best = np.full(len(points_mm), np.inf)
     groups = [(t.points_mm, t.axes, t.radii_mm) for t in (*shape.canals.values(), shape.crus)]
     groups.append((shape.cochlea.points_mm, shape.cochlea.axes, shape.cochlea.radii_mm))

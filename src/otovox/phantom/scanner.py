@@ -124,6 +124,10 @@ def draw_protocol(rng: np.random.Generator, scanner: str = "any") -> Protocol:
     Args:
         rng: all randomness.
         scanner: a name of `SCANNERS`, or "any": the whole range of real scanners and beyond.
+
+    >>> first, second = (draw_protocol(np.random.default_rng(1), "msct") for _ in range(2))
+    >>> first == second
+    True
     """
     if scanner == "any":
         return _any_protocol(rng)
@@ -247,7 +251,12 @@ def sampling(fine: int, coarse: int, ratio: float, sd: float) -> NDArray[np.floa
 
 
 def along(matrix: NDArray[np.floating], volume: Volume, axis: int) -> Volume:
-    """Apply a matrix along one axis of a volume."""
+    """Apply a matrix along one axis of a volume.
+
+    >>> halves = np.array([[0.5, 0.5, 0, 0], [0, 0, 0.5, 0.5]])
+    >>> along(halves, np.array([[[1.0], [3.0], [5.0], [7.0]]]), 1).ravel().tolist()
+    [2.0, 6.0]
+    """
     return np.moveaxis(np.tensordot(matrix, volume, axes=(1, axis)), 0, axis)
 
 

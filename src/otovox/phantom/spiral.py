@@ -120,7 +120,11 @@ def spiral(parameters: ArrayLike, angle_deg: ArrayLike) -> tuple[NDArray, NDArra
 
 
 def draw_spiral(rng: np.random.Generator, spread: float = 1.0) -> FloatArray:
-    """Draw (A1, B1, A2, B2) from a multivariate normal, SDs times `spread`, truncated at 3 SD."""
+    """Draw (A1, B1, A2, B2) from a multivariate normal, SDs times `spread`, truncated at 3 SD.
+
+    >>> draw_spiral(np.random.default_rng(0)).shape
+    (4,)
+    """
     covariance = SPIRAL_CORRELATION * np.outer(SPIRAL_SD, SPIRAL_SD)
     drawn = rng.multivariate_normal(np.zeros(4), covariance) * spread
     return SPIRAL_MEAN + np.clip(drawn, -3 * spread * SPIRAL_SD, 3 * spread * SPIRAL_SD)

@@ -44,7 +44,12 @@ def extended(tube: Tube, to_mm: FloatArray, *, at_start: bool) -> Tube:
 
 
 def resampled_line(line: FloatArray) -> FloatArray:
-    """A polyline resampled to points about STEP_MM apart, including its ends."""
+    """A polyline resampled to points about STEP_MM apart, including its ends.
+
+    >>> line = resampled_line(np.array([[0.0, 0, 0], [1, 0, 0]]))
+    >>> bool(np.isclose(np.linalg.norm(np.diff(line, axis=0), axis=1), STEP_MM, rtol=0.2).all())
+    True
+    """
     length = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(line, axis=0), axis=1))])
     at = np.linspace(0, length[-1], max(int(length[-1] / STEP_MM), 2))
     return np.stack([np.interp(at, length, line[:, axis]) for axis in range(3)], axis=1)

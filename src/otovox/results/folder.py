@@ -66,7 +66,12 @@ def write_results(
 
 
 def stepped(uncertainty: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The uncertainty as it is written, (i, j, k), in steps far below its own error."""
+    """The uncertainty as it is written, (i, j, k), in steps far below its own error.
+
+    >>> spread = np.array([0.0, 0.12345], np.float32)
+    >>> bool(abs(stepped(spread) - spread).max() < 0.005)
+    True
+    """
     written = np.zeros_like(uncertainty)
     for window in ndimage.find_objects((uncertainty > 0).astype(np.uint8)):
         written[window] = np.round(uncertainty[window] * _UNCERTAINTY_STEPS) / _UNCERTAINTY_STEPS

@@ -58,7 +58,13 @@ def packed_library() -> str:
 
 
 def css_colour(structure: Structure) -> str:
-    """A structure's colour as CSS."""
+    """A structure's colour as CSS.
+
+    >>> from otovox.core.anatomy import Side
+    >>> from otovox.core.segments import LABYRINTH
+    >>> css_colour(LABYRINTH[Side.LEFT])
+    'rgb(86, 180, 233)'
+    """
     return "rgb({}, {}, {})".format(*structure.rgb)
 
 

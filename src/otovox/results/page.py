@@ -107,7 +107,11 @@ def _data_url(jpeg: bytes) -> str:
 
 @cache
 def template(name: str) -> Any:
-    """One of the pages in `templates/`."""
+    """One of the pages in `templates/`.
+
+    >>> template("scan.html").name
+    'scan.html'
+    """
     environment = Environment(
         loader=PackageLoader("otovox.results"),
         autoescape=select_autoescape(),

@@ -248,7 +248,11 @@ def unfinished_jobs(desk: Desk) -> list[Row]:
 
 
 def plain_name(name: str) -> str:
-    """A study's name as a safe file name."""
+    """A study's name as a safe file name.
+
+    >>> plain_name("Müller/left ear")
+    'M_ller_left_ear'
+    """
     return re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip("._") or "scan"
 
 

@@ -88,7 +88,14 @@ class Outbox:
 
 
 def sent_files(results: Path) -> list[Path]:
-    """The files of a result folder that are sent; none if the scan was not a DICOM series."""
+    """The files of a result folder that are sent; none if the scan was not a DICOM series.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     _ = Path(folder, "segmentation.dcm").write_bytes(b"")
+    ...     [path.name for path in sent_files(Path(folder))]
+    ['segmentation.dcm']
+    """
     return [results / FILES[name] for name in SENT if (results / FILES[name]).is_file()]
 
 

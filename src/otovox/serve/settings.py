@@ -182,7 +182,11 @@ def is_loopback(host: str) -> bool:
 
 
 def new_token() -> str:
-    """A random token."""
+    """A random token.
+
+    >>> new_token() != new_token()
+    True
+    """
     return secrets.token_urlsafe(32)
 
 
@@ -207,6 +211,9 @@ def checked_title(title: str, option: str) -> str:
 
     Raises:
         ConfigError: if it is not valid.
+
+    >>> checked_title("OTOVOX", "--ae-title")
+    'OTOVOX'
     """
     title = title.strip()
     if not 1 <= len(title) <= 16 or not title.isascii() or "\\" in title or not title.isprintable():

@@ -65,7 +65,11 @@ def now() -> str:
 
 
 def new_id() -> str:
-    """A random identifier, safe as a folder name."""
+    """A random identifier, safe as a folder name.
+
+    >>> new_id().isalnum()
+    True
+    """
     return uuid4().hex
 
 

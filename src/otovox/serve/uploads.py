@@ -60,6 +60,9 @@ def place_for(folder: Path, number: int, name: str) -> Path:
         folder: of the upload.
         number: of the file in its upload.
         name: the sender's path.
+
+    >>> place_for(Path("upload"), 7, "../../etc/passwd").as_posix()
+    'upload/d13c1bb1e/f000007'
     """
     directory = str(PurePosixPath(name.replace("\\", "/")).parent)
     # The directory's name only distinguishes directories.

@@ -256,7 +256,12 @@ def field_grid(scan: Scan, config: TrainConfig, largest: int = LARGEST_VOXELS) -
 
 
 def slabs(grid: Grid) -> Iterator[tuple[slice, Grid]]:
-    """A grid in parts along i: the voxels of each, and its grid."""
+    """A grid in parts along i: the voxels of each, and its grid.
+
+    >>> grid = Grid.centred((0, 0, 0), (40, 20, 20), spacing_mm=1)
+    >>> sum(part.shape[0] for _, part in slabs(grid))
+    40
+    """
     for start in range(0, grid.shape[0], SLAB):
         thick = min(SLAB, grid.shape[0] - start)
         shape = (thick, grid.shape[1], grid.shape[2])

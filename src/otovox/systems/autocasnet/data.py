@@ -58,6 +58,10 @@ def resized_grid(grid: Grid, shape: tuple[int, int, int]) -> Grid:
         shape: voxels from right to left, front to back, foot to head.
 
     Source: Hussain et al. 2021, a fixed size for any field of view (H1).
+
+    >>> grid = resized_grid(Grid.centred((0, 0, 0), (40, 40, 20), spacing_mm=0.5), (20, 20, 20))
+    >>> grid.spacing_mm.tolist()
+    [1.0, 1.0, 0.5]
     """
     rows, columns = linear_sum_assignment(-np.abs(grid.directions))
     order = columns[np.argsort(rows)]

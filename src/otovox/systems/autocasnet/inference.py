@@ -78,7 +78,11 @@ def stage_probability(run: Stage, image: Image, masks: Sequence[Mask], view: Vie
 
 
 def stage_mask(probability: Image, *, largest: bool) -> Mask:
-    """Mask passed to later stages: the thresholded output, or only its largest component (H4)."""
+    """Mask passed to later stages: the thresholded output, or only its largest component (H4).
+
+    >>> stage_mask(np.array([[[0.9, 0.9, 0.1, 0.9]]]), largest=True).astype(int).tolist()
+    [[[1, 1, 0, 0]]]
+    """
     mask = probability > 0.5
     return main_piece(mask) if largest else mask
 

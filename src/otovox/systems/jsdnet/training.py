@@ -37,6 +37,10 @@ def displacements(points_ijk: Tensor, shape: Shape, *, unit_voxels: float) -> Te
 
     Returns:
         (b, 3 n, i, j, k): i, j, k of the first landmark, then of the others; nan where absent.
+
+    >>> maps = displacements(torch.tensor([[[2.0, 0.0, 0.0]]]), (3, 1, 1), unit_voxels=2)
+    >>> maps[0, 0, :, 0, 0].tolist()
+    [1.0, 0.5, 0.0]
     """
     lines = [torch.arange(size, dtype=torch.float32, device=points_ijk.device) for size in shape]
     places = torch.stack(torch.meshgrid(*lines, indexing="ij"))

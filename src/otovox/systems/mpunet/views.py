@@ -38,6 +38,11 @@ def draw_views(count: int, *, min_angle_deg: float = 60.0, rng: np.random.Genera
     Source: Perslev et al. 2019 and their framework's defaults, which Lim et al. 2024 used (L4): 6
     random directions, 60 degrees. As there, the angle is that between the vectors, of which v and
     -v would be the same view.
+
+    >>> views = draw_views(3, rng=np.random.default_rng(0))
+    >>> cosines = np.abs(views @ views.T)[np.triu_indices(3, 1)]
+    >>> bool((cosines <= 0.5).all())
+    True
     """
     first, second = np.triu_indices(count, 1)
     while True:
@@ -55,6 +60,10 @@ def frame(view: FloatArray) -> FloatArray:
 
     Args:
         view: (3,) of any nonzero length.
+
+    >>> axes = frame(np.array([0.0, 0.0, 1.0]))
+    >>> axes[:, 2].tolist(), round(float(np.linalg.det(axes)), 6)
+    ([0.0, 0.0, 1.0], 1.0)
     """
     normal = np.asarray(view, dtype=float) / np.linalg.norm(view)
     first = np.asarray(UPRIGHT if abs(normal @ UPRIGHT) < NEAR else BESIDE)
@@ -91,6 +100,9 @@ def plane(view: FloatArray, center_mm: FloatArray, *, size: int, spacing_mm: flo
         center_mm: (3,) LPS centre of the plane.
         size: pixels along each side.
         spacing_mm: distance between pixels.
+
+    >>> plane(np.array([0.0, 0, 1]), np.zeros(3), size=4, spacing_mm=0.5).shape
+    (4, 4, 1)
     """
     shape = (size, size, 1)
     return Grid.centred(center_mm, shape, spacing_mm=spacing_mm, directions=frame(view))
@@ -129,6 +141,12 @@ def sample_plane(
         (x, y) float32.
 
     Source: Perslev et al. 2019, linear for images and nearest for labels.
+
+    >>> grid = Grid.centred((0, 0, 0), (9, 9, 9), spacing_mm=1)
+    >>> height = np.broadcast_to(np.arange(9.0), grid.shape)
+    >>> one = plane(np.array([0.0, 0, 1]), np.array([0.0, 0, 1.5]), size=2, spacing_mm=1)
+    >>> np.unique(sample_plane(height, grid, one)).tolist()
+    [5.5]
     """
     points_mm = one.to_mm(np.moveaxis(np.indices(one.shape), 0, -1)[:, :, 0])
     order = 0 if nearest else 1
