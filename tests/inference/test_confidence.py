@@ -8,6 +8,7 @@ import pytest
 
 from examples import ear_of
 from otovox.core.anatomy import CANONICAL_MM, Side
+from otovox.core.case import Estimate, Quality
 from otovox.core.geometry import Pose, rotation_from_vector
 from otovox.core.volume import Grid, Scan
 from otovox.inference.confidence import (
@@ -21,6 +22,7 @@ from otovox.inference.confidence import (
 GRID = Grid.centred((0, 0, 0), (60, 60, 60), spacing_mm=0.5)
 SCAN = Scan(np.zeros(GRID.shape, np.float32), GRID)
 SD_MM = np.full(3, 0.1)
+GOOD_QUALITY = Quality(Estimate(0.95, 0.9, 0.97), Estimate(0.3, 0.1, 0.6), coverage=0.9)
 GOOD: dict[str, Any] = {
     "peaks": np.full(7, 0.9),
     "residual_mm": 0.4,
@@ -32,7 +34,8 @@ GOOD: dict[str, Any] = {
 def right_ear():
     ear = ear_of(SCAN, Side.RIGHT)
     points = ear.pose.to_lps([CANONICAL_MM[name] for name in ear.landmarks.names])
-    return replace(ear, landmarks=replace(ear.landmarks, points_mm=points), warnings=())
+    landmarks = replace(ear.landmarks, points_mm=points)
+    return replace(ear, landmarks=landmarks, quality=GOOD_QUALITY, warnings=())
 
 
 def warnings_of(ear, grid=GRID, other_mm=4.0, sd_mm=SD_MM):
@@ -62,8 +65,10 @@ def test_a_good_ear_has_no_warnings():
 
 def test_what_is_wrong_is_reported():
     ear = right_ear()
-    (found,) = warnings_of(replace(ear, confidence=0.4))
+    (found,) = warnings_of(replace(ear, confidence=0.4, quality=None))
     assert found == "low confidence (0.40) in the right ear; check its outline in the planes"
+    (found,) = warnings_of(replace(ear, confidence=0.9, quality=None))
+    assert "the quality of the right ear's mask is not estimated" in found
     (found,) = warnings_of(ear, sd_mm=np.array([0.1, 1.4, 0.1]))
     assert "varies by more than 1 mm" in found
     (found,) = warnings_of(replace(ear, pose=replace(ear.pose, residual_mm=0.5)), other_mm=0.6)

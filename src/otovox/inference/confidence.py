@@ -111,7 +111,7 @@ def ear_warnings(
             f"not found in the {side} ear: {', '.join(missing)}; check the planes, and mark by "
             "hand what is visible there"
         )
-    warnings += low_confidence(ear)
+    warnings += confidence_warning(ear)
     if other is not None and other.residual_mm < CLEAR_SIDE * ear.pose.residual_mm:
         warnings.append(
             f"uncertain side ({side}): the anatomy fits the other side almost as well; check "
@@ -160,8 +160,8 @@ def _title(name: str) -> str:
     return name.replace("_", " ")
 
 
-def low_confidence(ear: EarPrediction) -> tuple[str, ...]:
-    """A warning if an ear needs review."""
+def confidence_warning(ear: EarPrediction) -> tuple[str, ...]:
+    """A warning if an ear needs review, or if nothing is known about its quality."""
     if ear.quality is not None:
         expected = ear.quality.dice
         if expected.value >= REVIEW_DICE:
@@ -171,7 +171,11 @@ def low_confidence(ear: EarPrediction) -> tuple[str, ...]:
             f"({expected.low:.2f} to {expected.high:.2f}); check its outline in the planes",
         )
     if ear.confidence >= REVIEW_CONFIDENCE:
-        return ()
+        return (
+            f"the quality of the {ear.side} ear's mask is not estimated for this model and "
+            "test-time augmentation, and the confidence means only that this is an ear; check its "
+            "outline in the planes",
+        )
     return (
         f"low confidence ({ear.confidence:.2f}) in the {ear.side} ear; check its outline in the "
         "planes",

@@ -64,11 +64,6 @@ REFINEMENTS = 2
 SLACK_MM = 4.0
 #: Maximum number of ears.
 MOST_EARS = 2
-#: Warning about an ear whose quality is not estimated.
-NO_ESTIMATE = (
-    "no quality estimate exists for this model with this test-time augmentation, and confidence is "
-    "only the plausibility of an ear; check the mask"
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -241,8 +236,6 @@ class Analyzer:
             quality = self.estimator.estimate(features(ear, scan.grid.spacing_mm))
             ear = replace(ear, quality=quality, confidence=quality.dice.value)
         warnings = ear_warnings(ear, scan.grid, other, sd_mm)
-        if self.estimator is None:
-            warnings += (NO_ESTIMATE,)
         if self.flag is not None:
             unusual = is_unusual(ear, self.flag)
             warnings += (sentence(ear, self.flag),) if unusual else ()

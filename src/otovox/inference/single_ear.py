@@ -20,7 +20,7 @@ from otovox.core.landmarks import Landmarks
 from otovox.core.volume import Grid, LabelMap, Probability, Scan
 from otovox.imaging.resample import resample
 from otovox.imaging.windows import Window, window_grid
-from otovox.inference.confidence import low_confidence, scan_warnings
+from otovox.inference.confidence import confidence_warning, scan_warnings
 from otovox.inference.ears import Analyzer, open_analyzer
 from otovox.inference.poses import POSE_LANDMARKS
 from otovox.learning.bundle import Bundle, load_bundle
@@ -160,7 +160,7 @@ def one_ear(predicted: VolumePrediction, scan: Scan, pose: Pose) -> Prediction:
         confidence=sure,
         uncertainty=spread,
     )
-    ear = replace(ear, warnings=low_confidence(ear))
+    ear = replace(ear, warnings=confidence_warning(ear))
     return Prediction(scan, (ear,), labels, uncertainty)
 
 

@@ -182,6 +182,12 @@ def on_scan(path: Path, labels: LabelMap, scan: Scan) -> LabelMap:
 
     Raises:
         InputError: if there are other labels than of the sides, or they lie outside the scan.
+
+    >>> from otovox.core.volume import Grid
+    >>> scan = Scan(np.zeros((4, 4, 4)), Grid.centred((0, 0, 0), (4, 4, 4), spacing_mm=2))
+    >>> cropped = LabelMap(np.ones((2, 2, 2), np.uint8), scan.grid.crop((1, 1, 1), (2, 2, 2)))
+    >>> on_scan(Path("segmentation.seg.nrrd"), cropped, scan).values[1, 1].tolist()
+    [0, 1, 1, 0]
     """
     strange = sorted(set(np.unique(labels.values).tolist()) - {0, *(side.label for side in Side)})
     if strange:
@@ -225,6 +231,14 @@ def landmarks_given(path: Path) -> dict[Side, Landmarks]:
 
     Raises:
         InputError: as `formats.markups.read_landmarks`.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from otovox.formats.markups import write_markups
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder, "landmarks.mrk.json")
+    ...     write_markups(path, {Side.LEFT: Landmarks(("helicotrema",), np.array([[1, 2, 3]]))})
+    ...     landmarks_given(path)[Side.LEFT]["helicotrema"].tolist()
+    [1.0, 2.0, 3.0]
     """
     found = {}
     for side, points in read_landmarks(path).items():
@@ -258,6 +272,13 @@ def check_landmarks(path: Path, side: Side, points: Landmarks, places: NDArray |
 
     Raises:
         InputError: if one is farther than `FAR_MM`.
+
+    >>> point = Landmarks(("helicotrema",), np.array([[0, 0, 5]]))
+    >>> try:
+    ...     check_landmarks(Path("anna.json"), Side.LEFT, point, np.zeros((1, 3)))
+    ... except InputError as error:
+    ...     print(str(error).partition(";")[0])
+    anna.json: the left helicotrema lies 5.0 mm from the left labyrinth
     """
     if places is None:
         raise InputError(f"{path}: has {side} landmarks, but there is no {side} labyrinth")

@@ -51,6 +51,13 @@ def describe(measured: MeasuredScan) -> ResultFile:
 
     Args:
         measured: the scan's prediction and measurements.
+
+    >>> from otovox.core.volume import LabelMap
+    >>> scan = Scan(np.zeros((4, 4, 4)), Grid.centred((0, 0, 0), (4, 4, 4), spacing_mm=2), "anna")
+    >>> nothing = LabelMap(np.zeros((4, 4, 4), np.uint8), scan.grid)
+    >>> result = describe(MeasuredScan(Prediction(scan, (), nothing, scan.values), ()))
+    >>> result.input.name, result.input.field_mm, result.ears
+    ('anna', [8.0, 8.0, 8.0], [])
     """
     prediction, scan = measured.prediction, measured.prediction.scan
     ears = zip(prediction.ears, measured.ears, strict=True)

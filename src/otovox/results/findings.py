@@ -62,6 +62,12 @@ def findings(result: ResultFile) -> list[ReportFinding]:
 
     Args:
         result: contents of `result.json`.
+
+    >>> warned = {"warnings": ["the edge is blurred; check the outline"], "measurements": {}}
+    >>> ear = EarResult.model_construct(side=Side.LEFT, **warned)
+    >>> found = findings(ResultFile.model_construct(ears=[ear], warnings=[]))
+    >>> [(one.side.value, one.found, one.check) for one in found]
+    [('left', 'the edge is blurred', 'the outline')]
     """
     found = [_divided(None, text, _CHECK_SCAN) for text in result.warnings if text != _NO_EAR]
     if not result.ears:
@@ -91,7 +97,14 @@ def _outside(ear: EarResult) -> Iterator[ReportFinding]:
 
 
 def verdict(ear: EarResult) -> str:
-    """What was found of an ear, in one sentence without the full stop."""
+    """What was found of an ear, in one sentence without the full stop.
+
+    >>> from otovox.results.schema import LandmarkInfo
+    >>> here, absent = (LandmarkInfo.model_construct(present=known) for known in (True, False))
+    >>> landmarks = {"helicotrema": here, "oval_window": absent}
+    >>> verdict(EarResult.model_construct(landmarks=landmarks, structures={}))
+    'labyrinth outlined; 1 of 2 landmarks located (not oval window)'
+    """
     missing = [name.replace("_", " ") for name, point in ear.landmarks.items() if not point.present]
     count = len(ear.landmarks) - len(missing)
     marks = f"{count} of {len(ear.landmarks)} landmarks located"
@@ -105,7 +118,15 @@ def verdict(ear: EarResult) -> str:
 
 
 def key_rows(result: ResultFile) -> list[Row]:
-    """The most important measurements of all ears, and the quality to be expected."""
+    """The most important measurements of all ears, and the quality to be expected.
+
+    >>> from otovox.results.schema import UncertaintyInfo
+    >>> values = {"cochlea_a": Measurement(value=9.1, unit="mm", definition="")}
+    >>> rest = {"uncertainty": UncertaintyInfo.model_construct(), "confidence": 0.9}
+    >>> ear = EarResult.model_construct(measurements=values, **rest)
+    >>> [(row.title, row.cells) for row in key_rows(ResultFile.model_construct(ears=[ear]))]
+    [('A value (basal turn diameter), mm', ('9.1',)), ('confidence (0 to 1)', ('0.90',))]
+    """
     rows = [_quantity(name, result.ears) for name in KEY_QUANTITIES]
     rows += [
         Row(
@@ -143,7 +164,11 @@ def _expected(info: ExpectedInfo | None) -> str:
 
 
 def with_unit(cell: Measurement) -> str:
-    """A value with its unit; empty if it was withheld."""
+    """A value with its unit; empty if it was withheld.
+
+    >>> with_unit(Measurement(value=78.26, unit="mm3", definition="of the labyrinth"))
+    '78.3 mm³'
+    """
     if cell.value is None:
         return ""
     gap = "" if cell.unit == "deg" else " "
@@ -151,7 +176,13 @@ def with_unit(cell: Measurement) -> str:
 
 
 def usual_text(cell: Measurement) -> str:
-    """The usual range in words; empty if none was published."""
+    """The usual range in words; empty if none was published.
+
+    >>> from otovox.measure.values import Norm
+    >>> norm = Norm(low=8.5, high=10.0, source="")
+    >>> usual_text(Measurement(value=9.1, unit="mm", definition="", norm=norm))
+    'usual 8.5 to 10'
+    """
     if cell.norm is None:
         return ""
     if cell.norm.low == cell.norm.high:

@@ -146,7 +146,14 @@ def _write_shapes(measured: MeasuredScan, folder: Path) -> None:
 
 
 def landmarks_by_side(prediction: Prediction) -> dict[Side, Landmarks]:
-    """Landmarks per side; of two ears of the same side, those of the more confident one."""
+    """Landmarks per side; of two ears of the same side, those of the more confident one.
+
+    >>> from types import SimpleNamespace as Some
+    >>> sure = Some(side=Side.LEFT, confidence=0.9, landmarks="of the sure one")
+    >>> doubtful = Some(side=Side.LEFT, confidence=0.4, landmarks="of the doubtful one")
+    >>> landmarks_by_side(Some(ears=[sure, doubtful]))[Side.LEFT]
+    'of the sure one'
+    """
     by_confidence = sorted(prediction.ears, key=lambda ear: ear.confidence)
     return {ear.side: ear.landmarks for ear in by_confidence}
 

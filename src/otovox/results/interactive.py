@@ -52,7 +52,11 @@ def model_figure(measured: MeasuredScan) -> str:
 
 @cache
 def packed_library() -> str:
-    """plotly.js for three dimensions, gzip in base64, to be embedded in a page."""
+    """plotly.js for three dimensions, gzip in base64, to be embedded in a page.
+
+    >>> b"plotly.js" in gzip.decompress(base64.b64decode(packed_library()))[:100]
+    True
+    """
     data = resources.files("otovox.results").joinpath("scripts", LIBRARY).read_bytes()
     return base64.b64encode(data).decode("ascii")
 

@@ -69,7 +69,14 @@ def write_page(
 
 
 def groups(result: ResultFile) -> dict[str, list[Line]]:
-    """The measurements by group, in their original order."""
+    """The measurements by group, in their original order.
+
+    >>> from otovox.results.schema import EarResult
+    >>> cell = Measurement(value=9.1, unit="mm", definition="", group="cochlea")
+    >>> ear = EarResult.model_construct(measurements={"cochlea_b_to_a": cell})
+    >>> [line.title for line in groups(ResultFile.model_construct(ears=[ear]))["cochlea"]]
+    ['B/A ratio']
+    """
     lines: dict[str, list[Line]] = {}
     names = dict.fromkeys(name for ear in result.ears for name in ear.measurements)
     for name in names:

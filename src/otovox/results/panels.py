@@ -38,7 +38,15 @@ TEXT, MUTED = "#edf0f3", "#8f99a5"
 
 
 def draw_middle(figure: "Figure", top: float, scan: Scan) -> None:
-    """Three panels with the middle planes of a scan, `top` inches below the figure's upper edge."""
+    """Three panels with the middle planes of a scan, `top` inches below the figure's upper edge.
+
+    >>> from matplotlib.figure import Figure
+    >>> scan = Scan(np.zeros((4, 4, 4)), Grid.centred((0, 0, 0), (4, 4, 4), spacing_mm=2))
+    >>> figure = Figure((10, 4))
+    >>> draw_middle(figure, 0.1, scan)
+    >>> [text.get_text() for text in figure.texts]
+    ['Axial', 'Coronal', 'Sagittal']
+    """
     for column, plane in enumerate(middle_planes(scan.grid)):
         axes = draw_panel(figure, column, top, plane.title)
         image = sample(scan.values, scan.grid, plane)
@@ -88,7 +96,13 @@ def lay_uncertainty(panels: "Sequence[Axes]", prediction: Prediction, ear: EarPr
 
 
 def draw_panel(figure: "Figure", column: int, top: float, title: str) -> "Axes":
-    """A square panel without frame, its title above it."""
+    """A square panel without frame, its title above it.
+
+    >>> from matplotlib.figure import Figure
+    >>> panel = draw_panel(Figure((10, 10)), 0, 1.0, "axial plane")
+    >>> [round(float(share), 3) for share in panel.get_position().bounds]
+    [0.014, 0.57, 0.31, 0.31]
+    """
     width, height = figure.get_size_inches()
     left = GAP + column * (PANEL + GAP)
     write_text(figure, left, top, title, size=8.5, color=MUTED)
@@ -183,14 +197,28 @@ def _mark(axes: "Axes", ear: EarPrediction, plane: ImagePlane) -> None:
 
 
 def write_text(figure: "Figure", x: float, y: float, text: str, **style: Any) -> None:
-    """Text by inches from the upper left; scan names may hold signs that mean mathematics."""
+    """Text by inches from the upper left; scan names may hold signs that mean mathematics.
+
+    >>> from matplotlib.figure import Figure
+    >>> figure = Figure((10, 5))
+    >>> write_text(figure, 1, 1, "right ear")
+    >>> [float(share) for share in figure.texts[0].get_position()]
+    [0.1, 0.8]
+    """
     width, height = figure.get_size_inches()
     style = {"color": TEXT, "va": "top", "parse_math": False} | style
     figure.text(x / width, 1 - y / height, text, **style)
 
 
 def write_label(axes: "Axes", x: float, y: float, text: str, **style: Any) -> None:
-    """Text in a panel, with a dark seam that keeps it legible on bone."""
+    """Text in a panel, with a dark seam that keeps it legible on bone.
+
+    >>> from matplotlib.figure import Figure
+    >>> axes = Figure().add_subplot()
+    >>> write_label(axes, 2, 3, "5 mm", color=TEXT)
+    >>> [(label.get_text(), label.get_position()) for label in axes.texts]
+    [('5 mm', (2, 3))]
+    """
     from matplotlib.patheffects import withStroke
 
     axes.text(
@@ -200,5 +228,11 @@ def write_label(axes: "Axes", x: float, y: float, text: str, **style: Any) -> No
 
 
 def rgb_of(structure: Structure) -> tuple[float, float, float]:
+    """A structure's colour as matplotlib takes it, 0 to 1.
+
+    >>> from otovox.core.anatomy import Side
+    >>> [round(share, 2) for share in rgb_of(LABYRINTH[Side.LEFT])]
+    [0.34, 0.71, 0.91]
+    """
     r, g, b = structure.rgb
     return r / 255, g / 255, b / 255

@@ -30,6 +30,14 @@ def parts_map(labels: LabelMap, measured: Sequence[EarMeasurements]) -> LabelMap
     Returns:
         Values of `core.segments.PARTS` for the voxels of `labels`, each from its nearest part in
         the working grid; None if no ear's shape was measured.
+
+    >>> from types import SimpleNamespace as Some
+    >>> from otovox.core.volume import Grid
+    >>> labels = LabelMap(np.array([[[0, 2, 2]]]), Grid.centred((0, 0, 0), (1, 1, 3), spacing_mm=2))
+    >>> vestibule = Some(part_at=lambda points_mm: np.full(len(points_mm), Part.VESTIBULE))
+    >>> ear = Some(canals=Some(side=Side.LEFT, parts=vestibule))
+    >>> parts_map(labels, [ear]).values.tolist()
+    [[[0, 202, 202]]]
     """
     shaped = [known.canals for known in measured if known.canals is not None]
     if not shaped:
@@ -72,12 +80,26 @@ def part_surfaces(
 
 
 def lines(measured: Sequence[EarMeasurements]) -> list[Curve]:
-    """Lateral wall and centre of the cochlea's lumen, and the canals' centrelines."""
+    """Lateral wall and centre of the cochlea's lumen, and the canals' centrelines.
+
+    >>> from types import SimpleNamespace as Some
+    >>> cochlea = Some(wall_mm=np.zeros((5, 3)), centre_mm=None)
+    >>> ear = Some(cochlea=cochlea, canals=Some(side=Side.LEFT, canals={}))
+    >>> [curve.name for curve in lines([ear])]
+    ['left/lateral_wall']
+    """
     return [curve for known in measured for curve in _lines(known) if len(curve.points_mm) > 1]
 
 
 def planes(measured: Sequence[EarMeasurements]) -> list[Plane]:
-    """The canals' planes."""
+    """The canals' planes.
+
+    >>> from types import SimpleNamespace as Some
+    >>> canal = Some(center_mm=np.zeros(3), normal=np.array([0, 0, 1]), radius_mm=3.0)
+    >>> ear = Some(canals=Some(side=Side.LEFT, canals={"lateral": canal}))
+    >>> [(plane.name, plane.edge_mm) for plane in planes([ear])]
+    [('left/lateral_canal', 9.0)]
+    """
     return [
         Plane(
             f"{known.canals.side}/{name}_canal",

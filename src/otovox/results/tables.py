@@ -67,6 +67,9 @@ def long_table(results: Mapping[str, ResultFile]) -> "pd.DataFrame":
 
     Returns:
         Columns `LONG`; `low` and `high` bound the interval.
+
+    >>> long_table({}).columns[:5].tolist()
+    ['scan', 'side', 'group', 'quantity', 'value']
     """
     import pandas as pd
 
@@ -82,6 +85,12 @@ def write_long_table(results: Mapping[str, ResultFile], path: Path) -> None:
 
     Raises:
         OSError: if it cannot be written.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     write_long_table({}, Path(folder, "measurements.csv"))
+    ...     Path(folder, "measurements.csv").read_text()[:30]
+    'scan,side,group,quantity,value'
     """
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -103,6 +112,9 @@ def ear_table(results: Mapping[str, ResultFile]) -> "pd.DataFrame":
 
     Args:
         results: by the scans' names.
+
+    >>> ear_table({}).columns[:6].tolist()
+    ['scan', 'patient_id', 'study_uid', 'series_uid', 'side', 'volume_mm3']
     """
     import pandas as pd
 
@@ -119,6 +131,10 @@ def identity(result: ResultFile) -> dict[str, str | None]:
 
     Args:
         result: contents of `result.json`.
+
+    >>> from otovox.results.schema import InputInfo
+    >>> identity(ResultFile.model_construct(input=InputInfo.model_construct(patient_id="P7")))
+    {'patient_id': 'P7', 'study_uid': None, 'series_uid': None}
     """
     return {name: getattr(result.input, name) for name in IDENTITY}
 
@@ -164,6 +180,12 @@ def outliers(table: "pd.DataFrame") -> "pd.DataFrame":
 
     Returns:
         Those rows with a column `why`.
+
+    >>> import pandas as pd
+    >>> values = [7.0, 7.1, 7.2, 7.3, 7.4, 7.5, 7.6, 12.0]
+    >>> table = pd.DataFrame({"quantity": "cochlea_b", "value": values, "unusual": ""})
+    >>> outliers(table)[["value", "why"]].values.tolist()
+    [[12.0, 'outlier within this cohort']]
     """
     import pandas as pd
 

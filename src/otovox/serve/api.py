@@ -35,7 +35,13 @@ _UNFINISHED = ("queued", "running")
 
 
 def desk_of(request: Request) -> Desk:
-    """The desk that a request is for."""
+    """The desk that a request is for.
+
+    >>> from types import SimpleNamespace as Some
+    >>> app = Some(state=Some(desk="the desk"))
+    >>> desk_of(Request({"type": "http", "app": app}))
+    'the desk'
+    """
     return request.app.state.desk
 
 

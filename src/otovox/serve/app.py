@@ -24,7 +24,13 @@ log = logging.getLogger(__name__)
 
 
 def make_app(desk: Desk) -> Starlette:
-    """The web application of a desk, which starts and stops with it."""
+    """The web application of a desk, which starts and stops with it.
+
+    >>> from types import SimpleNamespace as Some
+    >>> app = make_app(Some(settings=Some(origins=())))
+    >>> app.url_path_for("get_study", study="a1")
+    '/api/studies/a1'
+    """
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:

@@ -375,6 +375,12 @@ def file_of(results: Path, name: str) -> Path:
 
     Raises:
         Unknown: for any other name, or if it does not exist.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     _ = Path(folder, "report.html").write_text("<html>")
+    ...     file_of(Path(folder), "report.html").name
+    'report.html'
     """
     if name not in {RESULT, *FILES.values()} or not (results / name).is_file():
         raise Unknown("no such file")

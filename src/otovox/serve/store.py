@@ -60,7 +60,11 @@ Row = dict[str, Any]
 
 
 def now() -> str:
-    """The current time in the stored format, UTC."""
+    """The current time in the stored format, UTC.
+
+    >>> len(now()), now()[-6:]
+    (29, '+00:00')
+    """
     return datetime.now(UTC).isoformat(timespec=TIME)
 
 

@@ -88,6 +88,14 @@ async def receive(
 
     Raises:
         Refused: if it is too large; nothing is kept.
+
+    >>> import asyncio
+    >>> from tempfile import TemporaryDirectory
+    >>> async def blocks(): yield b"voxels"
+    >>> with TemporaryDirectory() as folder:
+    ...     place = Path(folder, "f000001.nii")
+    ...     asyncio.run(receive(blocks(), place, file_bytes=10, left_bytes=10)), place.read_text()
+    (6, 'voxels')
     """
     place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     part = place.with_name(place.name + ".part")
@@ -121,6 +129,14 @@ def unpack(archive: Path, folder: Path, limits: Limits, *, first: int) -> dict[s
 
     Raises:
         Refused: if it is damaged, encrypted, or unpacks to more than is allowed.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     with zipfile.ZipFile(Path(folder, "a.zip"), "w") as archive:
+    ...         archive.writestr("Anna.nii", "voxels")
+    ...     names = unpack(Path(folder, "a.zip"), Path(folder), Limits(), first=1)
+    >>> [(Path(path).name, name) for path, name in names.items()]
+    [('f000001.nii', 'Anna.nii')]
     """
     names: dict[str, str] = {}
     try:

@@ -156,6 +156,12 @@ def window_of(result: ResultFile, grid: Grid, area: str) -> Window:
 
     Raises:
         InputError: if no such area.
+
+    >>> from otovox.results.schema import EarResult
+    >>> ear = EarResult.model_construct(side=Side.LEFT, center_mm=[0, 0, 0])
+    >>> grid = Grid.centred((0, 0, 0), (101, 51, 5), spacing_mm=1)
+    >>> window_of(ResultFile.model_construct(ears=[ear]), grid, "left")
+    (slice(28, 73, None), slice(3, 48, None), slice(0, 5, None))
     """
     if area == WHOLE:
         i, j, k = (slice(0, size) for size in grid.shape)

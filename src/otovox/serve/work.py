@@ -78,6 +78,13 @@ def sort_upload(task: SortTask, report_stage: ReportStage) -> dict[str, Any]:
     Returns:
         `scans`: per scan its name, attributes, files relative to the folder, and the problem if it
         cannot be analysed.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     _ = Path(folder, "f000001.nii").write_bytes(b"")
+    ...     task = SortTask(Path(folder), {"f000001.nii": "Anna.nii"}, Limits())
+    ...     [scan["name"] for scan in sort_upload(task, str)["scans"]]
+    ['Anna']
     """
     report_stage("unpacking")
     names, problems = dict(task.names), []
@@ -141,7 +148,14 @@ def measure(task: MeasureTask, report_stage: ReportStage) -> dict[str, Any]:
 
 
 def summary(result: Any) -> dict[str, Any]:
-    """Summary of a `ResultFile` for the list of studies."""
+    """Summary of a `ResultFile` for the list of studies.
+
+    >>> from types import SimpleNamespace as Some
+    >>> values, unknown = {"labyrinth_volume": Some(value=78.2)}, Some(expected_dsc=None)
+    >>> left = {"side": Some(value="left"), "measurements": values, "uncertainty": unknown}
+    >>> summary(Some(ears=[Some(**left, warnings=[])], warnings=[]))["ears"]
+    {'left': {'volume_mm3': 78.2, 'expected_dsc': None, 'warnings': 0}}
+    """
     ears = {}
     for ear in result.ears:
         expected = ear.uncertainty.expected_dsc
@@ -154,7 +168,15 @@ def summary(result: Any) -> dict[str, Any]:
 
 
 def write_view(scan: Scan, folder: Path) -> None:
-    """Store a scan's voxels so that parts of them can be read quickly."""
+    """Store a scan's voxels so that parts of them can be read quickly.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> scan = Scan(np.full((2, 2, 2), 7.0), Grid.centred((0, 0, 0), (2, 2, 2), spacing_mm=2))
+    >>> with TemporaryDirectory() as folder:
+    ...     write_view(scan, Path(folder))
+    ...     np.load(Path(folder, "scan.npy"))[0].tolist()
+    [[7, 7], [7, 7]]
+    """
     values = scan.values
     whole = np.rint(values)
     low, high = float(values.min()), float(values.max())
@@ -170,6 +192,14 @@ def read_view(folder: Path) -> tuple[np.ndarray, Grid]:
 
     Raises:
         InputError: if they have not been stored.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> scan = Scan(np.full((2, 2, 2), 7.0), Grid.centred((0, 0, 0), (2, 2, 2), spacing_mm=2))
+    >>> with TemporaryDirectory() as folder:
+    ...     write_view(scan, Path(folder))
+    ...     values, grid = read_view(Path(folder))
+    >>> values[0].tolist(), grid.spacing_mm.tolist()
+    ([[7, 7], [7, 7]], [2.0, 2.0, 2.0])
     """
     try:
         values = np.load(folder / "scan.npy", mmap_mode="r", allow_pickle=False)
