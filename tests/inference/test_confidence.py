@@ -73,6 +73,8 @@ def test_what_is_wrong_is_reported():
     assert "varies by more than 1 mm" in found
     (found,) = warnings_of(replace(ear, pose=replace(ear.pose, residual_mm=0.5)), other_mm=0.6)
     assert "uncertain side (right)" in found
+    (found,) = warnings_of(replace(ear, edge_width_mm=1.2))
+    assert "blurred over 1.2 mm" in found
     cut = Grid.centred((0, 12, 0), (60, 30, 60), spacing_mm=0.5)
     (found,) = warnings_of(ear, grid=cut)
     assert "the right ear is cut off by the field of view: helicotrema" in found

@@ -48,6 +48,10 @@ MIRRORED = (
 )
 #: Voxels with a longer edge are too coarse for a canal, mm: chosen.
 COARSE_MM = 0.7
+#: Walls blurred over more than this are worth a warning, mm: chosen between sharp scans of 0.5 mm
+#: (0.73 mm on nine real ears) and the widths at which the DSC of phantoms falls below .9 (1 mm and
+#: more, `benchmarks/results/quality.csv`).
+SOFT_EDGE_MM = 0.9
 
 
 def confidence(peaks: FloatArray, residual_mm: float, volume_mm3: float, agreement: float) -> float:
@@ -125,6 +129,11 @@ def ear_warnings(
     warnings += _strays(ear)
     if problem := windows_problem(ear.landmarks):
         warnings.append(f"{side} ear: {problem}; check both, and move the wrong one")
+    if ear.edge_width_mm > SOFT_EDGE_MM and field.spacing_mm.max() <= COARSE_MM:
+        warnings.append(
+            f"the wall of the {side} ear is blurred over {ear.edge_width_mm:.1f} mm, as by a soft "
+            "kernel; check for a reconstruction with a sharp (bone) kernel"
+        )
     if np.nanmax(np.append(sd_mm, 0.0)) > LANDMARK_SD_MM:
         warnings.append(
             f"a landmark of the {side} ear varies by more than {LANDMARK_SD_MM:.0f} mm "
