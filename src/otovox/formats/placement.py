@@ -97,10 +97,7 @@ class Placement:
 
 
 def stated(space: str | None, spacing: str | None) -> Stated:
-    """Parse the values of `--space` and `--spacing`.
-
-    Raises:
-        ConfigError: if a value is invalid.
+    """Parse the values of `--space` and `--spacing`; a ConfigError if one is invalid.
 
     >>> stated("LPS", "0.3,0.3,0.5")
     Stated(space='LPS', spacing_mm=(0.3, 0.3, 0.5))
