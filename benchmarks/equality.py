@@ -1,11 +1,11 @@
 """Whether a faster otovox gives the same answers: two installations on the same scans.
 
-    python benchmarks/equality.py --before OLD/src --after src --work runs/equality \
-        --scans EAR.nii.gz HEAD.nii.gz
+    python benchmarks/equality.py --before OLD/src --after src --work runs/equality --data W
 
 OLD/src is the source folder of an earlier version (`git worktree add OLD COMMIT`). Both analyse
-phantoms of all kinds of scanners, healthy and diseased, and the scans that are named, each
-installation in one process of its own; answers that lie in --work already are kept.
+phantoms of all kinds of scanners, healthy and diseased, and the cases of the data sets that are
+named, each installation in one process of its own; answers that lie in --work already are kept.
+Compared are the answers with each other, and their DSC with the ground truth.
 """
 
 import argparse
@@ -19,13 +19,15 @@ from typing import Any
 
 import numpy as np
 
+from otovox.core.case import Case
+from otovox.dataset.layout import load_case, read_index
 from otovox.imaging.metrics import dice
 from otovox.phantom.disease import DIAGNOSES
 from otovox.phantom.scanner import SCANNERS
 
 #: Seed of the first phantom; none of them was trained on.
 FIRST_SEED = 880_000
-#: Greatest differences that pass: of the Dice coefficient from 1, and of a landmark, mm.
+#: Greatest differences that pass: of the DSC with the ground truth, and of a landmark, mm.
 MOST_DICE, MOST_MM = 0.001, 0.02
 
 ANALYSE = """
@@ -65,7 +67,7 @@ def phantoms(folder: Path, count: int) -> list[Path]:
                 [sys.executable, "-m", "otovox", "phantom", *what, "-o", str(one)], check=True
             )
         folders.append(one)
-    return [path for one in folders for path in one.glob("images/*.nii.gz")]
+    return folders
 
 
 def answers(source: Path, folder: Path, scans: list[Path]) -> None:
@@ -81,7 +83,7 @@ def finite(values: dict[str, float]) -> int:
     return int(np.isfinite(list(values.values())).sum())
 
 
-def compared(before: Path, after: Path) -> list[dict[str, Any]]:
+def compared(before: Path, after: Path, case: Case) -> list[dict[str, Any]]:
     """One row per ear of a scan; a single one if the scan's ears are not the same."""
     with np.load(before) as one, np.load(after) as two:
         old, new = dict(one), dict(two)
@@ -102,6 +104,10 @@ def compared(before: Path, after: Path) -> list[dict[str, Any]]:
                 "scan": scan,
                 "same_ears": True,
                 "dice": dice(old["labels"] == label, new["labels"] == label),
+                "dice_with_truth": [
+                    round(dice(answer["labels"] == label, case.labels.values == label), 4)
+                    for answer in (old, new)
+                ],
                 "landmark_mm": float(np.nanmax(gaps, initial=0.0)),
                 "same_landmarks": bool((seen[0] == seen[1]).all()),
                 "confidence": float(abs(old[f"{n} confidence"] - new[f"{n} confidence"])),
@@ -116,7 +122,8 @@ def passes(row: dict[str, Any]) -> bool:
     """Whether an ear's answers are the same within the limits."""
     if not row["same_ears"]:
         return False
-    close = row["dice"] >= 1 - MOST_DICE and row["landmark_mm"] <= MOST_MM
+    before, after = row["dice_with_truth"]
+    close = abs(after - before) <= MOST_DICE and row["landmark_mm"] <= MOST_MM
     return close and row["same_landmarks"]
 
 
@@ -126,15 +133,19 @@ def main() -> None:
     parser.add_argument("--after", type=Path, default=Path("src"), help="that of the other")
     parser.add_argument("--work", type=Path, required=True, help="folder for scans and answers")
     parser.add_argument("--phantoms", type=int, default=40)
-    parser.add_argument("--scans", type=Path, nargs="*", default=[])
+    parser.add_argument("--data", type=Path, nargs="*", default=[], help="data sets")
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results"))
     options = parser.parse_args()
-    scans = [*phantoms(options.work / "phantoms", options.phantoms), *options.scans]
+    sets = [*phantoms(options.work / "phantoms", options.phantoms), *options.data]
+    entries = [(one, entry) for one in sets for entry in read_index(one)]
+    scans = [one / entry.image for one, entry in entries]
     folders = options.work / "before", options.work / "after"
     for source, folder in zip((options.before, options.after), folders, strict=True):
         answers(source, folder, scans)
-    names = sorted(f"{path.name.split('.')[0]}.npz" for path in scans)
-    rows = [row for name in names for row in compared(folders[0] / name, folders[1] / name)]
+    rows: list[dict[str, Any]] = []
+    for one, entry in entries:
+        name = f"{Path(entry.image).name.split('.')[0]}.npz"
+        rows += compared(folders[0] / name, folders[1] / name, load_case(one, entry))
     for row in rows:
         print("" if passes(row) else "DIFFERS ", row)
     same = [row for row in rows if row["same_ears"]]
@@ -142,6 +153,11 @@ def main() -> None:
         "scans": len(scans),
         "ears": len(same),
         "different": [row for row in rows if not passes(row)],
+        "same_dice_with_truth": len(
+            [row for row in same if abs(np.subtract(*row["dice_with_truth"])) <= MOST_DICE]
+        ),
+        "mean_dice_with_truth": np.mean([row["dice_with_truth"] for row in same], axis=0).tolist(),
+        "same_landmarks_mm": len([row for row in same if row["landmark_mm"] <= MOST_MM]),
         "least_dice": min(row["dice"] for row in same),
         "mean_dice": float(np.mean([row["dice"] for row in same])),
         "largest_landmark_mm": max(row["landmark_mm"] for row in same),

@@ -40,8 +40,9 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 
 class nnUNetTrainerShort(nnUNetTrainer):
-    def __init__(self, *arguments, **options):
-        super().__init__(*arguments, **options)
+    # nnU-Net looks its arguments up by name.
+    def __init__(self, plans, configuration, fold, dataset_json, device):
+        super().__init__(plans, configuration, fold, dataset_json, device)
         self.num_iterations_per_epoch, self.num_val_iterations_per_epoch = 10, 1
         self.num_epochs = int(os.environ["SHORT_ITERATIONS"]) // 10
 """
