@@ -118,13 +118,22 @@ def compared(before: Path, after: Path, case: Case) -> list[dict[str, Any]]:
     return rows
 
 
+def same_dice(row: dict[str, Any]) -> bool:
+    """Whether both answers agree with the ground truth alike."""
+    before, after = row["dice_with_truth"]
+    return abs(after - before) <= MOST_DICE
+
+
+def near_landmarks(row: dict[str, Any]) -> bool:
+    """Whether both answers have their landmarks in the same places."""
+    return row["landmark_mm"] <= MOST_MM
+
+
 def passes(row: dict[str, Any]) -> bool:
     """Whether an ear's answers are the same within the limits."""
     if not row["same_ears"]:
         return False
-    before, after = row["dice_with_truth"]
-    close = abs(after - before) <= MOST_DICE and row["landmark_mm"] <= MOST_MM
-    return close and row["same_landmarks"]
+    return same_dice(row) and near_landmarks(row) and row["same_landmarks"]
 
 
 def main() -> None:
@@ -153,11 +162,9 @@ def main() -> None:
         "scans": len(scans),
         "ears": len(same),
         "different": [row for row in rows if not passes(row)],
-        "same_dice_with_truth": len(
-            [row for row in same if abs(np.subtract(*row["dice_with_truth"])) <= MOST_DICE]
-        ),
+        "same_dice_with_truth": sum(map(same_dice, same)),
         "mean_dice_with_truth": np.mean([row["dice_with_truth"] for row in same], axis=0).tolist(),
-        "same_landmarks_mm": len([row for row in same if row["landmark_mm"] <= MOST_MM]),
+        "same_landmarks_mm": sum(map(near_landmarks, same)),
         "least_dice": min(row["dice"] for row in same),
         "mean_dice": float(np.mean([row["dice"] for row in same])),
         "largest_landmark_mm": max(row["landmark_mm"] for row in same),

@@ -44,6 +44,7 @@ from otovox.inference.quality import (
 )
 from otovox.phantom.cases import make_case
 from otovox.phantom.disease import DIAGNOSES
+from otovox.phantom.scanner import FWHM_PER_SD
 
 #: No training or validation sample, and no other benchmark, uses these.
 FIRST_SEED = {"fit": 9_000, "interval": 9_300, "test": 9_600}
@@ -78,7 +79,7 @@ def degraded(case: Case, rng: np.random.Generator) -> Case:
 
 def softer(case: Case, *, fwhm_mm: float) -> Case:
     """The case with the additional point spread of a softer kernel."""
-    sd = fwhm_mm / np.sqrt(8 * np.log(2)) / case.scan.grid.spacing_mm
+    sd = fwhm_mm / FWHM_PER_SD / case.scan.grid.spacing_mm
     values = ndimage.gaussian_filter(case.scan.values, sd)
     return with_voxels(case, values, case.labels.values, case.scan.grid)
 
@@ -255,18 +256,18 @@ def main() -> None:
 
     tta = options.tta
     analyzer = open_analyzer(model=options.model, tta=tta, threads=options.threads)
+    analyzer = replace(analyzer, estimator=None)
     rows: list[dict] = []
-    looks = options.looks
-    for source in (phantoms(options.cases, looks), real_or_none(options)):
+    for source in (phantoms(options.cases, options.looks), real_or_none(options)):
         for of, case, condition in source:
-            row = row_of(replace(analyzer, estimator=None), case, of, condition)
+            row = row_of(analyzer, case, of, condition)
             if row is not None:
                 rows.append({"tta": tta} | row)
             print(len(rows), of, case.scan.name, flush=True)
     table = pd.DataFrame(rows)
     data = (
-        f"{options.cases} phantoms of five scanners and all diseases, {looks} degraded versions "
-        "of each"
+        f"{options.cases} phantoms of five scanners and all diseases, "
+        f"{options.looks} degraded versions of each"
     )
     estimator = fit(table, analyzer, data)
     estimates = [estimator.estimate(row) for row in table[list(FEATURES)].to_numpy()]

@@ -107,6 +107,10 @@ class Estimator(BaseModel):
         return Quality(Estimate(value, low, high), Estimate(middle, least, most), self.coverage)
 
 
+#: What a file contains.
+_LIST = TypeAdapter(list[Estimator])
+
+
 def log_of_dice(dice: NDArray[np.floating] | float) -> NDArray[np.floating]:
     """The modelled quantity: the logarithm of 1 - DSC, floored.
 
@@ -207,10 +211,6 @@ def save_estimator(estimator: Estimator, model: str | Path) -> Path:
     with replacing(path) as beside:
         beside.write_bytes(_LIST.dump_json([*others, estimator], indent=2) + b"\n")
     return path
-
-
-#: What a file contains.
-_LIST = TypeAdapter(list[Estimator])
 
 
 def _estimators(path: Path) -> list[Estimator]:

@@ -75,7 +75,7 @@ def find_wall(values: NDArray[np.float32], probability: NDArray[np.float32], gri
     depth_mm = _depth_mm(logits > 0, grid)
     width_mm = edge_width_mm(values, depth_mm, voxel_mm=float(grid.spacing_mm[0]))
     lumen = depth_mm > LUMEN_DEPTH_MM
-    bone = (-depth_mm > BONE_DEPTHS_MM[0]) & (-depth_mm <= BONE_DEPTHS_MM[1])
+    bone = _bone(depth_mm)
     near = np.exp(-((logits / NEAR_LOGIT) ** 2)) * (np.abs(depth_mm) < BAND_MM)
     lumen_level = _local_mean(values, lumen, LEVEL_SD_MM, grid)
     contrast = _local_mean(values, bone, LEVEL_SD_MM, grid) - lumen_level
@@ -115,7 +115,7 @@ def edge_width_mm(values: NDArray[np.float32], depth_mm: FloatArray, *, voxel_mm
     """
     shell = SLOPE_DEPTH_MM / 2
     places = {
-        "bone": (-depth_mm > BONE_DEPTHS_MM[0]) & (-depth_mm <= BONE_DEPTHS_MM[1]),
+        "bone": _bone(depth_mm),
         "outside": np.abs(depth_mm + SLOPE_DEPTH_MM) < shell,
         "inside": np.abs(depth_mm - SLOPE_DEPTH_MM) < shell,
         "lumen": depth_mm > min(DEEP_MM, float(depth_mm.max()) / 2),
@@ -163,6 +163,11 @@ def _depth_mm(inside: Mask, grid: Grid) -> FloatArray:
     within = ndimage.distance_transform_edt(inside, sampling=grid.spacing_mm)
     beyond = ndimage.distance_transform_edt(~inside, sampling=grid.spacing_mm)
     return np.asarray(within) - np.asarray(beyond)
+
+
+def _bone(depth_mm: FloatArray) -> Mask:
+    """The voxels whose values give the level of the bone."""
+    return (-depth_mm > BONE_DEPTHS_MM[0]) & (-depth_mm <= BONE_DEPTHS_MM[1])
 
 
 def _local_mean(
