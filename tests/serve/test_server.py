@@ -1,6 +1,7 @@
 """The server from outside: uploads, the queue, restarts; with analyses that take no time."""
 
 import io
+import threading
 import zipfile
 from pathlib import Path
 
@@ -11,6 +12,7 @@ pytest.importorskip("starlette", reason="the server is not installed")
 import serving
 from otovox.serve.desk import Desk
 from otovox.serve.settings import Limits
+from otovox.serve.store import now
 from serving import ended, send, server, studies, until
 
 
@@ -167,3 +169,30 @@ def test_a_full_queue_takes_nothing_more(tmp_path) -> None:
         refused = client.post("/api/uploads")
     assert refused.status_code == 400
     assert "already waiting" in refused.json()["problem"]
+
+
+def test_a_listed_study_that_is_running_has_its_job(tmp_path) -> None:
+    with server(tmp_path / "data") as client:
+        store = client.desk.store
+        store.add(
+            "studies", id="a", upload="", name="a", state="queued", origin="page", created=now()
+        )
+        store.add("jobs", id=1, kind="analyse", target="a", state="ended", created=now())
+        over = threading.Event()
+
+        def work() -> None:
+            while not over.is_set():
+                for study, job in (("running", "running"), ("done", "done")):
+                    with store.together():
+                        store.change("jobs", {"id": 1}, state=job, started=now())
+                        store.change("studies", {"id": "a"}, state=study)
+
+        worker = threading.Thread(target=work)
+        worker.start()
+        try:
+            seen = [(one["state"], bool(one["job"])) for _ in range(50) for one in studies(client)]
+        finally:
+            over.set()
+            worker.join()
+    assert set(seen) <= {("queued", False), ("running", True), ("done", False)}
+    assert len(set(seen)) > 1

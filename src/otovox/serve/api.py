@@ -122,22 +122,23 @@ def archive_of(request: Request) -> Archive:
 
 async def list_studies(request: Request) -> Response:
     desk = desk_of(request)
-    found = desk.store.search(request.query_params.get("q", ""))
-    jobs = {job["target"]: job for job in unfinished_jobs(desk)}
-    return JSONResponse(
-        {
-            "studies": [_listed(desk, row, jobs.get(row["id"])) for row in found],
-            "sorting": sum(job["kind"] == "sort" for job in jobs.values()),
-        }
-    )
+    # One moment for all: a job that ends meanwhile would leave its study running without a job.
+    with desk.store.together():
+        found = desk.store.search(request.query_params.get("q", ""))
+        jobs = {job["target"]: job for job in unfinished_jobs(desk)}
+        studies = [_listed(desk, row, jobs.get(row["id"])) for row in found]
+        sorting = sum(row["state"] != "receiving" for row in desk.store.rows("uploads"))
+    return JSONResponse({"studies": studies, "sorting": sorting})
 
 
 async def get_study(request: Request) -> Response:
     desk, study = desk_of(request), request.path_params["study"]
-    row = desk.study(study)
-    jobs = {job["target"]: job for job in unfinished_jobs(desk)}
-    versions = [{name: one[name] for name in _VERSION} for one in desk.versions(study)]
-    return JSONResponse(_listed(desk, row, jobs.get(study)) | {"versions": versions})
+    with desk.store.together():
+        row = desk.study(study)
+        jobs = {job["target"]: job for job in unfinished_jobs(desk)}
+        versions = [{name: one[name] for name in _VERSION} for one in desk.versions(study)]
+        listed = _listed(desk, row, jobs.get(study))
+    return JSONResponse(listed | {"versions": versions})
 
 
 async def delete_study(request: Request) -> Response:
