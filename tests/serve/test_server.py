@@ -13,7 +13,7 @@ import serving
 from otovox.serve.desk import Desk
 from otovox.serve.settings import Limits
 from otovox.serve.store import now
-from serving import ended, send, server, studies, until
+from serving import ended, send, server, studies, until, wait_for
 
 
 @pytest.fixture
@@ -125,7 +125,7 @@ def test_a_server_that_was_killed_while_it_moved_files_goes_on(tmp_path, scan, m
     monkeypatch.setattr(Desk, "_move", lambda *_: None)
     with server(data) as client:
         send(client, {"one.nii.gz": scan})
-        until(client, bool)
+        wait_for(lambda: studies(client))
         assert studies(client)[0]["state"] == "arriving"
     monkeypatch.setattr(Desk, "_move", moved)
     with server(data) as client:
