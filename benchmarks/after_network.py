@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from real_test_set import STUDY, parser_of
+from real_test_set import STUDY, parser_of, runs_folder
 from reproduction import SETS
 from scipy.stats import wilcoxon
 
@@ -87,7 +87,7 @@ def rows(work: Path, ears: Path) -> pd.DataFrame:
     tables = []
     names = {run.level: run.name for run in load_study(STUDY).runs}
     for network in NETWORKS:
-        run = work / "runs" / "runs" / names[network]
+        run = runs_folder(work) / names[network]
         for done in sorted(run.glob("fold-*/finished")):
             fold = int(done.parent.name.removeprefix("fold-"))
             bundle = load_bundle(done.parent / "model")

@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from accuracy import processor
-from real_test_set import STUDY, parser_of
+from real_test_set import STUDY, parser_of, runs_folder
 from reproduction import SETS, otovox_command
 
 from otovox.core.volume import Grid, LabelMap
@@ -173,7 +173,7 @@ def base(options: argparse.Namespace) -> pd.DataFrame:
     table = pd.read_csv(Path("docs/comparison/real-ears.csv"))
     rows = []
     for run in load_study(STUDY).chosen(["multi-task"]):
-        model = options.work / "runs" / "runs" / run.name / "fold-0" / "model"
+        model = runs_folder(options.work) / run.name / "fold-0" / "model"
         seconds = 3600 * cost(load_bundle(model).config, "cpu").hours
         own = table[table["system"] == f"multi-task, {run.level}"]
         rows.append(own.assign(system=f"otovox, {run.level}", seconds=seconds))
@@ -212,7 +212,7 @@ def main() -> None:
     parser.add_argument("--iterations", type=int, nargs="+", default=[50, 250])
     parser.add_argument("--folds", type=int, default=1)
     options = parser.parse_args()
-    runs = options.work / "runs" / "runs" / "00-multi-task"
+    runs = runs_folder(options.work) / "00-multi-task"
     folds = [json.loads((runs / f"fold-{n}" / "data.json").read_text())["fold"] for n in range(3)]
     prepare(options.work / "nnunet", options.work, folds, options.bin)
     sets = [options.work / name for name in SETS if name != "A"] + [options.ears]

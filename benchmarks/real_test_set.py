@@ -1,12 +1,13 @@
 """The papers' systems, trained on phantoms at a reduced scale, tested on real ears.
 
     python benchmarks/real_test_set.py --work runs/real --ears W
+    python benchmarks/real_test_set.py --work runs/real --ears W --study view-orders
 
-renders the phantom sets of `reproduction.py`, runs the study `benchmarks/comparison/real.toml` at
-the scale of `comparison.py` (about an hour per system on two cores) with the imported real ears of
-Wimmer et al. 2019 as one more test set, and writes `docs/comparison/real-ears.csv` (per ear and
-fold) and `docs/comparison/real-ears.md`. Finished work is kept; `--report` only reports what there
-is, from all finished folds.
+renders the phantom sets of `reproduction.py`, runs the study `benchmarks/comparison/real.toml`
+(three folds), or all orders of AutoCasNet's views (four folds), at the scale of `comparison.py`
+with the imported real ears of Wimmer et al. 2019 as one more test set, and writes a table per ear
+and fold, and a page, to `docs/comparison/`. Finished work is kept; `--report` only reports what
+there is, from all finished folds; systems without any keep their rows of the last report.
 """
 
 import argparse
@@ -21,30 +22,45 @@ from otovox.evaluation.stebani_tables import markdown
 from otovox.experiments.studies.plans import load_study
 
 HERE = Path(__file__).parent
+OUTPUT = HERE.parent / "docs" / "comparison"
 STUDY = HERE / "comparison" / "real.toml"
+#: By name of the output: the study, and how its folds are drawn (H9: four; S19: three).
+STUDIES: dict[str, tuple[str | Path, tuple[object, ...]]] = {
+    "real-ears": (STUDY, ("--validation", VALIDATION)),
+    "view-orders": ("view-orders", ("--folds", 4)),
+}
 MEASURES = ["dice", "assd_mm", "helicotrema_mm", "oval_window_mm", "round_window_mm"]
 
 
-def run(work: Path, ears: Path) -> None:
+def run(work: Path, ears: Path, name: str, workers: int) -> None:
     """Train and predict."""
-    otovox_command("study", "run", STUDY, "--output", work / "runs", "--data", work / "A",
-                   *test_sets(work), "--test", ears, "--validation", VALIDATION,
-                   "--match", "scanner", "--workers", 1, "--scale",
-                   HERE / "comparison" / "scale.toml")  # fmt: skip
+    study, folds = STUDIES[name]
+    otovox_command("study", "run", study, "--output", work / name, "--data", work / "A",
+                   *test_sets(work), "--test", ears, *folds, "--match", "scanner",
+                   "--workers", workers, "--scale", HERE / "comparison" / "scale.toml")  # fmt: skip
 
 
-def scores(work: Path, ears: Path) -> pd.DataFrame:
-    """One row per system, set, fold and ear, of finished folds."""
+def runs_folder(work: Path, study: str = "real-ears") -> Path:
+    """One folder per system."""
+    return work / study / "runs"
+
+
+def scores(work: Path, ears: Path, study: str) -> pd.DataFrame:
+    """One row per system, set, fold and ear, of finished folds; other systems as last reported."""
+    path = OUTPUT / f"{study}.csv"
+    last = pd.read_csv(path) if path.exists() else pd.DataFrame({"system": []})
     tables = []
-    for one in load_study(STUDY).runs:
-        folder = work / "runs" / "runs" / one.name
+    for one in load_study(STUDIES[study][0]).runs:
+        name = f"{one.factor}, {one.level}"
+        folder = runs_folder(work, study) / one.name
         if not list(folder.glob("fold-*/finished")):
+            tables.append(last[last["system"] == name])
             continue
-        data = [word for name in SETS for word in ("--data", work / name)]
-        output = work / "scores" / one.name
+        data = [word for set_name in SETS for word in ("--data", work / set_name)]
+        output = work / "scores" / study / one.name
         otovox_command("evaluate", folder, *data, "--data", ears, "--output", output)
         table = pd.read_csv(output / "ears.csv")
-        table["system"] = f"{one.factor}, {one.level}"
+        table["system"] = name
         table["data"] = table["data"].where(table["data"] != ears.name, "real ears")
         keep = [name for name in MEASURES if name in table]
         tables.append(table[["system", "data", "fold", "case", "diagnosis", *keep]])
@@ -102,15 +118,16 @@ def parser_of(description: str | None) -> argparse.ArgumentParser:
 
 def main() -> None:
     parser = parser_of(__doc__)
+    parser.add_argument("--study", choices=tuple(STUDIES), default="real-ears")
+    parser.add_argument("--workers", type=int, default=1, help="processes that train side by side")
     parser.add_argument("--report", action="store_true", help="only report")
     options = parser.parse_args()
     if not options.report:
         render(options.work, SETS)
-        run(options.work, options.ears)
-    table = scores(options.work, options.ears)
-    output = HERE.parent / "docs" / "comparison"
-    table.round(4).to_csv(output / "real-ears.csv", index=False)
-    (output / "real-ears.md").write_text(page(table), "utf-8")
+        run(options.work, options.ears, options.study, options.workers)
+    table = scores(options.work, options.ears, options.study)
+    table.round(4).to_csv(OUTPUT / f"{options.study}.csv", index=False)
+    (OUTPUT / f"{options.study}.md").write_text(page(table), "utf-8")
 
 
 if __name__ == "__main__":

@@ -62,6 +62,12 @@ class Model:
 
         Raises:
             OtovoxError: if the scan cannot be used.
+
+        >>> model = load_model("labyrinth", tta="none")
+        >>> for ear in model.analyze(scan.values, affine=scan.grid.affine, space="LPS").ears:
+        ...     print(ear.side, ear.landmarks["oval_window"].round(1).tolist())
+        right [4.8, 4.0, 3.7]
+        left [6.7, 4.0, 3.7]
         """
         return self.analyze_scan(as_scan(scan, series=series, affine=affine, space=space))
 
@@ -74,6 +80,9 @@ class Model:
             scan: of any field, orientation and grey scale.
             key: changes with everything that the result depends on; kept in its provenance.
             location: checksum of where the scan lies, likewise.
+
+        >>> len(load_model("labyrinth").analyze_scan(scan).ears)
+        2
         """
         prediction = self.analyzer.predict(scan)
         report(Stage.MEASURING)
@@ -100,6 +109,10 @@ def load_model(
 
     Raises:
         OtovoxError: if the model, the device or an option cannot be used.
+
+    >>> model = load_model("labyrinth", threads=2, tta="none")
+    >>> model is load_model("labyrinth", threads=2, tta="none")
+    True
     """
     with _LOADING:
         return _loaded(str(model), device, threads, tta)
@@ -131,6 +144,9 @@ def analyze(
 
     Raises:
         OtovoxError: if the scan or an option cannot be used.
+
+    >>> analyze(scan, tta="none").to_dataframe()["side"].tolist()
+    ['right', 'left']
     """
     volume = as_scan(scan, series=series, affine=affine, space=space)
     return load_model(model, device=device, threads=threads, tta=tta).analyze_scan(volume)

@@ -88,6 +88,13 @@ def measure_segmentation(
 
     Raises:
         OtovoxError: if something cannot be used.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     _ = result.save(folder)
+    ...     measured = measure_segmentation(Path(folder) / "segmentation.nii.gz")
+    >>> measured.ears[0].side.value, measured.ears[0].volume_mm3
+    ('left', 8.000000000000002)
     """
     points, image = (None if path is None else Path(path) for path in (landmarks, scan))
     return measure_inputs(Inputs(Path(segmentation), points, image, labels=labels or {}))

@@ -17,11 +17,20 @@ class Side(StrEnum):
 
     @property
     def label(self) -> int:
-        """Value of this side's labyrinth in a label map."""
+        """Value of this side's labyrinth in a label map.
+
+        >>> [side.label for side in Side]
+        [1, 2]
+        """
         return 1 if self is Side.RIGHT else 2
 
     @property
     def other(self) -> "Side":
+        """The opposite side.
+
+        >>> Side.LEFT.other.value
+        'right'
+        """
         return Side.LEFT if self is Side.RIGHT else Side.RIGHT
 
 

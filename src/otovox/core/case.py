@@ -205,7 +205,14 @@ class Prediction:
 
     @property
     def by_model(self) -> bool:
-        """Whether a model made the mask, so that there are uncertainties and confidences."""
+        """Whether a model made the mask, so that there are uncertainties and confidences.
+
+        >>> from otovox.core.volume import Grid
+        >>> grid, values = Grid((2, 2, 2), np.eye(4)), np.zeros((2, 2, 2), np.float32)
+        >>> scan, labels = Scan(values, grid), LabelMap(values.astype(np.uint8), grid)
+        >>> Prediction(scan, (), labels, values).by_model
+        True
+        """
         return self.provenance.settings.segmentation is None
 
     def __repr__(self) -> str:

@@ -146,16 +146,31 @@ class Pose:
     residual_mm: float = 0.0
 
     def to_lps(self, canonical_mm: ArrayLike) -> FloatArray:
-        """Canonical (n, 3) mm to LPS mm."""
+        """Canonical (n, 3) mm to LPS mm.
+
+        >>> pose = mean_pose(Side.RIGHT)
+        >>> mirrored = mean_pose(Side.LEFT).to_lps([[1.0, 2.0, 3.0]]) * [-1, 1, 1]
+        >>> bool(np.allclose(pose.to_lps([[1.0, 2.0, 3.0]]), mirrored))
+        True
+        """
         return np.asarray(canonical_mm, dtype=float) @ self.matrix.T + self.origin_mm
 
     def to_canonical(self, points_mm: ArrayLike) -> FloatArray:
-        """LPS (n, 3) mm to canonical mm."""
+        """LPS (n, 3) mm to canonical mm.
+
+        >>> pose = mean_pose(Side.LEFT)
+        >>> pose.to_canonical(pose.to_lps([[1.0, 2.0, 3.0]])).round(6).tolist()
+        [[1.0, 2.0, 3.0]]
+        """
         return (np.asarray(points_mm, dtype=float) - self.origin_mm) @ self.matrix
 
     @property
     def tilt_deg(self) -> float:
-        """Angle between this pose and the mean head's, degrees."""
+        """Angle between this pose and the mean head's, degrees.
+
+        >>> round(mean_pose(Side.RIGHT).tilt_deg, 6)
+        0.0
+        """
         return rotation_angle_deg(self.matrix @ mean_pose(self.side).matrix.T)
 
 

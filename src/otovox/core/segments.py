@@ -54,7 +54,12 @@ class Segment:
 
     @property
     def code(self) -> tuple[str, str]:
-        """Coding scheme and code value: SNOMED CT, else FMA, else a private code."""
+        """Coding scheme and code value: SNOMED CT, else FMA, else a private code.
+
+        >>> segment = _part(Side.LEFT, Part.CRUS)
+        >>> segment.meaning, segment.code
+        ('Common crus', ('99OTOVOX', 'common_crus'))
+        """
         if self.structure.sct:
             return "SCT", self.structure.sct
         if self.structure.fma:

@@ -47,7 +47,12 @@ class Grid:
         spacing_mm: ArrayLike,
         directions: ArrayLike | None = None,
     ) -> "Grid":
-        """A grid centred at `center_mm`; columns of `directions` are the axes (LPS)."""
+        """A grid centred at `center_mm`; columns of `directions` are the axes (LPS).
+
+        >>> grid = Grid.centred((10.0, 0.0, 0.0), (4, 4, 2), spacing_mm=(0.2, 0.2, 0.4))
+        >>> grid.center_mm.tolist(), grid.extent_mm.round(6).tolist()
+        ([10.0, 0.0, 0.0], [0.8, 0.8, 0.8])
+        """
         axes = np.eye(3) if directions is None else np.asarray(directions, dtype=float)
         linear = axes * np.broadcast_to(np.asarray(spacing_mm, dtype=float), 3)
         middle = (np.asarray(shape) - 1) / 2.0
@@ -55,44 +60,80 @@ class Grid:
 
     @cached_property
     def spacing_mm(self) -> FloatArray:
-        """(3,) distance between neighbouring voxel centres along i, j, k."""
+        """(3,) distance between neighbouring voxel centres along i, j, k.
+
+        >>> Grid.centred((0, 0, 0), (4, 4, 2), spacing_mm=(0.2, 0.2, 0.4)).spacing_mm.tolist()
+        [0.2, 0.2, 0.4]
+        """
         return np.linalg.norm(self.affine[:3, :3], axis=0)
 
     @cached_property
     def directions(self) -> FloatArray:
-        """(3, 3) whose columns are the unit axes in LPS."""
+        """(3, 3) whose columns are the unit axes in LPS.
+
+        >>> Grid((4, 4, 2), np.diag([-0.5, -0.5, 1.0, 1.0])).directions.tolist()
+        [[-1.0, 0.0, 0.0], [0.0, -1.0, 0.0], [0.0, 0.0, 1.0]]
+        """
         return self.affine[:3, :3] / self.spacing_mm
 
     @property
     def voxel_mm3(self) -> float:
-        """Volume of one voxel."""
+        """Volume of one voxel.
+
+        >>> round(Grid.centred((0, 0, 0), (4, 4, 2), spacing_mm=0.5).voxel_mm3, 6)
+        0.125
+        """
         return float(abs(np.linalg.det(self.affine[:3, :3])))
 
     @property
     def extent_mm(self) -> FloatArray:
-        """(3,) size of the field of view along i, j, k, including voxel borders."""
+        """(3,) size of the field of view along i, j, k, including voxel borders.
+
+        >>> Grid.centred((0, 0, 0), (4, 4, 2), spacing_mm=0.5).extent_mm.tolist()
+        [2.0, 2.0, 1.0]
+        """
         return self.spacing_mm * self.shape
 
     @property
     def center_mm(self) -> FloatArray:
-        """(3,) LPS centre of the field of view."""
+        """(3,) LPS centre of the field of view.
+
+        >>> Grid((3, 3, 3), np.eye(4)).center_mm.tolist()
+        [1.0, 1.0, 1.0]
+        """
         return self.to_mm((np.asarray(self.shape) - 1) / 2.0)
 
     def to_mm(self, ijk: ArrayLike) -> FloatArray:
-        """Voxel coordinates (..., 3) to LPS mm."""
+        """Voxel coordinates (..., 3) to LPS mm.
+
+        >>> Grid((3, 3, 3), np.diag([0.5, 0.5, 1.0, 1.0])).to_mm([2, 2, 2]).tolist()
+        [1.0, 1.0, 2.0]
+        """
         return apply_affine(self.affine, ijk)
 
     def to_ijk(self, points_mm: ArrayLike) -> FloatArray:
-        """LPS mm (..., 3) to continuous voxel coordinates."""
+        """LPS mm (..., 3) to continuous voxel coordinates.
+
+        >>> Grid((3, 3, 3), np.diag([0.5, 0.5, 1.0, 1.0])).to_ijk([1.0, 0.25, 2.0]).tolist()
+        [2.0, 0.5, 2.0]
+        """
         return apply_affine(np.linalg.inv(self.affine), points_mm)
 
     def contains(self, points_mm: ArrayLike) -> NDArray[np.bool_]:
-        """Which points (n, 3) are in the field of view, including voxel borders; nan is outside."""
+        """Which points (n, 3) are in the field of view, including voxel borders; nan is outside.
+
+        >>> Grid((3, 3, 3), np.eye(4)).contains([[2.4, 0.0, 0.0], [2.6, 0.0, 0.0]]).tolist()
+        [True, False]
+        """
         ijk = self.to_ijk(points_mm)
         return np.all((ijk >= -0.5) & (ijk <= np.asarray(self.shape) - 0.5), axis=-1)
 
     def inside(self, field: "Grid") -> NDArray[np.bool_]:
-        """Which voxels, (i, j, k), have their centre inside another grid's field."""
+        """Which voxels, (i, j, k), have their centre inside another grid's field.
+
+        >>> Grid((3, 1, 1), np.eye(4)).inside(Grid((2, 1, 1), np.eye(4))).ravel().tolist()
+        [True, True, False]
+        """
         places = np.ogrid[tuple(slice(n) for n in self.shape)]
         within = np.ones(self.shape, dtype=bool)
         for (*steps, start), size in zip(
@@ -103,11 +144,21 @@ class Grid:
         return within
 
     def crop(self, start: ArrayLike, shape: tuple[int, int, int]) -> "Grid":
-        """The sub-grid (or extension) that begins at voxel `start`."""
+        """The sub-grid (or extension) that begins at voxel `start`.
+
+        >>> grid = Grid((9, 9, 9), np.diag([0.5, 0.5, 0.5, 1.0]))
+        >>> grid.crop((2, 0, 0), (3, 3, 3)).to_mm([0, 0, 0]).tolist()
+        [1.0, 0.0, 0.0]
+        """
         return Grid(shape, affine_from(self.affine[:3, :3], self.to_mm(start)))
 
     def same_as(self, other: "Grid", tolerance_mm: float = 1e-3) -> bool:
-        """Whether both grids have the same voxels, corners compared in mm."""
+        """Whether both grids have the same voxels, corners compared in mm.
+
+        >>> grid = Grid((9, 9, 9), np.eye(4))
+        >>> [grid.same_as(grid.crop((start, 0, 0), (9, 9, 9))) for start in (0, 1)]
+        [True, False]
+        """
         if self.shape != other.shape:
             return False
         corners = np.array([[0, 0, 0], *np.diag(np.asarray(self.shape) - 1)])
@@ -152,6 +203,11 @@ class Scan:
         """The scan without the identity of a DICOM patient and series, and thus no DICOM results.
 
         Its name and source, which come from the user, are kept.
+
+        >>> grid = Grid((2, 2, 2), np.eye(4))
+        >>> scan = Scan(np.zeros((2, 2, 2), np.float32), grid, series="1.2.3", patient_id="P7")
+        >>> scan.anonymous().patient_id
+        ''
         """
         if not self.series:
             return self
@@ -178,7 +234,12 @@ class Probability:
 
     @property
     def is_mask(self) -> bool:
-        """Whether no value lies between 0 and 1."""
+        """Whether no value lies between 0 and 1.
+
+        >>> grid = Grid((1, 1, 1), np.eye(4))
+        >>> [Probability(np.full((1, 1, 1), p, np.float32), grid).is_mask for p in (1.0, 0.4)]
+        [True, False]
+        """
         return not ((self.values > 0) & (self.values < 1)).any()
 
     def __repr__(self) -> str:
@@ -205,5 +266,11 @@ class LabelMap:
         return f"<LabelMap: {self.grid}>"
 
     def volume_mm3(self, label: int) -> float:
-        """Volume of one label."""
+        """Volume of one label.
+
+        >>> grid = Grid((2, 2, 1), np.diag([0.5, 0.5, 0.5, 1.0]))
+        >>> labels = LabelMap(np.array([[[1], [1]], [[0], [2]]], np.uint8), grid)
+        >>> labels.volume_mm3(1)  # right
+        0.25000000000000006
+        """
         return float(np.count_nonzero(self.values == label)) * self.grid.voxel_mm3

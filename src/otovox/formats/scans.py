@@ -86,6 +86,14 @@ def load_scan(
 
     Raises:
         InputError: stating in one sentence why it cannot be used.
+
+    >>> import SimpleITK as sitk
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     sitk.WriteImage(sitk.GaussianSource(sitk.sitkInt16, [32, 32, 24]), f"{folder}/ear.nrrd")
+    ...     scan = load_scan(f"{folder}/ear.nrrd")
+    >>> scan
+    <Scan 'ear': 32 x 32 x 24 voxels of 1 x 1 x 1 mm>
     """
     if isinstance(path, Source):
         with opened_source(path) as source:
