@@ -38,6 +38,16 @@ def test_all_48_axis_orders_and_flips_agree(directions: np.ndarray) -> None:
     np.testing.assert_allclose(found, ramp(target), atol=1e-3)
 
 
+def test_the_layout_in_memory_changes_no_value() -> None:
+    source = source_grid(np.eye(3))
+    target = Grid.centred((2, 1, 4), (9, 8, 7), spacing_mm=0.9)
+    values = np.random.default_rng(0).normal(size=source.shape).astype(np.float32)
+    plain = resample(values, source, target)
+    natural = resample(values, source, target, first_fastest=True)
+    assert plain.flags.c_contiguous and natural.flags.f_contiguous
+    np.testing.assert_allclose(natural, plain, atol=1e-6)
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 10_000), st.sampled_from([0.3, 1.1, 2.6]))
 def test_a_ramp_is_exact_between_oblique_grids(seed: int, spacing_mm: float) -> None:

@@ -10,6 +10,8 @@ from scipy import ndimage
 
 from otovox.core.anatomy import LABYRINTH, Side, Structure
 
+Box = tuple[slice, slice, slice]
+
 #: Coding scheme of structures and quantities without a standard code.
 PRIVATE_SCHEME = "99OTOVOX"
 
@@ -88,6 +90,25 @@ LABYRINTHS = tuple(Segment(side.label, side, LABYRINTH[side], "Bony labyrinth") 
 PARTS = tuple(_part(side, part) for side in Side for part in Part)
 
 
+def boxes_of(values: NDArray[np.uint8]) -> dict[int, Box]:
+    """The slices around the voxels of each label.
+
+    Args:
+        values: (i, j, k) label map.
+
+    >>> boxes_of(np.array([[[0, 2, 2]]], np.uint8))
+    {2: (slice(0, 1, None), slice(0, 1, None), slice(1, 3, None))}
+    """
+    # In the order of the array in memory, which is several times faster.
+    natural = values.flags.f_contiguous
+    found = ndimage.find_objects(values.T if natural else values)
+    return {
+        label: box[::-1] if natural else box
+        for label, box in enumerate(found, start=1)
+        if box is not None
+    }
+
+
 def present(segments: Iterable[Segment], values: NDArray[np.uint8]) -> list[Segment]:
     """The segments that have voxels in a label map.
 
@@ -98,5 +119,5 @@ def present(segments: Iterable[Segment], values: NDArray[np.uint8]) -> list[Segm
     >>> [segment.value for segment in present(LABYRINTHS, np.array([[[0, 2]]], np.uint8))]
     [2]
     """
-    boxes = [None, *ndimage.find_objects(values)]
-    return [s for s in segments if s.value < len(boxes) and boxes[s.value] is not None]
+    boxes = boxes_of(values)
+    return [segment for segment in segments if segment.value in boxes]

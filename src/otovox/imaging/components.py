@@ -7,11 +7,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from otovox.core.geometry import FloatArray
+from otovox.core.segments import Box
 
 #: Neighbours across faces, edges and corners.
 ALL_NEIGHBOURS = np.ones((3, 3, 3), dtype=bool)
-
-Box = tuple[slice, slice, slice]
 
 
 def pieces(

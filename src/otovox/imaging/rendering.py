@@ -13,6 +13,7 @@ from scipy import ndimage
 from otovox.core.geometry import FloatArray, unit
 from otovox.core.volume import Grid
 from otovox.imaging.resample import corners, resample
+from otovox.imaging.smoothing import gaussian
 from otovox.imaging.surfaces import cropped, smoothed
 
 Image = NDArray[np.float32]
@@ -148,7 +149,7 @@ def _field(
     )
     background = float(field.min())
     turned = resample(field, crop, space, order="cubic", outside=background, antialias=False)
-    return np.asarray(ndimage.gaussian_filter(turned, 1.0, mode="nearest"), np.float32), space
+    return gaussian(turned, 1.0, mode="nearest"), space
 
 
 def _first_hits(field: Image) -> tuple[FloatArray, FloatArray]:
@@ -239,8 +240,8 @@ def _hollows(height_mm: FloatArray, cover: FloatArray, space: Grid) -> FloatArra
     """
     there = (cover > 0.5).astype(float)
     sd = 1.2 / float(space.spacing_mm[0]) * _FINER
-    weight = ndimage.gaussian_filter(there, sd)
-    around = ndimage.gaussian_filter(height_mm * there, sd) / np.maximum(weight, 1e-6)
+    weight = gaussian(there, sd)
+    around = gaussian(height_mm * there, sd) / np.maximum(weight, 1e-6)
     return (1.0 + np.minimum(height_mm - around, 0) / _HOLLOW_MM).clip(_DARKEST, 1.0)
 
 

@@ -5,11 +5,11 @@ from typing import Any, Literal
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from otovox.core.geometry import FloatArray
 from otovox.core.volume import Grid
 from otovox.imaging.itk import array_of
+from otovox.imaging.smoothing import gaussian
 
 Order = Literal["linear", "nearest", "cubic"]
 
@@ -32,6 +32,7 @@ def resample(
     order: Order = "linear",
     outside: float | Literal["edge"] = 0.0,
     antialias: bool = True,
+    first_fastest: bool = False,
 ) -> NDArray[np.float32]:
     """Resample a volume, in world coordinates, for any axes of both grids.
 
@@ -47,6 +48,7 @@ def resample(
         outside: value outside the source, or "edge" for the nearest border value.
         antialias: smooth before downsampling; ignored with "nearest", which preserves the
             values.
+        first_fastest: lay the result out in memory as image files do.
 
     Returns:
         (i, j, k) float32 on `target`.
@@ -60,7 +62,7 @@ def resample(
     values, source = _cut(values, source, target)
     if antialias:
         values, source = _smoothed(values, source, _step(source, target))
-    return _Image(values, source).on(target, order, outside)
+    return _Image(values, source).on(target, order, outside, first_fastest=first_fastest)
 
 
 class Resampler:
@@ -141,12 +143,7 @@ def _smoothed(values: NDArray[Any], source: Grid, step: FloatArray) -> tuple[NDA
     sd = 0.5 * np.sqrt(np.maximum(step**2 - 1, 0))
     # Below 0.1 it does nothing.
     if sd.max() > 0.1:
-        values = np.asarray(values, dtype=np.float32)
-        natural = _fastest_first(values)
-        smooth = ndimage.gaussian_filter(
-            values.T if natural else values, sd[::-1] if natural else sd, mode="nearest"
-        )
-        values = np.asarray(smooth.T if natural else smooth)
+        values = gaussian(np.asarray(values, dtype=np.float32), sd, mode="nearest")
     return values, coarse
 
 
@@ -167,22 +164,29 @@ class _Image:
         self._from_mm = np.linalg.inv(grid.affine)
 
     def on(
-        self, target: Grid, order: Order, outside: float | Literal["edge"]
+        self,
+        target: Grid,
+        order: Order,
+        outside: float | Literal["edge"],
+        *,
+        first_fastest: bool = False,
     ) -> NDArray[np.float32]:
-        """(i, j, k) on another grid, its last axis the fastest."""
+        """(i, j, k) on another grid, its last or first axis the fastest."""
+        columns = slice(None) if first_fastest else slice(None, None, -1)
         to_source = self._from_mm @ target.affine
         transform = sitk.AffineTransform(3)
-        transform.SetMatrix(to_source[:3, :3][self._order, ::-1].ravel().tolist())
+        transform.SetMatrix(to_source[:3, :3][self._order, columns].ravel().tolist())
         transform.SetTranslation(to_source[:3, 3][self._order].tolist())
         resampler = sitk.ResampleImageFilter()
-        resampler.SetSize(tuple(int(n) for n in target.shape[::-1]))
+        resampler.SetSize(tuple(int(n) for n in target.shape[columns]))
         resampler.SetTransform(transform)
         resampler.SetInterpolator(_INTERPOLATORS[order])
         if outside == "edge":
             resampler.SetUseNearestNeighborExtrapolator(True)
         else:
             resampler.SetDefaultPixelValue(float(outside))
-        return array_of(resampler.Execute(self._image))
+        result = array_of(resampler.Execute(self._image))
+        return result.T if first_fastest else result
 
 
 def _blocks(values: NDArray[Any], source: Grid, step: FloatArray) -> tuple[NDArray[Any], Grid]:
@@ -194,11 +198,7 @@ def _blocks(values: NDArray[Any], source: Grid, step: FloatArray) -> tuple[NDArr
     for axis, size in enumerate(sizes):
         if size > 1:
             count = values.shape[axis] // size * size
-            kept = (
-                np.take(values, np.arange(count), axis=axis)
-                if count < values.shape[axis]
-                else values
-            )
+            kept = values[(slice(None),) * axis + (slice(count),)]
             shape = list(kept.shape)
             shape[axis : axis + 1] = [count // size, int(size)]
             values = kept.reshape(shape).mean(axis=axis + 1, dtype=np.float32)

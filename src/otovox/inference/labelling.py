@@ -6,8 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from otovox.core.case import EarPrediction
+from otovox.core.segments import Box
 from otovox.core.volume import Grid, Scan
-from otovox.imaging.components import Box, pieces_with
+from otovox.imaging.components import pieces_with
 from otovox.imaging.metrics import Mask
 from otovox.imaging.resample import resample
 from otovox.inference.wall import BAND_MM, Wall, to_logits, voxel_evidence
@@ -59,7 +60,7 @@ def write_ear(
     start, stop = _range(ear, ear.spread > LEAST_SPREAD, grid, SPREAD_MARGIN_MM)
     if np.all(start < stop):
         window, box = _window(start, stop, grid)
-        spread = resample(ear.spread, ear.grid, box, outside=0.0)
+        spread = resample(ear.spread, ear.grid, box, outside=0.0, first_fastest=True)
         np.maximum(uncertainty[window], spread, out=uncertainty[window])
     reach_mm = BAND_MM + ear.grid.spacing_mm.max() + BLUR_VOXELS * grid.spacing_mm.max()
     start, stop = _range(ear, ear.probability > 0.5, grid, float(reach_mm))
@@ -67,7 +68,9 @@ def write_ear(
         return ear.prediction
     window, box = _window(start, stop, grid)
     # Across a wall, logits are closer to linear than probabilities.
-    logits = resample(to_logits(ear.probability), ear.grid, box, outside=LOGIT_BEYOND)
+    logits = resample(
+        to_logits(ear.probability), ear.grid, box, outside=LOGIT_BEYOND, first_fastest=True
+    )
     evidence = voxel_evidence(ear.wall, scan.values[window], box)
     # The network's labyrinth is connected; coarse voxels may split it, but noise adds no pieces.
     inside = pieces_with(logits + evidence > 0, seeds=logits > 0)

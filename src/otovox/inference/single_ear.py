@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
-from scipy import ndimage
 
 from otovox.config.training import TrainConfig
 from otovox.core.anatomy import LANDMARK_NAMES
 from otovox.core.case import EarPrediction, Prediction, PredictionSettings, Provenance
 from otovox.core.geometry import MIDDLE_MM, FloatArray, Pose
 from otovox.core.landmarks import Landmarks
+from otovox.core.segments import boxes_of
 from otovox.core.volume import Grid, LabelMap, Probability, Scan
 from otovox.imaging.resample import resample
 from otovox.imaging.windows import Window, window_grid
@@ -198,10 +198,10 @@ def _around(grid: Grid, ear: EarPrediction) -> Window:
 
 def _corners(labels: LabelMap, label: int) -> FloatArray | None:
     """(2, 3) LPS: first and last voxel of a label's bounding box; None without such voxels."""
-    boxes = ndimage.find_objects(labels.values)
-    if len(boxes) < label or boxes[label - 1] is None:
+    box = boxes_of(labels.values).get(label)
+    if box is None:
         return None
-    ends = [[part.start for part in boxes[label - 1]], [part.stop - 1 for part in boxes[label - 1]]]
+    ends = [[part.start for part in box], [part.stop - 1 for part in box]]
     return labels.grid.to_mm(np.asarray(ends, dtype=float))
 
 

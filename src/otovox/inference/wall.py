@@ -6,7 +6,9 @@ bone, and a voxel clearly below it is lumen. The level is the network's own, so 
 the wall does not change, only its detail.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,7 @@ from otovox.core.geometry import FloatArray
 from otovox.core.volume import Grid
 from otovox.imaging.metrics import Mask
 from otovox.imaging.resample import resample
+from otovox.imaging.smoothing import gaussian
 
 #: Probabilities are clipped to this range before logits are computed: chosen.
 CLIPPED = (0.01, 0.99)
@@ -142,10 +145,14 @@ def voxel_evidence(wall: Wall, values: NDArray[np.float32], grid: Grid) -> NDArr
     """
     if wall.weight == 0 or float(grid.spacing_mm.min()) >= BAND_MM - TOLERANCE_MM:
         return np.zeros(grid.shape, np.float32)
-    gain = resample(wall.gain, wall.grid, grid, outside=0.0, antialias=False)
-    offset = resample(wall.offset, wall.grid, grid, outside=0.0, antialias=False)
-    evidence = np.clip(offset - gain * values, -wall.weight, wall.weight)
-    return evidence.astype(np.float32)
+    gain, offset = (
+        resample(field, wall.grid, grid, outside=0.0, antialias=False, first_fastest=True)
+        for field in (wall.gain, wall.offset)
+    )
+    # In place: the arrays are as large as the scan's part.
+    gain *= values
+    evidence = np.subtract(offset, gain, out=offset)
+    return np.clip(evidence, -wall.weight, wall.weight, out=evidence)
 
 
 def to_logits(probability: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -160,8 +167,9 @@ def to_logits(probability: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def _depth_mm(inside: Mask, grid: Grid) -> FloatArray:
     """Distance from the mask's surface, mm, positive inside."""
-    within = ndimage.distance_transform_edt(inside, sampling=grid.spacing_mm)
-    beyond = ndimage.distance_transform_edt(~inside, sampling=grid.spacing_mm)
+    distance_mm = partial(ndimage.distance_transform_edt, sampling=grid.spacing_mm)
+    with ThreadPoolExecutor(2) as pool:
+        within, beyond = pool.map(distance_mm, (inside, ~inside))
     return np.asarray(within) - np.asarray(beyond)
 
 
@@ -176,6 +184,6 @@ def _local_mean(
     """Gaussian-weighted mean of the weighted values; nan where there are none."""
     sd = sd_mm / grid.spacing_mm
     counts = weights.astype(np.float32)
-    total = ndimage.gaussian_filter(values * counts, sd, truncate=3)
-    count = ndimage.gaussian_filter(counts, sd, truncate=3)
+    total = gaussian(values * counts, sd, truncate=3)
+    count = gaussian(counts, sd, truncate=3)
     return np.where(count > LEAST_COUNT, total / np.maximum(count, LEAST_COUNT), np.nan)

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from otovox.core.anatomy import CANONICAL_MM, MODIOLAR_AXIS
 from otovox.core.geometry import FloatArray, Pose
 from otovox.core.landmarks import Landmarks
-from otovox.core.segments import STRUCTURES, Part
+from otovox.core.segments import STRUCTURES, Box, Part
 from otovox.core.volume import Grid
-from otovox.imaging.components import Box, box_around, depth_mm, largest, nearest, pieces
+from otovox.imaging.components import box_around, depth_mm, largest, nearest, pieces
 from otovox.measure.parts import PART_OF, Parts, split
 from otovox.measure.tori import CANALS, STEP_DEG, USUAL, CanalTrace, Torus, usual_range
 
@@ -154,14 +154,14 @@ def score_completeness(
     parts = split(values, grid, landmarks, pose) if parts is None else parts
     near, box = _nearest_parts(parts, grid.spacing_mm)
     local = values[box]
-    ijk = np.argwhere(np.ones(local.shape, dtype=bool)) + [axis.start for axis in box]
-    canonical_mm = pose.to_canonical(grid.to_mm(ijk))
+    ijk = np.argwhere(local > min(LEVELS))
+    canonical_mm = pose.to_canonical(grid.to_mm(ijk + [axis.start for axis in box]))
     betti = {
         level: betti_numbers(largest((local > level) & (near != Part.COCHLEA))) for level in LEVELS
     }
     loops = {level: numbers.loops for level, numbers in betti.items()}
     closed = {
-        name: _closed_levels(name, trace, local, near, canonical_mm)
+        name: _closed_levels(name, trace, local, near, ijk, canonical_mm)
         for name, trace in parts.traces.items()
     }
     see = _Sight(grid, pose, field)
@@ -191,12 +191,21 @@ def _closed_levels(
     trace: CanalTrace | None,
     local: NDArray[Any],
     near: NDArray[Any],
+    ijk: NDArray[Any],
     canonical_mm: FloatArray,
 ) -> int:
-    """Number of `LEVELS` at which a canal's lumen closes a loop."""
+    """Number of `LEVELS` at which a canal's lumen closes a loop.
+
+    Args:
+        name: of the canal.
+        trace: its trace, if there is one.
+        local, near: (i, j, k) probability, and nearest part, around the labyrinth.
+        ijk, canonical_mm: (n, 3) the voxels above the lowest level.
+    """
     if trace is None:
         return 0
-    angle_deg = trace.torus.angles_deg(canonical_mm).reshape(local.shape)
+    angle_deg = np.zeros(local.shape)
+    angle_deg[tuple(ijk.T)] = trace.torus.angles_deg(canonical_mm)
     middle_deg = float(np.mean(usual_range(trace.torus, name)))
     return sum(
         _is_loop(

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from otovox.core.anatomy import Side
 from otovox.core.case import Prediction
@@ -72,9 +71,9 @@ def stepped(uncertainty: NDArray[np.float32]) -> NDArray[np.float32]:
     >>> bool(abs(stepped(spread) - spread).max() < 0.005)
     True
     """
-    written = np.zeros_like(uncertainty)
-    for window in ndimage.find_objects((uncertainty > 0).astype(np.uint8)):
-        written[window] = np.round(uncertainty[window] * _UNCERTAINTY_STEPS) / _UNCERTAINTY_STEPS
+    written = uncertainty * _UNCERTAINTY_STEPS
+    np.rint(written, out=written)
+    written /= _UNCERTAINTY_STEPS
     return written
 
 

@@ -4,6 +4,7 @@ import io
 import textwrap
 import warnings
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -15,13 +16,14 @@ from otovox.core.anatomy import LABYRINTH, LANDMARKS
 from otovox.core.case import EarPrediction, Prediction
 from otovox.core.geometry import mean_pose
 from otovox.core.volume import Grid
-from otovox.imaging.rendering import Ball, fitted_view, render_surfaces, view_axes
+from otovox.imaging.rendering import Ball, Image, View, fitted_view, render_surfaces, view_axes
 from otovox.results.panels import (
     GAP,
     MUTED,
     NEAR_MM,
     PANEL,
     TITLE,
+    around_ear,
     draw_middle,
     draw_panel,
     draw_planes,
@@ -106,11 +108,14 @@ def draw_pictures(prediction: Prediction) -> Pictures:
     """
     figure, rows = _draw(prediction)
     plain = _pixels(figure)
-    spread = plain
-    if prediction.ears and prediction.by_model:
-        for ear, (_, panels) in zip(prediction.ears, rows, strict=True):
-            lay_uncertainty(panels, prediction, ear)
-        spread = _pixels(figure)
+    with ThreadPoolExecutor(1) as pool:
+        # Compression leaves Python to the second drawing.
+        whole = pool.submit(_encoded, plain, "png")
+        spread = plain
+        if prediction.ears and prediction.by_model:
+            for ear, (_, panels) in zip(prediction.ears, rows, strict=True):
+                lay_uncertainty(panels, prediction, ear)
+            spread = _pixels(figure)
     ears = [
         EarPictures(
             _panels(plain, top),
@@ -119,7 +124,7 @@ def draw_pictures(prediction: Prediction) -> Pictures:
         )
         for ear, (top, _) in zip(prediction.ears, rows, strict=False)
     ]
-    return Pictures(_encoded(plain, "png"), tuple(ears))
+    return Pictures(whole.result(), tuple(ears))
 
 
 def _draw(prediction: Prediction) -> "tuple[Figure, list[tuple[float, list[Axes]]]]":
@@ -200,13 +205,14 @@ def _draw_ear(
     for number, line in enumerate(warned):
         write_text(figure, GAP, top + _HEADER + number * _LINE, line, size=9, color=_WARNING)
     top += _HEADER + len(warned) * _LINE
-    panels, scan, mask = draw_planes(figure, top, prediction, ear)
-    if mask.any():
+    scan, mask = around_ear(prediction, ear)
+    with ThreadPoolExecutor(1) as pool:
+        # Rendering leaves Python to the planes most of the time.
+        rendering = pool.submit(_rendered, mask, scan.grid, ear) if mask.any() else None
+        panels = draw_planes(figure, top, scan, mask, ear)
+    if rendering is not None:
         panel = draw_panel(figure, 4, top, "Rendering, from lateral")
-        if ear.probability is None or ear.probability.is_mask:
-            _draw_rendering(panel, mask, scan.grid, ear)
-        else:
-            _draw_rendering(panel, ear.probability.values, ear.probability.grid, ear)
+        _draw_rendering(panel, *rendering.result())
     return top, panels
 
 
@@ -233,28 +239,33 @@ def _quality(ear: EarPrediction) -> str:
     return f"expected DSC {dsc.value:.2f} ({dsc.low:.2f} to {dsc.high:.2f})"
 
 
-def _draw_rendering(
-    axes: "Axes", mask: NDArray[np.bool_] | NDArray[np.float32], grid: Grid, ear: EarPrediction
-) -> None:
+def _rendered(mask: NDArray[np.bool_], grid: Grid, ear: EarPrediction) -> tuple[Image, View]:
     """The labyrinth from lateral in its own frame, so that all ears are shown alike."""
+    field: NDArray[np.bool_] | NDArray[np.float32] = mask
+    if ear.probability is not None and not ear.probability.is_mask:
+        field, grid = ear.probability.values, ear.probability.grid
     turn = ear.pose.matrix @ mean_pose(ear.side).matrix.T
     lateral = np.array(_VIEWER) * ((-1, 1, 1) if ear.side is ear.side.LEFT else (1, 1, 1))
     seen = view_axes(turn @ lateral, turn @ np.array([0.0, 0.0, 1.0]))
-    view = fitted_view(mask > 0.5, grid, seen, margin_mm=1.5)
+    view = fitted_view(field > 0.5, grid, seen, margin_mm=1.5)
     balls = [
         Ball(ear.landmarks[structure.name], 0.5, rgb_of(structure))
         for structure in LANDMARKS
         if ear.landmarks.has(structure.name)
     ]
-    picture = render_surfaces(mask, grid, view, rgb=rgb_of(LABYRINTH[ear.side]), balls=balls)
+    rgb = rgb_of(LABYRINTH[ear.side])
+    return render_surfaces(field, grid, view, rgb=rgb, balls=balls), view
+
+
+def _draw_rendering(axes: "Axes", picture: Image, view: View) -> None:
+    """The rendering, and the patient's axes, small, for orientation in the rotated view."""
     half = view.width_mm / 2
     axes.set_facecolor(_BACKGROUND)
     axes.imshow(picture, extent=(-half, half, -half, half), interpolation="antialiased")
     axes.set(xlim=(-half, half), ylim=(-half, half))
-    # The patient's axes, small, for orientation in the rotated view.
     foot, length = np.array([-0.82, -0.80]) * half, 0.13 * half
     for name, direction in (("S", (0, 0, 1)), ("A", (0, -1, 0)), ("L", (1, 0, 0))):
-        tip = (np.asarray(direction, dtype=float) @ seen)[:2] * length
+        tip = (np.asarray(direction, dtype=float) @ view.axes)[:2] * length
         axes.plot(*zip(foot, foot + tip, strict=True), color=MUTED, linewidth=1.2)
         x, y = foot + 1.45 * tip
         write_label(axes, x, y, name, size=7, color=MUTED, ha="center")

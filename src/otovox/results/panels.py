@@ -54,21 +54,17 @@ def draw_middle(figure: "Figure", top: float, scan: Scan) -> None:
 
 
 def draw_planes(
-    figure: "Figure", top: float, prediction: Prediction, ear: EarPrediction
-) -> "tuple[list[Axes], Scan, NDArray[np.bool_]]":
+    figure: "Figure", top: float, scan: Scan, mask: NDArray[np.bool_], ear: EarPrediction
+) -> "list[Axes]":
     """Four panels with the planes through a labyrinth, its outline and its landmarks.
 
     Args:
         figure: to draw into.
         top: inches from the figure's upper edge.
-        prediction: of one scan.
-        ear: one of its ears.
-
-    Returns:
-        The panels, and the scan and the mask around the ear.
+        scan, mask: from `around_ear`.
+        ear: one of a scan's ears.
     """
     rgb = rgb_of(LABYRINTH[ear.side])
-    scan, mask = _around(prediction, ear)
     field, crop = smoothed(mask, scan.grid)
     planes = ear_planes(ear)
     images = [sample(scan.values, scan.grid, plane) for plane in planes]
@@ -80,7 +76,7 @@ def draw_planes(
         _outline(axes, sample(field, crop, plane, outside=float(field.min())), plane, rgb)
         _mark(axes, ear, plane)
         panels.append(axes)
-    return panels, scan, mask
+    return panels
 
 
 def lay_uncertainty(panels: "Sequence[Axes]", prediction: Prediction, ear: EarPrediction) -> None:
@@ -117,7 +113,7 @@ def draw_panel(figure: "Figure", column: int, top: float, title: str) -> "Axes":
     return axes
 
 
-def _around(prediction: Prediction, ear: EarPrediction) -> tuple[Scan, NDArray[np.bool_]]:
+def around_ear(prediction: Prediction, ear: EarPrediction) -> tuple[Scan, NDArray[np.bool_]]:
     """Scan and mask cut to what an ear's panels can show; another ear may have the same label."""
     scan = prediction.scan
     # Twice a panel's width holds a plane of any direction.

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from otovox.core.anatomy import LABYRINTH, Side
 from otovox.core.geometry import FloatArray
-from otovox.core.segments import STRUCTURES, Part, part_value
+from otovox.core.segments import STRUCTURES, Part, boxes_of, part_value
 from otovox.core.volume import LabelMap
 from otovox.formats.markups import Curve, Plane
 from otovox.imaging.surfaces import FaceArray
@@ -42,9 +42,12 @@ def parts_map(labels: LabelMap, measured: Sequence[EarMeasurements]) -> LabelMap
     shaped = [known.canals for known in measured if known.canals is not None]
     if not shaped:
         return None
-    values = np.zeros(labels.grid.shape, np.uint8)
+    values, boxes = np.zeros_like(labels.values), boxes_of(labels.values)
     for canals in shaped:
-        inside = np.argwhere(labels.values == canals.side.label)
+        if (box := boxes.get(canals.side.label)) is None:
+            continue
+        inside = np.argwhere(labels.values[box] == canals.side.label)
+        inside += [axis.start for axis in box]
         found = canals.parts.part_at(labels.grid.to_mm(inside))
         values[tuple(inside.T)] = _values(canals.side)[found]
     return LabelMap(values, labels.grid)
