@@ -30,8 +30,8 @@ def gaussian(
     Returns:
         (i, j, k) of the same type and layout in memory.
 
-    >>> gaussian(np.eye(3)[None], (0, 1, 1)).round(2).tolist()
-    [[[0.41, 0.32, 0.27], [0.32, 0.35, 0.32], [0.27, 0.32, 0.41]]]
+    >>> gaussian(np.array([[[0.0, 0.0, 1.0, 0.0, 0.0]]]), (0, 0, 1)).round(2).tolist()
+    [[[0.06, 0.24, 0.4, 0.24, 0.06]]]
     """
     sds = np.broadcast_to(np.asarray(sd_voxels, dtype=float), values.ndim)
     threads = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()

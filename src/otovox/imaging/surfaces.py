@@ -4,11 +4,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from otovox.core.case import EarPrediction
 from otovox.core.geometry import FloatArray
 from otovox.core.volume import Grid, LabelMap
+from otovox.imaging.smoothing import gaussian
 
 FaceArray = NDArray[np.int64]
 
@@ -80,7 +80,7 @@ def smoothed(mask: NDArray[np.bool_], grid: Grid) -> tuple[NDArray[np.float32], 
     count = int(np.count_nonzero(part))
     if count == 0:
         return part, grid
-    field = np.asarray(ndimage.gaussian_filter(part, SMOOTHING_VOXELS, mode="constant"))
+    field = gaussian(part, SMOOTHING_VOXELS, mode="constant")
     ranked = np.partition(field.ravel(), [field.size - count - 1, field.size - count])
     level = float(ranked[-count - 1] + ranked[-count]) / 2
     return (field + np.float32(0.5 - level)).astype(np.float32), grid

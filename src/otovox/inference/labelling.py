@@ -1,5 +1,6 @@
 """Writing of ears, each on its own grid, onto the scan's grid as labels and uncertainty."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -56,12 +57,25 @@ def write_ear(
         The ear with its volume on the scan's grid, and whether it reaches the border of the field
         of view.
     """
-    grid = scan.grid
+    with ThreadPoolExecutor(1) as pool:
+        spread = pool.submit(_write_spread, ear, scan.grid, uncertainty)
+        prediction = _write_labels(ear, scan, labels)
+        spread.result()
+    return prediction
+
+
+def _write_spread(ear: Ear, grid: Grid, uncertainty: NDArray[np.float32]) -> None:
+    """Write the spread, where it is more than nothing, into the uncertainty."""
     start, stop = _range(ear, ear.spread > LEAST_SPREAD, grid, SPREAD_MARGIN_MM)
     if np.all(start < stop):
         window, box = _window(start, stop, grid)
         spread = resample(ear.spread, ear.grid, box, outside=0.0, first_fastest=True)
         np.maximum(uncertainty[window], spread, out=uncertainty[window])
+
+
+def _write_labels(ear: Ear, scan: Scan, labels: NDArray[np.uint8]) -> EarPrediction:
+    """Label the ear's voxels; the ear with what follows from them."""
+    grid = scan.grid
     reach_mm = BAND_MM + ear.grid.spacing_mm.max() + BLUR_VOXELS * grid.spacing_mm.max()
     start, stop = _range(ear, ear.probability > 0.5, grid, float(reach_mm))
     if np.any(start >= stop):
@@ -73,7 +87,10 @@ def write_ear(
     )
     evidence = voxel_evidence(ear.wall, scan.values[window], box)
     # The network's labyrinth is connected; coarse voxels may split it, but noise adds no pieces.
-    inside = pieces_with(logits + evidence > 0, seeds=logits > 0)
+    seeds = logits > 0
+    logits += evidence
+    # In the order of the arrays in memory.
+    inside = pieces_with((logits > 0).T, seeds=seeds.T).T
     labels[window][inside] = ear.prediction.side.label
     prediction = replace(
         ear.prediction,

@@ -18,7 +18,7 @@ from otovox.core.anatomy import CANONICAL_MM, MODIOLAR_AXIS
 from otovox.core.ear_statistics import ear_statistics
 from otovox.core.geometry import FloatArray, Pose, unit
 from otovox.core.landmarks import Landmarks
-from otovox.core.segments import Part
+from otovox.core.segments import Part, boxes_of
 from otovox.core.volume import Grid
 from otovox.imaging.components import box_around, nearest, pieces
 from otovox.measure._courses import Course, follow_canal, follow_crus
@@ -215,15 +215,13 @@ def _from_vestibule(points_mm: FloatArray, place: Similarity) -> FloatArray:
 def _tidied(labels: NDArray[np.uint8], spacing_mm: FloatArray) -> NDArray[np.uint8]:
     """Assign small fragments of each part to the nearest part."""
     kept = np.zeros(labels.shape, dtype=bool)
-    for part in Part:
-        numbers, count = pieces(labels == part)
-        if count == 0:
-            continue
+    for part, box in boxes_of(labels).items():
+        numbers, _ = pieces(labels[box] == part)
         sizes = np.bincount(numbers.ravel())
         sizes[0] = 0
         # A canal may consist of pieces (bone inside it); fragments are small relative to the part.
         large = sizes > 0.15 * sizes.sum()
-        kept |= large[numbers]
+        kept[box] |= large[numbers]
     crumbs = (labels > 0) & ~kept
     if not crumbs.any() or not kept.any():
         return labels

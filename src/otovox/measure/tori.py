@@ -202,7 +202,27 @@ def fit_torus(points_mm: FloatArray, like: Torus) -> Torus:
         out = np.linalg.norm(moved - up[:, None] * axis, axis=1) - p[5]
         return np.concatenate([up, out])
 
-    best = least_squares(residuals, start, loss="soft_l1", f_scale=0.3).x
+    def slopes(p: FloatArray) -> FloatArray:
+        """Derivatives of the residuals, several times faster than differences of them."""
+        center, axis = placed(p)
+        moved = points_mm - center
+        up = moved @ axis
+        radial = moved - up[:, None] * axis
+        radial /= np.maximum(np.linalg.norm(radial, axis=1), 1e-9)[:, None]
+        shifts = np.stack([first, second, normal], axis=1)
+        tilts = shifts[:, :2] - np.outer(axis, axis @ shifts[:, :2])
+        tilts /= np.linalg.norm(normal + p[3] * first + p[4] * second)
+        slope = np.zeros((2 * len(moved), 6))
+        slope[: len(moved), :3] = -axis @ shifts
+        slope[: len(moved), 3:5] = moved @ tilts
+        slope[len(moved) :, :3] = -radial @ shifts
+        slope[len(moved) :, 3:5] = -up[:, None] * (radial @ tilts)
+        slope[len(moved) :, 5] = -1
+        return slope
+
+    # SciPy's types do not know derivatives given as a function.
+    jac: Any = slopes
+    best = least_squares(residuals, start, jac=jac, loss="soft_l1", f_scale=0.3).x
     center, axis = placed(best)
     reference = unit(like.reference - (like.reference @ axis) * axis)
     return Torus(center, axis, float(best[5]), reference)

@@ -113,6 +113,9 @@ def draw_pictures(prediction: Prediction) -> Pictures:
         whole = pool.submit(_encoded, plain, "png")
         spread = plain
         if prediction.ears and prediction.by_model:
+            planes = [axes for _, panels in rows for axes in panels]
+            for axes in figure.axes:
+                axes.set_visible(axes in planes)  # the renderings stay as they are
             for ear, (_, panels) in zip(prediction.ears, rows, strict=True):
                 lay_uncertainty(panels, prediction, ear)
             spread = _pixels(figure)
