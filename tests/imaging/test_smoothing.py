@@ -1,5 +1,7 @@
 """The threaded Gaussian filter gives scipy's values."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from scipy import ndimage
@@ -9,7 +11,7 @@ from otovox.imaging.smoothing import gaussian
 
 @pytest.mark.parametrize("order", ["C", "F"])
 @pytest.mark.parametrize("mode", ["reflect", "nearest", "constant"])
-def test_the_values_and_the_layout_are_those_of_scipy(order: str, mode: str) -> None:
+def test_the_values_and_the_layout_are_those_of_scipy(order: Any, mode: Any) -> None:
     noise = np.random.default_rng(0).normal(size=(70, 61, 53)).astype(np.float32)
     values = np.asarray(noise, order=order)
     before, sd = values.copy(), (1.3, 0.0, 2.1)
