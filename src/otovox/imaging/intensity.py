@@ -215,6 +215,11 @@ def histogram(samples: Sequence[NDArray[Any]]) -> Histogram:
 
     Raises:
         InputError: if there is none.
+
+    >>> rng = np.random.default_rng(0)
+    >>> tissue = np.concatenate([rng.normal(0, 60, 20_000), rng.normal(1500, 200, 40_000)])
+    >>> [abs(round(float(mode), -2)) for mode in histogram([tissue]).modes]  # fluid and bone, HU
+    [0.0, 1500.0]
     """
     if not samples:
         raise InputError("a histogram needs at least one volume")
@@ -237,7 +242,12 @@ class Matching:
     offset: float = 0.0
 
     def apply(self, values: NDArray[Any]) -> NDArray[np.float32]:
-        """Map values; float32 of the same shape."""
+        """Map values; float32 of the same shape.
+
+        >>> doubled = Matching(np.array([0.0, 1000.0]), np.array([0.0, 2000.0]))
+        >>> doubled.apply(np.array([-100, 500, 1100])).tolist()
+        [-200.0, 1000.0, 2200.0]
+        """
         mapped = np.interp(values, self.source, self.target)
         steep = np.ptp(self.target) / max(float(np.ptp(self.source)), 1e-6)
         mapped += steep * np.minimum(values - self.source[0], 0)
@@ -257,6 +267,12 @@ def match(own: Histogram, wanted: Histogram) -> Matching:
 
     Source: Stebani et al. 2023, "histogram and contrast matching scheme"; their algorithm is in
     the supplement; this one is chosen.
+
+    >>> rng = np.random.default_rng(0)
+    >>> tissue = np.concatenate([rng.normal(0, 60, 20_000), rng.normal(1500, 200, 40_000)])
+    >>> own, wanted = histogram([tissue / 2]), histogram([tissue])
+    >>> np.abs(match(own, wanted).apply(np.array([0.0, 750.0])).round(-2)).tolist()
+    [0.0, 1500.0]
     """
     # Duplicate values (a flat region, such as padding) would make the map ambiguous.
     source, first = np.unique(np.maximum.accumulate(own.quantiles), return_index=True)

@@ -43,7 +43,13 @@ class ImagePlane:
     width_mm: float
 
     def place(self, points_mm: ArrayLike) -> FloatArray:
-        """Points (n, 3) LPS to (n, 3): right, up and off the plane, mm from its centre."""
+        """Points (n, 3) LPS to (n, 3): right, up and off the plane, mm from its centre.
+
+        >>> x, y, z = np.eye(3)
+        >>> axial = ImagePlane("axial", 5 * z, x, -y, 30)
+        >>> axial.place([[2.0, 3.0, 4.0]]).tolist()
+        [[2.0, -3.0, 1.0]]
+        """
         axes = np.column_stack([self.right, self.up, np.cross(self.right, self.up)])
         return (np.asarray(points_mm, dtype=float) - self.center_mm) @ axes
 

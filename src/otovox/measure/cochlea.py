@@ -86,7 +86,11 @@ class Cochlea:
 
     @property
     def b_to_a(self) -> float:
-        """B divided by A, A from the round window; at least 0.75 means a round basal turn."""
+        """B divided by A, A from the round window; at least 0.75 means a round basal turn.
+
+        >>> Cochlea(a_mm=9.0, b_mm=6.75).b_to_a
+        0.75
+        """
         return self.b_mm / self.a_mm
 
 

@@ -37,7 +37,14 @@ class CochlearFrame:
         )
 
     def from_canonical(self, points_mm: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Canonical (n, 3) to angle (-180 to 180 degrees), radius and height (n,)."""
+        """Canonical (n, 3) to angle (-180 to 180 degrees), radius and height (n,).
+
+        >>> axis, apex, window = np.array([0, 0, 1.0]), np.zeros(3), np.array([4.0, 0, -3])
+        >>> frame = cochlear_frame(axis, apex, apex, window)
+        >>> theta_deg, radius_mm, height_mm = frame.from_canonical(np.array([[4.0, 0, -3]]))
+        >>> radius_mm.tolist(), height_mm.tolist()
+        ([4.0], [-3.0])
+        """
         offset = np.asarray(points_mm, dtype=float) - self.origin_mm
         x, y = offset @ self.zero, offset @ np.cross(self.axis, self.zero)
         return np.degrees(np.arctan2(y, x)), np.hypot(x, y), offset @ self.axis

@@ -58,7 +58,13 @@ class Similarity:
         return self.scale * points @ self.rotation.T + self.shift
 
     def moved(self, line: Centreline) -> Centreline:
-        """The transformed line."""
+        """The transformed line.
+
+        >>> line = Centreline(np.array([[0.0, 0, 0], [1.0, 0, 0]]), np.array([0.5, 0.5]))
+        >>> twice = Similarity(2.0, np.eye(3), np.array([0.0, 0.0, 1.0])).moved(line)
+        >>> twice.points_mm.tolist(), twice.radius_mm.tolist()
+        ([[0.0, 0.0, 1.0], [2.0, 0.0, 1.0]], [1.0, 1.0])
+        """
         return Centreline(self(line.points_mm), line.radius_mm * self.scale)
 
 
@@ -150,6 +156,10 @@ def place_mean_ear(traces: dict[str, CanalTrace | None], landmarks_mm: Landmarks
         The transform from the mean ear to this one; the identity if too little was found.
 
     Source: iterated closest points (Besl and McKay 1992).
+
+    >>> landmarks = Landmarks(tuple(CANONICAL_MM), np.array(list(CANONICAL_MM.values())))
+    >>> place_mean_ear(dict.fromkeys(CANALS), landmarks).scale  # no canal was found
+    1.0
     """
     found = [name for name in CANALS if traces[name] is not None]
     stations = [resampled(mean_canal(name).points_mm, count=STATIONS) for name in found]

@@ -29,7 +29,12 @@ class Range:
     cut_off: bool = False
 
     def side_of_range(self, value: float) -> str:
-        """ "low", "high", or empty for a usual value or nan."""
+        """ "low", "high", or empty for a usual value or nan.
+
+        >>> usual = Range(7.6, 10.6, unit="mm", source="an example")
+        >>> [usual.side_of_range(value) for value in (7.0, 9.0, float("nan"))]
+        ['low', '', '']
+        """
         if self.low is not None and value < self.low:
             return "low"
         return "high" if self.high is not None and value > self.high else ""

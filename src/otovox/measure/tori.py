@@ -65,18 +65,32 @@ class Torus:
 
     @property
     def across(self) -> FloatArray:
-        """(3,) unit in the plane, at angle 90 degrees."""
+        """(3,) unit in the plane, at angle 90 degrees.
+
+        >>> USUAL["lateral"].across.round(2).tolist()
+        [0.98, 0.19, -0.0]
+        """
         return np.cross(self.normal, self.reference)
 
     def at(self, angle_deg: ArrayLike, out_mm: ArrayLike = 0.0, up_mm: ArrayLike = 0.0):
-        """Canonical points (..., 3) from angle, distance outward of the circle, and height."""
+        """Canonical points (..., 3) from angle, distance outward of the circle, and height.
+
+        >>> ring = Torus(np.zeros(3), np.array([0, 0, 1.0]), 2.0, np.array([1.0, 0, 0]))
+        >>> ring.at([0.0, 90.0], out_mm=0.5).round(6).tolist()
+        [[2.5, 0.0, 0.0], [0.0, 2.5, 0.0]]
+        """
         angle = np.radians(angle_deg)[..., None]
         radial = np.cos(angle) * self.reference + np.sin(angle) * self.across
         around = self.center_mm + (self.radius_mm + np.asarray(out_mm))[..., None] * radial
         return around + np.asarray(up_mm)[..., None] * self.normal
 
     def angles_deg(self, points_mm: FloatArray) -> FloatArray:
-        """Angle of (n, 3) canonical points about the axis, -180 to 180."""
+        """Angle of (n, 3) canonical points about the axis, -180 to 180.
+
+        >>> ring = Torus(np.zeros(3), np.array([0, 0, 1.0]), 2.0, np.array([1.0, 0, 0]))
+        >>> ring.angles_deg(np.array([[2.0, 0, 0], [0, 2.0, 0]])).tolist()
+        [0.0, 90.0]
+        """
         moved = points_mm - self.center_mm
         return np.degrees(np.arctan2(moved @ self.across, moved @ self.reference))
 
@@ -153,6 +167,13 @@ def trace_canal(read: Sampler, name: str) -> CanalTrace | None:
 
     Returns:
         The trace; None if no lumen is found at the expected position.
+
+    >>> def around(points_mm):
+    ...     x, y, z = np.moveaxis(points_mm - USUAL["lateral"].center_mm, -1, 0)
+    ...     return (np.hypot(np.hypot(x, y) - 2.6, z) < 0.5).astype(float)
+    >>> trace = trace_canal(around, "lateral")
+    >>> round(trace.torus.radius_mm, 1), round(float(trace.radius_mm.mean()), 1)
+    (2.6, 0.5)
     """
     torus, trace = USUAL[name], None
     for _ in range(3):
