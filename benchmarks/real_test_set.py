@@ -89,6 +89,7 @@ def page(table: pd.DataFrame) -> str:
     healthy = table[table["diagnosis"] != "otosclerosis"]
     means = healthy.groupby(["system", "data"], sort=False)
     rows = means[[name for name in MEASURES if name in table]].mean().round(2)
+    rows = rows.dropna(axis=1, how="all")
     rows.insert(0, "folds", means["fold"].nunique())
     rows.insert(1, "ears", means["case"].nunique())
     return "\n\n".join(
@@ -98,7 +99,8 @@ def page(table: pd.DataFrame) -> str:
             "(set A); test sets: phantoms of other scanners, and the real ears of Wimmer et al. "
             "2019, which no system has seen. Reduced scale (`benchmarks/comparison/scale.toml`): "
             "voxels of 0.4 mm, so that no distance can be as small as the papers'. Means over "
-            "ears and finished folds; ears that were not detected count as DSC 0.",
+            "ears and finished folds; ears that were not detected count as DSC 0 (ASSD inf: the "
+            "mask of an ear is empty).",
             markdown(rows.reset_index().astype(str)),
             f"Differences from {table['system'].iloc[0]}; p of Wilcoxon's signed-rank test over "
             "ears, without correction. It covers the variation between these ears, not between "

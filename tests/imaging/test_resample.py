@@ -44,7 +44,8 @@ def test_the_layout_in_memory_changes_no_value() -> None:
     values = np.random.default_rng(0).normal(size=source.shape).astype(np.float32)
     plain = resample(values, source, target)
     natural = resample(values, source, target, first_fastest=True)
-    assert plain.flags.c_contiguous and natural.flags.f_contiguous
+    assert plain.flags.c_contiguous
+    assert natural.flags.f_contiguous
     np.testing.assert_allclose(natural, plain, atol=1e-6)
 
 

@@ -76,7 +76,13 @@ def run(
 
 
 def summary_rows(outcome: ScanOutcome) -> tuple[Row, ...]:
-    """A scan's rows in summary.csv, one per ear, or a single one without an ear."""
+    """A scan's rows in summary.csv, one per ear, or a single one without an ear.
+
+    >>> job = Job("anna", Path("anna.nii"), Path("out", "anna"))
+    >>> (row,) = summary_rows(Outcome(job, Status.REFUSED, "an MR"))
+    >>> row["scan"], row["status"], row["reason"]
+    ('anna', 'refused', 'an MR')
+    """
     job, status = outcome.job, outcome.status.value
     return rows_of(job.name, job.path, status=status, reason=outcome.reason, result=outcome.answer)
 
@@ -106,6 +112,13 @@ def known_outcomes(output: Path) -> list[ScanOutcome]:
 
     Raises:
         OutputError: if summary.csv cannot be written.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     refused = {"scan": "anna", "status": "refused", "reason": "an MR"}
+    ...     update_summary(Path(folder, SUMMARY), "anna", [refused])
+    ...     [(outcome.job.name, outcome.reason) for outcome in known_outcomes(Path(folder))]
+    [('anna', 'an MR')]
     """
     rows: dict[str, Row] = {}
     for row in read_summary(output / SUMMARY):

@@ -22,6 +22,13 @@ def measure_into(inputs: Inputs, output: Path) -> ScanOutcome:
 
     Raises:
         OutputError: if nothing can be written to `output`, or results would replace an input.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     outcome = measure_into(Inputs(Path(folder, "anna.seg.nrrd")), Path(folder, "out"))
+    ...     (row,) = read_summary(Path(folder, "out", SUMMARY))
+    >>> outcome.status.value, row["scan"], row["status"]  # no such file
+    ('refused', 'anna', 'refused')
     """
     check_output(output, names=[inputs.name], inputs=inputs.paths)
     make_folder(output)
@@ -37,6 +44,10 @@ def measure_job(job: Job, inputs: Inputs) -> ScanOutcome:
     Args:
         job: its name and result folder.
         inputs: what is to be measured.
+
+    >>> job = Job("anna", Path("absent.nii.gz"), Path("out", "anna"))
+    >>> measure_job(job, Inputs(job.path)).status.value
+    'refused'
     """
     try:
         return success(job, measure_inputs(inputs).save(job.folder))

@@ -93,6 +93,13 @@ def plan(arguments: Sequence[Path], output: Path, *, series: str | None = None) 
     Raises:
         InputError: if two scans would share a results folder.
         OutputError: if nothing can be written to `output`, or results would replace a scan.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     for name in ("anna.nii.gz", "bela.nrrd"):
+    ...         Path(folder, name).touch()
+    ...     [job.name for job in plan([Path(folder)], Path(folder, "out"))]
+    ['anna', 'bela']
     """
     paths, refused = expanded(arguments)
     sources = find_scans(paths, series=series, passing_over=[output], strict=False)
@@ -121,6 +128,10 @@ def examine(job: Job, options: Options) -> ScanOutcome:
 
     Raises:
         OtovoxError: if the model or the device cannot be used for any scan.
+
+    >>> job = Job("notes", Path("notes.txt"), Path("out", "notes"), problem="is not an image")
+    >>> examine(job, Options()).status.value
+    'refused'
     """
     if job.problem:
         return Outcome(job, Status.REFUSED, job.problem)
@@ -189,7 +200,13 @@ def _kept(job: Job, key: str) -> ScanOutcome | None:
 
 
 def success(job: Job, result: ResultFile) -> ScanOutcome:
-    """The outcome of a scan whose results were written; its warnings are the reason."""
+    """The outcome of a scan whose results were written; its warnings are the reason.
+
+    >>> job = Job("anna", Path("anna.nii"), Path("out", "anna"))
+    >>> outcome = success(job, ResultFile.model_construct(ears=[], warnings=["no inner ear found"]))
+    >>> outcome.status.value, outcome.reason
+    ('no inner ear found', 'no inner ear found')
+    """
     reasons = [*result.warnings]
     for ear in result.ears:
         reasons += [f"{ear.side}: {warning}" for warning in ear.warnings]

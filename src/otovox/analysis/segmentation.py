@@ -59,13 +59,21 @@ class Inputs:
 
     @property
     def name(self) -> str:
-        """The scan's name, or else the segmentation's: that of the result folder."""
+        """The scan's name, or else the segmentation's: that of the result folder.
+
+        >>> Inputs(Path("masks", "anna.seg.nrrd")).name
+        'anna'
+        """
         name = scan_name(self.scan or self.segmentation)
         return name.removesuffix(".dcm").removesuffix(".seg")
 
     @property
     def paths(self) -> list[Path]:
-        """All that is read."""
+        """All that is read.
+
+        >>> [path.name for path in Inputs(Path("anna.seg.nrrd"), scan=Path("anna.nii.gz")).paths]
+        ['anna.seg.nrrd', 'anna.nii.gz']
+        """
         return [path for path in (self.segmentation, self.landmarks, self.scan) if path]
 
 

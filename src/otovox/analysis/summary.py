@@ -63,6 +63,12 @@ def write_summary(path: Path, rows: Sequence[Row]) -> None:
 
     Raises:
         OutputError: if it cannot be written.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     write_summary(Path(folder, "summary.csv"), [{"scan": "anna", "status": "done"}])
+    ...     read_summary(Path(folder, "summary.csv"))[0]["status"]
+    'done'
     """
     usual = (*SCAN_COLUMNS, *IDENTITY, *EAR_COLUMNS)
     columns = list(dict.fromkeys((*usual, *(c for r in rows for c in r))))
@@ -82,6 +88,14 @@ def update_summary(path: Path, name: str, rows: Sequence[Row]) -> None:
 
     Raises:
         OutputError: if it cannot be written.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder, "summary.csv")
+    ...     for status in ("refused", "done"):
+    ...         update_summary(path, "anna", [{"scan": "anna", "status": status}])
+    ...     [row["status"] for row in read_summary(path)]
+    ['done']
     """
     there: dict[str, list[Row]] = {}
     for row in read_summary(path):

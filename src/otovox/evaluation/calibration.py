@@ -48,6 +48,10 @@ class Reliability:
         """Expected calibration error: mean gap of the bins, weighted by their voxels.
 
         Source: Guo et al. 2017, equation 3.
+
+        >>> curve = reliability([0.9, 0.9, 0.2, 0.2], [True, False, False, False])
+        >>> round(curve.expected_error, 2)  # gaps of 0.4 and 0.2, two voxels each
+        0.3
         """
         total = self.count.sum()
         gaps = np.nan_to_num(np.abs(self.probability - self.frequency))
@@ -55,7 +59,12 @@ class Reliability:
 
     @property
     def largest_error(self) -> float:
-        """Maximum calibration error: gap of the worst bin. Source: Guo et al. 2017, equation 5."""
+        """Maximum calibration error: gap of the worst bin. Source: Guo et al. 2017, equation 5.
+
+        >>> curve = reliability([0.9, 0.9, 0.2, 0.2], [True, False, False, False])
+        >>> round(curve.largest_error, 2)
+        0.4
+        """
         known = self.count > 0
         gaps = np.abs(self.probability - self.frequency)[known]
         return float(gaps.max()) if known.any() else float("nan")
@@ -94,6 +103,12 @@ def pooled(curves: Sequence[Reliability]) -> Reliability:
 
     Raises:
         ValueError: if there is none.
+
+    >>> one = reliability([0.9, 0.9], [True, True])
+    >>> other = reliability([0.9, 0.9], [True, False])
+    >>> both = pooled([one, other])
+    >>> int(both.count.sum()), both.frequency[-1].item()
+    (4, 0.75)
     """
     if not curves:
         raise ValueError("there is no reliability curve to pool")
@@ -138,6 +153,13 @@ def ear_reliability(claimed: Probability, truth: LabelMap, side: Side) -> Reliab
         claimed: predicted probability on a working grid; voxels outside that grid are excluded.
         truth: labels on the scan's grid.
         side: the true side.
+
+    >>> from otovox.core.volume import Grid
+    >>> grid = Grid.centred((0, 0, 0), (6, 6, 6), spacing_mm=0.4)
+    >>> truth = LabelMap(np.full(grid.shape, Side.LEFT.label, np.uint8), grid)
+    >>> claimed = Probability(np.full(grid.shape, 0.7, np.float32), grid)
+    >>> round(ear_reliability(claimed, truth, Side.LEFT).expected_error, 2)  # all are labyrinth
+    0.3
     """
     ijk = truth.grid.to_ijk(corners(claimed.grid))
     start = np.clip(np.ceil(ijk.min(axis=0)), 0, truth.grid.shape).astype(int)

@@ -42,7 +42,15 @@ class Contrast:
 
 
 def contrast(entry: Entry, case: Case) -> Contrast:
-    """Measure one case; without labels the regions' quantiles are nan."""
+    """Measure one case; without labels the regions' quantiles are nan.
+
+    >>> from otovox.core.volume import Grid, LabelMap, Scan
+    >>> ear, grid = np.pad(np.ones((4, 4, 4), np.uint8), 6), Grid((16, 16, 16), np.eye(4))
+    >>> scan = Scan(np.where(ear, 20.0, 1800.0).astype(np.float32), grid)
+    >>> row = contrast(Entry("anna", "p1"), Case(scan, LabelMap(ear, grid), {}))
+    >>> row.volume_mm3, float(row.lumen[2]), float(row.capsule[2])
+    (64.0, 20.0, 1800.0)
+    """
     values, grid = case.scan.values, case.scan.grid
     mask = np.isin(case.labels.values, [side.label for side in Side])
     nothing = np.full(len(QUANTILES), np.nan)
@@ -83,6 +91,12 @@ def training_intensity(rows: Sequence[Contrast]) -> dict[str, float]:
     """Clipping limits, mean and SD over the training cases only (S5); all cases if none is marked.
 
     Source: Stebani et al. 2023, S5. Means over cases, so that large scans do not dominate.
+
+    >>> def row(split, whole):
+    ...     entry = Entry("anna", "p1", split=split)
+    ...     return Contrast(entry, (4, 4, 4), np.ones(3), 0.0, np.empty(0), np.empty(0), whole)
+    >>> training_intensity([row("train", (-900, 2200, 300, 700)), row("test", (-50, 90, 20, 30))])
+    {'low': -900.0, 'high': 2200.0, 'mean': 300.0, 'sd': 700.0}
     """
     training = [row for row in rows if row.entry.split == "train"] or list(rows)
     low, high, mean, sd = np.mean([row.whole for row in training], axis=0)

@@ -112,6 +112,12 @@ def rendered(panel: Panel) -> Image:
 
     Returns:
         (rows, columns, 4) RGBA, 0 to 1; a single transparent pixel if both masks are empty.
+
+    >>> empty, nowhere = np.zeros((8, 8, 8), bool), Landmarks((), np.empty((0, 3)))
+    >>> grid = Grid.centred((0, 0, 0), empty.shape, spacing_mm=0.5)
+    >>> panel = Panel("W", empty, empty, grid, nowhere, Side.RIGHT, np.eye(3))
+    >>> rendered(panel).tolist()  # neither mask shows anything
+    [[[0.0, 0.0, 0.0, 0.0]]]
     """
     either = panel.found | panel.truth
     if not either.any():

@@ -36,7 +36,15 @@ class LabelMaps:
     stated: dict[str, Meaning] = field(default_factory=dict)
 
     def names(self, folder: Path) -> list[str]:
-        """Names of the cases in a folder: of its image files, and of its folders with masks."""
+        """Names of the cases in a folder: of its image files, and of its folders with masks.
+
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     for name in ("bela.nrrd", "anna_0000.nii.gz", "dataset.json"):
+        ...         _ = Path(folder, name).write_bytes(b"")
+        ...     LabelMaps().names(Path(folder))
+        ['anna_0000', 'bela']
+        """
         return sorted(name for _, name in _candidates(folder))
 
     def find(self, folder: Path, case: str) -> Path | None:
@@ -44,6 +52,12 @@ class LabelMaps:
 
         Raises:
             InputError: if there are several.
+
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     Path(folder, "anna.nii.gz").touch()
+        ...     LabelMaps().find(Path(folder), "anna_0000").name
+        'anna.nii.gz'
         """
         candidates = _candidates(folder)
         for wanted, names in (

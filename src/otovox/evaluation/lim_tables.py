@@ -133,6 +133,11 @@ def subgroup_table(table: pd.DataFrame) -> pd.DataFrame:
 
     Raises:
         InputError: if a column is missing.
+
+    >>> ears = pd.DataFrame({"dice": [0.9, 0.7], "diagnosis": ["", "otosclerosis"]})
+    >>> rows = subgroup_table(ears)
+    >>> rows.loc[rows["subgroup"] == "normal", ["from", "ears", "mean"]].values.tolist()[0]
+    ['otovox', 1, 0.9]
     """
     _check(table, "dice", "diagnosis")
     groups = [subgroups_of(name) for name in table["diagnosis"].fillna("").astype(str)]
@@ -154,6 +159,10 @@ def likert_levels(table: pd.DataFrame) -> LikertLevels:
 
     Raises:
         InputError: if a column is missing, or a score is not between 1 and 4.
+
+    >>> levels = likert_levels(pd.DataFrame({"dice": [0.92, 0.9, 0.7], "likert": [1, 1, 3]}))
+    >>> levels.ears, round(levels.correlation, 2)
+    ((2, 0, 1, 0), -0.87)
     """
     _check(table, "dice", "likert")
     scores, dice = (table[name].to_numpy(dtype=float) for name in ("likert", "dice"))
@@ -181,6 +190,10 @@ def likert_table(table: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         Columns `from`, `ears`, then `ears N` and `DSC N` for each score, `spearman`, `p`.
+
+    >>> rows = likert_table(pd.DataFrame({"dice": [0.9, 0.7], "likert": [1, 3]}))
+    >>> rows[["from", "ears", "DSC 1"]].values.tolist()[:2]
+    [['otovox', 2, 0.9], ['Lim et al. 2024, external', 70, 0.9]]
     """
     rows: list[dict[str, object]] = []
     readers = {
@@ -207,6 +220,11 @@ def structures_table(table: pd.DataFrame) -> pd.DataFrame:
         Columns `structure`, `ears` (judged), `lost`, `share of losses`, `published share`: the
         canals together 85 %, "especially the superior canal" (Lim et al. 2024, Qualitative
         evaluation).
+
+    >>> lost = ["", "anterior_canal", "anterior_canal cochlea"]
+    >>> rows = structures_table(pd.DataFrame({"likert": [1, 2, 3], "lost": lost}))
+    >>> rows.loc[rows["lost"] > 0, ["structure", "lost"]].values.tolist()
+    [['anterior_canal', 2], ['cochlea', 1], ['all canals', 2]]
     """
     judged = table.loc[np.isfinite(table["likert"].to_numpy(dtype=float))]
     lost = [set(str(names).split()) for names in judged["lost"].fillna("")]
@@ -244,6 +262,12 @@ def write_likert_tables(table: pd.DataFrame, folder: Path) -> list[Path]:
     Raises:
         InputError: if a column is missing.
         OutputError: if they cannot be written.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> ears = pd.DataFrame({"dice": [0.9, 0.7], "diagnosis": ["", "otosclerosis"]})
+    >>> with TemporaryDirectory() as folder:
+    ...     [file.name for file in write_likert_tables(ears, Path(folder))]
+    ['dsc-by-subgroup.csv', 'likert.md']
     """
     frames = {"dsc-by-subgroup": subgroup_table(table)}
     if {"likert", "lost"} <= set(table):

@@ -51,7 +51,11 @@ class Losses:
 
     @property
     def names(self) -> str:
-        """Names of the lost structures, separated by spaces."""
+        """Names of the lost structures, separated by spaces.
+
+        >>> Losses(3, (Part.ANTERIOR, Part.COCHLEA)).names
+        'anterior_canal cochlea'
+        """
         return " ".join(STRUCTURES[part].name for part in self.parts)
 
 
@@ -64,6 +68,13 @@ def case_losses(prediction: Prediction, case: Case) -> Iterator[tuple[Side, Loss
 
     Returns:
         Pairs as from `structures_lost`, by true side.
+
+    >>> from otovox.core.volume import LabelMap, Scan
+    >>> grid, empty = Grid((4, 4, 4), np.eye(4)), np.zeros((4, 4, 4), np.uint8)
+    >>> case = Case(Scan(np.zeros((4, 4, 4), np.float32), grid), LabelMap(empty, grid), {})
+    >>> prediction = Prediction(case.scan, (), case.labels, np.zeros((4, 4, 4), np.float32))
+    >>> list(case_losses(prediction, case))  # neither ear is in the scan
+    []
     """
     for side, (found, _) in ear_masks(prediction, case).items():
         yield side, structures_lost(found, case, side)

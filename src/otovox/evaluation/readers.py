@@ -31,6 +31,13 @@ def with_readers(table: pd.DataFrame, path: Path) -> pd.DataFrame:
 
     Raises:
         InputError: if it cannot be read, a score is invalid, or an ear is unknown or occurs twice.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> ears = pd.DataFrame({"case": ["anna", "bela"], "side": ["right", "left"]})
+    >>> with TemporaryDirectory() as folder:
+    ...     _ = Path(folder, "r.csv").write_text("case,side,reader,likert\\nbela,left,KM,3\\n")
+    ...     with_readers(ears, Path(folder, "r.csv"))["likert, reader KM"].tolist()
+    [nan, 3.0]
     """
     scores = _read(path)
     key = [*KEY, "fold"] if "fold" in scores else list(KEY)
@@ -51,7 +58,11 @@ def with_readers(table: pd.DataFrame, path: Path) -> pd.DataFrame:
 
 
 def readers_of(table: pd.DataFrame) -> list[str]:
-    """Names of the readers in a table from `with_readers`."""
+    """Names of the readers in a table from `with_readers`.
+
+    >>> readers_of(pd.DataFrame(columns=["case", "dice", "likert, reader KM", "likert, reader TS"]))
+    ['KM', 'TS']
+    """
     return [name.removeprefix(READER) for name in table.columns if name.startswith(READER)]
 
 
@@ -66,6 +77,11 @@ def agreement_table(table: pd.DataFrame) -> pd.DataFrame:
         and `equal`, the share of equal scores; nan if undefined.
 
     Source: Lim et al. 2024, Statistical analysis; interval of Bonett and Wright 2000.
+
+    >>> ears = pd.DataFrame({"dice": [0.95, 0.9, 0.7, 0.5], "likert": [1, 1, 3, 4]})
+    >>> rows = agreement_table(ears.assign(**{"likert, reader KM": [1, 2, 3, 4]}))
+    >>> rows[["compared with", "ears", "equal"]].values.tolist()[1]
+    ['computed score', 4, 0.75]
     """
     names = readers_of(table)
     columns = {name: table[f"{READER}{name}"].to_numpy(dtype=float) for name in names}

@@ -81,7 +81,11 @@ class ResultSource:
 
     @property
     def name(self) -> str:
-        """Its name in tables."""
+        """Its name in tables.
+
+        >>> ResultSource(Path("sets/fpvct-clinical"), {}).name
+        'fpvct-clinical'
+        """
         return self.dataset.resolve().name
 
 
@@ -167,6 +171,13 @@ def compare_systems(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
     Returns:
         One row per measure: `measure`, `n`, `median_difference` (second minus first), `p`,
         `p_holm`. An ear that one of them did not detect has no distance, but counts in the DSC.
+
+    >>> keys = {"case": list("abcdef"), "side": "right"}
+    >>> one = pd.DataFrame(keys | dict.fromkeys(COMPARED, 0.8))
+    >>> other = one.assign(dice=[0.9, 0.91, 0.92, 0.93, 0.94, 0.95])
+    >>> row = compare_systems(one, other).to_dict("records")[0]
+    >>> row["measure"], round(row["median_difference"], 3), round(row["p"], 3)
+    ('dice', 0.125, 0.031)
     """
     means = [_by_ear(table) for table in (first, second)]
     both = sorted(set(means[0].index) & set(means[1].index))

@@ -104,6 +104,13 @@ def folds_of(results: Sequence[Path], dataset: Path | None = None) -> dict[str, 
 
     Raises:
         InputError: if a folder is missing, or two folds have the same name.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     for number in (0, 1):
+    ...         Path(folder, f"fold-{number}", "results").mkdir(parents=True)
+    ...     {name: path.name for name, path in folds_of([Path(folder)]).items()}
+    {'fold-0': 'results', 'fold-1': 'results'}
     """
     folds: dict[str, Path] = {}
     for folder in results:
@@ -121,7 +128,15 @@ def folds_of(results: Sequence[Path], dataset: Path | None = None) -> dict[str, 
 
 
 def find_case(fold: Path, case: str, maps: LabelMaps | None = None) -> Path | None:
-    """The prediction for a case: its results folder, or its label map; None if there is none."""
+    """The prediction for a case: its results folder, or its label map; None if there is none.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     Path(folder, "anna").mkdir()
+    ...     _ = Path(folder, "anna", RESULT).write_text("{}")
+    ...     [find_case(Path(folder), case) is not None for case in ("anna", "bela")]
+    [True, False]
+    """
     if maps is not None:
         return maps.find(fold, case)
     return fold / case if (fold / case / RESULT).is_file() else None
@@ -229,6 +244,12 @@ def scores_table(scores: Sequence[EarScore]) -> pd.DataFrame:
 
     Args:
         scores: scores of any number of ears.
+
+    >>> values = dict.fromkeys(EarScore.__dataclass_fields__, 0.99) | {"side": Side.LEFT}
+    >>> score = EarScore(**values | {"landmark_mm": {"helicotrema": 0.198}})
+    >>> (row,) = scores_table([score]).round(2).to_dict("records")
+    >>> row["side"], row["hd_voxels"], row["helicotrema_voxels"], row["oval_window_mm"]
+    ('left', 10.0, 2.0, nan)
     """
     rows = []
     for score in scores:

@@ -120,6 +120,13 @@ def score_case(prediction: Prediction, case: Case) -> list[EarScore]:
 
     Raises:
         ValueError: if the grids differ.
+
+    >>> from otovox.core.volume import Grid, LabelMap, Scan
+    >>> grid, ones = Grid((4, 4, 4), np.eye(4)), np.ones((4, 4, 4), np.uint8)
+    >>> case = Case(Scan(ones.astype(np.float32), grid, "anna"), LabelMap(ones, grid), {})
+    >>> missed = Prediction(case.scan, (), LabelMap(0 * ones, grid), case.scan.values)
+    >>> [(score.side.value, score.found, score.dice) for score in score_case(missed, case)]
+    [('right', False, 0.0)]
     """
     if not prediction.labels.grid.same_as(case.labels.grid):
         raise ValueError("prediction and ground truth have different grids")
@@ -139,6 +146,13 @@ def ear_masks(prediction: Prediction, case: Case) -> dict[Side, tuple[Mask, Mask
 
     Returns:
         (i, j, k) masks by true side; the predicted one is empty if the ear was not detected.
+
+    >>> from otovox.core.volume import Grid, LabelMap, Scan
+    >>> grid, ones = Grid((4, 4, 4), np.eye(4)), np.ones((4, 4, 4), np.uint8)
+    >>> case = Case(Scan(ones.astype(np.float32), grid, "anna"), LabelMap(ones, grid), {})
+    >>> missed = Prediction(case.scan, (), LabelMap(0 * ones, grid), case.scan.values)
+    >>> [[int(mask.sum()) for mask in masks] for masks in ear_masks(missed, case).values()]
+    [[0, 64]]
     """
     matches = _matches(prediction, case)
     return {
@@ -148,7 +162,16 @@ def ear_masks(prediction: Prediction, case: Case) -> dict[Side, tuple[Mask, Mask
 
 
 def extra_ears(prediction: Prediction, case: Case) -> int:
-    """Number of predicted ears at positions without an ear."""
+    """Number of predicted ears at positions without an ear.
+
+    >>> from types import SimpleNamespace as Some
+    >>> from otovox.core.volume import Grid, LabelMap
+    >>> labels = LabelMap(np.ones((4, 4, 4), np.uint8), Grid((4, 4, 4), np.eye(4)))
+    >>> ears = Some(center_mm=np.zeros(3)), Some(center_mm=np.full(3, 40.0))
+    >>> found = Some(ears=ears, provenance=Some(settings=Some(single_ear=None)))
+    >>> extra_ears(found, Some(labels=labels))  # the second one is far from the true ear
+    1
+    """
     return len(prediction.ears) - len(_matches(prediction, case))
 
 
@@ -160,6 +183,12 @@ def summarise_scores(scores: Sequence[EarScore]) -> dict[str, Spread]:
 
     Returns:
         Spreads by measure, for measures that at least one ear has.
+
+    >>> values = dict.fromkeys(EarScore.__dataclass_fields__, 0.9) | {"side": Side.LEFT}
+    >>> score = EarScore(**values | {"case": "anna", "landmark_mm": {"helicotrema": 0.4}})
+    >>> summary = summarise_scores([score])
+    >>> summary["dice"].mean, summary["helicotrema_mm"].mean
+    (0.9, 0.4)
     """
     columns = {name: [float(getattr(score, name)) for score in scores] for name in MEASURES}
     for name in dict.fromkeys(name for score in scores for name in score.landmark_mm):
@@ -174,6 +203,14 @@ def write_scores(scores: Sequence[EarScore], path: Path) -> None:
 
     Raises:
         OutputError: if it cannot be written.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> facts = {"case": "anna", "side": Side.LEFT, "landmark_mm": {}}
+    >>> score = EarScore(**dict.fromkeys(EarScore.__dataclass_fields__, 0.9) | facts)
+    >>> with TemporaryDirectory() as folder:
+    ...     write_scores([score], Path(folder, "ears.csv"))
+    ...     print(Path(folder, "ears.csv").read_text().splitlines()[1][:26])
+    anna,left,0.9,0.9,0.9,0.9,
     """
     plain = ("case", "side", "found", "side_right", *MEASURES)
     rows = [
@@ -189,6 +226,12 @@ def write_statistics(rows: Mapping[str, Spread], path: Path) -> None:
 
     Raises:
         OutputError: if it cannot be written.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     write_statistics({"dice": spread([0.75, 1.0])}, Path(folder, "statistics.csv"))
+    ...     print(Path(folder, "statistics.csv").read_text()[:36])
+    measure,mean,sd,median,min,max,n,low
     """
     header = ["measure", *(field.name for field in fields(Spread))]
     _write_csv(path, header, [[name, *astuple(row)] for name, row in rows.items()])

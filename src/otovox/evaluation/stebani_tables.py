@@ -82,6 +82,12 @@ def statistics_table(table: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         One row per set and measure: `set`, `measure`, and the fields of `statistics.Spread`.
+
+    >>> names = {*MEASURES, *IN_VOXELS, *IN_VOXELS.values()}
+    >>> table = pd.DataFrame(dict.fromkeys(names, [0.8, 0.9]) | {"set": "W", "fold": "0"})
+    >>> rows = statistics_table(table.assign(patient=["p1", "p2"]))
+    >>> rows.loc[rows["measure"] == "dice", ["set", "mean", "n"]].round(2).values.tolist()
+    [['W', 0.85, 2]]
     """
     measures = [*MEASURES, *(name for name in IN_VOXELS if name not in MEASURES)]
     measures += list(IN_VOXELS.values())
@@ -104,6 +110,11 @@ def paper_table(table: pd.DataFrame, number: Literal[3, 4]) -> pd.DataFrame:
     Returns:
         Columns `set`, `from`, `ears`, `found`, then per measure `TITLE mean`, `TITLE SD`,
         `TITLE SD folds`, `TITLE MD`; nan if unavailable.
+
+    >>> known = {"set": "W", "fold": "0", "patient": "p1", "found": True, "dice": 0.8, "iou": 0.7}
+    >>> ears = pd.DataFrame([known | {"vs": 0.9, "hd_voxels": 5.0, "avg_hd_voxels": 0.4}])
+    >>> paper_table(ears, 3)[["from", "DSC mean"]].values.tolist()
+    [['otovox', 0.8], ['Stebani et al. 2023', 0.94]]
     """
     rows = []
     for name, part in _by_set(table):
@@ -130,6 +141,12 @@ def figure_3_table(systems: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
         Validation is set A; the test average is the mean over the means of B, W, O and G, per
         fold. If some of these were not scored, its name lists the others, and published figures
         are omitted.
+
+    >>> ears = {"set": ["A", "A"], "fold": ["0", "1"], "dice": [0.9, 0.96]}
+    >>> table = pd.DataFrame(ears | {"landmark_mean_voxels": np.inf})
+    >>> rows = figure_3_table({"single-task": table})
+    >>> rows[["set", "measure", "mean", "sd"]].round(3).values.tolist()
+    [['validation', 'dice', 0.93, 0.042]]
     """
     known = {
         (row["system"], row["set"], row["measure"]): row["mean"]
@@ -167,6 +184,10 @@ def uncertainty_table(table: pd.DataFrame) -> pd.DataFrame:
 
     Source: Stebani et al. 2023, Results: 6.4(15)e-4 on the regular ears of B, 9.81e-3 on the
     otosclerotic one, over fields of view of about 50 x 50 x 40 mm, on which the measure depends.
+
+    >>> facts = {"set": ["B"], "fold": ["0"], "patient": ["p1"], "volume_uncertainty": [0.0005]}
+    >>> uncertainty_table(pd.DataFrame(facts))[["from", "mean"]].values.tolist()
+    [['otovox', 0.0005], ['Stebani et al. 2023', 0.00064]]
     """
     rows: list[dict[str, object]] = []
     for name, part in _by_set(table):
@@ -204,6 +225,15 @@ def write_paper_table(frame: pd.DataFrame, path: Path) -> None:
 
     Raises:
         OutputError: if it cannot be written.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> frame = pd.DataFrame({"set": ["W"], "from": [OURS], "ears": [4], "found": [4]})
+    >>> with TemporaryDirectory() as folder:
+    ...     write_paper_table(frame, Path(folder, "table-3.csv"))
+    ...     print("\\n".join(Path(folder, "table-3.md").read_text("utf-8").splitlines()[:3]))
+    | set | from | ears | found |
+    | --- | --- | ---: | ---: |
+    | W | otovox | 4 | 4 |
     """
     with replacing(path) as beside:
         frame.to_csv(beside, index=False)
@@ -230,6 +260,13 @@ def read_scores(path: Path) -> pd.DataFrame:
 
     Raises:
         InputError: if it is not a table of scores.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     _ = Path(folder, "ears.csv").write_text(
+    ...         "set,fold,case,patient,found,dice\\nW,0,anna,p1,True,0.9\\n")
+    ...     read_scores(Path(folder, "ears.csv"))["dice"].tolist()
+    [0.9]
     """
     try:
         table = pd.read_csv(path, dtype={"set": str, "fold": str, "case": str, "patient": str})

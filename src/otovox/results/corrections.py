@@ -105,6 +105,15 @@ def add_correction(dataset: Path, correction: Correction, *, replaced: bool = Fa
     Raises:
         InputError: if the case exists, or the one to be replaced is not a training case.
         OutputError: if it cannot be written; a partially written case is removed.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from otovox.core.volume import Grid
+    >>> grid, ear = Grid((4, 4, 4), np.eye(4)), np.full((4, 4, 4), Side.LEFT.label, np.uint8)
+    >>> case = Case(Scan(ear.astype(np.float32), grid, "anna"), LabelMap(ear, grid), {})
+    >>> with TemporaryDirectory() as folder:
+    ...     row = add_correction(Path(folder, "data"), Correction(case, (), ()))
+    >>> row.case, row.side, row.split
+    ('anna', 'left', 'train')
     """
     case = correction.case
     name = case.scan.name

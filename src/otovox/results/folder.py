@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from otovox.core.anatomy import Side
 from otovox.core.case import Prediction
 from otovox.core.landmarks import Landmarks
+from otovox.core.segments import boxes_of
 from otovox.core.volume import LabelMap
 from otovox.errors import OutputError
 from otovox.formats.images import save_label_map, save_volume
@@ -71,9 +72,9 @@ def stepped(uncertainty: NDArray[np.float32]) -> NDArray[np.float32]:
     >>> bool(abs(stepped(spread) - spread).max() < 0.005)
     True
     """
-    written = uncertainty * _UNCERTAINTY_STEPS
-    np.rint(written, out=written)
-    written /= _UNCERTAINTY_STEPS
+    written = np.zeros_like(uncertainty)
+    for window in boxes_of((uncertainty > 0).view(np.uint8)).values():
+        written[window] = np.rint(uncertainty[window] * _UNCERTAINTY_STEPS) / _UNCERTAINTY_STEPS
     return written
 
 

@@ -31,6 +31,10 @@ def model_figure(measured: MeasuredScan) -> str:
 
     Args:
         measured: one scan.
+
+    >>> from types import SimpleNamespace as Some
+    >>> model_figure(Some(prediction=Some(ears=())))
+    ''
     """
     ears = measured.prediction.ears
     if not ears:

@@ -114,7 +114,15 @@ def draw_panel(figure: "Figure", column: int, top: float, title: str) -> "Axes":
 
 
 def around_ear(prediction: Prediction, ear: EarPrediction) -> tuple[Scan, NDArray[np.bool_]]:
-    """Scan and mask cut to what an ear's panels can show; another ear may have the same label."""
+    """Scan and mask cut to what an ear's panels can show; another ear may have the same label.
+
+    >>> from types import SimpleNamespace as Some
+    >>> scan = Scan(np.zeros((9, 9, 90), np.float32), Grid((9, 9, 90), np.eye(4)))
+    >>> ear = Some(center_mm=np.array([4.0, 4.0, 80.0]), side=Some(label=2))
+    >>> part, _ = around_ear(Some(scan=scan, labels=Some(values=scan.values)), ear)
+    >>> part.grid.shape  # what is far below the ear is cut off
+    (9, 9, 34)
+    """
     scan = prediction.scan
     # Twice a panel's width holds a plane of any direction.
     box = Grid.centred(ear.center_mm, (2, 2, 2), spacing_mm=2 * FIELD_MM)

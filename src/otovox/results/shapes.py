@@ -69,6 +69,13 @@ def part_surfaces(
 
     Returns:
         Per side whose shape was measured, the faces of each part; together all of the surface.
+
+    >>> from types import SimpleNamespace as Some
+    >>> vestibule = Some(part_at=lambda points_mm: np.full(len(points_mm), Part.VESTIBULE))
+    >>> ear = Some(canals=Some(side=Side.LEFT, parts=vestibule))
+    >>> surfaces = {Side.LEFT: (np.eye(3), np.array([[0, 1, 2]]))}
+    >>> part_surfaces(surfaces, [ear])[Side.LEFT][Part.VESTIBULE].tolist()
+    [[0, 1, 2]]
     """
     faces_of: dict[Side, dict[Part, FaceArray]] = {}
     for known in measured:

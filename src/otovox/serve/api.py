@@ -113,6 +113,12 @@ def archive_of(request: Request) -> Archive:
 
     Raises:
         Unknown: if there is none.
+
+    >>> from types import SimpleNamespace as Some
+    >>> archive = Archive("https://pacs.example.org/dicom-web/")
+    >>> app = Some(state=Some(desk=Some(settings=Some(archive=archive))))
+    >>> archive_of(Request({"type": "http", "app": app})).url
+    'https://pacs.example.org/dicom-web'
     """
     archive = desk_of(request).settings.archive
     if archive is None:
@@ -239,7 +245,15 @@ _VERSION = ("number", "kind", "author", "created", "state", "reason", "note", "c
 
 
 def unfinished_jobs(desk: Desk) -> list[Row]:
-    """Running and waiting jobs in processing order, with the estimated seconds until their end."""
+    """Running and waiting jobs in processing order, with the estimated seconds until their end.
+
+    >>> from types import SimpleNamespace as Some
+    >>> queued = {"id": 7, "kind": "analyse", "state": "queued", "urgent": 0}
+    >>> rows = {"rows": lambda _, state: [queued] * (state == "queued")}
+    >>> store = Some(**rows, usual_seconds=lambda kind: 40.0)
+    >>> [job["left_s"] for job in unfinished_jobs(Some(store=store, settings=Some(workers=1)))]
+    [40]
+    """
     jobs = [job for state in _UNFINISHED for job in desk.store.rows("jobs", state=state)]
     jobs.sort(key=lambda job: (job["state"] != "running", -job["urgent"], job["id"]))
     usual = {kind: desk.store.usual_seconds(kind) or guess for kind, guess in FIRST_GUESS_S.items()}

@@ -88,6 +88,13 @@ class Desk:
 
         Raises:
             Refused: if too many studies are waiting.
+
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     desk = Desk(ServerSettings(Path(folder)))
+        ...     desk.store.row("uploads", id=desk.begin_upload("page"))["state"]
+        ...     desk.store.close()
+        'receiving'
         """
         waiting = len(self.store.rows("jobs", state="queued"))
         if waiting >= self.settings.limits.waiting:
@@ -131,6 +138,14 @@ class Desk:
 
         Raises:
             Refused: if the upload becomes too large.
+
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     desk = Desk(ServerSettings(Path(folder)))
+        ...     desk.keep_file(desk.begin_upload("dicom"), "anna.dcm", b"voxels")
+        ...     [row["bytes"] for row in desk.store.rows("uploads")]
+        ...     desk.store.close()
+        [6]
         """
         row, folder = self._receiving(upload), self._upload(upload)
         if row["bytes"] + len(content) > self.settings.limits.upload_bytes:
@@ -143,7 +158,18 @@ class Desk:
         self.store.change("uploads", {"id": upload}, names=names, **values)
 
     def end_upload(self, upload: str) -> None:
-        """Complete an upload: its files are then sorted into scans."""
+        """Complete an upload: its files are then sorted into scans.
+
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     desk = Desk(ServerSettings(Path(folder)))
+        ...     upload = desk.begin_upload("dicom")
+        ...     desk.keep_file(upload, "anna.dcm", b"voxels")
+        ...     desk.end_upload(upload)
+        ...     [job["kind"] for job in desk.store.rows("jobs")]
+        ...     desk.store.close()
+        ['sort']
+        """
         with self.store.together():
             if not self._receiving(upload)["names"]:
                 raise Refused("the upload contains no files")
@@ -152,7 +178,16 @@ class Desk:
         self.pool.wake()
 
     def drop_upload(self, upload: str) -> None:
-        """Delete an upload that is not complete."""
+        """Delete an upload that is not complete.
+
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     desk = Desk(ServerSettings(Path(folder)))
+        ...     desk.drop_upload(desk.begin_upload("page"))
+        ...     desk.store.rows("uploads")
+        ...     desk.store.close()
+        []
+        """
         self._receiving(upload)
         self._forget_upload(upload)
 
@@ -163,6 +198,15 @@ class Desk:
 
         Raises:
             Unknown: if there is none.
+
+        >>> from tempfile import TemporaryDirectory
+        >>> anna = {"id": "a1", "name": "anna", "upload": "u1", "state": "done", "origin": "page"}
+        >>> with TemporaryDirectory() as folder:
+        ...     desk = Desk(ServerSettings(Path(folder)))
+        ...     desk.store.add("studies", **anna, created=now())
+        ...     desk.study("a1")["name"]
+        ...     desk.store.close()
+        'anna'
         """
         row = self.store.row("studies", id=study)
         if row is None:
@@ -174,7 +218,17 @@ class Desk:
         return Place(self.data / "studies" / self.study(study)["id"])
 
     def versions(self, study: str) -> list[Row]:
-        """The versions of a study's results, oldest first."""
+        """The versions of a study's results, oldest first.
+
+        >>> from tempfile import TemporaryDirectory
+        >>> one = {"study": "a1", "number": 1, "kind": "analysis", "author": OURS, "state": "done"}
+        >>> with TemporaryDirectory() as folder:
+        ...     desk = Desk(ServerSettings(Path(folder)))
+        ...     desk.store.add("versions", **one, created=now())
+        ...     [(row["number"], row["kind"]) for row in desk.versions("a1")]
+        ...     desk.store.close()
+        [(1, 'analysis')]
+        """
         return self.store.rows("versions", order="number", study=study)
 
     def results(self, study: str, number: int) -> Path:

@@ -142,7 +142,11 @@ class ServerSettings:
 
     @property
     def address(self) -> str:
-        """Address to open in a browser."""
+        """Address to open in a browser.
+
+        >>> ServerSettings(Path("data"), host="::1", port=8000, token="secret").address
+        'http://[::1]:8000/?token=secret'
+        """
         host = f"[{self.host}]" if ":" in self.host else self.host
         token = f"?token={self.token}" if self.token else ""
         return f"http://{host}:{self.port}/{token}"
@@ -161,11 +165,19 @@ class Place:
         object.__setattr__(self, "view", self.folder / "view")
 
     def version(self, number: int) -> Path:
-        """Result folder of a version."""
+        """Result folder of a version.
+
+        >>> Place(Path("studies", "a1")).version(2).as_posix()
+        'studies/a1/versions/2'
+        """
         return self.folder / "versions" / str(number)
 
     def correction(self, number: int) -> Path:
-        """Folder with the files of a correction."""
+        """Folder with the files of a correction.
+
+        >>> Place(Path("studies", "a1")).correction(2).as_posix()
+        'studies/a1/corrections/2'
+        """
         return self.folder / "corrections" / str(number)
 
 

@@ -103,7 +103,19 @@ class Store:
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """A transaction."""
+        """A transaction.
+
+        >>> import contextlib
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     store = Store(Path(folder, "otovox.sqlite"))
+        ...     with contextlib.suppress(ValueError), store.together():
+        ...         store.add_job("analyse", "a1")
+        ...         raise ValueError("this undoes it")
+        ...     store.rows("jobs")
+        ...     store.close()
+        []
+        """
         with self._lock:
             if self._base.in_transaction:
                 yield
@@ -117,43 +129,111 @@ class Store:
             self._base.execute("COMMIT")
 
     def add(self, table: str, **values: Any) -> None:
-        """Insert a row."""
+        """Insert a row.
+
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     store = Store(Path(folder, "otovox.sqlite"))
+        ...     store.add("sends", study="a1", number=1, target="PACS", state="queued", due=now())
+        ...     store.row("sends", study="a1")["target"]
+        ...     store.close()
+        'PACS'
+        """
         names = ", ".join(values)
         marks = ", ".join("?" * len(values))
         self._run(f"INSERT INTO {table} ({names}) VALUES ({marks})", _packed(values))
 
     def change(self, table: str, where: Row, **values: Any) -> int:
-        """Update the rows that have these values; returns their number."""
+        """Update the rows that have these values; returns their number.
+
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     store = Store(Path(folder, "otovox.sqlite"))
+        ...     store.add_job("analyse", "a1")
+        ...     store.change("jobs", {"target": "a1"}, stage="reading")  # changed rows
+        ...     store.row("jobs", target="a1")["stage"]
+        ...     store.close()
+        1
+        'reading'
+        """
         sets = ", ".join(f"{name} = ?" for name in values)
         condition, matched = _condition(where)
         done = self._run(f"UPDATE {table} SET {sets}{condition}", [*_packed(values), *matched])
         return done.rowcount
 
     def remove(self, table: str, **where: Any) -> None:
-        """Delete the rows that have these values."""
+        """Delete the rows that have these values.
+
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     store = Store(Path(folder, "otovox.sqlite"))
+        ...     store.add_job("analyse", "a1")
+        ...     store.remove("jobs", target="a1")
+        ...     store.rows("jobs")
+        ...     store.close()
+        []
+        """
         condition, matched = _condition(where)
         self._run(f"DELETE FROM {table}{condition}", matched)
 
     def rows(self, table: str, *, order: str = "rowid", **where: Any) -> list[Row]:
-        """The rows that have these values."""
+        """The rows that have these values.
+
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     store = Store(Path(folder, "otovox.sqlite"))
+        ...     for study in ("a1", "a2"):
+        ...         store.add_job("analyse", study)
+        ...     [job["target"] for job in store.rows("jobs", order="id DESC", state="queued")]
+        ...     store.close()
+        ['a2', 'a1']
+        """
         condition, matched = _condition(where)
         with self._lock:
             found = self._run(f"SELECT * FROM {table}{condition} ORDER BY {order}", matched)
             return [_unpacked(row) for row in found.fetchall()]
 
     def row(self, table: str, **where: Any) -> Row | None:
-        """The first row that has these values; None if there is none."""
+        """The first row that has these values; None if there is none.
+
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     store = Store(Path(folder, "otovox.sqlite"))
+        ...     store.add_job("analyse", "a1")
+        ...     store.row("jobs", target="a1")["kind"], store.row("jobs", target="a2")
+        ...     store.close()
+        ('analyse', None)
+        """
         return next(iter(self.rows(table, **where)), None)
 
     def add_job(self, kind: str, target: str, *, version: int = 0, urgent: bool = False) -> None:
-        """Put a job into the queue."""
+        """Put a job into the queue.
+
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     store = Store(Path(folder, "otovox.sqlite"))
+        ...     store.add_job("measure", "a1", version=2)
+        ...     [(job["kind"], job["version"], job["state"]) for job in store.rows("jobs")]
+        ...     store.close()
+        [('measure', 2, 'queued')]
+        """
         self.add(
             "jobs", kind=kind, target=target, version=version, state="queued",
             urgent=int(urgent), created=now(),
         )  # fmt: skip
 
     def take_job(self) -> Row | None:
-        """The next job, marked as running; None if there is none."""
+        """The next job, marked as running; None if there is none.
+
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     store = Store(Path(folder, "otovox.sqlite"))
+        ...     store.add_job("analyse", "a1")
+        ...     store.add_job("measure", "a2", urgent=True)
+        ...     [store.take_job()["kind"] for _ in range(2)], store.take_job()
+        ...     store.close()
+        (['measure', 'analyse'], None)
+        """
         with self.together():
             found = self.rows("jobs", order="urgent DESC, id", state="queued")
             if not found:
@@ -166,7 +246,17 @@ class Store:
             return job
 
     def search(self, text: str) -> list[Row]:
-        """Studies whose name, patient, ID, date or description contains a text, newest first."""
+        """Studies whose name, patient, ID, date or description contains a text, newest first.
+
+        >>> from tempfile import TemporaryDirectory
+        >>> study = {"id": "a1", "upload": "u1", "name": "anna", "state": "done", "origin": "page"}
+        >>> with TemporaryDirectory() as folder:
+        ...     store = Store(Path(folder, "otovox.sqlite"))
+        ...     store.add("studies", **study, created=now(), patient="Doe^Anna")
+        ...     [row["name"] for row in store.search("doe")], store.search("bela")
+        ...     store.close()
+        (['anna'], [])
+        """
         escaped = "".join(f"\\{c}" if c in "\\%_" else c for c in text)
         columns = ("name", "patient", "patient_id", "study_date", "description")
         condition = " OR ".join(f"{column} LIKE ? ESCAPE '\\'" for column in columns)
@@ -178,7 +268,17 @@ class Store:
             return [_unpacked(row) for row in found.fetchall()]
 
     def usual_seconds(self, kind: str) -> float | None:
-        """Median duration of the latest jobs of a kind; None before the first."""
+        """Median duration of the latest jobs of a kind; None before the first.
+
+        >>> from tempfile import TemporaryDirectory
+        >>> times = {"started": "2026-05-01T10:00:00Z", "finished": "2026-05-01T10:00:30Z"}
+        >>> with TemporaryDirectory() as folder:
+        ...     store = Store(Path(folder, "otovox.sqlite"))
+        ...     store.add("jobs", kind="sort", target="u1", state="done", created=now(), **times)
+        ...     round(store.usual_seconds("sort")), store.usual_seconds("analyse")
+        ...     store.close()
+        (30, None)
+        """
         with self._lock:
             found = self._run(
                 "SELECT (julianday(finished) - julianday(started)) * 86400 FROM jobs "

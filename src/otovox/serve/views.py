@@ -101,6 +101,13 @@ def surface(results: Path, side: str) -> bytes:
 
     Raises:
         InputError: if it does not exist.
+
+    >>> import trimesh
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     _ = trimesh.creation.box().export(Path(folder, FILES["labyrinth_left"]))
+    ...     len(surface(Path(folder), "left"))  # 84 bytes, and 50 for each of 12 triangles
+    684
     """
     import trimesh
 
