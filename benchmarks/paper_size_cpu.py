@@ -69,8 +69,9 @@ image = normalise(resample(scan.values, scan.grid, grid, outside="edge"))
 chunk = bundle.config.data.shape
 with torch.inference_mode():
     sliding_window_inference(
-        torch.from_numpy(image)[None, None], chunk, 1, network, overlap=25 / chunk[0],
-        mode="gaussian",
+        torch.from_numpy(image)[None, None], chunk, 1,
+        lambda chunks: network(chunks)[:2],  # logits and heatmaps, without auxiliary outputs
+        overlap=25 / chunk[0], mode="gaussian",
     )
 print(time.perf_counter() - start)
 """

@@ -29,6 +29,8 @@ from otovox.results.tables import write_long_table
 
 #: Quantisation of the stored uncertainty: chosen, far below its own error, for compression.
 _UNCERTAINTY_STEPS = np.float32(255)
+#: Volumes with more voxels are written before the pictures are drawn: chosen, 200 MB of floats.
+_LARGE_VOXELS = 50_000_000
 
 
 def write_results(
@@ -85,6 +87,8 @@ def _write(measured: MeasuredScan, described: ResultFile, folder: Path) -> Resul
         volumes = pool.submit(
             copy_context().run, _write_volumes, measured.prediction, parts, folder
         )
+        if measured.prediction.labels.values.size > _LARGE_VOXELS:
+            volumes.result()  # both at a time would need a lot of memory
         result = _write_rest(measured, parts, described, folder)
         volumes.result()
     (folder / RESULT).write_text(result.model_dump_json(indent=2) + "\n", "utf-8")
