@@ -32,12 +32,14 @@ STUDIES: dict[str, tuple[str | Path, tuple[object, ...]]] = {
 MEASURES = ["dice", "assd_mm", "helicotrema_mm", "oval_window_mm", "round_window_mm"]
 
 
-def run(work: Path, ears: Path, name: str, workers: int) -> None:
+def run(work: Path, ears: Path, name: str, workers: int, only: str | None) -> None:
     """Train and predict."""
     study, folds = STUDIES[name]
+    scale = ("--scale", HERE / "comparison" / "scale.toml")
+    some = () if only is None else ("--only", only)
     otovox_command("study", "run", study, "--output", work / name, "--data", work / "A",
                    *test_sets(work), "--test", ears, *folds, "--match", "scanner",
-                   "--workers", workers, "--scale", HERE / "comparison" / "scale.toml")  # fmt: skip
+                   "--workers", workers, *scale, *some)  # fmt: skip
 
 
 def runs_folder(work: Path, study: str = "real-ears") -> Path:
@@ -122,11 +124,12 @@ def main() -> None:
     parser = parser_of(__doc__)
     parser.add_argument("--study", choices=tuple(STUDIES), default="real-ears")
     parser.add_argument("--workers", type=int, default=1, help="processes that train side by side")
+    parser.add_argument("--only", metavar="FACTOR", help="only systems of this factor")
     parser.add_argument("--report", action="store_true", help="only report")
     options = parser.parse_args()
     if not options.report:
         render(options.work, SETS)
-        run(options.work, options.ears, options.study, options.workers)
+        run(options.work, options.ears, options.study, options.workers, options.only)
     table = scores(options.work, options.ears, options.study)
     table.round(4).to_csv(OUTPUT / f"{options.study}.csv", index=False)
     (OUTPUT / f"{options.study}.md").write_text(page(table), "utf-8")
