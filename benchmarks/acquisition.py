@@ -75,12 +75,12 @@ FACTORS: dict[str, dict[float, Protocol]] = {
 def structures(case: Case, prediction: otovox.Result, parts: Parts) -> dict[str, float]:
     """DSC of each structure."""
     truth = case.labels.values > 0
-    found = prediction.prediction.labels.values > 0
-    ijk = np.argwhere(truth | found)
+    predicted = prediction.prediction.labels.values > 0
+    ijk = np.argwhere(truth | predicted)
     nearest = parts.part_at(case.labels.grid.to_mm(ijk))
-    truth, found = truth[tuple(ijk.T)], found[tuple(ijk.T)]
+    truth, predicted = truth[tuple(ijk.T)], predicted[tuple(ijk.T)]
     rows = {name: np.isin(nearest, which) for name, which in STRUCTURES.items()}
-    return {name: dice(truth & here, found & here) for name, here in rows.items()}
+    return {name: dice(truth & here, predicted & here) for name, here in rows.items()}
 
 
 def true_parts(case: Case, ear: EarPrediction) -> Parts:
@@ -100,12 +100,12 @@ def rows_of(model: otovox.Model, seed: int) -> list[dict[str, object]]:
     parts = true_parts(usual, model.analyze(usual.scan).prediction.ears[0])
     rows: list[dict[str, object]] = []
     # Every factor has the reference among its values.
-    known: dict[Protocol, dict[str, object]] = {}
+    scored: dict[Protocol, dict[str, object]] = {}
     for factor, protocols in FACTORS.items():
         for value, protocol in protocols.items():
-            if protocol not in known:
-                known[protocol] = scores(model, scanned(protocol), parts)
-            rows.append({"factor": factor, "value": value, "seed": seed} | known[protocol])
+            if protocol not in scored:
+                scored[protocol] = scores(model, scanned(protocol), parts)
+            rows.append({"factor": factor, "value": value, "seed": seed} | scored[protocol])
             print(*rows[-1].values(), flush=True)
     return rows
 

@@ -64,13 +64,13 @@ def variants(
         for name, scalings in match.items():
             sweep = Sweep(scaling=scalings[data][entry])
             with tempfile.TemporaryDirectory() as folder:
-                found = look(case.scan, Path(folder), sweep=sweep)
-                points = found.landmarks
+                volume = look(case.scan, Path(folder), sweep=sweep)
+                points = volume.landmarks
                 assert points is not None
-                mask = on_grid(found, case.scan.grid).values > 0
+                mask = on_grid(volume, case.scan.grid).values > 0
                 masks = {name: mask}
                 if name == REFERENCE:
-                    smooth = postprocessed(found, replace(sweep, smooth=True))
+                    smooth = postprocessed(volume, replace(sweep, smooth=True))
                     masks["smoothing"] = on_grid(smooth, case.scan.grid).values > 0
                     masks["largest component"] = largest(mask)
                 for variant, shown in masks.items():

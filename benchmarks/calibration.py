@@ -99,10 +99,10 @@ def shares(table: pd.DataFrame, name: str, score: str, threshold: float) -> dict
 
 def correlation(rows: pd.DataFrame, score: str) -> float | None:
     """Spearman's correlation of a score with the DSC; None if the score is constant."""
-    known = rows[np.isfinite(rows[score])]
-    if known[score].nunique() < 2:
+    finite = rows[np.isfinite(rows[score])]
+    if finite[score].nunique() < 2:
         return None
-    return round(float(spearmanr(known[score], known["dice"])[0]), 2)
+    return round(float(spearmanr(finite[score], finite["dice"])[0]), 2)
 
 
 def summarise(table: pd.DataFrame, curves: dict[str, list[Reliability]]) -> dict[str, Any]:

@@ -55,8 +55,8 @@ def main() -> None:
     rows: list[tuple[str, int, FloatArray]] = []
     withheld: list[str] = []
     for seed in range(options.first_seed, options.first_seed + options.cases):
-        found = predicted(seed, options.predicted) if options.predicted else truth_masks(seed)
-        for kind, cochlea, truth, seconds in found:
+        ears = predicted(seed, options.predicted) if options.predicted else truth_masks(seed)
+        for kind, cochlea, truth, seconds in ears:
             if cochlea.wall is None:
                 withheld.append(f"{kind}, seed {seed}: {'; '.join(cochlea.problems)}")
             errors = compare(cochlea, truth, seconds)
@@ -84,10 +84,10 @@ def truth_masks(seed: int) -> Iterator[tuple[str, Cochlea, CochleaTruth, float]]
         grid = Grid.centred(pose.to_lps(MIDDLE_MM), (i, j, k), spacing_mm=voxel)
         mask = (paint(shape, Canvas(grid, pose)) < 0).astype(np.float32)
         start = time.process_time()
-        found = measure_cochlea(mask, grid, landmarks.only(LANDMARK_NAMES), fitted)
+        cochlea = measure_cochlea(mask, grid, landmarks.only(LANDMARK_NAMES), fitted)
         seconds = time.process_time() - start
         kind = "x".join(f"{edge:g}" for edge in voxel)
-        yield kind, found, in_lps(truth, pose), seconds
+        yield kind, cochlea, in_lps(truth, pose), seconds
 
 
 def predicted(seed: int, scanner: str) -> Iterator[tuple[str, Cochlea, CochleaTruth, float]]:
@@ -106,10 +106,10 @@ def predicted(seed: int, scanner: str) -> Iterator[tuple[str, Cochlea, CochleaTr
     for ear in prediction.ears:
         assert ear.probability is not None
         start = time.process_time()
-        found = measure_cochlea(
+        cochlea = measure_cochlea(
             ear.probability.values, ear.probability.grid, ear.landmarks, ear.pose, field=grid
         )
-        yield scanner, found, truth, time.process_time() - start
+        yield scanner, cochlea, truth, time.process_time() - start
     if not prediction.ears:
         yield scanner, Cochlea(problems=("no ear found",)), truth, float("nan")
 
@@ -162,13 +162,13 @@ def write(rows: list[tuple[str, int, FloatArray]], folder: Path, name: str) -> N
             errors = np.array([row[2] for row in rows if row[0] == kind])
             print(f"\n{kind}: ears, bias, SD, mean absolute, largest")
             for quantity, column in zip(COLUMNS, errors.T, strict=True):
-                known = column[np.isfinite(column)]
-                if len(known) < 2:
+                finite = column[np.isfinite(column)]
+                if len(finite) < 2:
                     continue
-                numbers = (known.mean(), known.std(ddof=1), *_sizes(np.abs(known)))
+                numbers = (finite.mean(), finite.std(ddof=1), *_sizes(np.abs(finite)))
                 cells = [f"{n:.3f}" for n in numbers]
-                table.writerow((kind, quantity, len(known), *cells))
-                print(f"{quantity:18s}{len(known):5d}" + "".join(f"{c:>9s}" for c in cells))
+                table.writerow((kind, quantity, len(finite), *cells))
+                print(f"{quantity:18s}{len(finite):5d}" + "".join(f"{c:>9s}" for c in cells))
 
 
 def _sizes(sizes: FloatArray) -> tuple[float, float]:

@@ -79,8 +79,8 @@ def main() -> None:
     rows: list[tuple[str, int, FloatArray]] = []
     withheld: list[str] = []
     for seed in seeds:
-        found = predicted(seed, options.predicted) if options.predicted else truth_masks(seed)
-        for kind, canals, truth, seconds in found:
+        ears = predicted(seed, options.predicted) if options.predicted else truth_masks(seed)
+        for kind, canals, truth, seconds in ears:
             withheld += [f"{kind}, seed {seed}: {problem}" for problem in canals.problems]
             errors = compare(canals, truth, seconds)
             rows.append((kind, seed, errors))
@@ -113,9 +113,9 @@ def truth_masks(seed: int) -> Iterator[tuple[str, Canals, dict[str, FloatArray],
         grid = grid_at(pose, voxel)
         mask = (paint(shape, Canvas(grid, pose)) < 0).astype(np.float32)
         start = time.process_time()
-        found = measure_canals(mask, grid, landmarks.only(LANDMARK_NAMES), fitted)
+        canals = measure_canals(mask, grid, landmarks.only(LANDMARK_NAMES), fitted)
         seconds = time.process_time() - start
-        yield "x".join(f"{edge:g}" for edge in voxel), found, truth, seconds
+        yield "x".join(f"{edge:g}" for edge in voxel), canals, truth, seconds
 
 
 def predicted(
@@ -137,10 +137,10 @@ def predicted(
     for ear in prediction.ears:
         assert ear.probability is not None
         start = time.process_time()
-        found = measure_canals(
+        canals = measure_canals(
             ear.probability.values, ear.probability.grid, ear.landmarks, ear.pose
         )
-        yield scanner, found, truth, time.process_time() - start
+        yield scanner, canals, truth, time.process_time() - start
 
 
 def true_numbers(shape: Labyrinth, pose: Pose) -> dict[str, FloatArray]:
@@ -180,12 +180,12 @@ def compare(canals: Canals, truth: dict[str, FloatArray], seconds: float) -> Flo
     for first, second in PAIRS:
         true = between_deg(truth[f"{first} normal"], truth[f"{second} normal"])
         errors.append(canals.angles_deg[f"{first}_{second}"] - true)
-    found = np.array([canals.volumes_mm3[part] for part in Part])
+    measured = np.array([canals.volumes_mm3[part] for part in Part])
     true = truth["volumes"]
-    errors += list(100 * (found / true - 1))
+    errors += list(100 * (measured / true - 1))
     canal_parts, vestibular = slice(2, 6), slice(1, 6)
     for part in (canal_parts, vestibular, slice(0, 6)):
-        errors.append(100 * float(found[part].sum() / true[part].sum() - 1))
+        errors.append(100 * float(measured[part].sum() / true[part].sum() - 1))
     return np.array([*errors, seconds])
 
 
@@ -207,14 +207,14 @@ def write(rows: list[tuple[str, int, FloatArray]], folder: Path, name: str) -> N
             errors = np.array([row[2] for row in rows if row[0] == kind])
             print(f"\n{kind}: ears, bias, SD, mean absolute, largest")
             for quantity, column in zip(COLUMNS, errors.T, strict=True):
-                known = column[np.isfinite(column)]
-                if len(known) < 2:
+                finite = column[np.isfinite(column)]
+                if len(finite) < 2:
                     continue
-                sizes = np.abs(known)
-                numbers = (known.mean(), known.std(ddof=1), sizes.mean(), sizes.max())
+                sizes = np.abs(finite)
+                numbers = (finite.mean(), finite.std(ddof=1), sizes.mean(), sizes.max())
                 cells = [f"{n:.3f}" for n in numbers]
-                table.writerow((kind, quantity, len(known), *cells))
-                print(f"{quantity:30s}{len(known):5d}" + "".join(f"{c:>9s}" for c in cells))
+                table.writerow((kind, quantity, len(finite), *cells))
+                print(f"{quantity:30s}{len(finite):5d}" + "".join(f"{c:>9s}" for c in cells))
 
 
 def score_diseases(seeds: range, folder: Path) -> None:
@@ -228,22 +228,24 @@ def score_diseases(seeds: range, folder: Path) -> None:
             right = 0
             scores = np.zeros(5, dtype=int)
             for seed in seeds:
-                lacking, found = scored(seed, diagnosis)
+                lacking, completeness = scored(seed, diagnosis)
                 named = [
-                    name for name in CANALS if found.states[Part[name.upper()]] is State.MISSING
+                    name
+                    for name in CANALS
+                    if completeness.states[Part[name.upper()]] is State.MISSING
                 ]
                 right += named == lacking
-                scores[found.likert] += 1
+                scores[completeness.likert] += 1
                 table.writerow(
                     (
                         diagnosis,
                         seed,
                         " ".join(lacking),
-                        found.likert,
-                        " ".join(found.missing),
-                        " ".join(found.cut),
-                        found.betti.loops,
-                        found.bridges,
+                        completeness.likert,
+                        " ".join(completeness.missing),
+                        " ".join(completeness.cut),
+                        completeness.betti.loops,
+                        completeness.bridges,
                     )
                 )
             print(
@@ -275,10 +277,10 @@ def scored(seed: int, diagnosis: str) -> tuple[list[str], Completeness]:
         field = up + grid.affine[2, 3] < top
         values = values * field
     landmarks = Landmarks(shape.landmarks.names, pose.to_lps(shape.landmarks.points_mm))
-    known = landmarks.only(LANDMARK_NAMES)
-    parts = split(values, grid, known, pose)
-    found = score_completeness(values, grid, known, pose, field=field, parts=parts)
-    return sorted(lacking, key=CANALS.index), found
+    named = landmarks.only(LANDMARK_NAMES)
+    parts = split(values, grid, named, pose)
+    completeness = score_completeness(values, grid, named, pose, field=field, parts=parts)
+    return sorted(lacking, key=CANALS.index), completeness
 
 
 if __name__ == "__main__":

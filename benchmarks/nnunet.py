@@ -116,7 +116,7 @@ def train(work: Path, programs: Path, iterations: int, fold: int) -> float:
 
 def predict(work: Path, programs: Path, data: Path, iterations: int, fold: int) -> Path:
     """Masks of one set on its scans' own voxels."""
-    images, found = work / "tests" / data.name, work / f"found-{iterations}-{fold}" / data.name
+    images, predicted = work / "tests" / data.name, work / f"found-{iterations}-{fold}" / data.name
     masks = work / f"masks-{iterations}-{fold}" / data.name
     entries = read_index(data)
     if all((masks / f"{entry.case}.nii.gz").is_file() for entry in entries):
@@ -124,14 +124,14 @@ def predict(work: Path, programs: Path, data: Path, iterations: int, fold: int) 
     for folder in (images, masks):
         folder.mkdir(parents=True, exist_ok=True)
     convert(data, images, None)
-    nnunet(work, programs, "nnUNetv2_predict", "-i", images, "-o", found, "-d", NUMBER, "-c",
+    nnunet(work, programs, "nnUNetv2_predict", "-i", images, "-o", predicted, "-d", NUMBER, "-c",
            "3d_fullres", "-f", fold, "-tr", "nnUNetTrainerShort", "-device", "cpu",
            "--save_probabilities", "-npp", 1, "-nps", 1, iterations=iterations)  # fmt: skip
     for entry in entries:
         case = load_case(data, entry)
-        with np.load(found / f"{entry.case}.npz") as arrays:
+        with np.load(predicted / f"{entry.case}.npz") as arrays:
             probability = np.ascontiguousarray(arrays["probabilities"][1].T)
-        source: Grid = load_label_map(found / f"{entry.case}.nii.gz").grid
+        source: Grid = load_label_map(predicted / f"{entry.case}.nii.gz").grid
         values = resample(probability, source, case.scan.grid, antialias=False) > 0.5
         save_label_map(
             LabelMap(values.astype(np.uint8), case.scan.grid), masks / f"{entry.case}.nii.gz"

@@ -30,10 +30,10 @@ MEASURES = ("dice", "assd_mm", "helicotrema_mm", "oval_window_mm", "round_window
 def render(folder: Path) -> None:
     """The training phantoms; existing ones are kept."""
     start_dataset(folder, name="phantom A", source="otovox phantom")
-    known = {entry.case for entry in read_index(folder)}
+    rendered = {entry.case for entry in read_index(folder)}
     for seed in range(FIRST_SEED, FIRST_SEED + CASES):
         case = make_case(seed, scanner=SCANNER, field_mm=FIELD_MM)
-        if case.scan.name not in known:
+        if case.scan.name not in rendered:
             add_case(folder, case, Entry(case.scan.name, case.scan.name, scanner=SCANNER))
 
 
@@ -43,7 +43,7 @@ def train_and_predict(work: Path, ears: Path, network: str, device: str) -> None
     otovox_command("train", "--data", work / "A", "--config", settings, "--fold", 0,
                    "--validation", VALIDATION, "--output", work / network)  # fmt: skip
     plan = PredictionPlan(tests=(ears,), tta="none", match="1", device=device)
-    predict_fold(work / "A", work / network, 0, how=plan)
+    predict_fold(work / "A", work / network, 0, plan=plan)
 
 
 def scores(work: Path, ears: Path, network: str) -> pd.DataFrame:

@@ -95,33 +95,37 @@ def main() -> None:
     chunk = config.data.shape
     chunks = len(list(windows(field_grid(scan, config).shape, chunk, usual_stride(chunk))))
     python = sys.executable
-    found: dict[str, Any] = {"voxels": scan.grid.shape, "chunks": chunks, "processor": processor()}
+    figures: dict[str, Any] = {
+        "voxels": scan.grid.shape,
+        "chunks": chunks,
+        "processor": processor(),
+    }
     with tempfile.TemporaryDirectory() as name:
         model, folder = Path(name, "model"), Path(name, "out")
         untrained(model, "base")
         for engine in ("torch f32", "cpu f32", "cpu bf16"):
             done = run(python, "-c", CHUNKS, model, *engine.split())
-            found[f"chunk, {engine}, s"] = round(float(done["printed"][0]), 2)
+            figures[f"chunk, {engine}, s"] = round(float(done["printed"][0]), 2)
         # The first run converts the network; its graph is kept.
         for run_name in ("first", "later"):
             done = analyze(python, options.scan, "-o", folder, "--model", model)
-            found[f"analyze, {run_name}, s"] = done["wall_s"]
-            found["analyze, GiB"] = done["peak_gib"]
+            figures[f"analyze, {run_name}, s"] = done["wall_s"]
+            figures["analyze, GiB"] = done["peak_gib"]
         done = run(python, "-c", MONAI, model, options.scan)
-        found["MONAI, s"] = round(float(done["printed"][0]), 1)
-        found["MONAI, GiB"] = done["peak_gib"]
+        figures["MONAI, s"] = round(float(done["printed"][0]), 1)
+        figures["MONAI, GiB"] = done["peak_gib"]
         untrained(Path(name, "autocasnet"), "autocasnet-unet")
         done = run(python, "-c", LOOK, Path(name, "autocasnet"), options.scan)
-        found["AutoCasNet, one thread, s"] = round(float(done["printed"][0]), 1)
-        found["AutoCasNet, GiB"] = done["peak_gib"]
+        figures["AutoCasNet, one thread, s"] = round(float(done["printed"][0]), 1)
+        figures["AutoCasNet, GiB"] = done["peak_gib"]
     turns = len(list(cube_turns("paper")))
-    found["paper's protocol, s"] = round(chunks * turns * found["chunk, torch f32, s"])
+    figures["paper's protocol, s"] = round(chunks * turns * figures["chunk, torch f32, s"])
     for other in ("MONAI", "paper's protocol"):
-        ratio = found[f"{other}, s"] / found["analyze, later, s"]
-        found[f"{other} / analyze"] = round(ratio, 1)
+        ratio = figures[f"{other}, s"] / figures["analyze, later, s"]
+        figures[f"{other} / analyze"] = round(ratio, 1)
     options.output.mkdir(parents=True, exist_ok=True)
-    (options.output / "paper-size-cpu.json").write_text(json.dumps(found, indent=2) + "\n")
-    print(json.dumps(found, indent=2))
+    (options.output / "paper-size-cpu.json").write_text(json.dumps(figures, indent=2) + "\n")
+    print(json.dumps(figures, indent=2))
 
 
 if __name__ == "__main__":

@@ -126,13 +126,13 @@ def row_of(analyzer: Analyzer, case: Case, of: str, condition: str) -> dict | No
     """Features and ground truth of the detected ear; None if none was detected."""
     if max(case.scan.grid.shape) < 2 or not (case.labels.values > 0).any():
         return None
-    found = analyzer.predict(case.scan)
+    prediction = analyzer.predict(case.scan)
     ((side, truth),) = case.landmarks.items()
-    if not found.ears:
+    if not prediction.ears:
         return None
     middle = np.nanmean(truth.points_mm, axis=0)
-    ear = min(found.ears, key=lambda one: float(np.linalg.norm(one.center_mm - middle)))
-    overlap = dice(found.labels.values == ear.side.label, case.labels.values == side.label)
+    ear = min(prediction.ears, key=lambda one: float(np.linalg.norm(one.center_mm - middle)))
+    overlap = dice(prediction.labels.values == ear.side.label, case.labels.values == side.label)
     if overlap < LEAST_DICE:
         return None
     errors = [e for e in landmark_errors_mm(ear.landmarks, truth).values() if np.isfinite(e)]
@@ -211,11 +211,11 @@ def tried(rows: pd.DataFrame) -> dict[str, dict[str, float]]:
     """Performance of the estimate on unseen ears."""
     statistics = {}
     for target in ("dice", "landmark_mm"):
-        known = rows.dropna(subset=[target])
-        expected, true = known[f"expected_{target}"], known[target]
-        held = (true >= known[f"{target}_low"]) & (true <= known[f"{target}_high"])
+        scored = rows.dropna(subset=[target])
+        expected, true = scored[f"expected_{target}"], scored[target]
+        held = (true >= scored[f"{target}_low"]) & (true <= scored[f"{target}_high"])
         statistics[target] = {
-            "ears": len(known),
+            "ears": len(scored),
             "spearman": round(float(spearmanr(expected, true).statistic), 3),
             "mean_absolute_error": round(float((expected - true).abs().mean()), 4),
             "interval_holds": round(float(held.mean()), 3),
@@ -297,12 +297,12 @@ def stored(table: pd.DataFrame, tta: str, facts: dict[str, object], output: Path
     """Write rows and facts beside those of other augmentations; returns all rows."""
     output.mkdir(parents=True, exist_ok=True)
     rows, summary = output / "quality.csv", output / "quality.json"
-    known = json.loads(summary.read_text("utf-8")) if summary.is_file() else {}
+    earlier = json.loads(summary.read_text("utf-8")) if summary.is_file() else {}
     if rows.is_file():
         others = pd.read_csv(rows)
         table = pd.concat([others[others["tta"] != tta], table])
     table.to_csv(rows, index=False)
-    summary.write_text(json.dumps(known | {tta: facts}, indent=2) + "\n", "utf-8")
+    summary.write_text(json.dumps(earlier | {tta: facts}, indent=2) + "\n", "utf-8")
     return table
 
 

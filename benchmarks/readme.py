@@ -229,14 +229,14 @@ def speed() -> str:
     return "\n".join(lines) + f"\n\n{text}\n\n{stages(facts['stages'])}{pairs(facts)}"
 
 
-def stages(found: dict[str, dict[str, list[float]]]) -> str:
+def stages(times: dict[str, dict[str, list[float]]]) -> str:
     """Where the time goes."""
-    names = next(iter(found.values()))
+    names = next(iter(times.values()))
     lines = [
         f"| stage, s | {' | '.join(names)} |",
         f"|---{'|---' * len(names)}|",
     ]
-    for scan, values in found.items():
+    for scan, values in times.items():
         lines.append(f"| {scan} | {' | '.join(f'{values[name][0]:.1f}' for name in names)} |")
     return "\n".join(lines)
 

@@ -165,13 +165,13 @@ def chosen(analyzers: list[Analyzer], case: Case) -> Analyzer:
     return next((one for one in analyzers if not was_trained_on(one, case)), analyzers[0])
 
 
-def from_prediction(found: Prediction, case: Case) -> Found:
+def from_prediction(prediction: Prediction, case: Case) -> Found:
     (truth,) = case.landmarks.values()
-    if not found.ears:
+    if not prediction.ears:
         return Found(None, None, None, {})
     middle = truth.points_mm.mean(axis=0)
-    ear = min(found.ears, key=lambda one: float(np.linalg.norm(one.center_mm - middle)))
-    mask = found.labels.values == ear.side.label
+    ear = min(prediction.ears, key=lambda one: float(np.linalg.norm(one.center_mm - middle)))
+    mask = prediction.labels.values == ear.side.label
     numbers = {"confidence": ear.confidence, "uncertainty": ear.uncertainty}
     offsets = [
         ear.pose.to_canonical(ear.landmarks[name]) - ear.pose.to_canonical(truth[name])
@@ -201,23 +201,23 @@ def from_mask(folder: Path, case: Case) -> Found:
     return Found(None, None, None, {})
 
 
-def row_of(case: Case, found: Found, condition: str) -> dict[str, object]:
+def row_of(case: Case, answer: Found, condition: str) -> dict[str, object]:
     """One row of the table; empty where a value is missing."""
     ((side, truth),) = case.landmarks.items()
-    row: dict[str, object] = {"ear": case.scan.name, "condition": condition, "seen": found.seen}
+    row: dict[str, object] = {"ear": case.scan.name, "condition": condition, "seen": answer.seen}
     expert = case.labels.values == side.label
-    row["found"] = found.mask is not None and bool(found.mask.any())
-    row["side_right"] = "" if found.side is None else found.side is side
-    if found.mask is not None and found.mask.any():
-        row["dice"] = dice(found.mask, expert)
-        between = distances(found.mask, expert, case.scan.grid.spacing_mm)
+    row["found"] = answer.mask is not None and bool(answer.mask.any())
+    row["side_right"] = "" if answer.side is None else answer.side is side
+    if answer.mask is not None and answer.mask.any():
+        row["dice"] = dice(answer.mask, expert)
+        between = distances(answer.mask, expert, case.scan.grid.spacing_mm)
         row["assd_mm"], row["hausdorff_mm"] = between.assd_mm, between.hausdorff_mm
-        row["volume_ratio"] = float(found.mask.sum() / expert.sum())
-    if found.landmarks is not None:
-        for name, error in landmark_errors_mm(found.landmarks, truth).items():
+        row["volume_ratio"] = float(answer.mask.sum() / expert.sum())
+    if answer.landmarks is not None:
+        for name, error in landmark_errors_mm(answer.landmarks, truth).items():
             row[f"{name}_mm"] = error
-        row["windows_mm"] = found.landmarks.distance_mm("oval_window", "round_window")
-    return row | found.numbers
+        row["windows_mm"] = answer.landmarks.distance_mm("oval_window", "round_window")
+    return row | answer.numbers
 
 
 def means_of(rows: list[dict]) -> dict[str, dict[str, float]]:
@@ -270,8 +270,8 @@ def main() -> None:
 
         def analyse(case: Case) -> Found:
             analyzer = chosen(analyzers, case)
-            found = from_prediction(analyzer.predict(case.scan), case)
-            return replace(found, seen=was_trained_on(analyzer, case))
+            answer = from_prediction(analyzer.predict(case.scan), case)
+            return replace(answer, seen=was_trained_on(analyzer, case))
 
     rows, offsets = [], []
     for case in release(options.release):
@@ -279,23 +279,25 @@ def main() -> None:
             continue
         for name, degraded in conditions.items():
             worse = degraded(case)
-            found = analyse(worse)
-            row = row_of(worse, found, name)
+            answer = analyse(worse)
+            row = row_of(worse, answer, name)
             rows.append(row)
-            if name == "original" and found.offsets_mm is not None:
-                offsets.append(found.offsets_mm)
+            if name == "original" and answer.offsets_mm is not None:
+                offsets.append(answer.offsets_mm)
             shown = {k: round(v, 3) for k, v in row.items() if isinstance(v, float)}
-            print(case.scan.name, name, "seen" if found.seen else "unseen", shown, flush=True)
+            print(case.scan.name, name, "seen" if answer.seen else "unseen", shown, flush=True)
     facts["machine"] = {"cores": os.cpu_count(), "processor": processor()}
     facts["software"] = f"otovox {otovox.__version__}"
     facts["ears"] = len({row["ear"] for row in rows})
     facts["seen"] = sorted({str(row["ear"]) for row in rows if row["seen"]})
     facts["means"] = means_of(rows)
-    known = [row for row in rows if "confidence" in row and "dice" in row]
-    if len(known) > 2:
-        correlation = stats.spearmanr([r["confidence"] for r in known], [r["dice"] for r in known])
+    scored = [row for row in rows if "confidence" in row and "dice" in row]
+    if len(scored) > 2:
+        correlation = stats.spearmanr(
+            [r["confidence"] for r in scored], [r["dice"] for r in scored]
+        )
         rho = round(correlation.statistic, 3)
-        facts["confidence_against_dice"] = {"n": len(known), "spearman": rho}
+        facts["confidence_against_dice"] = {"n": len(scored), "spearman": rho}
     if offsets:
         off = np.stack(offsets)
         left = [

@@ -41,8 +41,8 @@ def distances_mm(prediction: Prediction) -> dict[str, dict[str, float]]:
     ears = {}
     for ear in prediction.ears:
         places = PLACES_MM[ear.side]
-        found = {"center": ear.center_mm, **{n: ear.landmarks[n] for n in places if n != "center"}}
-        gaps = {name: float(np.linalg.norm(found[name] - places[name])) for name in places}
+        points = {"center": ear.center_mm, **{n: ear.landmarks[n] for n in places if n != "center"}}
+        gaps = {name: float(np.linalg.norm(points[name] - places[name])) for name in places}
         ears[ear.side.value] = {
             "volume_mm3": round(ear.volume_mm3, 1),
             "confidence": round(ear.confidence, 2),

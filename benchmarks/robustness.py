@@ -25,8 +25,8 @@ DISEASED = "cbct"
 
 
 def mean(values: list[float]) -> str:
-    known = [value for value in values if np.isfinite(value)]
-    return f"{np.mean(known):.3f}" if known else ""
+    finite = [value for value in values if np.isfinite(value)]
+    return f"{np.mean(finite):.3f}" if finite else ""
 
 
 def row(name: str, model: str, scores: list[EarScore]) -> dict[str, object]:
@@ -67,8 +67,8 @@ def main() -> None:
             case = make_case(seed, scanner=scanner, diagnosis=diagnosis)
             for model, analyzer in models.items():
                 scores[model] += score_case(analyzer.predict(case.scan), case)
-        for model, found in scores.items():
-            rows.append(row(name, Path(model).name, found))
+        for model, ears in scores.items():
+            rows.append(row(name, Path(model).name, ears))
             print("  ".join(str(cell) for cell in rows[-1].values()), flush=True)
     options.output.mkdir(parents=True, exist_ok=True)
     rows.sort(key=lambda row: list(sets).index(str(row["set"])))

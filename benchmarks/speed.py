@@ -108,17 +108,17 @@ Steps = dict[str, Any]
 def parts(folder: str) -> Steps:
     """Phantoms, training steps and engines."""
     python = sys.executable
-    found = {"training samples": run(python, "-c", SAMPLES, f"{folder}/anatomies")}
+    steps = {"training samples": run(python, "-c", SAMPLES, f"{folder}/anatomies")}
     for kind, scanner in (("ear", "fpvct"), ("ear", "msct"), ("head", "msct")):
         code = f"SCANNER, KIND = {scanner!r}, {kind!r}{CASE}"
-        found[f"phantom {scanner} {kind}"] = run(python, "-c", code)
+        steps[f"phantom {scanner} {kind}"] = run(python, "-c", code)
     for name, keep in (("freed memory kept", True), ("as it comes", False)):
         code = f"KEEP = {keep}{STEPS}"
-        found[f"training step, one thread, {name}"] = run(python, "-c", code)
+        steps[f"training step, one thread, {name}"] = run(python, "-c", code)
     few = run(python, "-c", f"KEEP = False{STEPS}", MALLOC_TRIM_THRESHOLD_="65536")
-    found["training step, one thread, as dask's workers have it"] = few
-    found["engines"] = run(python, "-c", ENGINES)
-    return found
+    steps["training step, one thread, as dask's workers have it"] = few
+    steps["engines"] = run(python, "-c", ENGINES)
+    return steps
 
 
 def render(scanner: str, folder: Path, field_mm: str, *seeds: int) -> list[Path]:
@@ -132,8 +132,8 @@ def scans(folder: Path, head: Path | None) -> dict[str, Path]:
     """A clinical crop, an ear of 288 x 288 x 260 voxels at 0.1 mm, and a head."""
     (clinical,) = render("msct", folder, "25.6,25.6,25.6", 7800)
     (fine,) = render("fpvct", folder, "28.8,28.8,26.0", 7800)
-    found = {"clinical ear": clinical, "ear, 0.1 mm": fine}
-    return found | ({"head": head} if head else {})
+    chosen = {"clinical ear": clinical, "ear, 0.1 mm": fine}
+    return chosen | ({"head": head} if head else {})
 
 
 def cohort(folder: Path, count: int) -> dict[str, Any]:
@@ -145,17 +145,19 @@ def cohort(folder: Path, count: int) -> dict[str, Any]:
 
 def analyses(folder: Path, options: argparse.Namespace) -> Steps:
     """Whole analyses, as a user runs them."""
-    python, known = sys.executable, scans(folder, options.scan)
+    python, scan_files = sys.executable, scans(folder, options.scan)
     refused = run(python, "-m", "otovox", "analyze", folder / "absent.nii.gz", "-o", folder / "no")
-    staged = {name: stages(python, scan, folder / f"stages {name}") for name, scan in known.items()}
-    rows = growth(python, known, folder)
+    staged = {
+        name: stages(python, scan, folder / f"stages {name}") for name, scan in scan_files.items()
+    }
+    rows = growth(python, scan_files, folder)
     growth_figure(rows, Path("docs/speed-growth.png"))
     return {
         "a missing file is refused": refused,
         "stages": staged,
         "growth": rows,
         "later scan in the same process, s": {
-            name: again(python, scan, folder / f"again {name}") for name, scan in known.items()
+            name: again(python, scan, folder / f"again {name}") for name, scan in scan_files.items()
         },
         "cohort": cohort(folder, options.cohort),
     }
@@ -180,8 +182,8 @@ def main() -> None:
         if options.only in (None, "analyses"):
             results |= analyses(folder, options)
         if options.pair:
-            known = scans(folder, options.scan)
-            results["pair"] = pair(tuple(options.pair), known, folder, times=3)
+            scan_files = scans(folder, options.scan)
+            results["pair"] = pair(tuple(options.pair), scan_files, folder, times=3)
     path.write_text(json.dumps(results, indent=2) + "\n")
     print(json.dumps(results, indent=2))
 

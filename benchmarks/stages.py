@@ -99,7 +99,7 @@ def pair(
     pythons: tuple[str, str], scans: dict[str, Path], folder: Path, times: int
 ) -> dict[str, Any]:
     """Two installations in alternation on the same scans: medians and their ratios."""
-    found: dict[str, Any] = {}
+    pairs: dict[str, Any] = {}
     for name, scan in scans.items():
         rows = [
             [analyze(one, scan, "-o", folder / f"pair {name}") for one in pythons]
@@ -113,8 +113,8 @@ def pair(
             for number in range(2)
         )
         ratios = {key: round(before[key] / after[key], 2) for key in before}
-        found[name] = {"before": before, "after": after, "ratio": ratios}
-    return found
+        pairs[name] = {"before": before, "after": after, "ratio": ratios}
+    return pairs
 
 
 def growth(python: str, scans: dict[str, Path], folder: Path) -> list[dict[str, Any]]:

@@ -64,7 +64,7 @@ def test_everything_is_written(
         "fpvct-clinical: DSC 0.80 (mean 0.80)",
         "fpvct-clinical, otosclerosis: DSC 0.80 (mean 0.80)",
     ]
-    assert (panels[0].found.sum(), panels[0].truth.sum()) == (64, 96)
+    assert (panels[0].predicted.sum(), panels[0].truth.sum()) == (64, 96)
 
 
 def test_systems_side_by_side(

@@ -52,7 +52,9 @@ def test_every_warning_and_every_unusual_value_is_a_finding(result: ResultFile) 
     )
     assert right == ReportFinding(Side.RIGHT, "the right ear is odd", "its outline")
     assert outside.side is Side.RIGHT
-    assert outside.found == "outside the usual range: labyrinth volume 312 mm³ (usual 140 to 265)"
+    assert (
+        outside.statement == "outside the usual range: labyrinth volume 312 mm³ (usual 140 to 265)"
+    )
     assert "the outline there" in outside.check
     # The ear is not named twice.
     assert left == ReportFinding(Side.LEFT, "the cochlea is small", "whether it is malformed")
@@ -61,7 +63,7 @@ def test_every_warning_and_every_unusual_value_is_a_finding(result: ResultFile) 
 def test_a_scan_without_an_ear_has_a_finding(result: ResultFile) -> None:
     empty = result.model_copy(update={"ears": [], "warnings": ["no inner ear found"]})
     (only,) = findings(empty)
-    assert only.found == "no inner ear found"
+    assert only.statement == "no inner ear found"
     assert "temporal bone" in only.check
 
 

@@ -124,9 +124,9 @@ def known_outcomes(output: Path) -> list[ScanOutcome]:
     for row in read_summary(output / SUMMARY):
         rows.setdefault(row["scan"], row)
     folders = [path.parent for path in output.glob(f"*/{RESULT}")]
-    found = {folder.name for folder in folders if not is_scratch(folder)}
+    written = {folder.name for folder in folders if not is_scratch(folder)}
     outcomes: list[ScanOutcome] = []
-    for name in sorted({*rows, *found}):
+    for name in sorted({*rows, *written}):
         row = rows.get(name, {})
         job = Job(name, Path(row.get("path", name)), output / name)
         refused = next((s for s in FAILURES if s.value == row.get("status")), None)

@@ -202,7 +202,7 @@ class Result:
         """
         labels = self.prediction.labels
         parts = zip(self.prediction.ears, self.measured.ears, self._described.ears, strict=True)
-        return tuple(AnalyzedEar(*part, labels) for part in parts)
+        return tuple(AnalyzedEar(*own, labels) for own in parts)
 
     @property
     def measurements(self) -> dict[Side, dict[str, Measurement]]:

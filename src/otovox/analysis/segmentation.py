@@ -110,14 +110,14 @@ def measure_segmentation(
 
 def measure_inputs(inputs: Inputs) -> Result:
     """Measure what was given; see `measure_segmentation`."""
-    found = read_segmentation(inputs.segmentation, inputs.labels)
+    segmentation = read_segmentation(inputs.segmentation, inputs.labels)
     warnings = []
-    if found.left_out:
+    if segmentation.left_out:
         warnings.append(
-            f"labels that are no labyrinths were left out: {', '.join(found.left_out)}; check that "
-            "none of them is an inner ear"
+            f"labels that are no labyrinths were left out: {', '.join(segmentation.left_out)}; "
+            "check that none of them is an inner ear"
         )
-    scan, labels = _on_its_scan(inputs, found.labels)
+    scan, labels = _on_its_scan(inputs, segmentation.labels)
     points = {} if inputs.landmarks is None else landmarks_given(inputs.landmarks)
     if not points:
         warnings.append(
@@ -197,8 +197,8 @@ def _with_sides(path: Path, labels: LabelMap) -> LabelMap:
         return labels
     values = np.where(unknown, 0, labels.values).astype(np.uint8)
     for piece in _labyrinths(unknown, labels.grid):
-        part, grid = _around(piece, labels.grid)
-        fits = [place_ear(part, grid, side) for side in Side]
+        cropped, grid = _around(piece, labels.grid)
+        fits = [place_ear(cropped, grid, side) for side in Side]
         poses = sorted((pose for pose in fits if pose), key=lambda pose: pose.residual_mm)
         if len(poses) < 2 or poses[0].residual_mm > OTHER_SIDE * poses[1].residual_mm:
             raise InputError(
@@ -226,8 +226,8 @@ def _ear(
     path: Path, mask: NDArray[np.bool_], grid: Grid, side: Side, landmarks: Landmarks
 ) -> EarPrediction:
     """One labyrinth as an ear, with its pose and what is worth a look."""
-    part, crop = _around(mask, grid)
-    main = main_piece(part)
+    cropped, crop = _around(mask, grid)
+    main = main_piece(cropped)
     pose, other = (place_ear(main, crop, one) for one in (side, side.other))
     if pose is None or other is None:
         raise InputError(f"{path}: its {side} labyrinth is too small to be measured")
@@ -251,7 +251,7 @@ def _ear(
         uncertainty=float("nan"),
         touches_border=border,
         warnings=tuple(_remarks(side, pose, volume_mm3, apart, border, landmarks)),
-        probability=Probability(part.astype(np.float32), crop),
+        probability=Probability(cropped.astype(np.float32), crop),
         landmarks_sought=False,
     )
 
@@ -297,6 +297,6 @@ def _remarks(
 def _around(mask: NDArray[np.bool_], grid: Grid) -> tuple[NDArray[np.bool_], Grid]:
     """A mask with some room around it, and its grid."""
     box = box_around(np.argwhere(mask), MARGIN)
-    part = mask[box]
-    i, j, k = part.shape
-    return part, grid.crop([side.start for side in box], (i, j, k))
+    cropped = mask[box]
+    i, j, k = cropped.shape
+    return cropped, grid.crop([side.start for side in box], (i, j, k))

@@ -82,8 +82,8 @@ def evaluate(
         split=split or "", name=name, beside=others, maps=maps, readers=readers
     )
     done = report.evaluate(results or predictions, data, output, plan)
-    found = sum(done.table["found"].to_list())
-    typer.echo(f"{len(done.table)} ears scored, {found} detected")
+    detected = sum(done.table["found"].to_list())
+    typer.echo(f"{len(done.table)} ears scored, {detected} detected")
     for kind, rows in done.table.groupby("set", sort=False):
         typer.echo(f"{kind}: {_means(rows)}, n {len(rows)}")
     trained = sum(done.table["split"].eq("train").to_list())

@@ -44,8 +44,8 @@ def watched(
         task = progress.add_task(title, total=total)
 
         def show(stage: Stage) -> None:
-            part = stages.index(stage) / len(stages)
-            progress.update(task, description=f"{title}: {stage}", completed=part)
+            share = stages.index(stage) / len(stages)
+            progress.update(task, description=f"{title}: {stage}", completed=share)
 
         with reported_to(show) if total == 1 else nullcontext():
             for outcome in outcomes:

@@ -104,10 +104,10 @@ def serve(
     most = int(most_gib * 2**30)
     limits = Limits(upload_bytes=most, file_bytes=most)
     node = dicom_of(dicom_port, ae_title, allow_ae or [], send_to or [])
-    how = Analysis(model, device, threads, tta)
+    analysis = Analysis(model, device, threads, tta)
     settings = ServerSettings(
-        data.absolute(), host, port, token, workers, how, limits, tuple(allow_origin or ()), node,
-        archive,
+        data.absolute(), host, port, token, workers, analysis, limits, tuple(allow_origin or ()),
+        node, archive,
     )  # fmt: skip
     typer.echo(f"otovox: open {settings.address}")
     run_server(settings)

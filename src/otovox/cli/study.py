@@ -100,7 +100,7 @@ def run(
     if dry_run:
         return
     jobs = running.plan_jobs(
-        plan, settings, data, output, folds=folds.plan(), how=prediction.plan()
+        plan, settings, data, output, folds=folds.plan(), prediction=prediction.plan()
     )
     outcomes = running.run_jobs(jobs, Workers(workers.workers, workers.scheduler))
     done = watched(outcomes, len(jobs), title="Folds", line_of=_line_of)

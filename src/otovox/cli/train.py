@@ -103,7 +103,7 @@ def cross_validate(
     from otovox.experiments.predict import predict_fold
 
     for fold in range(folds.folds):
-        predict_fold(dataset, output, fold, how=prediction.plan())
+        predict_fold(dataset, output, fold, plan=prediction.plan())
     sets = " ".join(f"--data {path}" for path in (dataset, *prediction.plain, *prediction.test))
     typer.echo(f"Next: otovox evaluate {output} {sets} --output {output / 'scores'}")
 

@@ -101,10 +101,10 @@ def boxes_of(values: NDArray[np.uint8]) -> dict[int, Box]:
     """
     # In the order of the array in memory, which is several times faster.
     natural = values.flags.f_contiguous
-    found = ndimage.find_objects(values.T if natural else values)
+    boxes = ndimage.find_objects(values.T if natural else values)
     return {
         label: box[::-1] if natural else box
-        for label, box in enumerate(found, start=1)
+        for label, box in enumerate(boxes, start=1)
         if box is not None
     }
 

@@ -44,7 +44,7 @@ def read_meanings(options: Sequence[str]) -> dict[str, Meaning]:
 
 def _read_meaning(pair: str) -> tuple[str, Meaning]:
     """Name and meaning of NAME=MEANING; a value may come second, as in `right=1`."""
-    name, _, text = (part.strip().lower() for part in pair.rpartition("="))
+    name, _, text = (word.strip().lower() for word in pair.rpartition("="))
     if text.isdecimal() and name in _MEANT:
         name, text = text, name
     meaning = _MEANT.get(text)

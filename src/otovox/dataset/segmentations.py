@@ -78,12 +78,12 @@ def _from_file(path: Path, stated: Mapping[str, Meaning]) -> Segmentation:
         return _from_dicom(path, stated)
     if path.name.lower().endswith(".seg.nrrd") and not stated:
         return Segmentation(read_segments(path))
-    found = load_label_map(path)
-    present = [int(value) for value in np.unique(found.values) if value]
+    labels = load_label_map(path)
+    present = [int(value) for value in np.unique(labels.values) if value]
     names = read_names(path.parent / "dataset.json") or _names_in_header(path)
     if not (names or stated) and set(present) <= {side.label for side in Side}:
-        return Segmentation(found, assumed=True)
-    values = np.zeros(found.values.shape, np.uint8)
+        return Segmentation(labels, assumed=True)
+    values = np.zeros(labels.values.shape, np.uint8)
     left_out = []
     for value in present:
         name = names.get(value, str(value))
@@ -91,11 +91,11 @@ def _from_file(path: Path, stated: Mapping[str, Meaning]) -> Segmentation:
         if meaning is None:
             left_out.append(name)
         else:
-            values[found.values == value] = _VALUES[meaning]
-    known = {*stated.values(), *map(meaning_of, names.values())}
-    if left_out and not values.any() and known <= {None, "background"}:
+            values[labels.values == value] = _VALUES[meaning]
+    meanings = {*stated.values(), *map(meaning_of, names.values())}
+    if left_out and not values.any() and meanings <= {None, "background"}:
         raise _unknown(path, left_out)
-    return Segmentation(LabelMap(values, found.grid), tuple(left_out))
+    return Segmentation(LabelMap(values, labels.grid), tuple(left_out))
 
 
 def _from_dicom(path: Path, stated: Mapping[str, Meaning]) -> Segmentation:
@@ -179,7 +179,7 @@ def _names_in_header(path: Path) -> dict[int, str]:
         return {}
     try:
         extensions = load(path).header.extensions
-        text = " ".join(str(part.get_content()) for part in extensions)
+        text = " ".join(str(extension.get_content()) for extension in extensions)
     except (OSError, ValueError, ImageFileError):
         return {}
     return {int(value): name.strip() for value, name in _LABEL.findall(text)}

@@ -65,9 +65,9 @@ class Reliability:
         >>> round(curve.largest_error, 2)
         0.4
         """
-        known = self.count > 0
-        gaps = np.abs(self.probability - self.frequency)[known]
-        return float(gaps.max()) if known.any() else float("nan")
+        filled = self.count > 0
+        gaps = np.abs(self.probability - self.frequency)[filled]
+        return float(gaps.max()) if filled.any() else float("nan")
 
 
 def reliability(probability: ArrayLike, truth: ArrayLike, *, bins: int = BINS) -> Reliability:
@@ -167,14 +167,14 @@ def ear_reliability(claimed: Probability, truth: LabelMap, side: Side) -> Reliab
     if not (stop > start).all():
         return reliability([], [])
     i, j, k = (int(n) for n in stop - start)
-    part = truth.grid.crop(start, (i, j, k))
+    grid = truth.grid.crop(start, (i, j, k))
     p = np.clip(claimed.values, _LEAST, 1 - _LEAST)
-    seen = special.expit(resample(special.logit(p), claimed.grid, part, outside=_OUTSIDE))
+    seen = special.expit(resample(special.logit(p), claimed.grid, grid, outside=_OUTSIDE))
     window = tuple(slice(low, high) for low, high in zip(start, stop, strict=True))
     true = truth.values[window] == side.label
-    near = near_labyrinth(true, seen > 0.5, spacing_mm=part.spacing_mm)
+    near = near_labyrinth(true, seen > 0.5, spacing_mm=grid.spacing_mm)
     ijk = np.argwhere(near)
-    within = claimed.grid.contains(part.to_mm(ijk)) if len(ijk) else np.zeros(0, dtype=bool)
+    within = claimed.grid.contains(grid.to_mm(ijk)) if len(ijk) else np.zeros(0, dtype=bool)
     chosen = tuple(ijk[within].T)
     return reliability(seen[chosen], true[chosen])
 
@@ -246,9 +246,9 @@ def alarm_threshold(usual: ArrayLike, *, false_alarms: float = 0.05) -> float:
     >>> alarm_threshold([1.0, 2.0, 3.0, 4.0], false_alarms=0.2)
     4.0
     """
-    known = np.sort(_known(usual))
-    rank = int(np.ceil((len(known) + 1) * (1 - false_alarms) - 1e-9))
-    return float(known[rank - 1]) if 0 < rank <= len(known) else float("inf")
+    confidences = np.sort(_known(usual))
+    rank = int(np.ceil((len(confidences) + 1) * (1 - false_alarms) - 1e-9))
+    return float(confidences[rank - 1]) if 0 < rank <= len(confidences) else float("inf")
 
 
 def _known(scores: ArrayLike) -> FloatArray:

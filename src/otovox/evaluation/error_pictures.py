@@ -36,7 +36,7 @@ class Panel:
 
     Attributes:
         title: title above the image.
-        found, truth: (i, j, k) masks on `grid`.
+        predicted, truth: (i, j, k) masks on `grid`.
         grid: position of the voxels.
         landmarks: true ones, LPS mm; nan where absent.
         side: side of the ear.
@@ -44,7 +44,7 @@ class Panel:
     """
 
     title: str
-    found: Mask
+    predicted: Mask
     truth: Mask
     grid: Grid
     landmarks: Landmarks
@@ -70,8 +70,8 @@ def nearest_the_mean(table: pd.DataFrame) -> dict[str, dict]:
     for name in dict.fromkeys(table["set"]):
         rows = [row for row in table.to_dict("records") if row["set"] == name]
         mean = float(np.mean([row["dice"] for row in rows]))
-        known = [row for row in rows if row["found"]] or rows
-        chosen[name] = min(known, key=lambda row: abs(row["dice"] - mean)) | {"mean_dice": mean}
+        detected = [row for row in rows if row["found"]] or rows
+        chosen[name] = min(detected, key=lambda row: abs(row["dice"] - mean)) | {"mean_dice": mean}
     return chosen
 
 
@@ -119,26 +119,26 @@ def rendered(panel: Panel) -> Image:
     >>> rendered(panel).tolist()  # neither mask shows anything
     [[[0.0, 0.0, 0.0, 0.0]]]
     """
-    either = panel.found | panel.truth
+    either = panel.predicted | panel.truth
     if not either.any():
         return np.zeros((1, 1, 4), np.float32)
     window = _box(either)
-    found, truth = panel.found[window], panel.truth[window]
-    i, j, k = found.shape
-    grid = panel.grid.crop([part.start for part in window], (i, j, k))
+    predicted, truth = panel.predicted[window], panel.truth[window]
+    i, j, k = predicted.shape
+    grid = panel.grid.crop([side.start for side in window], (i, j, k))
     turn = panel.axes @ mean_pose(panel.side).matrix.T
     lateral = np.array(_VIEWER) * ((-1, 1, 1) if panel.side is Side.LEFT else (1, 1, 1))
     axes = view_axes(turn @ lateral, turn @ np.array([0.0, 0.0, 1.0]))
-    view = fitted_view(found | truth, grid, axes, margin_mm=_MARGIN_MM)
+    view = fitted_view(predicted | truth, grid, axes, margin_mm=_MARGIN_MM)
     paint = np.select(
-        [(found & truth)[..., None], found[..., None]], [RIGHT, WRONG], default=MISSED
+        [(predicted & truth)[..., None], predicted[..., None]], [RIGHT, WRONG], default=MISSED
     ).astype(np.float32)
     balls = [
         Ball(panel.landmarks[name], BALL_MM, LANDMARK)
         for name in LANDMARK_NAMES
         if panel.landmarks.has(name)
     ]
-    return render_surfaces(found | truth, grid, view, rgb=paint, balls=balls)
+    return render_surfaces(predicted | truth, grid, view, rgb=paint, balls=balls)
 
 
 def on_white(picture: Image) -> NDArray[np.float32]:

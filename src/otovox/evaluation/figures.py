@@ -57,9 +57,9 @@ def bars(table: pd.DataFrame, path: Path) -> None:
             _bars(axes, [row for row in table.to_dict("records") if row["measure"] == measure])
             axes.set_ylabel(title)
         panels[0].set_ylim(0, 1)
-        known = [panel.get_legend_handles_labels() for panel in panels]
+        legends = [panel.get_legend_handles_labels() for panel in panels]
         named = {
-            name: mark for marks, names in known for mark, name in zip(marks, names, strict=True)
+            name: mark for marks, names in legends for mark, name in zip(marks, names, strict=True)
         }
         published = {name: mark for name, mark in named.items() if name == PUBLISHED}
         named = {name: mark for name, mark in named.items() if name != PUBLISHED} | published
@@ -111,8 +111,8 @@ def uncertainty_scatter(
         threshold: uncertainty above which an ear is flagged as unusual, if there is one.
     """
     rows = table.to_dict("records")
-    found = {row["diagnosis"] or "healthy" for row in rows}
-    names = sorted(found, key=lambda name: (name != "healthy", name))
+    diagnoses = {row["diagnosis"] or "healthy" for row in rows}
+    names = sorted(diagnoses, key=lambda name: (name != "healthy", name))
     with _panels(path, 1, width=1.5) as (axes,):
         for number, name in enumerate(names):
             own = [row for row in rows if (row["diagnosis"] or "healthy") == name]
@@ -198,15 +198,15 @@ def learning_curves(runs: Mapping[str, Path], path: Path) -> None:
         raise InputError("no validation.csv contains a curve to plot")
     with _panels(path, len(titles), columns=3) as panels:
         for axes, (key, title) in zip(panels, titles.items(), strict=True):
-            known = {name: t[key] for name, t in tables.items() if key in t}
-            for number, (name, curve) in enumerate(known.items()):
+            curves = {name: t[key] for name, t in tables.items() if key in t}
+            for number, (name, curve) in enumerate(curves.items()):
                 axes.plot(
                     curve.index / 1000, curve, linewidth=0.9, alpha=0.8, label=name,
                     color=COLOURS[number % 8], linestyle=_LINES[number % 4],
                 )  # fmt: skip
             # Folds may differ in length: the mean ends with the shortest.
-            mean = pd.DataFrame(known).dropna().mean(axis=1)
-            if len(known) > 1:
+            mean = pd.DataFrame(curves).dropna().mean(axis=1)
+            if len(curves) > 1:
                 axes.plot(mean.index / 1000, mean, color="black", linewidth=1.8, label="mean")
             axes.set(xlabel="iterations, thousands", ylabel=title)
         panels[0].legend(frameon=False, fontsize=8)
@@ -277,9 +277,9 @@ def levels(table: pd.DataFrame, path: Path, *, title: str) -> None:
             for first in axes.get_xticklabels()[:1]:
                 first.set_fontweight("bold")
             axes.set(ylabel=label, xlabel=title)
-        known = panels[0].get_legend_handles_labels()
+        legend = panels[0].get_legend_handles_labels()
         panels[0].figure.legend(
-            *known, frameon=False, fontsize=8, ncols=3, loc="outside upper center"
+            *legend, frameon=False, fontsize=8, ncols=3, loc="outside upper center"
         )
 
 

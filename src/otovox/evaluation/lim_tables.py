@@ -144,9 +144,9 @@ def subgroup_table(table: pd.DataFrame) -> pd.DataFrame:
     rows: list[dict[str, object]] = []
     for name in SUBGROUPS:
         inside = np.array([name in group for group in groups], dtype=bool)
-        found = _subgroup(table["dice"].to_numpy(dtype=float)[inside])
+        own = _subgroup(table["dice"].to_numpy(dtype=float)[inside])
         published = {where: sets[name] for where, sets in SUBGROUPS_PUBLISHED.items()}
-        for where, figures in {OURS: found, **published}.items():
+        for where, figures in {OURS: own, **published}.items():
             rows.append({"subgroup": name, "from": where, **asdict(figures)})
     return pd.DataFrame(rows)
 
@@ -166,8 +166,8 @@ def likert_levels(table: pd.DataFrame) -> LikertLevels:
     """
     _check(table, "dice", "likert")
     scores, dice = (table[name].to_numpy(dtype=float) for name in ("likert", "dice"))
-    known = np.isfinite(scores) & np.isfinite(dice)
-    scores, dice = scores[known], dice[known]
+    finite = np.isfinite(scores) & np.isfinite(dice)
+    scores, dice = scores[finite], dice[finite]
     strange = sorted(set(scores) - set(LEVELS))
     if strange:
         raise InputError(f"Likert scores are 1 to 4, not {strange[0]:g}")

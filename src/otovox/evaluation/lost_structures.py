@@ -76,15 +76,15 @@ def case_losses(prediction: Prediction, case: Case) -> Iterator[tuple[Side, Loss
     >>> list(case_losses(prediction, case))  # neither ear is in the scan
     []
     """
-    for side, (found, _) in ear_masks(prediction, case).items():
-        yield side, structures_lost(found, case, side)
+    for side, (predicted, _) in ear_masks(prediction, case).items():
+        yield side, structures_lost(predicted, case, side)
 
 
-def structures_lost(found: Mask, case: Case, side: Side) -> Losses | None:
+def structures_lost(predicted: Mask, case: Case, side: Side) -> Losses | None:
     """Compare the structures of a predicted labyrinth with those of the true one.
 
     Args:
-        found: (i, j, k) the prediction, on the scan's grid.
+        predicted: (i, j, k) the prediction, on the scan's grid.
         case: scan, labels, landmarks; its `diagnosis` decides on the exception for dehiscence.
         side: of the true ear.
 
@@ -97,7 +97,7 @@ def structures_lost(found: Mask, case: Case, side: Side) -> Losses | None:
     pose = _true_pose(true, case, side)
     if pose is None:
         return None
-    truth, states = (_states(mask, case, pose) for mask in (true, found))
+    truth, states = (_states(mask, case, pose) for mask in (true, predicted))
     judged = [part for part, state in truth.items() if state is not State.CUT and _RANKS[state]]
     if not judged:
         return None
@@ -113,9 +113,9 @@ def _true_pose(true: Mask, case: Case, side: Side) -> Pose | None:
     if marked is not None and sum(map(marked.has, names)) >= LEAST_LANDMARKS:
         return fit_pose(names, marked.only(names).points_mm, side)
     box = box_around(np.argwhere(true), 4)
-    part = true[box]
-    i, j, k = part.shape
-    return place_ear(part, case.labels.grid.crop([axis.start for axis in box], (i, j, k)), side)
+    ear = true[box]
+    i, j, k = ear.shape
+    return place_ear(ear, case.labels.grid.crop([axis.start for axis in box], (i, j, k)), side)
 
 
 def _states(mask: Mask, case: Case, pose: Pose) -> dict[Part, State]:

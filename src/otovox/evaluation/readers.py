@@ -114,8 +114,8 @@ def few_ears(agreement: pd.DataFrame) -> list[str]:
 
 
 def _agreement(first: np.ndarray, second: np.ndarray, *, scores: bool) -> dict[str, float]:
-    known = np.isfinite(first) & np.isfinite(second)
-    first, second = first[known], second[known]
+    rated = np.isfinite(first) & np.isfinite(second)
+    first, second = first[rated], second[rated]
     ears, nan = len(first), float("nan")
     correlation = p = low = high = nan
     if ears > 3 and np.ptp(first) > 0 and np.ptp(second) > 0:

@@ -245,7 +245,7 @@ def _panels(table: pd.DataFrame, sources: Sequence[ResultSource]) -> list[Panel]
             Panel(
                 title=f"{name}: DSC {row['dice']:.2f} (mean {row['mean_dice']:.2f})",
                 # A wrong side is not a voxel error: it is scored separately.
-                found=_near(prediction.labels.values > 0, truth, case.labels.values > 0),
+                predicted=_near(prediction.labels.values > 0, truth, case.labels.values > 0),
                 truth=truth,
                 grid=case.labels.grid,
                 landmarks=case.landmarks.get(side, Landmarks((), np.empty((0, 3)))),
@@ -256,15 +256,15 @@ def _panels(table: pd.DataFrame, sources: Sequence[ResultSource]) -> list[Panel]
     return panels
 
 
-def _near(found: np.ndarray, truth: np.ndarray, every: np.ndarray) -> np.ndarray:
+def _near(predicted: np.ndarray, truth: np.ndarray, every: np.ndarray) -> np.ndarray:
     """Predicted voxels without those nearer to the other true ear, to isolate one ear."""
     other = every & ~truth
     if not other.any():
-        return found
-    ijk = np.argwhere(found)
+        return predicted
+    ijk = np.argwhere(predicted)
     centers = [np.argwhere(mask).mean(axis=0) for mask in (truth, other)]
     own, its = (np.linalg.norm(ijk - center, axis=1) for center in centers)
-    kept = np.zeros_like(found)
+    kept = np.zeros_like(predicted)
     kept[tuple(ijk[own <= its].T)] = True
     return kept
 

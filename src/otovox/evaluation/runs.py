@@ -189,13 +189,13 @@ def _with_argmax(rows: pd.DataFrame, path: Path, case: Case) -> pd.DataFrame:
     """Rows of a case with the errors of the highest voxels, if their file exists (S20)."""
     if not path.is_file():
         return rows
-    found = read_landmarks(path)
+    predicted = read_landmarks(path)
     columns: dict[str, list[float]] = {name: [] for name in ARGMAX_VOXELS.values()}
     for side in map(Side, rows["side"]):
         nothing = Landmarks((), np.empty((0, 3)))
         truth = case.landmarks.get(side, nothing)
         truth = truth.only(tuple(name for name in LANDMARK_NAMES if name in truth.names))
-        errors = landmark_errors_mm(found.get(side, nothing), truth)
+        errors = landmark_errors_mm(predicted.get(side, nothing), truth)
         finite = [error for error in errors.values() if np.isfinite(error)]
         errors["landmark_mean"] = float(np.mean(finite)) if finite else np.nan
         for name in ("landmark_mean", *LANDMARK_NAMES):
@@ -300,8 +300,8 @@ def _uncertainty(path: Path, scan: Scan) -> NDArray[np.float32]:
 def _ear(ear: EarResult) -> EarPrediction:
     missing = [np.nan] * 3
     names = tuple(ear.landmarks)
-    found = [ear.landmarks[name] for name in names]
-    spreads = [np.nan if point.sd_mm is None else point.sd_mm for point in found]
+    points = [ear.landmarks[name] for name in names]
+    spreads = [np.nan if point.sd_mm is None else point.sd_mm for point in points]
     mean_sd = ear.uncertainty.mean_voxel_sd
     volume = ear.measurements["labyrinth_volume"].value
     pose = ear.pose
@@ -309,7 +309,7 @@ def _ear(ear: EarResult) -> EarPrediction:
         side=ear.side,
         pose=Pose(ear.side, np.array(pose.matrix), np.array(pose.origin_mm), pose.fit_residual_mm),
         landmarks=Landmarks(
-            names, np.array([point.mm or missing for point in found]).reshape(-1, 3)
+            names, np.array([point.mm or missing for point in points]).reshape(-1, 3)
         ),
         landmark_sd_mm=np.array(spreads),
         volume_mm3=np.nan if volume is None else volume,

@@ -194,8 +194,8 @@ def summarise_scores(scores: Sequence[EarScore]) -> dict[str, Spread]:
     for name in dict.fromkeys(name for score in scores for name in score.landmark_mm):
         columns[f"{name}_mm"] = [score.landmark_mm.get(name, np.nan) for score in scores]
     cases = [score.case for score in scores]
-    found = {name: spread(values, units=cases) for name, values in columns.items()}
-    return {name: row for name, row in found.items() if row.n}
+    spreads = {name: spread(values, units=cases) for name, values in columns.items()}
+    return {name: row for name, row in spreads.items() if row.n}
 
 
 def write_scores(scores: Sequence[EarScore], path: Path) -> None:

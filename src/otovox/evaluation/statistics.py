@@ -66,22 +66,22 @@ def spread(
     """
     every = np.asarray(values, dtype=float)
     fine = np.isfinite(every)
-    known = every[fine]
+    finite = every[fine]
     nothing = float("nan")
-    if not len(known):
+    if not len(finite):
         return _NOTHING
-    names = np.zeros(len(known)) if folds is None else np.asarray(folds)[fine]
-    means = np.array([known[names == name].mean() for name in np.unique(names)])
+    names = np.zeros(len(finite)) if folds is None else np.asarray(folds)[fine]
+    means = np.array([finite[names == name].mean() for name in np.unique(names)])
     several = len(means) > 1
     whose = None if units is None else np.asarray(units)[fine]
-    low, high = mean_interval(known, units=whose, seed=seed)
+    low, high = mean_interval(finite, units=whose, seed=seed)
     return Spread(
-        mean=float(known.mean()),
-        sd=float(known.std(ddof=1)) if len(known) > 1 else nothing,
-        median=float(np.median(known)),
-        min=float(known.min()),
-        max=float(known.max()),
-        n=len(known),
+        mean=float(finite.mean()),
+        sd=float(finite.std(ddof=1)) if len(finite) > 1 else nothing,
+        median=float(np.median(finite)),
+        min=float(finite.min()),
+        max=float(finite.max()),
+        n=len(finite),
         low=low,
         high=high,
         fold_mean=float(means.mean()) if several else nothing,
@@ -122,7 +122,7 @@ def mean_interval(
     sums, counts = np.bincount(inverse, every), np.bincount(inverse)
     if len(counts) < 2:
         return float("nan"), float("nan")
-    found = stats.bootstrap(
+    interval = stats.bootstrap(
         (sums, counts),
         _pooled_mean,
         paired=True,
@@ -133,7 +133,7 @@ def mean_interval(
         method="percentile",
         rng=np.random.default_rng(seed),
     ).confidence_interval
-    return float(found.low), float(found.high)
+    return float(interval.low), float(interval.high)
 
 
 @dataclass(frozen=True)
@@ -171,15 +171,15 @@ def compare(pairs: Mapping[str, tuple[ArrayLike, ArrayLike]]) -> list[Comparison
     >>> round(row.median_difference, 3), round(row.p, 3)
     (-0.105, 0.031)
     """
-    found: list[tuple[str, int, float, float]] = []
+    rows: list[tuple[str, int, float, float]] = []
     for measure, (first, second) in pairs.items():
         one, other = np.asarray(first, dtype=float), np.asarray(second, dtype=float)
-        known = np.isfinite(one) & np.isfinite(other)
-        away = other[known] - one[known]
+        paired = np.isfinite(one) & np.isfinite(other)
+        away = other[paired] - one[paired]
         median = float(np.median(away)) if len(away) else float("nan")
-        found.append((measure, len(away), median, _signed_rank(away)))
-    corrected = holm([row[3] for row in found])
-    return [Comparison(*row, p_holm=float(p)) for row, p in zip(found, corrected, strict=True)]
+        rows.append((measure, len(away), median, _signed_rank(away)))
+    corrected = holm([row[3] for row in rows])
+    return [Comparison(*row, p_holm=float(p)) for row, p in zip(rows, corrected, strict=True)]
 
 
 def holm(p: ArrayLike) -> FloatArray:

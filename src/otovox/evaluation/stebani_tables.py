@@ -92,11 +92,11 @@ def statistics_table(table: pd.DataFrame) -> pd.DataFrame:
     measures = [*MEASURES, *(name for name in IN_VOXELS if name not in MEASURES)]
     measures += list(IN_VOXELS.values())
     rows = []
-    for name, part in _by_set(table):
+    for name, ears in _by_set(table):
         for measure in measures:
-            found = _spread(part, measure)
-            if found.n:
-                rows.append({"set": name, "measure": measure} | asdict(found))
+            statistics = _spread(ears, measure)
+            if statistics.n:
+                rows.append({"set": name, "measure": measure} | asdict(statistics))
     return pd.DataFrame(rows, columns=["set", "measure", *Spread.__dataclass_fields__])
 
 
@@ -117,10 +117,10 @@ def paper_table(table: pd.DataFrame, number: Literal[3, 4]) -> pd.DataFrame:
     [['otovox', 0.8], ['Stebani et al. 2023', 0.94]]
     """
     rows = []
-    for name, part in _by_set(table):
-        rows.append(_own_row(name, part, number))
-        if number == 4 and set(ARGMAX_VOXELS.values()) <= set(part.columns):
-            renamed = part.assign(**{old: part[new] for old, new in ARGMAX_VOXELS.items()})
+    for name, ears in _by_set(table):
+        rows.append(_own_row(name, ears, number))
+        if number == 4 and set(ARGMAX_VOXELS.values()) <= set(ears.columns):
+            renamed = ears.assign(**{old: ears[new] for old, new in ARGMAX_VOXELS.items()})
             rows.append(_own_row(name, renamed, number) | {"from": ARGMAX})
         like = BESIDE.get(name, name)
         if like in SETS:
@@ -148,7 +148,7 @@ def figure_3_table(systems: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     >>> rows[["set", "measure", "mean", "sd"]].round(3).values.tolist()
     [['validation', 'dice', 0.93, 0.042]]
     """
-    known = {
+    published = {
         (row["system"], row["set"], row["measure"]): row["mean"]
         for row in _records()
         if row["where"] == "Figure 3"
@@ -168,8 +168,8 @@ def figure_3_table(systems: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
                 sd = float(folds.std(ddof=1)) if len(folds) > 1 else np.nan
                 there = [name for name in members if name in inside.index.get_level_values("set")]
                 shown = group if len(there) == len(members) else f"{group} ({', '.join(there)})"
-                published = known.get((system, shown, measure), np.nan)
-                rows.append((system, shown, measure, float(folds.mean()), sd, published))
+                there_too = published.get((system, shown, measure), np.nan)
+                rows.append((system, shown, measure, float(folds.mean()), sd, there_too))
     return pd.DataFrame(rows, columns=["system", "set", "measure", "mean", "sd", "published"])
 
 
@@ -190,18 +190,23 @@ def uncertainty_table(table: pd.DataFrame) -> pd.DataFrame:
     [['otovox', 0.0005], ['Stebani et al. 2023', 0.00064]]
     """
     rows: list[dict[str, object]] = []
-    for name, part in _by_set(table):
-        found = _spread(part, "volume_uncertainty")
-        if not found.n:
+    for name, ears in _by_set(table):
+        statistics = _spread(ears, "volume_uncertainty")
+        if not statistics.n:
             continue
-        row: dict[str, object] = {"set": name, "from": OURS, "ears": found.n, "mean": found.mean}
-        rows.append(row | {"sd": found.sd, "median": found.median})
+        row: dict[str, object] = {
+            "set": name,
+            "from": OURS,
+            "ears": statistics.n,
+            "mean": statistics.mean,
+        }
+        rows.append(row | {"sd": statistics.sd, "median": statistics.median})
         first, *rest = name.split(", ")
-        known = ", ".join((BESIDE.get(first, first), *rest))
+        published_set = ", ".join((BESIDE.get(first, first), *rest))
         rows += [
-            {"set": known, "from": THEIRS, "mean": row["mean"], "sd": row["sd"]}
+            {"set": published_set, "from": THEIRS, "mean": row["mean"], "sd": row["sd"]}
             for row in _records()
-            if (row["measure"], row["set"]) == ("volume_uncertainty", known)
+            if (row["measure"], row["set"]) == ("volume_uncertainty", published_set)
         ]
     return pd.DataFrame(rows, columns=["set", "from", "ears", "mean", "sd", "median"])
 
@@ -281,8 +286,8 @@ def read_scores(path: Path) -> pd.DataFrame:
 def _by_set(table: pd.DataFrame) -> Iterable[tuple[str, pd.DataFrame]]:
     """Rows by set: the paper's sets first, in its order, then the others."""
     names = [str(name) for name in table["set"].unique()] if len(table) else []
-    known = {name: SETS.index(BESIDE.get(name, name)) for name in names if _is_published(name)}
-    for name in sorted(names, key=lambda name: (known.get(name, len(SETS)), name)):
+    order = {name: SETS.index(BESIDE.get(name, name)) for name in names if _is_published(name)}
+    for name in sorted(names, key=lambda name: (order.get(name, len(SETS)), name)):
         yield name, table.loc[(table["set"] == name).to_numpy()]
 
 
@@ -290,27 +295,29 @@ def _is_published(name: str) -> bool:
     return BESIDE.get(name, name) in SETS
 
 
-def _spread(part: pd.DataFrame, measure: str) -> Spread:
+def _spread(ears: pd.DataFrame, measure: str) -> Spread:
     return spread(
-        part[measure].to_numpy(dtype=float),
-        folds=part["fold"].to_numpy(dtype=str),
-        units=part["patient"].to_numpy(dtype=str),
+        ears[measure].to_numpy(dtype=float),
+        folds=ears["fold"].to_numpy(dtype=str),
+        units=ears["patient"].to_numpy(dtype=str),
     )
 
 
-def _own_row(name: str, part: pd.DataFrame, number: int) -> dict[str, object]:
-    row: dict[str, object] = {"set": name, "from": OURS, "ears": len(part)}
-    row["found"] = np.count_nonzero(part["found"].to_numpy(dtype=bool))
+def _own_row(name: str, ears: pd.DataFrame, number: int) -> dict[str, object]:
+    row: dict[str, object] = {"set": name, "from": OURS, "ears": len(ears)}
+    row["found"] = np.count_nonzero(ears["found"].to_numpy(dtype=bool))
     for measure, title, _ in COLUMNS[number]:
-        found = _spread(part, measure)
-        row |= _cells(title, (found.mean, found.sd, found.fold_sd, found.median))
+        statistics = _spread(ears, measure)
+        row |= _cells(
+            title, (statistics.mean, statistics.sd, statistics.fold_sd, statistics.median)
+        )
     return row
 
 
 def _published_row(name: str, number: int) -> dict[str, object]:
     where = f"Table {number}"
-    known = [row for row in _records() if row["where"] == where and row["set"] == name]
-    by_measure = {row["measure"]: row for row in known}
+    records = [row for row in _records() if row["where"] == where and row["set"] == name]
+    by_measure = {row["measure"]: row for row in records}
     row: dict[str, object] = {"set": name, "from": THEIRS, "ears": np.nan, "found": np.nan}
     for measure, title, _ in COLUMNS[number]:
         spread = by_measure[measure]

@@ -82,8 +82,8 @@ def draw_folds(entries: Sequence[Entry], plan: FoldPlan = FoldPlan()) -> list[Fo
     patients = sorted({entry.patient for entry in entries})
     drawn = np.random.default_rng(plan.seed).permutation(patients)
     folds: list[Fold] = []
-    for part in _parts(drawn, plan):
-        held = set(part.tolist())
+    for group in _parts(drawn, plan):
+        held = set(group.tolist())
         folds.append(
             {
                 "train": sorted(e.case for e in entries if e.patient not in held),
@@ -170,13 +170,13 @@ def train_fold(
     training, validation = (
         prepare(
             folder,
-            [entries[case] for case in splits["folds"][number][part]],
+            [entries[case] for case in splits["folds"][number][share]],
             output / "volumes",
             spacing_mm=config.data.spacing_mm,
             shape=config.data.shape,
             landmarks=config.network.landmarks,
         )
-        for part in ("train", "validation")
+        for share in ("train", "validation")
     )
     scaling = None
     origin: dict[str, Any] = {

@@ -97,27 +97,27 @@ def predict_cases(
         pose = mean_pose(Side(entry.side), scan.grid.center_mm)
         make_folder(output)
         with tempfile.TemporaryDirectory(prefix=".case-", dir=output) as folder:
-            how = replace(sweep, scaling=scaling)
-            found = postprocessed(look(scan, Path(folder), sweep=how), how)
+            settings = replace(sweep, scaling=scaling)
+            volume = postprocessed(look(scan, Path(folder), sweep=settings), settings)
             prediction = replace(
-                one_ear(found, scan, pose),
+                one_ear(volume, scan, pose),
                 provenance=Provenance(
                     {bundle.config.name: bundle.sha256},
                     PredictionSettings(
                         single_ear=True,
-                        heads=_heads(found),
+                        heads=_heads(volume),
                         tta=sweep.tta,
                         smooth=sweep.smooth,
                         # S24: over the whole volume; an ear's uncertainty refers to its labyrinth.
-                        volume_mean_sd=found.mean_uncertainty,
+                        volume_mean_sd=volume.mean_uncertainty,
                     ),
                 ),
             )
-            write_case_results(prediction, output / entry.case, highest=_highest(found, pose.side))
+            write_case_results(prediction, output / entry.case, highest=_highest(volume, pose.side))
         logger.info("%s: predicted", entry.case)
 
 
-def predict_fold(dataset: Path, output: Path, number: int, *, how: PredictionPlan) -> None:
+def predict_fold(dataset: Path, output: Path, number: int, *, plan: PredictionPlan) -> None:
     """Predict the held-out cases of one fold's model: validation cases and test sets.
 
     Args:
@@ -125,7 +125,7 @@ def predict_fold(dataset: Path, output: Path, number: int, *, how: PredictionPla
         output: folder of the cross-validation; validation cases go to `fold-N/results`, those of a
             test set to `tests/NAME/fold-N/results`.
         number: number of the fold.
-        how: test sets and settings of their prediction.
+        plan: test sets and settings of their prediction.
     """
     bundle = load_bundle(output / f"fold-{number}" / "model")
     held_out = set(bundle.facts["fold"]["validation"])
@@ -133,24 +133,24 @@ def predict_fold(dataset: Path, output: Path, number: int, *, how: PredictionPla
     given = dict.fromkeys(entries, training_scaling(bundle))
     own, sweep = (
         output / f"fold-{number}" / "results",
-        Sweep(smooth=how.smooth, subvoxel=how.subvoxel),
+        Sweep(smooth=plan.smooth, subvoxel=plan.subvoxel),
     )
-    predict_cases(bundle, dataset, given, own, sweep=sweep, device=how.device)
-    turns = how.tta if system_of(bundle.config).turns else "none"
+    predict_cases(bundle, dataset, given, own, sweep=sweep, device=plan.device)
+    turns = plan.tta if system_of(bundle.config).turns else "none"
     sweep = replace(sweep, tta=turns)
-    for test in how.plain:
+    for test in plan.plain:
         scalings = scalings_of(bundle, [test])[test]
         place = _place(output, test, number)
         predict_cases(
-            bundle, test, scalings, place, sweep=replace(sweep, plain=True), device=how.device
+            bundle, test, scalings, place, sweep=replace(sweep, plain=True), device=plan.device
         )
-    if all(_is_predicted(test, _place(output, test, number)) for test in how.tests):
+    if all(_is_predicted(test, _place(output, test, number)) for test in plan.tests):
         return
     picture = output / "tests" / f"contrast-fold-{number}.png"
-    matched = scalings_of(bundle, how.tests, by=how.match, picture=picture)
+    matched = scalings_of(bundle, plan.tests, by=plan.match, picture=picture)
     for test, scalings in matched.items():
         place = _place(output, test, number)
-        predict_cases(bundle, test, scalings, place, sweep=sweep, device=how.device)
+        predict_cases(bundle, test, scalings, place, sweep=sweep, device=plan.device)
 
 
 def _place(output: Path, test: Path, number: int) -> Path:
@@ -190,17 +190,17 @@ def scalings_of(
             path: dict.fromkeys(entries, own_scaling(path, entries))
             for path, entries in sets.items()
         }
-    known = bundle.facts.get("contrast")
-    if known is None:
+    contrast = bundle.facts.get("contrast")
+    if contrast is None:
         raise ConfigError(
             "the model card lacks the training set's contrast, which --match requires"
         )
-    wanted = Histogram(np.array(known["quantiles"]), tuple(known["modes"]))
+    wanted = Histogram(np.array(contrast["quantiles"]), tuple(contrast["modes"]))
     scans = {path / entry.image: entry for path, entries in sets.items() for entry in entries}
     brought = bring_into_range(scans, wanted, by=by)
     if picture is not None:
         make_folder(picture.parent)
-        mean, sd = known["labyrinth"]
+        mean, sd = contrast["labyrinth"]
         contrast_matching(brought.before, brought.after, picture, inside=(mean, sd))
     return {
         path: {entry: brought.scalings[path / entry.image] for entry in entries}
@@ -208,21 +208,21 @@ def scalings_of(
     }
 
 
-def _heads(found: VolumePrediction) -> Heads:
+def _heads(prediction: VolumePrediction) -> Heads:
     """The outputs of a model."""
-    if found.probability is None:
+    if prediction.probability is None:
         return "landmarks"
-    return "segmentation" if found.landmarks is None else "both"
+    return "segmentation" if prediction.landmarks is None else "both"
 
 
-def _highest(found: VolumePrediction, side: Side) -> dict[Side, Landmarks] | None:
-    return None if found.highest is None else {side: found.highest.only(LANDMARK_NAMES)}
+def _highest(prediction: VolumePrediction, side: Side) -> dict[Side, Landmarks] | None:
+    return None if prediction.highest is None else {side: prediction.highest.only(LANDMARK_NAMES)}
 
 
 def training_scaling(bundle: Bundle) -> Scaling | None:
     """Scaling of the model's own data set; None if chunks are scaled individually."""
-    known = bundle.facts.get("intensity")
-    return None if known is None else Scaling(Statistics(**known))
+    intensity = bundle.facts.get("intensity")
+    return None if intensity is None else Scaling(Statistics(**intensity))
 
 
 def write_case_results(

@@ -480,7 +480,7 @@ def _numbers(path: Path, key: str, text: str, count: int) -> FloatArray | None:
         return None
     if len(parts) != count:
         raise InputError(f"{path}: its {key} {text!r} is not {count} numbers")
-    values = np.array([_number(path, part, key) for part in parts])
+    values = np.array([_number(path, word, key) for word in parts])
     return values if count > 4 else values[:3]
 
 

@@ -81,20 +81,20 @@ def depth_mm(mask: NDArray[Any], spacing_mm: FloatArray) -> FloatArray:
     return np.asarray(ndimage.distance_transform_edt(mask, sampling=spacing_mm))
 
 
-def nearest(known: NDArray[Any], spacing_mm: FloatArray) -> tuple[NDArray[Any], ...]:
+def nearest(mask: NDArray[Any], spacing_mm: FloatArray) -> tuple[NDArray[Any], ...]:
     """Index, one array per axis, of the nearest known voxel.
 
-    >>> known = np.array([[[True, False, False, True]]])
-    >>> nearest(known, np.ones(3))[2].tolist()
+    >>> mask = np.array([[[True, False, False, True]]])
+    >>> nearest(mask, np.ones(3))[2].tolist()
     [[[0, 0, 3, 3]]]
     """
-    found = ndimage.distance_transform_edt(
-        ~np.asarray(known, dtype=bool),
+    indices = ndimage.distance_transform_edt(
+        ~np.asarray(mask, dtype=bool),
         sampling=spacing_mm,
         return_distances=False,
         return_indices=True,
     )
-    return tuple(np.asarray(found))
+    return tuple(np.asarray(indices))
 
 
 def box_around(ijk: NDArray[Any], margin: int) -> Box:

@@ -96,11 +96,11 @@ class Rates:
         return (self.recall + self.specificity) / 2
 
 
-def rates(found: Mask, truth: Mask) -> Rates:
+def rates(predicted: Mask, truth: Mask) -> Rates:
     """The four rates of one mask against another, over the whole field of view.
 
     Args:
-        found, truth: (i, j, k); unlike the overlaps, the order matters.
+        predicted, truth: (i, j, k); unlike the overlaps, the order matters.
 
     Returns:
         1 if no voxel could be misclassified; precision and recall are 0 if only one mask
@@ -108,11 +108,11 @@ def rates(found: Mask, truth: Mask) -> Rates:
 
     Source: Taha and Hanbury 2015, equations 10-13.
 
-    >>> found, truth = np.array([1, 1, 0, 0], dtype=bool), np.array([1, 0, 0, 0], dtype=bool)
-    >>> rates(found, truth)
+    >>> predicted, truth = np.array([1, 1, 0, 0], dtype=bool), np.array([1, 0, 0, 0], dtype=bool)
+    >>> rates(predicted, truth)
     Rates(precision=0.5, recall=1.0, specificity=0.6666666666666667, accuracy=0.75)
     """
-    both, positive, true = _counts(found, truth)
+    both, positive, true = _counts(predicted, truth)
     false_positive, missed = positive - both, true - both
     negative = truth.size - true
     one_is_empty = (positive == 0) != (true == 0)
@@ -206,31 +206,31 @@ def components(mask: Mask) -> int:
     """
     if not mask.any():
         return 0
-    part, _ = _union_box(mask, mask)
-    return int(ndimage.label(part, np.ones((3, 3, 3)))[1])  # pyright: ignore[reportIndexIssue]
+    cropped, _ = _union_box(mask, mask)
+    return int(ndimage.label(cropped, np.ones((3, 3, 3)))[1])  # pyright: ignore[reportIndexIssue]
 
 
-def landmark_errors_mm(found: Landmarks, truth: Landmarks) -> dict[str, float]:
+def landmark_errors_mm(predicted: Landmarks, truth: Landmarks) -> dict[str, float]:
     """Euclidean distance of each landmark from the true one.
 
     Args:
-        found: LPS mm; an absent one has an infinite error.
+        predicted: LPS mm; an absent one has an infinite error.
         truth: LPS mm; absent ones (nan) are skipped.
 
     Returns:
         Name to mm, in the truth's order.
 
     >>> truth = Landmarks(("helicotrema", "oval_window"), [[0, 0, 0], [1, 1, 1]])
-    >>> found = Landmarks(("helicotrema",), [[0, 3, 4]])
-    >>> landmark_errors_mm(found, truth)
+    >>> predicted = Landmarks(("helicotrema",), [[0, 3, 4]])
+    >>> landmark_errors_mm(predicted, truth)
     {'helicotrema': 5.0, 'oval_window': inf}
     """
     errors = {}
     for name in truth.names:
         if not truth.has(name):
             continue
-        known = found.has(name)
-        errors[name] = float(np.linalg.norm(found[name] - truth[name])) if known else np.inf
+        present = predicted.has(name)
+        errors[name] = float(np.linalg.norm(predicted[name] - truth[name])) if present else np.inf
     return errors
 
 
@@ -262,5 +262,5 @@ def _from_surface(mask: Mask, spacing_mm: ArrayLike) -> FloatArray:
     """
     image = sitk.GetImageFromArray(_surface(mask).T.astype(np.uint8))
     image.SetSpacing(np.broadcast_to(np.asarray(spacing_mm, dtype=float), 3).tolist())
-    found = sitk.SignedMaurerDistanceMap(image, squaredDistance=False, useImageSpacing=True)
-    return np.abs(sitk.GetArrayFromImage(found)).T.astype(float)
+    signed = sitk.SignedMaurerDistanceMap(image, squaredDistance=False, useImageSpacing=True)
+    return np.abs(sitk.GetArrayFromImage(signed)).T.astype(float)

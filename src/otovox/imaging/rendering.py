@@ -193,7 +193,7 @@ def _places(space: Grid, depth: FloatArray) -> FloatArray:
 def _painted(paint: Image, mask: NDArray[np.bool_], grid: Grid, points_mm: FloatArray) -> Image:
     """(right, up, 3) colour of the mask voxel nearest to each point, with softened edges."""
     window = ndimage.find_objects(mask.astype(np.uint8))[0]
-    start = np.array([part.start for part in window])
+    start = np.array([side.start for side in window])
     inside = np.pad(mask[window], 1)
     nearest = np.asarray(
         ndimage.distance_transform_edt(~inside, return_distances=False, return_indices=True)

@@ -93,8 +93,8 @@ class Resampler:
             self._start = np.maximum(start - slack, 0)
             self._stop = np.minimum(stop + slack, self._source.shape)
             self._voxel_mm = voxel_mm
-            part, grid = _part(self._values, self._source, self._start, self._stop)
-            self._image = _Image(*_smoothed(part, grid, _step(grid, target)))
+            crop, grid = _part(self._values, self._source, self._start, self._stop)
+            self._image = _Image(*_smoothed(crop, grid, _step(grid, target)))
         return self._image.on(target, "linear", "edge")
 
 
@@ -126,9 +126,9 @@ def _range(source: Grid, target: Grid) -> tuple[NDArray[np.int_], NDArray[np.int
 def _part(
     values: NDArray[Any], source: Grid, start: NDArray[np.int_], stop: NDArray[np.int_]
 ) -> tuple[NDArray[Any], Grid]:
-    part = values[tuple(slice(a, b) for a, b in zip(start, stop, strict=True))]
-    i, j, k = part.shape
-    return part, source.crop(start, (i, j, k))
+    crop = values[tuple(slice(a, b) for a, b in zip(start, stop, strict=True))]
+    i, j, k = crop.shape
+    return crop, source.crop(start, (i, j, k))
 
 
 def _cut(values: NDArray[Any], source: Grid, target: Grid) -> tuple[NDArray[Any], Grid]:

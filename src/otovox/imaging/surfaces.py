@@ -50,11 +50,11 @@ def cropped(
             return np.zeros((1, 1, 1), np.float32), grid.crop((0, 0, 0), (1, 1, 1))
         start[axis], stop[axis] = hit[0] - margin, hit[-1] + 1 + margin
     low, high = np.maximum(start, 0), np.minimum(stop, grid.shape)
-    part = values[tuple(slice(a, b) for a, b in zip(low, high, strict=True))]
+    crop = values[tuple(slice(a, b) for a, b in zip(low, high, strict=True))]
     missing = list(zip(low - start, stop - high, strict=True))
-    part = np.pad(part.astype(np.float32), missing)
-    i, j, k = part.shape
-    return part, grid.crop(start, (i, j, k))
+    crop = np.pad(crop.astype(np.float32), missing)
+    i, j, k = crop.shape
+    return crop, grid.crop(start, (i, j, k))
 
 
 def smoothed(mask: NDArray[np.bool_], grid: Grid) -> tuple[NDArray[np.float32], Grid]:
@@ -76,11 +76,11 @@ def smoothed(mask: NDArray[np.bool_], grid: Grid) -> tuple[NDArray[np.float32], 
     >>> int((field > 0.5).sum()), int(mask.sum())
     (27, 27)
     """
-    part, grid = cropped(mask, grid, margin=4)
-    count = int(np.count_nonzero(part))
+    crop, grid = cropped(mask, grid, margin=4)
+    count = int(np.count_nonzero(crop))
     if count == 0:
-        return part, grid
-    field = gaussian(part, SMOOTHING_VOXELS, mode="constant")
+        return crop, grid
+    field = gaussian(crop, SMOOTHING_VOXELS, mode="constant")
     ranked = np.partition(field.ravel(), [field.size - count - 1, field.size - count])
     level = float(ranked[-count - 1] + ranked[-count]) / 2
     return (field + np.float32(0.5 - level)).astype(np.float32), grid
@@ -106,10 +106,10 @@ def mesh(values: NDArray[Any], grid: Grid, level: float = 0.5) -> tuple[FloatArr
     """
     from skimage.measure import marching_cubes
 
-    part, grid = cropped(values, grid, level=level)
-    if not (part > level).any():
+    crop, grid = cropped(values, grid, level=level)
+    if not (crop > level).any():
         return np.empty((0, 3)), np.empty((0, 3), dtype=np.int64)
-    vertices, faces, _, _ = marching_cubes(part, level)
+    vertices, faces, _, _ = marching_cubes(crop, level)
     vertices_mm = grid.to_mm(vertices)
     faces = faces.astype(np.int64)
     if signed_volume_mm3(vertices_mm, faces) < 0:

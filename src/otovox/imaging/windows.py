@@ -22,12 +22,12 @@ def window_grid(grid: Grid, window: Window) -> Grid:
     """The grid of a window's voxels.
 
     >>> grid = Grid.centred((0, 0, 0), (9, 9, 9), spacing_mm=1)
-    >>> part = window_grid(grid, (slice(0, 3), slice(0, 3), slice(0, 3)))
-    >>> part.shape, part.center_mm.tolist()
+    >>> cropped = window_grid(grid, (slice(0, 3), slice(0, 3), slice(0, 3)))
+    >>> cropped.shape, cropped.center_mm.tolist()
     ((3, 3, 3), [-3.0, -3.0, -3.0])
     """
-    i, j, k = (part.stop - part.start for part in window)
-    return grid.crop([part.start for part in window], (i, j, k))
+    i, j, k = (side.stop - side.start for side in window)
+    return grid.crop([side.start for side in window], (i, j, k))
 
 
 def usual_stride(chunk: Shape) -> Shape:
@@ -146,14 +146,14 @@ def holding(labels: NDArray[Any], chunk: Shape, stride: Shape) -> NDArray[np.boo
     >>> holding(labels, (2, 2, 2), (2, 2, 2)).tolist()
     [False, True]
     """
-    found = np.asarray(labels) > 0
+    holds = np.asarray(labels) > 0
     for axis in range(3):
         parts = [
-            found.take(range(start, start + chunk[axis]), axis=axis).any(axis=axis)
+            holds.take(range(start, start + chunk[axis]), axis=axis).any(axis=axis)
             for start in starts(labels.shape[axis], chunk[axis], stride[axis])
         ]
-        found = np.stack(parts, axis=axis)
-    return found.ravel()
+        holds = np.stack(parts, axis=axis)
+    return holds.ravel()
 
 
 class Blend:

@@ -151,18 +151,18 @@ def _beyond(ear: EarPrediction, field: Grid) -> list[str]:
 
 def _strays(ear: EarPrediction) -> list[str]:
     """Warnings about landmarks far from their expected positions in this pose."""
-    found = []
+    strays = []
     for name in LANDMARK_NAMES:
         if not ear.landmarks.has(name):
             continue
         expected_mm = ear.pose.to_lps(np.asarray([CANONICAL_MM[name]]))[0]
         away_mm = distance_mm(ear.landmarks[name], expected_mm)
         if away_mm > STRAY_MM:
-            found.append(
+            strays.append(
                 f"the {_title(name)} of the {ear.side} ear is {away_mm:.1f} mm from its usual "
                 "position relative to the other landmarks; check it in the planes"
             )
-    return found
+    return strays
 
 
 def _title(name: str) -> str:

@@ -74,8 +74,8 @@ def find_candidates(
         return []
     ends = np.array([[(side.start, side.stop) for side in window] for window in places])
     start, stop = ends[..., 0].min(axis=0), ends[..., 1].max(axis=0)
-    part = _part(field, start, stop)
-    values = resample(scan.values, scan.grid, part, outside="edge")
+    block = _part(field, start, stop)
+    values = resample(scan.values, scan.grid, block, outside="edge")
     heatmap = _heatmap(values, [_relative(window, start) for window in places], engine, chunk)
     for axis, weights in enumerate(summed_weights(field.shape, chunk, _stride(chunk))):
         along = weights[start[axis] : stop[axis]]
@@ -143,8 +143,8 @@ def _heatmap(
     total, blend = np.zeros(values.shape, dtype=np.float32), blend_weights(chunk)
     seen = (window for window in places if np.ptp(values[window]) > 0)
     for group in batches(seen, engine.batch):
-        _, found = engine.run(np.stack([normalise(values[window])[None] for window in group]))
-        for window, one in zip(group, found, strict=True):
+        _, heatmaps = engine.run(np.stack([normalise(values[window])[None] for window in group]))
+        for window, one in zip(group, heatmaps, strict=True):
             total[window] += blend * one[0]
     return total
 
@@ -152,14 +152,14 @@ def _heatmap(
 def _peaks(heatmap: NDArray[np.float32], grid: Grid) -> list[Candidate]:
     """Local maxima, the highest first, without neighbours of a higher one."""
     smooth = ndimage.gaussian_filter(heatmap, 1.0)
-    found: list[Candidate] = []
-    while len(found) < MOST:
+    peaks: list[Candidate] = []
+    while len(peaks) < MOST:
         top = np.unravel_index(int(np.argmax(smooth)), smooth.shape)
         score = float(smooth[top])
         if score < LOWEST_SCORE:
             break
-        found.append(Candidate(grid.to_mm(np.array(top, dtype=float)), min(score, 1.0)))
+        peaks.append(Candidate(grid.to_mm(np.array(top, dtype=float)), min(score, 1.0)))
         reach = int(np.ceil(APART_MM / grid.spacing_mm[0]))
         near = tuple(slice(max(int(t) - reach, 0), int(t) + reach + 1) for t in top)
         smooth[near] = -1.0
-    return found
+    return peaks

@@ -173,10 +173,10 @@ def joined(scan: Scan, parts: list[tuple[Window, Prediction]]) -> Prediction:
     """
     labels = np.zeros(scan.grid.shape, dtype=np.uint8)
     uncertainty = np.zeros(scan.grid.shape, dtype=np.float32)
-    ears = tuple(ear for _, part in parts for ear in part.ears)
-    for window, part in parts:
-        np.maximum(labels[window], part.labels.values, out=labels[window])
-        np.maximum(uncertainty[window], part.uncertainty, out=uncertainty[window])
+    ears = tuple(ear for _, prediction in parts for ear in prediction.ears)
+    for window, prediction in parts:
+        np.maximum(labels[window], prediction.labels.values, out=labels[window])
+        np.maximum(uncertainty[window], prediction.uncertainty, out=uncertainty[window])
     ears = tuple(sorted(ears, key=lambda ear: ear.side.label))
     whole = LabelMap(labels, scan.grid)
     return Prediction(scan, ears, whole, uncertainty, tuple(scan_warnings(scan, ears)))
@@ -201,7 +201,7 @@ def _corners(labels: LabelMap, label: int) -> FloatArray | None:
     box = boxes_of(labels.values).get(label)
     if box is None:
         return None
-    ends = [[part.start for part in box], [part.stop - 1 for part in box]]
+    ends = [[side.start for side in box], [side.stop - 1 for side in box]]
     return labels.grid.to_mm(np.asarray(ends, dtype=float))
 
 

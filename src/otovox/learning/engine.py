@@ -164,16 +164,16 @@ class OpenVinoEngine:
         """See `Engine.run`; chunks of the shape the model was trained on."""
         parts: list[list[Batch]] = [[] for _ in images]
         with self._alone:
-            for image, part in zip(images, parts, strict=True):
-                self._queue.start_async({0: image[None]}, part)
+            for image, outputs in zip(images, parts, strict=True):
+                self._queue.start_async({0: image[None]}, outputs)
             self._queue.wait_all()
         answers = [np.concatenate(answer) for answer in zip(*parts, strict=True)]
         return _both(self._heads, answers, images)
 
 
-def _keep(request: Any, part: list[Batch]) -> None:
+def _keep(request: Any, outputs: list[Batch]) -> None:
     """Copy a chunk's answers before its request is used again."""
-    part.extend(tensor.data.copy() for tensor in request.output_tensors)
+    outputs.extend(tensor.data.copy() for tensor in request.output_tensors)
 
 
 def _both(heads: NetworkConfig, answers: list[Batch], images: Batch) -> tuple[Batch, Batch]:

@@ -54,11 +54,11 @@ class Graph(BaseModel):
         """
         data = np.zeros(self.size, dtype=np.uint8)
         for start, name in self.weights.items():
-            part = np.ascontiguousarray(weights[name]).reshape(-1).view(np.uint8)
-            data[start : start + len(part)] = part
+            raw = np.ascontiguousarray(weights[name]).reshape(-1).view(np.uint8)
+            data[start : start + len(raw)] = raw
         for start, text in self.others.items():
-            part = np.frombuffer(base64.b64decode(text), dtype=np.uint8)
-            data[start : start + len(part)] = part
+            raw = np.frombuffer(base64.b64decode(text), dtype=np.uint8)
+            data[start : start + len(raw)] = raw
         return data
 
 
@@ -121,9 +121,9 @@ def _graph(operations: str, data: bytes, weights: Weights) -> Graph:
         if layer.get("type") != "Const" or place is None:
             continue
         start, size = int(place.get("offset", 0)), int(place.get("size", 0))
-        part = data[start : start + size]
-        if part in names:
-            taken[start] = names[part]
+        raw = data[start : start + size]
+        if raw in names:
+            taken[start] = names[raw]
         else:
-            others[start] = base64.b64encode(part)
+            others[start] = base64.b64encode(raw)
     return Graph(operations=operations, size=len(data), weights=taken, others=others)

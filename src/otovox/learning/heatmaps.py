@@ -38,8 +38,8 @@ def draw_heatmaps(
         places = torch.arange(size // factor, dtype=torch.float32, device=points.device)
         distance = (places - points[..., axis, None]) / spread
         profiles.append(torch.exp(-0.5 * distance.square()))
-    known = torch.isfinite(points).all(dim=-1)[..., None]
-    along_i = torch.where(known, amplitude * profiles[0], 0.0)
-    along_j, along_k = (torch.where(known, profile, 0.0) for profile in profiles[1:])
+    present = torch.isfinite(points).all(dim=-1)[..., None]
+    along_i = torch.where(present, amplitude * profiles[0], 0.0)
+    along_j, along_k = (torch.where(present, profile, 0.0) for profile in profiles[1:])
     plane = along_i[..., :, None] * along_j[..., None, :]
     return plane[..., None] * along_k[..., None, None, :]

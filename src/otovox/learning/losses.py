@@ -44,17 +44,17 @@ def soft_dice_loss(
     return (1.0 - (2.0 * both + smoothing) / (sizes + smoothing)).mean()
 
 
-def mask_overlap(found: Tensor, truth: Tensor) -> dict[str, float]:
+def mask_overlap(predicted: Tensor, truth: Tensor) -> dict[str, float]:
     """Dice ("dsc") and intersection over union ("iou") of two masks; 1 if both are empty.
 
     Args:
-        found, truth: boolean, of the same shape; all cases of a batch are pooled.
+        predicted, truth: boolean, of the same shape; all cases of a batch are pooled.
 
     >>> mask_overlap(torch.tensor([True, True, False]), torch.tensor([True, False, False]))
     {'dsc': 0.6666666666666666, 'iou': 0.5}
     """
-    both = float((found & truth).sum())
-    total = float(found.sum() + truth.sum())
+    both = float((predicted & truth).sum())
+    total = float(predicted.sum() + truth.sum())
     return {
         "dsc": 2 * both / total if total else 1.0,
         "iou": both / (total - both) if total else 1.0,
@@ -97,9 +97,9 @@ def heatmap_loss(heatmaps: Tensor, truth: Tensor, points_ijk: Tensor) -> Tensor:
         heatmaps, truth: (b, n, i, j, k).
         points_ijk: (b, n, 3); inf marks a landmark whose presence is unknown.
     """
-    known = (~torch.isinf(points_ijk).any(dim=2)).float()
+    judged = (~torch.isinf(points_ijk).any(dim=2)).float()
     error = (heatmaps - truth).square().mean(dim=(2, 3, 4))
-    return (error * known).sum() / known.sum().clamp(min=1)
+    return (error * judged).sum() / judged.sum().clamp(min=1)
 
 
 def total_loss(

@@ -94,11 +94,11 @@ class Training(pl.LightningModule):
 
     def training_step(self, batch: dict[str, Tensor], _: int) -> Tensor:
         image = batch["image"].contiguous(memory_format=self.task.memory_format)
-        found = self.task.losses(batch | {"image": image}, self.iteration - 1)
-        for name, value in found.items():
+        losses = self.task.losses(batch | {"image": image}, self.iteration - 1)
+        for name, value in losses.items():
             self.log(name, value, prog_bar=name == "loss")
-        self._losses.append(found["loss"].detach())
-        return found["loss"]
+        self._losses.append(losses["loss"].detach())
+        return losses["loss"]
 
     def validation_step(self, batch: dict[str, Tensor], _: int) -> None:
         self._scores.append(self.task.scores(batch, self.iteration))
@@ -304,9 +304,11 @@ def finish(
         config: all settings.
         facts: information for the model card, JSON values; that of the data is added.
     """
-    known = {**facts, **json.loads((output / "data.json").read_text("utf-8"))}
-    save_bundle(output / "model", network, config, facts=known)
-    logger.info("best at iteration %d: %s", known["iteration"], json.dumps(known["validation"]))
+    all_facts = {**facts, **json.loads((output / "data.json").read_text("utf-8"))}
+    save_bundle(output / "model", network, config, facts=all_facts)
+    logger.info(
+        "best at iteration %d: %s", all_facts["iteration"], json.dumps(all_facts["validation"])
+    )
     return load_bundle(output / "model")
 
 

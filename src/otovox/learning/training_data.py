@@ -216,7 +216,7 @@ class VolumeChunks(Dataset[dict[str, Tensor]]):
         window = self._window(number, rng)
         image = normalised(np.array(case.image[window]), self.statistics)
         labels = np.array(case.labels[window], dtype=np.float32)
-        points = _nearest_of_sides(case.points_ijk - [part.start for part in window], data.shape)
+        points = _nearest_of_sides(case.points_ijk - [side.start for side in window], data.shape)
         warp = draw(self.config.augmentation, rng)
         return _tensors(*apply(warp, image, labels, points))
 

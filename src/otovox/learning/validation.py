@@ -38,7 +38,7 @@ def validation_scores(
         output = Output(logits, None if heatmaps is None else heatmaps.float())
         return {"val_loss": float(loss.total)} | _scores(output, batch, config, step)
     output, loss = _swept(network, batch, config, step)
-    on_cpu = {name: part.cpu() for name, part in batch.items()}
+    on_cpu = {name: tensor.cpu() for name, tensor in batch.items()}
     return {"val_loss": loss} | _scores(output, on_cpu, config, step)
 
 
@@ -62,11 +62,11 @@ def _swept(
             own = normalise(image[0, 0].cpu().numpy())
             image = torch.from_numpy(own[None, None]).to(image.device)
         output = network(image, auxiliary=False)
-        points = batch["points"] - batch["points"].new_tensor([part.start for part in window])
+        points = batch["points"] - batch["points"].new_tensor([side.start for side in window])
         labels = batch["labels"][where]
         loss = total_loss(output, labels, points, config=config.loss, step=step)
         losses.append(float(loss.total))
-        parts = [part for part in output[:2] if part is not None]
+        parts = [tensor for tensor in output[:2] if tensor is not None]
         blend.add(window, torch.cat(parts, dim=1)[0].float().cpu().numpy())
     blended = torch.from_numpy(blend.finish())[None]
     logits = blended[:, :1] if heads.has_segmentation else None

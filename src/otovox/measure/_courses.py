@@ -173,9 +173,9 @@ def _sections(read: Sampler, line: FloatArray) -> tuple[FloatArray, FloatArray]:
     return line + mean / np.maximum(count, 1)[:, None], count * SAMPLE_MM**2
 
 
-def _bent(guess: FloatArray, found: FloatArray) -> FloatArray:
+def _bent(guess: FloatArray, points: FloatArray) -> FloatArray:
     """An initial line shifted to the found points; beyond these the last shift is used."""
-    shift = nearest_on(guess, found) - guess
+    shift = nearest_on(guess, points) - guess
     finite = np.isfinite(shift).all(axis=1)
     if np.count_nonzero(finite) < 4:
         return guess
@@ -183,10 +183,10 @@ def _bent(guess: FloatArray, found: FloatArray) -> FloatArray:
     return guess + np.stack([np.interp(at, at[finite], axis[finite]) for axis in shift.T], axis=1)
 
 
-def _smoothed(points: FloatArray, known: NDArray[np.bool_]) -> FloatArray:
+def _smoothed(points: FloatArray, seen: NDArray[np.bool_]) -> FloatArray:
     """A line through points, resampled to equal steps; unknown ones have low weight."""
     at = along_mm(points) + np.arange(len(points)) * 1e-6
-    weights = np.where(known, 1.0, 0.05)
+    weights = np.where(seen, 1.0, 0.05)
     spline = make_smoothing_spline(at, points, w=weights, lam=SMOOTHING, axis=0)
     fine = np.asarray(spline(np.linspace(0, at[-1], 4 * len(points))))
     return resampled(fine, count=max(round(float(along_mm(fine)[-1]) / STEP_MM) + 1, 8))

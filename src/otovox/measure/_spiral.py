@@ -203,9 +203,9 @@ def _look(
     def nearest(level: NDArray[np.int64]) -> FloatArray:
         crossings = planes.outward[plane, :, level]
         which = np.abs(crossings - wall[:, None, None]).argmin(axis=2)
-        found = np.take_along_axis(crossings, which[..., None], axis=2)[..., 0]
-        near = (found > wall[:, None] - _INWARD_MM) & (found < wall[:, None] + outside)
-        return np.where(near, found, np.nan)
+        crossing = np.take_along_axis(crossings, which[..., None], axis=2)[..., 0]
+        near = (crossing > wall[:, None] - _INWARD_MM) & (crossing < wall[:, None] + outside)
+        return np.where(near, crossing, np.nan)
 
     border = nearest(below) * (1 - share) + nearest(below + 1) * share
     seen = border[:, half]
@@ -233,11 +233,11 @@ def _ordered(theta: FloatArray, height: FloatArray, rise: FloatArray) -> FloatAr
 
 
 def _smooth_wall(theta: FloatArray, seen: FloatArray, wall: FloatArray, stiff: float) -> FloatArray:
-    known = np.isfinite(seen)
+    finite = np.isfinite(seen)
     if len(theta) < 5:
-        return np.where(known, seen, wall)
-    weights = tuple(np.where(known, 1.0, 1e-3))
-    return _smoother(tuple(theta / 45), weights, stiff) @ np.where(known, seen, wall)
+        return np.where(finite, seen, wall)
+    weights = tuple(np.where(finite, 1.0, 1e-3))
+    return _smoother(tuple(theta / 45), weights, stiff) @ np.where(finite, seen, wall)
 
 
 @lru_cache(maxsize=16)

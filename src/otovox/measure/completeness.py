@@ -279,9 +279,9 @@ def _canal(name: str, parts: Parts, see: _Sight, levels: int) -> tuple[State, st
             f"the loop of the {name} canal is closed only at {levels} of {len(LEVELS)} "
             "probability levels"
         )
-    found = len(trace.angle_deg) * STEP_DEG
+    covered_deg = len(trace.angle_deg) * STEP_DEG
     return State.MISSING, (
-        f"the loop of the {name} canal is not closed: only {found:.0f} degrees were found"
+        f"the loop of the {name} canal is not closed: only {covered_deg:.0f} degrees were found"
     )
 
 

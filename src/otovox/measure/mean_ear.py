@@ -140,9 +140,9 @@ def nearest_on(points: FloatArray, curve: FloatArray) -> FloatArray:
     """
     fine = resampled(curve, count=200)
     nearest = np.linalg.norm(points[:, None] - fine[None], axis=2).argmin(axis=1)
-    found = fine[nearest].copy()
-    found[(nearest == 0) | (nearest == len(fine) - 1)] = np.nan
-    return found
+    on_curve = fine[nearest].copy()
+    on_curve[(nearest == 0) | (nearest == len(fine) - 1)] = np.nan
+    return on_curve
 
 
 def place_mean_ear(traces: dict[str, CanalTrace | None], landmarks_mm: Landmarks) -> Similarity:
@@ -161,17 +161,17 @@ def place_mean_ear(traces: dict[str, CanalTrace | None], landmarks_mm: Landmarks
     >>> place_mean_ear(dict.fromkeys(CANALS), landmarks).scale  # no canal was found
     1.0
     """
-    found = [name for name in CANALS if traces[name] is not None]
-    stations = [resampled(mean_canal(name).points_mm, count=STATIONS) for name in found]
-    known = [name for name in LANDMARKS if landmarks_mm.has(name)]
-    marks = np.array([CANONICAL_MM[name] for name in known]).reshape(-1, 3)
-    there = np.array([landmarks_mm[name] for name in known]).reshape(-1, 3)
+    canals = [name for name in CANALS if traces[name] is not None]
+    stations = [resampled(mean_canal(name).points_mm, count=STATIONS) for name in canals]
+    names = [name for name in LANDMARKS if landmarks_mm.has(name)]
+    marks = np.array([CANONICAL_MM[name] for name in names]).reshape(-1, 3)
+    there = np.array([landmarks_mm[name] for name in names]).reshape(-1, 3)
     source = np.concatenate([*stations, marks])
     share = np.ones(len(source))
-    share[len(source) - len(known) :] = LANDMARK_WEIGHT
+    share[len(source) - len(names) :] = LANDMARK_WEIGHT
     place = Similarity(1.0, np.eye(3), np.zeros(3))
     for _ in range(ROUNDS):
-        curves = [traces[name] for name in found]
+        curves = [traces[name] for name in canals]
         target = [
             nearest_on(place(line), trace.points_mm)
             for line, trace in zip(stations, curves, strict=True)

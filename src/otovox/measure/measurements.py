@@ -74,7 +74,7 @@ def measure_ear(ear: EarPrediction, field: Grid, *, threads: int | None = None) 
     # Side by side: most of the time is spent in libraries that leave Python to others.
     with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
         first, *others = [pool.submit(_shape, *one, ear.pose, field) for one in fields]
-        cochlea, canals, found = first.result()
+        cochlea, canals, values = first.result()
         completeness = _completeness(ear, field, canals)
         samples = [
             _plain(_volume_mm3(sample.probability), sample.landmarks) | shape.result()[2]
@@ -83,10 +83,10 @@ def measure_ear(ear: EarPrediction, field: Grid, *, threads: int | None = None) 
     reasons = _not_given(ear) | _reasons(cochlea, canals, completeness)
     if _malformed(completeness):
         cochlear = {one.name for one in QUANTITIES if one.group in COCHLEAR_GROUPS}
-        found = {name: value for name, value in found.items() if name not in cochlear}
-    found |= plain | {"completeness_likert": float(completeness.likert)}
+        values = {name: value for name, value in values.items() if name not in cochlear}
+    values |= plain | {"completeness_likert": float(completeness.likert)}
     return EarMeasurements(
-        _table(QUANTITIES, found, reasons, samples), cochlea, canals, completeness
+        _table(QUANTITIES, values, reasons, samples), cochlea, canals, completeness
     )
 
 
@@ -200,14 +200,14 @@ def _vestibular(canals: Canals) -> Iterator[tuple[str, float]]:
 
 def _table(
     quantities: Sequence[Quantity],
-    found: Mapping[str, float],
+    values: Mapping[str, float],
     reasons: Mapping[str, str],
     samples: Sequence[Mapping[str, float]],
 ) -> dict[str, Measurement]:
     return {
         one.name: _measurement(
             one,
-            found.get(one.name, np.nan),
+            values.get(one.name, np.nan),
             [sample[one.name] for sample in samples if one.name in sample],
             reasons.get(one.name) or reasons.get(one.group, ""),
         )
@@ -219,17 +219,17 @@ def _measurement(
     quantity: Quantity, value: float, samples: Sequence[float], reason: str
 ) -> Measurement:
     """One value with its interval; withheld if it varies too much or is missing in most samples."""
-    known = np.asarray(samples, dtype=float)
-    known = known[np.isfinite(known)]
+    finite = np.asarray(samples, dtype=float)
+    finite = finite[np.isfinite(finite)]
     interval = None
     if not np.isfinite(value):
         reason = reason or "a required landmark or part of the ear was not found"
-    elif len(samples) >= LEAST_SAMPLES and 2 * len(known) <= len(samples):
-        reason = f"only {len(known)} of {len(samples)} test-time samples could be measured"
+    elif len(samples) >= LEAST_SAMPLES and 2 * len(finite) <= len(samples):
+        reason = f"only {len(finite)} of {len(samples)} test-time samples could be measured"
     else:
         reason = ""
-        if len(known) >= LEAST_SAMPLES:
-            half = float(special.stdtrit(len(known) - 1, (1 + LEVEL) / 2) * known.std(ddof=1))
+        if len(finite) >= LEAST_SAMPLES:
+            half = float(special.stdtrit(len(finite) - 1, (1 + LEVEL) / 2) * finite.std(ddof=1))
             interval = [_rounded(value - half), _rounded(value + half)]
             if half > WIDEST * abs(value):
                 reason = f"the value varies by ±{half:.2g} between test-time samples"

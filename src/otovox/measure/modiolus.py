@@ -126,7 +126,7 @@ def fit_modiolus(
     base = _base(landmarks, pose)
     expected = unit(MODIOLAR_AXIS)
     axis, point = expected, apex
-    found: Modiolus | None = None
+    modiolus: Modiolus | None = None
     for _ in range(3):
         kept = _cochlear(centres, axis, point, apex, base)
         if kept.sum() < _LEAST_FACES:
@@ -134,24 +134,24 @@ def fit_modiolus(
         # The wall area grows with its distance from the axis; this gives every turn equal weight.
         radii = np.linalg.norm(np.cross(centres[kept] - point, axis), axis=1)
         share = areas[kept] / np.maximum(radii, _LEAST_RADIUS_MM)
-        found = fit_spiral_motion(centres[kept], normals[kept], share)
-        if found.axis @ expected < 0:
+        modiolus = fit_spiral_motion(centres[kept], normals[kept], share)
+        if modiolus.axis @ expected < 0:
             return None, "the wall does not spiral like a cochlea: turns may be missing"
-        astray = float(np.degrees(np.arccos(np.clip(found.axis @ expected, -1, 1))))
+        astray = float(np.degrees(np.arccos(np.clip(modiolus.axis @ expected, -1, 1))))
         if astray > MOST_ASTRAY_DEG:
             return None, (
                 f"the fitted modiolar axis deviates by {astray:.0f} degrees from the direction "
                 f"expected from the ear's pose; at most {MOST_ASTRAY_DEG:.0f} are accepted"
             )
-        axis, point = found.axis, found.point_mm
-    assert found is not None
+        axis, point = modiolus.axis, modiolus.point_mm
+    assert modiolus is not None
     aside = float(np.linalg.norm(np.cross(apex - point, axis)))
     if aside > MOST_ASIDE_MM:
         return (
             None,
             f"the fitted modiolar axis passes the helicotrema at a distance of {aside:.1f} mm",
         )
-    return found, ""
+    return modiolus, ""
 
 
 def _cochlear(

@@ -119,10 +119,10 @@ def split(values: NDArray[Any], grid: Grid, landmarks: Landmarks, pose: Pose) ->
         ijk = np.argwhere(inside)
         box = box_around(ijk, 2)
         points = pose.to_canonical(grid.to_mm(ijk))
-        found = _deepest(points, courses, crus, place)
+        part_of = _deepest(points, courses, crus, place)
         cochlear = is_cochlear(points, landmarks, pose)
-        found[cochlear & (found == Part.VESTIBULE)] = Part.COCHLEA
-        labels[tuple(ijk.T)] = found
+        part_of[cochlear & (part_of == Part.VESTIBULE)] = Part.COCHLEA
+        labels[tuple(ijk.T)] = part_of
         labels[box] = _tidied(labels[box], grid.spacing_mm)
     voxels = np.bincount(labels.ravel(), minlength=7)
     volumes = {part: float(voxels[part]) * grid.voxel_mm3 for part in Part}
@@ -166,8 +166,8 @@ def _near_usual(name: str, landmarks: Landmarks, pose: Pose) -> FloatArray:
     usual = np.asarray(CANONICAL_MM[name])
     if not landmarks.has(name):
         return usual
-    found = pose.to_canonical(landmarks[name])
-    return found if np.linalg.norm(found - usual) < TRUSTED_MM else usual
+    own = pose.to_canonical(landmarks[name])
+    return own if np.linalg.norm(own - usual) < TRUSTED_MM else usual
 
 
 def _deepest(

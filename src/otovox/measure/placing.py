@@ -130,8 +130,8 @@ def _fitted(
     tree = KDTree(surface)
     for _ in range(rounds):
         placed = mean @ matrix.T + shift
-        to_surface, near = (np.asarray(found) for found in tree.query(placed))
-        to_mean, other = (np.asarray(found) for found in KDTree(placed).query(surface))
+        to_surface, near = (np.asarray(answer) for answer in tree.query(placed))
+        to_mean, other = (np.asarray(answer) for answer in KDTree(placed).query(surface))
         kept, back = (gap <= np.quantile(gap, TRIMMED) for gap in (to_surface, to_mean))
         source = np.concatenate([mean[kept], mean[other[back]]])
         target = np.concatenate([surface[near[kept]], surface[back]])

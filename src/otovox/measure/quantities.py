@@ -186,10 +186,10 @@ def usual(name: str) -> Norm | None:
     >>> usual("labyrinth_volume")
     Norm(low=140.0, high=265.0, source='72 labyrinths fitted to clinical CT, range')
     """
-    known = NORMS.get(name)
-    if known is None or known.low is None or known.high is None:
+    norm = NORMS.get(name)
+    if norm is None or norm.low is None or norm.high is None:
         return None
-    return Norm(low=known.low, high=known.high, source=known.source)
+    return Norm(low=norm.low, high=norm.high, source=norm.source)
 
 
 QUANTITIES = tuple(_catalogue())

@@ -177,11 +177,11 @@ def trace_canal(read: Sampler, name: str) -> CanalTrace | None:
     """
     torus, trace = USUAL[name], None
     for _ in range(3):
-        found = _chain(read, torus, name)
-        if found is None:
+        chain = _chain(read, torus, name)
+        if chain is None:
             return trace
-        trace = found
-        torus = found.torus
+        trace = chain
+        torus = chain.torus
     return trace
 
 

@@ -192,9 +192,9 @@ def ossified(
     start = int(rng.uniform(0, 0.3) * len(tube.points_mm))
     stop = int(start + rng.uniform(0.08, 0.3) * len(tube.points_mm)) + 2
     region = canvas.blank()
-    part = slice(start, stop)
+    stretch = slice(start, stop)
     canvas.paint_ellipsoids(
-        region, tube.points_mm[part], tube.axes[part], tube.radii_mm[part] * 1.15, 0.6
+        region, tube.points_mm[stretch], tube.axes[stretch], tube.radii_mm[stretch] * 1.15, 0.6
     )
     return occupancy(region + 0.15 * canvas.noise(rng, 0.8), 0.3)
 

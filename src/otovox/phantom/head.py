@@ -118,14 +118,14 @@ def _insert(hu: Field, share: Field, grid: Grid, box: Grid, bone: Field, lumen: 
     if np.any(start >= stop):
         return
     i, j, k = (int(n) for n in stop - start)
-    part = grid.crop(start, (i, j, k))
+    cropped = grid.crop(start, (i, j, k))
     window = tuple(slice(a, b) for a, b in zip(start, stop, strict=True))
-    inner = resample(bone, box, part, outside="edge")
-    away = Canvas(part, Pose(Side.RIGHT, np.eye(3), box.center_mm))
+    inner = resample(bone, box, cropped, outside="edge")
+    away = Canvas(cropped, Pose(Side.RIGHT, np.eye(3), box.center_mm))
     reach = np.maximum.reduce([np.abs(away.along(axis)) for axis in np.eye(3)])
     weight = np.clip((BONE_BOX_MM / 2 - 0.5 - reach) / FADE_MM, 0, 1)
     hu[window] += weight * (inner - hu[window])
-    share[window] = np.maximum(share[window], resample(lumen, box, part, outside=0.0))
+    share[window] = np.maximum(share[window], resample(lumen, box, cropped, outside=0.0))
 
 
 def _skull(grid: Grid, tissues: Tissues, rng: np.random.Generator) -> Field:

@@ -83,9 +83,9 @@ def view_of(
         directions=_view(rng),
     )
     labels = resample(anatomy.share, source, target, outside=0.0, antialias=False) / 255
-    known = np.isfinite(anatomy.points_mm)
+    present = np.isfinite(anatomy.points_mm)
     points = np.where(
-        known, target.to_ijk(np.where(known, anatomy.points_mm, 0)), anatomy.points_mm
+        present, target.to_ijk(np.where(present, anatomy.points_mm, 0)), anatomy.points_mm
     )
     if not scanned:
         image = resample(anatomy.hu, source, target, outside="edge")

@@ -148,22 +148,22 @@ def _scan_of(result: ResultFile, folder: Path, scans: Path) -> Scan:
     """The scan of a result, found by its name."""
     if not scans.exists():
         raise InputError(f"{scans}: no such file or folder")
-    known = result.input
-    found = [
+    stated = result.input
+    sources = [
         source
         for source in find_scans([scans])
-        if source.name == known.name or source.path.name == known.file
+        if source.name == stated.name or source.path.name == stated.file
     ]
-    if len(found) != 1:
-        count = "no scan" if not found else f"{len(found)} scans"
+    if len(sources) != 1:
+        count = "no scan" if not sources else f"{len(sources)} scans"
         raise InputError(
-            f"{scans}: contains {count} named {known.file or known.name}, the scan of {folder}"
+            f"{scans}: contains {count} named {stated.file or stated.name}, the scan of {folder}"
         )
-    scan = load_scan(found[0])
-    same = scan.grid.shape == tuple(known.shape)
-    if not same or np.abs(scan.grid.spacing_mm - known.spacing_mm).max() > 1e-3:
-        raise InputError(f"{found[0].path}: is not the scan of {folder} (different voxel grid)")
-    return replace(scan, name=known.name)
+    scan = load_scan(sources[0])
+    same = scan.grid.shape == tuple(stated.shape)
+    if not same or np.abs(scan.grid.spacing_mm - stated.spacing_mm).max() > 1e-3:
+        raise InputError(f"{sources[0].path}: is not the scan of {folder} (different voxel grid)")
+    return replace(scan, name=stated.name)
 
 
 def _labels(folder: Path, result: ResultFile, scan: Scan) -> LabelMap:
@@ -173,11 +173,11 @@ def _labels(folder: Path, result: ResultFile, scan: Scan) -> LabelMap:
     if not there:
         raise InputError(f"{folder}: contains neither {plain.name} nor {slicer.name}")
     read = {plain: load_label_map, slicer: read_segments}
-    found = [on_scan(path, read[path](path), scan) for path in there]
-    if len(found) == 1 or np.array_equal(found[0].values, found[1].values):
-        return found[0]
+    maps = [on_scan(path, read[path](path), scan) for path in there]
+    if len(maps) == 1 or np.array_equal(maps[0].values, maps[1].values):
+        return maps[0]
     # Both exist and differ: the one that still matches `result.json` was not corrected.
-    corrected = [labels for labels in found if not _unchanged(labels, result)]
+    corrected = [labels for labels in maps if not _unchanged(labels, result)]
     if len(corrected) != 1:
         raise InputError(
             f"{folder}: {plain.name} and {slicer.name} differ, and it is unclear which of them "
@@ -249,14 +249,14 @@ def landmarks_given(path: Path) -> dict[Side, Landmarks]:
     ...     landmarks_given(path)[Side.LEFT]["helicotrema"].tolist()
     [1.0, 2.0, 3.0]
     """
-    found = {}
+    given = {}
     for side, points in read_landmarks(path).items():
         all_of_them = [
             points[name] if name in points.names else np.full(3, np.nan) for name in LANDMARK_NAMES
         ]
         if np.isfinite(all_of_them).any():
-            found[side] = Landmarks(LANDMARK_NAMES, np.stack(all_of_them))
-    return found
+            given[side] = Landmarks(LANDMARK_NAMES, np.stack(all_of_them))
+    return given
 
 
 def _check_sides(folder: Path, places_mm: Mapping[Side, NDArray]) -> None:
@@ -335,11 +335,11 @@ def _changes(
         before = _result_volume(ears[side]) if side in ears else 0.0
         now = labels.volume_mm3(side.label)
         if abs(now - before) > labels.grid.voxel_mm3 / 2:
-            how = f"{100 * (now / before - 1):+.1f} %" if before and now else "all of it"
-            changes.append(f"{side} labyrinth: {before:.1f} to {now:.1f} mm3 ({how})")
+            change = f"{100 * (now / before - 1):+.1f} %" if before and now else "all of it"
+            changes.append(f"{side} labyrinth: {before:.1f} to {now:.1f} mm3 ({change})")
         for name in LANDMARK_NAMES:
-            known = ears[side].landmarks.get(name) if side in ears else None
-            old = np.asarray(known.mm) if known is not None and known.mm else None
+            point = ears[side].landmarks.get(name) if side in ears else None
+            old = np.asarray(point.mm) if point is not None and point.mm else None
             new = landmarks[side][name] if side in landmarks else np.full(3, np.nan)
             what = f"{side} {name.replace('_', ' ')}"
             if old is None and np.isfinite(new).all():

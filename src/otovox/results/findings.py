@@ -38,12 +38,12 @@ class ReportFinding:
 
     Attributes:
         side: the ear; None for the scan as a whole.
-        found: what was found.
+        statement: what was observed.
         check: what to check.
     """
 
     side: Side | None
-    found: str
+    statement: str
     check: str
 
 
@@ -65,22 +65,22 @@ def findings(result: ResultFile) -> list[ReportFinding]:
 
     >>> warned = {"warnings": ["the edge is blurred; check the outline"], "measurements": {}}
     >>> ear = EarResult.model_construct(side=Side.LEFT, **warned)
-    >>> found = findings(ResultFile.model_construct(ears=[ear], warnings=[]))
-    >>> [(one.side.value, one.found, one.check) for one in found]
+    >>> listed = findings(ResultFile.model_construct(ears=[ear], warnings=[]))
+    >>> [(one.side.value, one.statement, one.check) for one in listed]
     [('left', 'the edge is blurred', 'the outline')]
     """
-    found = [_divided(None, text, _CHECK_SCAN) for text in result.warnings if text != _NO_EAR]
+    listed = [_divided(None, text, _CHECK_SCAN) for text in result.warnings if text != _NO_EAR]
     if not result.ears:
-        return [*found, ReportFinding(None, _NO_EAR, _CHECK_NO_EAR)]
+        return [*listed, ReportFinding(None, _NO_EAR, _CHECK_NO_EAR)]
     for ear in result.ears:
-        found += [_divided(ear.side, text, _CHECK_EAR) for text in ear.warnings]
-        found += _outside(ear)
-    return found
+        listed += [_divided(ear.side, text, _CHECK_EAR) for text in ear.warnings]
+        listed += _outside(ear)
+    return listed
 
 
 def _divided(side: Side | None, text: str, otherwise: str) -> ReportFinding:
-    found, _, check = text.removeprefix(f"{side} ear: ").partition(_DIVIDER)
-    return ReportFinding(side, found, check or otherwise)
+    statement, _, check = text.removeprefix(f"{side} ear: ").partition(_DIVIDER)
+    return ReportFinding(side, statement, check or otherwise)
 
 
 def _outside(ear: EarResult) -> Iterator[ReportFinding]:
@@ -147,14 +147,14 @@ def key_rows(result: ResultFile) -> list[Row]:
 
 def _quantity(name: str, ears: list[EarResult]) -> Row:
     cells = [ear.measurements.get(name) for ear in ears]
-    known = [cell for cell in cells if cell is not None]
-    if not known or all(cell.value is None for cell in known):
+    measured = [cell for cell in cells if cell is not None]
+    if not measured or all(cell.value is None for cell in measured):
         return Row(title_of(name), ("",) * len(cells))
-    unit = unit_of(known[0].unit)
+    unit = unit_of(measured[0].unit)
     return Row(
         f"{title_of(name)}, {unit}" if unit else title_of(name),
         tuple(number(c.value) if c and c.value is not None else "withheld" for c in cells),
-        usual_text(known[0]).removeprefix("usual "),
+        usual_text(measured[0]).removeprefix("usual "),
         tuple(cell.unusual if cell else "" for cell in cells),
     )
 

@@ -29,8 +29,6 @@ from otovox.results.tables import write_long_table
 
 #: Quantisation of the stored uncertainty: chosen, far below its own error, for compression.
 _UNCERTAINTY_STEPS = np.float32(255)
-#: Volumes with more voxels are written before the pictures are drawn: chosen, 200 MB of floats.
-_LARGE_VOXELS = 50_000_000
 
 
 def write_results(
@@ -84,47 +82,54 @@ def _write(measured: MeasuredScan, described: ResultFile, folder: Path) -> Resul
     parts = parts_map(measured.prediction.labels, measured.ears)
     with ThreadPoolExecutor(1) as pool:
         # Compression leaves Python to the rest; the context says whether libraries are silenced.
-        volumes = pool.submit(
-            copy_context().run, _write_volumes, measured.prediction, parts, folder
-        )
-        if measured.prediction.labels.values.size > _LARGE_VOXELS:
-            volumes.result()  # both at a time would need a lot of memory
-        result = _write_rest(measured, parts, described, folder)
-        volumes.result()
+        spread = pool.submit(copy_context().run, _write_uncertainty, measured.prediction, folder)
+        maps = pool.submit(copy_context().run, _write_maps, measured.prediction, parts, folder)
+        result = _write_shapes_and_tables(measured, parts, described, folder)
+        spread.result()  # its copies and the pictures at a time would need a lot of memory
+        _draw(measured, result, folder)
+        maps.result()
     (folder / RESULT).write_text(result.model_dump_json(indent=2) + "\n", "utf-8")
     return result
 
 
-def _write_rest(
+def _write_uncertainty(prediction: Prediction, folder: Path) -> None:
+    """The standard deviation between test-time samples, on the scan's grid."""
+    if prediction.by_model:
+        spread = stepped(prediction.uncertainty)
+        save_volume(spread, prediction.labels.grid, folder / FILES["uncertainty"])
+
+
+def _write_maps(prediction: Prediction, parts: LabelMap | None, folder: Path) -> None:
+    """Label maps, on the scan's grid."""
+    save_label_map(prediction.labels, folder / FILES["segmentation"])
+    if parts is not None:
+        save_label_map(parts, folder / FILES["parts"])
+    write_segments(folder / FILES["segments"], prediction.labels, parts)
+    write_itksnap_labels(folder / FILES["labels"])
+
+
+def _write_shapes_and_tables(
     measured: MeasuredScan, parts: LabelMap | None, described: ResultFile, folder: Path
 ) -> ResultFile:
-    """All but volumes on the scan's grid, and `result.json`, whose content it returns."""
-    # Drawing takes long to import, and commands that write no results need none of it.
-    from otovox.results.overview import draw_pictures
-    from otovox.results.page import write_page
-
+    """Landmarks, surfaces, lines, DICOM and the table; the content of `result.json`."""
     prediction, landmarks = measured.prediction, landmarks_by_side(measured.prediction)
     write_markups(folder / FILES["landmarks"], landmarks)
     _write_surfaces(measured, landmarks, folder)
     _write_shapes(measured, folder)
     result = with_dicom(prediction, described, landmarks, folder, parts=parts)
     write_long_table({result.input.name: result}, folder / FILES["measurements"])
-    pictures = draw_pictures(prediction)
-    (folder / FILES["overview"]).write_bytes(pictures.overview)
-    write_page(measured, result, folder / FILES["report"], pictures)
     return result
 
 
-def _write_volumes(prediction: Prediction, parts: LabelMap | None, folder: Path) -> None:
-    """Label maps and uncertainty, on the scan's grid."""
-    labels = prediction.labels
-    save_label_map(labels, folder / FILES["segmentation"])
-    if prediction.by_model:
-        save_volume(stepped(prediction.uncertainty), labels.grid, folder / FILES["uncertainty"])
-    if parts is not None:
-        save_label_map(parts, folder / FILES["parts"])
-    write_segments(folder / FILES["segments"], labels, parts)
-    write_itksnap_labels(folder / FILES["labels"])
+def _draw(measured: MeasuredScan, result: ResultFile, folder: Path) -> None:
+    """Pictures and the page."""
+    # Drawing takes long to import, and commands that write no results need none of it.
+    from otovox.results.overview import draw_pictures
+    from otovox.results.page import write_page
+
+    pictures = draw_pictures(measured.prediction)
+    (folder / FILES["overview"]).write_bytes(pictures.overview)
+    write_page(measured, result, folder / FILES["report"], pictures)
 
 
 def _write_surfaces(

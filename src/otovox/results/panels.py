@@ -119,8 +119,8 @@ def around_ear(prediction: Prediction, ear: EarPrediction) -> tuple[Scan, NDArra
     >>> from types import SimpleNamespace as Some
     >>> scan = Scan(np.zeros((9, 9, 90), np.float32), Grid((9, 9, 90), np.eye(4)))
     >>> ear = Some(center_mm=np.array([4.0, 4.0, 80.0]), side=Some(label=2))
-    >>> part, _ = around_ear(Some(scan=scan, labels=Some(values=scan.values)), ear)
-    >>> part.grid.shape  # what is far below the ear is cut off
+    >>> crop, _ = around_ear(Some(scan=scan, labels=Some(values=scan.values)), ear)
+    >>> crop.grid.shape  # what is far below the ear is cut off
     (9, 9, 34)
     """
     scan = prediction.scan
@@ -131,10 +131,10 @@ def around_ear(prediction: Prediction, ear: EarPrediction) -> tuple[Scan, NDArra
     start = np.clip(np.floor(ijk.min(axis=0)), 0, last).astype(int)
     stop = np.clip(np.ceil(ijk.max(axis=0)), 0, last).astype(int) + 1
     window = tuple(slice(a, b) for a, b in zip(start, stop, strict=True))
-    part = scan.values[window]
-    i, j, k = part.shape
+    crop = scan.values[window]
+    i, j, k = crop.shape
     mask = prediction.labels.values[window] == ear.side.label
-    return Scan(part, scan.grid.crop(start, (i, j, k)), scan.name), mask
+    return Scan(crop, scan.grid.crop(start, (i, j, k)), scan.name), mask
 
 
 def _window(images: Sequence[Picture]) -> tuple[float, float]:

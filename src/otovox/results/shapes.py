@@ -39,7 +39,7 @@ def parts_map(labels: LabelMap, measured: Sequence[EarMeasurements]) -> LabelMap
     >>> parts_map(labels, [ear]).values.tolist()
     [[[0, 202, 202]]]
     """
-    shaped = [known.canals for known in measured if known.canals is not None]
+    shaped = [ear.canals for ear in measured if ear.canals is not None]
     if not shaped:
         return None
     values, boxes = np.zeros_like(labels.values), boxes_of(labels.values)
@@ -48,8 +48,8 @@ def parts_map(labels: LabelMap, measured: Sequence[EarMeasurements]) -> LabelMap
             continue
         inside = np.argwhere(labels.values[box] == canals.side.label)
         inside += [axis.start for axis in box]
-        found = canals.parts.part_at(labels.grid.to_mm(inside))
-        values[tuple(inside.T)] = _values(canals.side)[found]
+        parts = canals.parts.part_at(labels.grid.to_mm(inside))
+        values[tuple(inside.T)] = _values(canals.side)[parts]
     return LabelMap(values, labels.grid)
 
 
@@ -78,14 +78,14 @@ def part_surfaces(
     [[0, 1, 2]]
     """
     faces_of: dict[Side, dict[Part, FaceArray]] = {}
-    for known in measured:
-        if known.canals is None or known.canals.side not in surfaces:
+    for ear in measured:
+        if ear.canals is None or ear.canals.side not in surfaces:
             continue
-        vertices_mm, faces = surfaces[known.canals.side]
-        found = known.canals.parts.part_at(vertices_mm[faces].mean(axis=1))
-        by_part = {part: faces[found == part] for part in Part if (found == part).any()}
+        vertices_mm, faces = surfaces[ear.canals.side]
+        face_parts = ear.canals.parts.part_at(vertices_mm[faces].mean(axis=1))
+        by_part = {part: faces[face_parts == part] for part in Part if (face_parts == part).any()}
         if by_part:
-            faces_of[known.canals.side] = by_part
+            faces_of[ear.canals.side] = by_part
     return faces_of
 
 
@@ -98,7 +98,7 @@ def lines(measured: Sequence[EarMeasurements]) -> list[Curve]:
     >>> [curve.name for curve in lines([ear])]
     ['left/lateral_wall']
     """
-    return [curve for known in measured for curve in _lines(known) if len(curve.points_mm) > 1]
+    return [curve for ear in measured for curve in _lines(ear) if len(curve.points_mm) > 1]
 
 
 def planes(measured: Sequence[EarMeasurements]) -> list[Plane]:
@@ -112,21 +112,21 @@ def planes(measured: Sequence[EarMeasurements]) -> list[Plane]:
     """
     return [
         Plane(
-            f"{known.canals.side}/{name}_canal",
+            f"{ear.canals.side}/{name}_canal",
             canal.center_mm,
             canal.normal,
             _EDGE * canal.radius_mm,
             STRUCTURES[PART_OF[name]].rgb,
         )
-        for known in measured
-        if known.canals is not None
-        for name, canal in known.canals.canals.items()
+        for ear in measured
+        if ear.canals is not None
+        for name, canal in ear.canals.canals.items()
         if np.isfinite([*canal.center_mm, *canal.normal, canal.radius_mm]).all()
     ]
 
 
-def _lines(known: EarMeasurements) -> Iterator[Curve]:
-    cochlea, canals = known.cochlea, known.canals
+def _lines(ear: EarMeasurements) -> Iterator[Curve]:
+    cochlea, canals = ear.cochlea, ear.canals
     if cochlea is None or canals is None:
         return
     side = canals.side

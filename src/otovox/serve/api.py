@@ -91,10 +91,10 @@ async def search_archive(request: Request) -> Response:
     """CT series on the DICOMweb server, by patient, date or accession number."""
     from otovox.serve import dicomweb
 
-    found = await to_thread.run_sync(
+    series = await to_thread.run_sync(
         dicomweb.search, archive_of(request), dict(request.query_params)
     )
-    return JSONResponse({"series": found})
+    return JSONResponse({"series": series})
 
 
 async def fetch_series(request: Request) -> Response:
@@ -130,9 +130,9 @@ async def list_studies(request: Request) -> Response:
     desk = desk_of(request)
     # One moment for all: a job that ends meanwhile would leave its study running without a job.
     with desk.store.together():
-        found = desk.store.search(request.query_params.get("q", ""))
+        rows = desk.store.search(request.query_params.get("q", ""))
         jobs = {job["target"]: job for job in unfinished_jobs(desk)}
-        studies = [_listed(desk, row, jobs.get(row["id"])) for row in found]
+        studies = [_listed(desk, row, jobs.get(row["id"])) for row in rows]
         sorting = sum(row["state"] != "receiving" for row in desk.store.rows("uploads"))
     return JSONResponse({"studies": studies, "sorting": sorting})
 
@@ -228,14 +228,14 @@ async def correct(request: Request) -> Response:
 
     def save() -> int:
         try:
-            found = views.corrected(
+            files = views.corrected(
                 results, place.view, area=fields.get("area", views.WHOLE), mask=content,
                 points=named, beside=beside,
             )  # fmt: skip
         finally:
             shutil.rmtree(beside, ignore_errors=True)
         author, note = fields.get("author", ""), fields.get("note", "")
-        return desk.correct(study, author=author, note=note, base=base, files=found)
+        return desk.correct(study, author=author, note=note, base=base, files=files)
 
     return JSONResponse({"number": await to_thread.run_sync(save)}, 202)
 

@@ -323,8 +323,8 @@ class Desk:
         if job["kind"] == "measure":
             return MeasureTask(place.input, place.correction(number), place.version(number))
         self.store.change("studies", {"id": study["id"]}, state="running")
-        how = self.settings.analysis
-        return AnalyseTask(place.input, place.version(number), place.view, study["name"], how)
+        analysis = self.settings.analysis
+        return AnalyseTask(place.input, place.version(number), place.view, study["name"], analysis)
 
     def _finished(self, job: Row, outcome: Row) -> None:
         if job["kind"] == "sort":
@@ -399,9 +399,9 @@ class Desk:
             elif upload["state"] == "sorted":
                 self._move(upload["id"])
         for name, table in (("studies", "studies"), ("uploads", "uploads")):
-            known = {row["id"] for row in self.store.rows(table)}
+            listed = {row["id"] for row in self.store.rows(table)}
             for folder in (self.data / name).iterdir():
-                if folder.name not in known:
+                if folder.name not in listed:
                     shutil.rmtree(folder, ignore_errors=True)
 
     def _forget_upload(self, upload: str) -> None:

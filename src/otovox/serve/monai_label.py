@@ -247,9 +247,9 @@ def _as_ours(path: Path, results: Path) -> dict[str, bytes]:
     """A label map of any format as the files of a correction, with the landmarks of its version."""
     ours = path.parent / FILES["segmentation"]
     save_label_map(load_label_map(path), ours)
-    found = {ours.name: ours.read_bytes()}
+    files = {ours.name: ours.read_bytes()}
     landmarks = results / FILES["landmarks"]
-    return found | {landmarks.name: landmarks.read_bytes()}
+    return files | {landmarks.name: landmarks.read_bytes()}
 
 
 async def _ended(desk: Desk, study: str) -> None:
@@ -289,10 +289,10 @@ def _file(form: FormData, name: str) -> UploadFile:
 
 def _params(form: FormData) -> dict[str, Any]:
     try:
-        found = json.loads(str(form.get("params") or "{}"))
+        params = json.loads(str(form.get("params") or "{}"))
     except ValueError as error:
         raise Refused("params are no JSON") from error
-    return found if isinstance(found, dict) else {}
+    return params if isinstance(params, dict) else {}
 
 
 def _multipart(params: dict[str, Any], path: Path) -> Response:

@@ -57,7 +57,7 @@ def _cohort(desk: Desk) -> str:
 
 def _outcomes(desk: Desk) -> list[tuple[ScanOutcome, str]]:
     """The latest results of every study under a unique name, and the studies' identifiers."""
-    found: list[tuple[ScanOutcome, str]] = []
+    outcomes: list[tuple[ScanOutcome, str]] = []
     counts: dict[str, int] = {}
     for row in desk.store.rows("studies"):
         done = [one["number"] for one in desk.versions(row["id"]) if one["state"] == "done"]
@@ -67,8 +67,10 @@ def _outcomes(desk: Desk) -> list[tuple[ScanOutcome, str]]:
         same = counts[row["name"]]
         name = row["name"] if same == 1 else f"{row['name']} ({same})"
         folder = desk.place(row["id"]).version(done[-1])
-        found.append((success(Job(name, folder, folder), read_result(folder / RESULT)), row["id"]))
-    return found
+        outcomes.append(
+            (success(Job(name, folder, folder), read_result(folder / RESULT)), row["id"])
+        )
+    return outcomes
 
 
 def _page(name: str, **content: Any) -> Response:

@@ -190,8 +190,8 @@ class Store:
         """
         condition, matched = _condition(where)
         with self._lock:
-            found = self._run(f"SELECT * FROM {table}{condition} ORDER BY {order}", matched)
-            return [_unpacked(row) for row in found.fetchall()]
+            cursor = self._run(f"SELECT * FROM {table}{condition} ORDER BY {order}", matched)
+            return [_unpacked(row) for row in cursor.fetchall()]
 
     def row(self, table: str, **where: Any) -> Row | None:
         """The first row that has these values; None if there is none.
@@ -235,10 +235,10 @@ class Store:
         (['measure', 'analyse'], None)
         """
         with self.together():
-            found = self.rows("jobs", order="urgent DESC, id", state="queued")
-            if not found:
+            queued = self.rows("jobs", order="urgent DESC, id", state="queued")
+            if not queued:
                 return None
-            job = found[0] | {"state": "running", "attempts": found[0]["attempts"] + 1}
+            job = queued[0] | {"state": "running", "attempts": queued[0]["attempts"] + 1}
             self.change(
                 "jobs", {"id": job["id"]}, state="running", attempts=job["attempts"],
                 started=now(), stage="starting",
@@ -261,11 +261,11 @@ class Store:
         columns = ("name", "patient", "patient_id", "study_date", "description")
         condition = " OR ".join(f"{column} LIKE ? ESCAPE '\\'" for column in columns)
         with self._lock:
-            found = self._run(
+            cursor = self._run(
                 f"SELECT * FROM studies WHERE {condition} ORDER BY created DESC, rowid DESC",
                 [f"%{escaped}%"] * len(columns),
             )
-            return [_unpacked(row) for row in found.fetchall()]
+            return [_unpacked(row) for row in cursor.fetchall()]
 
     def usual_seconds(self, kind: str) -> float | None:
         """Median duration of the latest jobs of a kind; None before the first.
@@ -280,12 +280,12 @@ class Store:
         (30, None)
         """
         with self._lock:
-            found = self._run(
+            cursor = self._run(
                 "SELECT (julianday(finished) - julianday(started)) * 86400 FROM jobs "
                 "WHERE kind = ? AND state = 'done' ORDER BY id DESC LIMIT ?",
                 [kind, _RECENT],
             )
-            durations = sorted(row[0] for row in found.fetchall())
+            durations = sorted(row[0] for row in cursor.fetchall())
         return durations[len(durations) // 2] if durations else None
 
     def _run(self, statement: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
@@ -304,5 +304,5 @@ def _condition(where: Row) -> tuple[str, list[Any]]:
 
 
 def _unpacked(row: sqlite3.Row) -> Row:
-    found = dict(row)
-    return found | {name: json.loads(found[name]) for name in _JSON if name in found}
+    values = dict(row)
+    return values | {name: json.loads(values[name]) for name in _JSON if name in values}

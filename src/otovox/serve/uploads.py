@@ -98,10 +98,10 @@ async def receive(
     (6, 'voxels')
     """
     place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    part = place.with_name(place.name + ".part")
+    partial = place.with_name(place.name + ".part")
     size = 0
     try:
-        with part.open("wb") as file:
+        with partial.open("wb") as file:
             async for block in blocks:
                 size += len(block)
                 if size > file_bytes:
@@ -109,9 +109,9 @@ async def receive(
                 if size > left_bytes:
                     raise Refused("the upload is larger than allowed")
                 file.write(block)
-        part.replace(place)
+        partial.replace(place)
     finally:
-        part.unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)
     return size
 
 

@@ -79,9 +79,9 @@ def volume(view: Path, results: Path, area: str, kind: str) -> bytes:
         raise InputError(f"no such volume: {kind!r}")
     start = [side.start for side in window]
     step = thinning(values.shape) if area == WHOLE else 1
-    part = np.asarray(values[window][::step, ::step, ::step])
+    crop = np.asarray(values[window][::step, ::step, ::step])
     affine = affine_from(grid.affine[:3, :3] * step, grid.to_mm(start))
-    return _nifti(part, Grid(part.shape, affine))  # pyright: ignore[reportArgumentType]
+    return _nifti(crop, Grid(crop.shape, affine))  # pyright: ignore[reportArgumentType]
 
 
 def thinning(shape: Sequence[int]) -> int:
@@ -114,9 +114,9 @@ def surface(results: Path, side: str) -> bytes:
     path = results / FILES.get(f"labyrinth_{side}", "none")
     if not path.is_file():
         raise InputError("no such surface")
-    found = trimesh.load_mesh(path)
-    found.apply_transform(_TO_RAS)
-    content = found.export(file_type="stl")
+    mesh = trimesh.load_mesh(path)
+    mesh.apply_transform(_TO_RAS)
+    content = mesh.export(file_type="stl")
     assert isinstance(content, bytes)
     return content
 
@@ -209,16 +209,16 @@ def _drawn(content: bytes, shape: tuple[int, ...]) -> NDArray[np.uint8]:
 
 
 def _landmarks(points: Mapping[str, Mapping[str, Any]]) -> dict[Side, Landmarks]:
-    found = {}
+    landmarks = {}
     try:
         for side, named in points.items():
             rows = [named.get(name) or [np.nan] * 3 for name in LANDMARK_NAMES]
-            found[Side(side)] = Landmarks(LANDMARK_NAMES, np.asarray(rows, dtype=float))
+            landmarks[Side(side)] = Landmarks(LANDMARK_NAMES, np.asarray(rows, dtype=float))
     except (ValueError, TypeError, AttributeError) as error:
         raise Refused("the landmarks do not have the viewer's format") from error
-    if any(np.isinf(one.points_mm).any() for one in found.values()):
+    if any(np.isinf(one.points_mm).any() for one in landmarks.values()):
         raise Refused("a landmark has no valid position")
-    return found
+    return landmarks
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
@@ -241,11 +241,11 @@ def _parts(path: Path) -> list[dict[str, Any]]:
     """Parts in the label map: title without the side, colour, and values of both sides."""
     if not path.is_file():
         return []
-    found: dict[str, dict[str, Any]] = {}
+    by_meaning: dict[str, dict[str, Any]] = {}
     for segment in present(PARTS, _loaded(path)):
-        part = {"title": segment.meaning, "colour": segment.structure.rgb, "values": []}
-        found.setdefault(segment.meaning, part)["values"].append(segment.value)
-    return list(found.values())
+        shown = {"title": segment.meaning, "colour": segment.structure.rgb, "values": []}
+        by_meaning.setdefault(segment.meaning, shown)["values"].append(segment.value)
+    return list(by_meaning.values())
 
 
 def _loaded(path: Path) -> NDArray[Any]:

@@ -53,14 +53,14 @@ class AnalyseTask:
         results: its result folder.
         view: folder for the viewer's data.
         name: of the scan.
-        how: model and device.
+        analysis: model and device.
     """
 
     input: Path
     results: Path
     view: Path
     name: str
-    how: Analysis
+    analysis: Analysis
 
 
 @dataclass(frozen=True)
@@ -94,13 +94,13 @@ def sort_upload(task: SortTask, report_stage: ReportStage) -> dict[str, Any]:
         shutil.rmtree(inside, ignore_errors=True)
         own = names.get(str(archive.relative_to(task.folder)), "upload.zip")
         try:
-            found = unpack(archive, inside, task.limits, first=1)
+            members = unpack(archive, inside, task.limits, first=1)
         except Refused as error:
             archive.unlink()
             problems.append({"name": own, "files": [], "problem": f"{own}: {error}"})
             continue
         base = inside.relative_to(task.folder)
-        names |= {str(base / path): f"{scan_name(Path(own))}/{n}" for path, n in found.items()}
+        names |= {str(base / path): f"{scan_name(Path(own))}/{n}" for path, n in members.items()}
     report_stage("searching for scans")
     if not any(path.is_file() for path in task.folder.rglob("*")):
         return {"scans": problems}
@@ -118,9 +118,11 @@ def analyse(task: AnalyseTask, report_stage: ReportStage) -> dict[str, Any]:
     report_stage(Stage.READING)
     scan = replace(load_scan(task.input), name=task.name)
     write_view(scan, task.view)
-    how = task.how
+    analysis = task.analysis
     with reported_to(report_stage):
-        model = load_model(how.model, device=how.device, threads=how.threads, tta=how.tta)
+        model = load_model(
+            analysis.model, device=analysis.device, threads=analysis.threads, tta=analysis.tta
+        )
         return summary(model.analyze_scan(scan).save(task.results))
 
 

@@ -212,8 +212,8 @@ def on_grid(prediction: VolumePrediction, grid: Grid, label: int = 1) -> LabelMa
     if prediction.probability is None:
         raise ValueError("a model without segmentation gives no label map")
     labels = np.zeros(grid.shape, dtype=np.uint8)
-    for window, part in slabs(grid):
-        values = resample(prediction.probability, prediction.grid, part, antialias=False)
+    for window, slab in slabs(grid):
+        values = resample(prediction.probability, prediction.grid, slab, antialias=False)
         labels[window] = np.where(values > 0.5, label, 0)
     return LabelMap(labels, grid)
 
@@ -227,8 +227,8 @@ def sd_on_grid(prediction: VolumePrediction, grid: Grid) -> NDArray[np.float32]:
     """
     values = np.zeros(grid.shape, dtype=np.float32)
     if prediction.uncertainty is not None:
-        for window, part in slabs(grid):
-            values[window] = resample(prediction.uncertainty, prediction.grid, part, outside=0.0)
+        for window, slab in slabs(grid):
+            values[window] = resample(prediction.uncertainty, prediction.grid, slab, outside=0.0)
     return values
 
 
@@ -282,8 +282,8 @@ def _array(path: Path, shape: tuple[int, ...]) -> NDArray[np.float32]:
 
 def _resampled(scan: Scan, grid: Grid, path: Path) -> NDArray[np.float32]:
     image = _array(path, grid.shape)
-    for window, part in slabs(grid):
-        image[window] = resample(scan.values, scan.grid, part, outside="edge")
+    for window, slab in slabs(grid):
+        image[window] = resample(scan.values, scan.grid, slab, outside="edge")
     return image
 
 
@@ -312,7 +312,7 @@ def _windows(
     for group in batches(windows(shape, chunk, stride), sweep.batch_size or engine.batch):
         parts = [image[window] for window in group]
         parts = [normalise(p) if scaling is None else scaling.apply(p) for p in parts]
-        images = np.stack([np.ascontiguousarray(turned(part, turn))[None] for part in parts])
+        images = np.stack([np.ascontiguousarray(turned(one, turn))[None] for one in parts])
         both = np.concatenate(engine.run(images), axis=1)
         yield from zip(group, turned(both, turn.T), strict=True)
 
@@ -339,11 +339,11 @@ class _Samples:
         """Add a sample."""
         self.count += 1
         for start in range(0, self.mean.shape[1], SLAB):
-            part = slice(start, start + SLAB)
-            away = sample[:, part] - self.mean[:, part]
-            self.mean[:, part] += away / self.count
+            slab = slice(start, start + SLAB)
+            away = sample[:, slab] - self.mean[:, slab]
+            self.mean[:, slab] += away / self.count
             if self.segmented:
-                self.squares[part] += away[0] * (sample[0, part] - self.mean[0, part])
+                self.squares[slab] += away[0] * (sample[0, slab] - self.mean[0, slab])
 
 
 def _prediction(
@@ -365,9 +365,9 @@ def _prediction(
         probability = _array(workspace / "probability.npy", grid.shape)
         uncertainty = squares
         for start in range(0, grid.shape[0], SLAB):
-            part = slice(start, start + SLAB)
-            probability[part] = shown[0, part]
-            squares[part] = np.sqrt(squares[part] / samples.count)
+            slab = slice(start, start + SLAB)
+            probability[slab] = shown[0, slab]
+            squares[slab] = np.sqrt(squares[slab] / samples.count)
     if heads.has_landmarks:
         heatmaps = shown[-len(heads.landmarks) :]
         ijk, heights = decode(heatmaps, subvoxel=subvoxel)

@@ -34,8 +34,8 @@ class FoldJob:
         config: all settings, or why they are invalid.
         dataset: folder of the data set, absolute.
         output: folder of the study, absolute.
-        how: test sets, absolute, and settings of their prediction; the device is also used for
-            training.
+        prediction: test sets, absolute, and settings of their prediction; the device is also used
+            for training.
     """
 
     run: StudyRun
@@ -43,7 +43,7 @@ class FoldJob:
     config: TrainConfig | str
     dataset: Path
     output: Path
-    how: PredictionPlan
+    prediction: PredictionPlan
 
     @property
     def place(self) -> Path:
@@ -93,7 +93,7 @@ def _do(job: FoldJob, gpu: int | None, share: int) -> None:
         )
     if share:
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // share))
-    device, count = job.how.device, torch.cuda.device_count()
+    device, count = job.prediction.device, torch.cuda.device_count()
     if device in ("auto", "cuda") and count:
         number = (gpu or 0) % count
         hardware, device = Hardware("gpu", f"{number},"), f"cuda:{number}"
@@ -104,7 +104,7 @@ def _do(job: FoldJob, gpu: int | None, share: int) -> None:
     else:
         hardware = Hardware("cpu", "1")
     train_fold(job.dataset, job.config, job.place, job.fold, run=TrainingOptions(hardware=hardware))
-    predict_fold(job.dataset, job.place, job.fold, how=replace(job.how, device=device))
+    predict_fold(job.dataset, job.place, job.fold, plan=replace(job.prediction, device=device))
 
 
 @contextmanager

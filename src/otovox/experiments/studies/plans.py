@@ -78,8 +78,10 @@ class Study(Settings):
         """
         factors = list(dict.fromkeys(run.factor for run in self.runs))
         if strange := [name for name in only if name not in factors]:
-            known = ", ".join(factors)
-            raise ConfigError(f"{self.name} has no factor {strange[0]!r}; choose one of {known}")
+            factor_names = ", ".join(factors)
+            raise ConfigError(
+                f"{self.name} has no factor {strange[0]!r}; choose one of {factor_names}"
+            )
         return tuple(r for r in self.runs if not only or r.factor in only or not r.number)
 
 
@@ -110,13 +112,13 @@ def load_study(name: str | Path) -> Study:
     elif Path(name).suffix == ".toml":
         text = _text(Path(name))
     else:
-        known = ", ".join(study_names())
-        raise ConfigError(f"there is no study {str(name)!r}; choose one of {known}, or a TOML file")
+        names = ", ".join(study_names())
+        raise ConfigError(f"there is no study {str(name)!r}; choose one of {names}, or a TOML file")
     try:
         study = Study.model_validate(_tree(text, str(name)))
     except ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
+        key = ".".join(str(step) for step in first["loc"])
         raise ConfigError(f"{name}: {key}: {first['msg']}") from error
     if [run.number for run in study.runs] != list(range(len(study.runs))):
         raise ConfigError(f"{name}: runs must be numbered 0, 1, 2, ...")
@@ -136,8 +138,10 @@ def load_scale(path: Path) -> dict[str, Tree]:
     scale, sections = _tree(_text(path), str(path)), (ALL, *kinds())
     for name, section in scale.items():
         if name not in sections or not isinstance(section, dict):
-            known = ", ".join(sections)
-            raise ConfigError(f"{path}: {name}: is not a section of a scale; choose one of {known}")
+            section_names = ", ".join(sections)
+            raise ConfigError(
+                f"{path}: {name}: is not a section of a scale; choose one of {section_names}"
+            )
     return scale
 
 
@@ -207,13 +211,13 @@ def settled(
         ConfigError: if the reference is not possible.
     """
     run_settings(study, study.runs[0], base=base, scale=scale)
-    found: list[tuple[StudyRun, TrainConfig | str]] = []
+    settings: list[tuple[StudyRun, TrainConfig | str]] = []
     for run in runs:
         try:
-            found.append((run, run_settings(study, run, base=base, scale=scale)))
+            settings.append((run, run_settings(study, run, base=base, scale=scale)))
         except ConfigError as error:
-            found.append((run, str(error)))
-    return found
+            settings.append((run, str(error)))
+    return settings
 
 
 def merged(under: Tree, over: Tree) -> dict[str, Any]:

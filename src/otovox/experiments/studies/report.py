@@ -115,14 +115,14 @@ def runs_table(study: Study, scores: Mapping[int, pd.DataFrame]) -> pd.DataFrame
     for measure in MEASURES:
         for group in (VALIDATION, CLINICAL, TESTS):
             parts = {number: _members(table, group) for number, table in scores.items()}
-            parts = {n: part for n, part in parts.items() if np.isfinite(_of(part, measure)).any()}
+            parts = {n: ears for n, ears in parts.items() if np.isfinite(_of(ears, measure)).any()}
             if 0 not in parts:
                 continue
-            pairs = {str(n): paired(parts[0], part, measure) for n, part in parts.items() if n}
+            pairs = {str(n): paired(parts[0], ears, measure) for n, ears in parts.items() if n}
             tests = {int(row.measure): row for row in compare(pairs)}
             first = _folds(parts[0], measure)
-            for number, part in parts.items():
-                run, folds, test = study.runs[number], _folds(part, measure), tests.get(number)
+            for number, ears in parts.items():
+                run, folds, test = study.runs[number], _folds(ears, measure), tests.get(number)
                 # Folds contain different ears: only common folds are compared.
                 ahead = [mean - first[fold] for fold, mean in folds.items() if fold in first]
                 means = list(folds.values())
@@ -136,7 +136,7 @@ def runs_table(study: Study, scores: Mapping[int, pd.DataFrame]) -> pd.DataFrame
                         "measure": measure,
                         "set": group,
                         "folds": len(folds),
-                        "ears": int(np.isfinite(_of(part, measure)).sum()),
+                        "ears": int(np.isfinite(_of(ears, measure)).sum()),
                         "mean": np.mean(means),
                         "sd": np.std(means, ddof=1) if len(means) > 1 else np.nan,
                         "difference": np.mean(ahead) if number and ahead else np.nan,
@@ -156,11 +156,11 @@ def _scored(folder: Path, run: StudyRun, datasets: Sequence[Path], *, fresh: boo
     parts = []
     for number, dataset in enumerate(datasets if place.is_dir() else ()):
         for fold, results in folds_of([place], dataset).items():
-            found = list(results.glob(f"*/{RESULT}"))
-            if not found:
+            results_files = list(results.glob(f"*/{RESULT}"))
+            if not results_files:
                 continue
             kept = folder / SCORES / run.name / f"{dataset.resolve().name}-{fold}.csv"
-            newest = max(path.stat().st_mtime_ns for path in found)
+            newest = max(path.stat().st_mtime_ns for path in results_files)
             if fresh or not kept.is_file() or kept.stat().st_mtime_ns <= newest:
                 table, _ = score_runs({fold: results}, dataset)
                 if table.empty or "dice" not in table:
@@ -187,10 +187,12 @@ def _where(table: pd.DataFrame, wanted: ArrayLike) -> pd.DataFrame:
 
 
 def _published(run: StudyRun, measure: str, group: str) -> float:
-    known = published()
-    rows = (known["system"] == run.published) & (known["set"] == PUBLISHED[group])
-    found = _of(_where(known, rows & (known["measure"] == measure)), "mean")
-    return float(found[0]) if len(found) else np.nan
+    published_means = published()
+    rows = (published_means["system"] == run.published) & (
+        published_means["set"] == PUBLISHED[group]
+    )
+    means = _of(_where(published_means, rows & (published_means["measure"] == measure)), "mean")
+    return float(means[0]) if len(means) else np.nan
 
 
 def _of(table: pd.DataFrame, measure: str) -> np.ndarray:
@@ -206,8 +208,8 @@ def _folds(table: pd.DataFrame, measure: str) -> dict[str, float]:
 
 def _means(table: pd.DataFrame, measure: str, by: list[str]) -> pd.DataFrame:
     """Means over the ears that have the measure, by columns."""
-    known = _where(table, np.isfinite(_of(table, measure)))
-    return pd.DataFrame(known.groupby(by)[[measure]].mean())
+    scored = _where(table, np.isfinite(_of(table, measure)))
+    return pd.DataFrame(scored.groupby(by)[[measure]].mean())
 
 
 def paired(
@@ -241,8 +243,8 @@ def runs_markdown(table: pd.DataFrame) -> str:
     for number, run in {row["number"]: row for row in records}.items():
         row = {"factor": run["factor"], "level": run["level"], "status": run["status"]}
         for measure, group in groups:
-            found = cells.get((number, measure, group))
-            row[f"{MEASURES[measure]}, {group}"] = _cell(found, measure) if found else ""
+            cell = cells.get((number, measure, group))
+            row[f"{MEASURES[measure]}, {group}"] = _cell(cell, measure) if cell else ""
         shown.append(row)
     return f"{markdown(pd.DataFrame(shown))}\n\n{NOTE}"
 

@@ -37,7 +37,7 @@ def plan_jobs(
     output: Path,
     *,
     folds: FoldPlan,
-    how: PredictionPlan,
+    prediction: PredictionPlan,
 ) -> list[FoldJob]:
     """Draw the folds, the same for every run, and record the study.
 
@@ -47,26 +47,30 @@ def plan_jobs(
         dataset: folder of the data set.
         output: folder of the study; `study.json` records the study.
         folds: settings of the folds.
-        how: test sets and settings of their prediction.
+        prediction: test sets and settings of their prediction.
 
     Raises:
         InputError: if there are too few patients.
         ConfigError: if it contains different folds or a different study, or the device does not
             exist.
     """
-    if how.device not in DEVICES and not how.device.startswith("cuda:"):
-        raise ConfigError(f"there is no device {how.device!r}; choose one of {', '.join(DEVICES)}")
+    if prediction.device not in DEVICES and not prediction.device.startswith("cuda:"):
+        raise ConfigError(
+            f"there is no device {prediction.device!r}; choose one of {', '.join(DEVICES)}"
+        )
     dataset, output = dataset.resolve(), output.resolve()
-    how = replace(
-        how,
-        tests=tuple(test.resolve() for test in how.tests),
-        plain=tuple(test.resolve() for test in how.plain),
+    prediction = replace(
+        prediction,
+        tests=tuple(test.resolve() for test in prediction.tests),
+        plain=tuple(test.resolve() for test in prediction.plain),
     )
     drawn = draw_folds(read_index(dataset), folds)
     keep_study(study, output)
     jobs: list[FoldJob] = []
     for fold in range(folds.folds):
-        jobs += [FoldJob(run, fold, config, dataset, output, how) for run, config in settings]
+        jobs += [
+            FoldJob(run, fold, config, dataset, output, prediction) for run, config in settings
+        ]
     for run, config in settings:
         if not isinstance(config, str):
             keep_folds(dataset, output / RUNS / run.name, drawn)
@@ -149,7 +153,7 @@ def gpu_workers() -> int:
 
 def _prepare(jobs: Sequence[FoldJob], folds: Sequence[Fold]) -> None:
     """Resample the data set once per working spacing, for all runs together."""
-    wanted = {case for fold in folds for part in fold.values() for case in part}
+    wanted = {case for fold in folds for share in fold.values() for case in share}
     ready: set[Path] = set()
     for job in jobs:
         link, config = job.place / VOLUMES, job.config

@@ -132,7 +132,7 @@ def slice_stack(image: Image, masks: Sequence[Mask], view: View) -> Image:
 
     Source: Hussain et al. 2021, Figure 2: [CT], [CT, mask 1], [CT, mask 2, mask 1].
     """
-    channels = [np.moveaxis(part, NORMALS[view], 0) for part in (image, *masks)]
+    channels = [np.moveaxis(channel, NORMALS[view], 0) for channel in (image, *masks)]
     return np.stack(channels, axis=1, dtype=np.float32, casting="unsafe")
 
 

@@ -94,8 +94,10 @@ def running(network: nn.Module) -> Stage:
     def run(images: Image) -> Image:
         parts = torch.from_numpy(images).split(BATCH)
         with torch.inference_mode():
-            found = [torch.sigmoid(network(part.to(device)))[:, 0].float().cpu() for part in parts]
-        return torch.cat(found).numpy()
+            masks = [
+                torch.sigmoid(network(batch.to(device)))[:, 0].float().cpu() for batch in parts
+            ]
+        return torch.cat(masks).numpy()
 
     return run
 
@@ -132,10 +134,10 @@ def _predict(
     image = resample(image, grid, canonical, order="cubic", outside="edge")
     scaling = sweep.scaling or Scaling(Statistics(**bundle.facts["intensity"]))
     combined = cascade if system.combination == "cascade" else majority
-    found = combined(stages, scaling.apply(image), system.order, largest=system.largest_component)
+    merged = combined(stages, scaling.apply(image), system.order, largest=system.largest_component)
     workspace.mkdir(parents=True, exist_ok=True)
     probability, uncertainty = answer_arrays(workspace, grid)
-    for window, part in slabs(grid):
-        probability[window] = resample(found, canonical, part, outside="edge", antialias=False)
+    for window, slab in slabs(grid):
+        probability[window] = resample(merged, canonical, slab, outside="edge", antialias=False)
     none = np.zeros(0)
     return VolumePrediction(probability, uncertainty, None, none, none, grid)

@@ -57,11 +57,11 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(b, incoming, p, q) -> (b, outgoing, p, q)."""
-        found = self.body(x)
+        features = self.body(x)
         if self.shortcut is not None:
-            found = found + self.shortcut(x)
-        found = torch.relu(found)
-        return found if self.excitation is None else self.excitation(found)
+            features = features + self.shortcut(x)
+        features = torch.relu(features)
+        return features if self.excitation is None else self.excitation(features)
 
 
 class SliceUNet(nn.Module):

@@ -47,13 +47,13 @@ class StageTask:
     def scores(self, batch: dict[str, Tensor], iteration: int) -> dict[str, float]:
         """Metrics of one case, (1, planes, c, p, q); see `training.Task.scores`."""
         images, labels = batch["image"][0], batch["labels"][0]
-        logits = torch.cat([self.network(part).float() for part in images.split(BATCH)])
-        found = (logits[:, 0] > 0).cpu().numpy()
+        logits = torch.cat([self.network(planes).float() for planes in images.split(BATCH)])
+        predicted = (logits[:, 0] > 0).cpu().numpy()
         if settings_of(self.config).largest_component:
-            found = main_piece(found)
+            predicted = main_piece(predicted)
         truth = labels[:, 0].cpu().numpy() > 0.5
         loss = float(self._loss(logits, labels))
-        return {"val_loss": loss, "dsc": dice(found, truth), "iou": iou(found, truth)}
+        return {"val_loss": loss, "dsc": dice(predicted, truth), "iou": iou(predicted, truth)}
 
     def choice(self, figures: Mapping[str, float]) -> float:
         """The lowest training loss (H8)."""
@@ -84,8 +84,8 @@ def train(config: TrainConfig, output: Path, course: TrainingInput) -> Bundle:
     if not course.resume:
         clear(output.glob("stage-*"))
     training, validation = (
-        [stacked(case, config.data.shape, output / "stacks") for case in part]
-        for part in (course.training, course.validation)
+        [stacked(case, config.data.shape, output / "stacks") for case in cases]
+        for cases in (course.training, course.validation)
     )
     given = grey_statistics(training)
     begin(config, output, {**course.origin, "intensity": asdict(given)})

@@ -53,8 +53,8 @@ class JointUNet(nn.Module):
     def forward(self, image: Tensor, displacements: Tensor) -> Output:
         """(b, c, i, j, k) and (b, 3 n, i, j, k) -> logits and heatmaps."""
         both = torch.cat((image, displacements), dim=1)
-        found = self.decoder(self.encoder(self.entrance(both)))[0]
-        return Output(self.segmentation(found), self.landmarks(found))
+        features = self.decoder(self.encoder(self.entrance(both)))[0]
+        return Output(self.segmentation(features), self.landmarks(features))
 
 
 class JSDNet(nn.Module):

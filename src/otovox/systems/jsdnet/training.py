@@ -48,19 +48,19 @@ def displacements(points_ijk: Tensor, shape: Shape, *, unit_voxels: float) -> Te
     return ways.flatten(1, 2) / unit_voxels
 
 
-def displacement_loss(found: Tensor, points_ijk: Tensor, *, unit_voxels: float) -> Tensor:
+def displacement_loss(predicted: Tensor, points_ijk: Tensor, *, unit_voxels: float) -> Tensor:
     """Mean absolute error of displacement maps over the present landmarks, in units.
 
     Args:
-        found: (b, 3 n, i, j, k).
+        predicted: (b, 3 n, i, j, k).
         points_ijk: (b, n, 3) voxels; nan where absent.
         unit_voxels: unit of the maps, voxels.
     """
-    shape = (found.shape[2], found.shape[3], found.shape[4])
+    shape = (predicted.shape[2], predicted.shape[3], predicted.shape[4])
     truth = displacements(points_ijk, shape, unit_voxels=unit_voxels)
-    known = torch.isfinite(truth)
-    gaps = (found.float() - torch.where(known, truth, 0.0)).abs() * known
-    return gaps.sum() / known.sum().clamp(min=1)
+    present = torch.isfinite(truth)
+    gaps = (predicted.float() - torch.where(present, truth, 0.0)).abs() * present
+    return gaps.sum() / present.sum().clamp(min=1)
 
 
 class DisplacementTask:
@@ -76,8 +76,8 @@ class DisplacementTask:
 
     def losses(self, batch: dict[str, Tensor], iteration: int) -> dict[str, Tensor]:
         """See `training.Task.losses`."""
-        found = self.network(batch["image"])
-        return {"loss": displacement_loss(found, batch["points"], unit_voxels=self.unit_voxels)}
+        output = self.network(batch["image"])
+        return {"loss": displacement_loss(output, batch["points"], unit_voxels=self.unit_voxels)}
 
     def scores(self, batch: dict[str, Tensor], iteration: int) -> dict[str, float]:
         """Metrics of one whole volume, or of chunks; see `training.Task.scores`."""
@@ -85,12 +85,12 @@ class DisplacementTask:
         shape = (image.shape[2], image.shape[3], image.shape[4])
         gaps: list[float] = []
         for window in windows(shape, self.config.data.shape, self.config.data.shape):
-            part = image[(slice(None), slice(None), *window)]
+            chunk = image[(slice(None), slice(None), *window)]
             if self.config.data.normalisation == "chunk" and shape != self.config.data.shape:
-                own = normalise(part[0, 0].cpu().numpy())
-                part = torch.from_numpy(own[None, None]).to(image.device)
+                own = normalise(chunk[0, 0].cpu().numpy())
+                chunk = torch.from_numpy(own[None, None]).to(image.device)
             moved = points - points.new_tensor([along.start for along in window])
-            loss = displacement_loss(self.network(part), moved, unit_voxels=self.unit_voxels)
+            loss = displacement_loss(self.network(chunk), moved, unit_voxels=self.unit_voxels)
             gaps.append(float(loss))
         return {"displacement_voxels": self.unit_voxels * sum(gaps) / len(gaps)}
 

@@ -100,12 +100,14 @@ class ValidationPlanes(Dataset[dict[str, Tensor]]):
         seen = grid.to_mm(marked) if len(marked) else corners(grid)
         along = (seen - grid.center_mm) @ axes
         lateral = _towards(np.zeros(2), along[:, :2].mean(axis=0), self._half_mm())
-        found = []
+        planes = []
         for depth in np.linspace(along[:, 2].min(), along[:, 2].max(), VALIDATION_PLANES):
             middle_mm = grid.center_mm + axes @ [*lateral, depth]
             one = plane(axes[:, 2], middle_mm, size=self.size, spacing_mm=self.spacing_mm)
-            found.append(self.cases.cut(number, one))
-        return _tensors(np.stack([[image] for image, _ in found]), np.stack([p for _, p in found]))
+            planes.append(self.cases.cut(number, one))
+        return _tensors(
+            np.stack([[image] for image, _ in planes]), np.stack([p for _, p in planes])
+        )
 
     def _half_mm(self) -> float:
         return self.size * self.spacing_mm / 2

@@ -73,16 +73,16 @@ def train_fusion(
     order = torch.Generator().manual_seed(seed)
     best, kept, waited = np.inf, {}, 0
     for _ in range(epochs):
-        for part in torch.randperm(len(truth), generator=order).split(BATCH):
+        for batch in torch.randperm(len(truth), generator=order).split(BATCH):
             optimiser.zero_grad()
-            functional.cross_entropy(fusion(given[part]), truth[part]).backward()
+            functional.cross_entropy(fusion(given[batch]), truth[batch]).backward()
             optimiser.step()
         with torch.no_grad():
             loss = float(functional.cross_entropy(fusion(given), truth))
         waited = 0 if loss < best else waited + 1
         if loss < best:
             best = loss
-            kept = {name: part.clone() for name, part in fusion.state_dict().items()}
+            kept = {name: value.clone() for name, value in fusion.state_dict().items()}
         if waited >= PATIENCE:
             break
     fusion.load_state_dict(kept)
@@ -92,23 +92,23 @@ def train_fusion(
 def fuse(
     views: NDArray[np.float32],
     fusion: ViewFusion,
-    how: Literal["learned", "sum", "majority"] = "learned",
+    rule: Literal["learned", "sum", "majority"] = "learned",
 ) -> NDArray[np.float32]:
     """Combine the probabilities of the views.
 
     Args:
         views: (views, ...) probability of the labyrinth.
         fusion: weights of the views.
-        how: "learned", the softmax of the weighted sums; "sum", the mean; "majority", the fraction
+        rule: "learned", the softmax of the weighted sums; "sum", the mean; "majority", the fraction
             of the views whose own mask contains the voxel.
 
     Returns:
         (...) float32; above 0.5 if the labyrinth has the higher sum, or more than half of the
         views; equal votes count as background.
     """
-    if how == "majority":
+    if rule == "majority":
         return (views > 0.5).mean(axis=0, dtype=np.float32)
-    if how == "sum":
+    if rule == "sum":
         return views.mean(axis=0, dtype=np.float32)
     weights = fusion.weights.detach().cpu().numpy()
     bias = fusion.bias.detach().cpu().numpy()

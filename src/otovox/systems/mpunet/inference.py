@@ -85,9 +85,9 @@ def predict(
         seen = view_probabilities(
             network, image, grid, Path(scratch), planes=PLANES * (sweep.batch_size or 1)
         )
-        for part, _ in slabs(grid):
-            probability[part] = fuse(seen[:, part], network.fusion, system.fusion)
-            uncertainty[part] = seen[:, part].std(axis=0)
+        for slab, _ in slabs(grid):
+            probability[slab] = fuse(seen[:, slab], network.fusion, system.fusion)
+            uncertainty[slab] = seen[:, slab].std(axis=0)
         del seen
     none = np.zeros(0)
     return VolumePrediction(probability, uncertainty, None, none, none, grid)
@@ -130,11 +130,11 @@ def view_probabilities(
             scratch / "stack.npy", mode="w+", dtype=np.float32, shape=stacked.shape
         )
         for start in range(0, count, planes):
-            part = stacked.crop((0, 0, start), (x, y, min(planes, count - start)))
-            sampled = sample_planes(scaled, grid, part, outside=scale.beyond)
+            block = stacked.crop((0, 0, start), (x, y, min(planes, count - start)))
+            sampled = sample_planes(scaled, grid, block, outside=scale.beyond)
             predicted[..., start : start + planes] = _segmented(network, sampled)
-        for part, piece in slabs(grid):
-            seen[number, part] = map_back(predicted, stacked, piece)
+        for slab, piece in slabs(grid):
+            seen[number, slab] = map_back(predicted, stacked, piece)
     return seen
 
 

@@ -58,11 +58,11 @@ class MPUNetTask:
     def scores(self, batch: dict[str, Tensor], iteration: int) -> dict[str, float]:
         """Metrics of the planes of one case and view, pooled."""
         image, labels = batch["image"][0], batch["labels"][0]
-        parts = [self.network(part).float() for part in image.split(PLANES)]
+        parts = [self.network(planes).float() for planes in image.split(PLANES)]
         logits = torch.cat(parts)
-        found, truth = logits[:, 1] > logits[:, 0], labels > 0
+        predicted, truth = logits[:, 1] > logits[:, 0], labels > 0
         loss = float(functional.cross_entropy(logits, labels))
-        return {"val_loss": loss} | mask_overlap(found, truth)
+        return {"val_loss": loss} | mask_overlap(predicted, truth)
 
     def choice(self, figures: Mapping[str, float]) -> float:
         """Dice, as in the framework."""
@@ -123,5 +123,5 @@ def _learn_fusion(
             labels = np.array(case.labels)
             parts.append(contested(seen, labels, most=FUSION_VOXELS, rng=rng))
             del seen
-    given, truth = (np.concatenate(part) for part in zip(*parts, strict=True))
+    given, truth = (np.concatenate(columns) for columns in zip(*parts, strict=True))
     network.fusion.load_state_dict(train_fusion(given, truth).state_dict())
