@@ -7,7 +7,7 @@ renders the phantom sets of `reproduction.py`, runs the study `benchmarks/compar
 (three folds), or all orders of AutoCasNet's views (four folds), at the scale of `comparison.py`
 with the imported real ears of Wimmer et al. 2019 as one more test set, and writes a table per ear
 and fold, and a page, to `docs/comparison/`. Finished work is kept; `--report` only reports what
-there is, from all finished folds; systems without any keep their rows of the last report.
+there is, from all finished folds; other folds keep their rows of the last report.
 """
 
 import argparse
@@ -48,15 +48,16 @@ def runs_folder(work: Path, study: str = "real-ears") -> Path:
 
 
 def scores(work: Path, ears: Path, study: str) -> pd.DataFrame:
-    """One row per system, set, fold and ear, of finished folds; other systems as last reported."""
+    """One row per system, set, fold and ear, of finished folds; others as last reported."""
     path = OUTPUT / f"{study}.csv"
-    last = pd.read_csv(path) if path.exists() else pd.DataFrame({"system": []})
+    last = pd.read_csv(path) if path.exists() else pd.DataFrame({"system": [], "fold": []})
     tables = []
     for one in load_study(STUDIES[study][0]).runs:
         name = f"{one.factor}, {one.level}"
         folder = runs_folder(work, study) / one.name
+        earlier = last[last["system"] == name]
         if not list(folder.glob("fold-*/finished")):
-            tables.append(last[last["system"] == name])
+            tables.append(earlier)
             continue
         data = [word for set_name in SETS for word in ("--data", work / set_name)]
         output = work / "scores" / study / one.name
@@ -66,6 +67,7 @@ def scores(work: Path, ears: Path, study: str) -> pd.DataFrame:
         table["data"] = table["data"].where(table["data"] != ears.name, "real ears")
         keep = [name for name in MEASURES if name in table]
         tables.append(table[["system", "data", "fold", "case", "diagnosis", *keep]])
+        tables.append(earlier[~earlier["fold"].isin(table["fold"])])
     return pd.concat(tables)
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from otovox.core.geometry import random_rotation
 from otovox.core.volume import Grid
-from otovox.imaging.resample import resample
+from otovox.imaging.resample import resample, voxel_means
 
 SLOPE = np.array([1.0, -2.0, 0.5])
 CUBE = [
@@ -94,3 +94,27 @@ def test_outside_is_the_border_or_a_value() -> None:
     target = Grid.centred((1, 2, 60), (3, 3, 3), spacing_mm=1.0)
     assert np.all(resample(values, source, target, outside="edge") == 7)
     assert np.all(resample(values, source, target, outside=-5.0) == -5)
+
+
+def test_a_coarse_voxel_whose_mean_is_positive_is_mostly_inside() -> None:
+    fine = Grid.centred((0, 0, 0), (60, 60, 60), spacing_mm=0.1)
+    depth_mm = 2.0 - np.linalg.norm(places(fine), axis=-1)  # a ball
+    coarse = Grid.centred((0.1, 0.2, 0.3), (5, 5, 5), spacing_mm=1)
+    share = voxel_means(depth_mm > 0, fine, coarse, outside=0.0)
+    mask = voxel_means(depth_mm, fine, coarse, outside=-2.0) > 0
+    blurred = resample(depth_mm, fine, coarse, outside=-2.0) > 0
+    assert np.count_nonzero(mask != (share >= 0.5)) <= 1
+    # A blur that reaches beyond the voxel shrinks what is convex.
+    assert np.count_nonzero(blurred) < np.count_nonzero(mask)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10_000), st.sampled_from([0.4, 1.1, 2.6]))
+def test_the_means_of_a_ramp_are_its_values_at_the_voxels(seed: int, spacing_mm: float) -> None:
+    rng = np.random.default_rng(seed)
+    source = source_grid(random_rotation(rng))
+    target = Grid.centred(
+        (1, 2, 3), (4, 3, 2), spacing_mm=spacing_mm, directions=random_rotation(rng)
+    )
+    means = voxel_means(ramp(source), source, target, outside=0.0)
+    np.testing.assert_allclose(means, ramp(target), atol=2e-3)

@@ -65,6 +65,41 @@ def resample(
     return _Image(values, source).on(target, order, outside, first_fastest=first_fastest)
 
 
+def voxel_means(
+    values: NDArray[Any], source: Grid, target: Grid, *, outside: float
+) -> NDArray[np.float32]:
+    """Mean of a volume over every voxel of a grid, for any axes of both grids.
+
+    A voxel is sampled at points as dense as the source's voxels; `resample` would blur beyond it.
+
+    Args:
+        values: (i, j, k) on `source`.
+        source: grid of the values.
+        target: grid of the result.
+        outside: value outside the source.
+
+    Returns:
+        (i, j, k) float32 on `target`, laid out in memory as image files do.
+
+    >>> source = Grid.centred((0, 0, 0), (4, 2, 2), spacing_mm=1)
+    >>> target = Grid.centred((0, 0, 0), (2, 1, 1), spacing_mm=2)
+    >>> values = np.broadcast_to(np.reshape([0.0, 1, 2, 5], (4, 1, 1)), source.shape)
+    >>> voxel_means(values, source, target, outside=0.0).ravel().tolist()
+    [0.5, 3.5]
+    """
+    ratio = target.spacing_mm / source.spacing_mm.min()
+    points = np.maximum(np.ceil(ratio - 1e-3), 1).astype(int)
+    affine = target.affine.copy()
+    affine[:3, :3] /= points
+    affine[:3, 3] = target.to_mm((1 / points - 1) / 2)
+    (i, j, k), (a, b, c) = target.shape, points.tolist()
+    dense = Grid((i * a, j * b, k * c), affine)
+    sampled = resample(values, source, dense, outside=outside, antialias=False, first_fastest=True)
+    if points.max() == 1:
+        return sampled
+    return sampled.T.reshape(k, c, j, b, i, a).mean(axis=(1, 3, 5)).T
+
+
 class Resampler:
     """A volume that is resampled to many grids of one voxel size, one near another.
 

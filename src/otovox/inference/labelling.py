@@ -11,7 +11,7 @@ from otovox.core.segments import Box
 from otovox.core.volume import Grid, Scan
 from otovox.imaging.components import pieces_with
 from otovox.imaging.metrics import Mask
-from otovox.imaging.resample import resample
+from otovox.imaging.resample import resample, voxel_means
 from otovox.inference.wall import BAND_MM, Wall, to_logits, voxel_evidence
 
 #: Logit outside the ear's grid: chosen, below that of every clipped probability.
@@ -20,9 +20,6 @@ LOGIT_BEYOND = -5.0
 LEAST_SPREAD = 0.001
 #: Margin around larger spreads, mm: chosen, beyond the reach of interpolation.
 SPREAD_MARGIN_MM = 2.0
-#: Reach of the blur that precedes coarser voxels, in these: four SD of half a voxel, and a block
-#: (`imaging.resample`).
-BLUR_VOXELS = 3.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,15 +73,14 @@ def _write_spread(ear: Ear, grid: Grid, uncertainty: NDArray[np.float32]) -> Non
 def _write_labels(ear: Ear, scan: Scan, labels: NDArray[np.uint8]) -> EarPrediction:
     """Label the ear's voxels; the ear with what follows from them."""
     grid = scan.grid
-    reach_mm = BAND_MM + ear.grid.spacing_mm.max() + BLUR_VOXELS * grid.spacing_mm.max()
+    reach_mm = BAND_MM + ear.grid.spacing_mm.max() + grid.spacing_mm.max()
     start, stop = _range(ear, ear.probability > 0.5, grid, float(reach_mm))
     if np.any(start >= stop):
         return ear.prediction
     window, box = _window(start, stop, grid)
-    # Across a wall, logits are closer to linear than probabilities.
-    logits = resample(
-        to_logits(ear.probability), ear.grid, box, outside=LOGIT_BEYOND, first_fastest=True
-    )
+    # A voxel is labyrinth if more than half of it is: the mean of the logits over the voxel, since
+    # across a wall these are closer to linear than probabilities.
+    logits = voxel_means(to_logits(ear.probability), ear.grid, box, outside=LOGIT_BEYOND)
     evidence = voxel_evidence(ear.wall, scan.values[window], box)
     # The network's labyrinth is connected; coarse voxels may split it, but noise adds no pieces.
     seeds = logits > 0
