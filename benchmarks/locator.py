@@ -23,6 +23,7 @@ from quality import degraded
 from real_ears import CONDITIONS, release
 from real_head import PLACES_MM
 
+from otovox.core.case import Case
 from otovox.core.geometry import FloatArray, cube_turns
 from otovox.core.volume import Grid, Scan
 from otovox.formats.scans import load_scan
@@ -50,7 +51,7 @@ def phantom_heads(count: int) -> Iterator[tuple[str, Scan, Ears]]:
     for number in range(count):
         scanner = HEAD_SCANNERS[number % len(HEAD_SCANNERS)]
         case = make_case(FIRST_SEED + number, kind="head", scanner=scanner)
-        yield "phantom heads", case.scan, [centre(one.points_mm) for one in case.landmarks.values()]
+        yield "phantom heads", case.scan, centres(case)
 
 
 def phantom_ears(count: int) -> Iterator[tuple[str, Scan, Ears]]:
@@ -60,8 +61,7 @@ def phantom_ears(count: int) -> Iterator[tuple[str, Scan, Ears]]:
         diagnosis = str(rng.choice(DIAGNOSES))
         scanner = str(rng.choice(HEAD_SCANNERS))
         case = degraded(make_case(seed, scanner=scanner, diagnosis=diagnosis), rng)
-        points = [one.points_mm for one in case.landmarks.values()]
-        yield "phantom bones, degraded", case.scan, [centre(one) for one in points]
+        yield "phantom bones, degraded", case.scan, centres(case)
 
 
 def real_bones(folder: Path) -> Iterator[tuple[str, Scan, Ears]]:
@@ -71,9 +71,8 @@ def real_bones(folder: Path) -> Iterator[tuple[str, Scan, Ears]]:
         changed = [(name, change(case)) for name, change in CONDITIONS.items()]
         changed += [("degraded", degraded(case, rng)) for _ in range(2)]
         for name, one in changed:
-            points = [landmarks.points_mm for landmarks in one.landmarks.values()]
             of = "real bones" if name == "original" else "real bones, degraded"
-            yield of, one.scan, [centre(each) for each in points]
+            yield of, one.scan, centres(one)
 
 
 def real_heads(path: Path) -> Iterator[tuple[str, Scan, Ears]]:
@@ -87,9 +86,11 @@ def real_heads(path: Path) -> Iterator[tuple[str, Scan, Ears]]:
         yield "real head", replace(scan, grid=grid), [turn @ one for one in centres]
 
 
-def centre(points_mm: FloatArray) -> FloatArray:
-    """Between the landmarks, about 2 mm from the labyrinth's centre."""
-    return np.nanmean(points_mm, axis=0)
+def centres(case: Case) -> Ears:
+    """Centre of mass of each labyrinth inside the field of view."""
+    labels, grid = case.labels.values, case.labels.grid
+    each = [np.argwhere(labels == side.label) for side in case.landmarks]
+    return [grid.to_mm(ijk.mean(axis=0)) for ijk in each if len(ijk)]
 
 
 def nearest_mm(bundle: Bundle, engine: Engine, scan: Scan, ears: Ears) -> tuple[list[float], int]:
