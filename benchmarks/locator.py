@@ -8,7 +8,8 @@ orientations. An ear counts as proposed if a candidate lies within `NEAR_MM` of 
 candidates only cost time, because the second network checks every one.
 
 Rule for replacing the included locator, fixed before the first comparison: fewer ears missed over
-all sets, in no set more, and the median distance in no set larger by more than `FARTHER_MM`.
+all sets, in no set more, and the median distance in no set larger by more than `FARTHER_MM`; whole
+analyses with it must then lose no ear and change no side.
 Writes `locator.csv`, one row per set and locator, and prints it.
 """
 
