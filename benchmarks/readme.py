@@ -305,9 +305,8 @@ def main() -> None:
         "person, 1,000 iterations each, every ear analysed by the model not trained on it. "
         "In-sample: the embedded model, which was trained on all nine. `python "
         "benchmarks/real_ears.py RELEASE`, with `--model` for the folds. The held-out rows are "
-        "older than the rule that a coarse voxel is labyrinth if more than half of it is; "
-        "in-sample, the rule changed the DSC by -.001 (0.3 x 0.3 x 0.6 mm), .000 (0.5 mm) and "
-        "+.015 (1 mm).",
+        "older than the rule that a coarse voxel is labyrinth if more than half of it is, which "
+        "the in-sample rows follow.",
         quality(),
         "The estimate was fitted to phantoms only; the real ears are in-sample for the network "
         "that segmented them: `python benchmarks/quality.py --release RELEASE --tta fast --ship`, "

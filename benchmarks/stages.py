@@ -32,7 +32,7 @@ from otovox.results import folder, overview, page
 seconds["start"] = time.time() - began
 peaks["start"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 timed(scan, "read_source", "read")
-timed(ears, "find_candidates", "locate")
+timed(ears, "proposed", "locate")
 timed(ears.Analyzer, "predict", "look")
 timed(model, "measure_scan", "measure")
 timed(overview, "draw_pictures", "picture")

@@ -246,9 +246,9 @@ def alarm_threshold(usual: ArrayLike, *, false_alarms: float = 0.05) -> float:
     >>> alarm_threshold([1.0, 2.0, 3.0, 4.0], false_alarms=0.2)
     4.0
     """
-    confidences = np.sort(_known(usual))
-    rank = int(np.ceil((len(confidences) + 1) * (1 - false_alarms) - 1e-9))
-    return float(confidences[rank - 1]) if 0 < rank <= len(confidences) else float("inf")
+    scores = np.sort(_known(usual))
+    rank = int(np.ceil((len(scores) + 1) * (1 - false_alarms) - 1e-9))
+    return float(scores[rank - 1]) if 0 < rank <= len(scores) else float("inf")
 
 
 def _known(scores: ArrayLike) -> FloatArray:

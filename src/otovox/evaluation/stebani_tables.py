@@ -168,8 +168,8 @@ def figure_3_table(systems: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
                 sd = float(folds.std(ddof=1)) if len(folds) > 1 else np.nan
                 there = [name for name in members if name in inside.index.get_level_values("set")]
                 shown = group if len(there) == len(members) else f"{group} ({', '.join(there)})"
-                there_too = published.get((system, shown, measure), np.nan)
-                rows.append((system, shown, measure, float(folds.mean()), sd, there_too))
+                theirs = published.get((system, shown, measure), np.nan)
+                rows.append((system, shown, measure, float(folds.mean()), sd, theirs))
     return pd.DataFrame(rows, columns=["system", "set", "measure", "mean", "sd", "published"])
 
 

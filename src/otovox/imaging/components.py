@@ -82,7 +82,7 @@ def depth_mm(mask: NDArray[Any], spacing_mm: FloatArray) -> FloatArray:
 
 
 def nearest(mask: NDArray[Any], spacing_mm: FloatArray) -> tuple[NDArray[Any], ...]:
-    """Index, one array per axis, of the nearest known voxel.
+    """Index, one array per axis, of the nearest voxel of a mask.
 
     >>> mask = np.array([[[True, False, False, True]]])
     >>> nearest(mask, np.ones(3))[2].tolist()

@@ -87,17 +87,16 @@ def voxel_means(
     >>> voxel_means(values, source, target, outside=0.0).ravel().tolist()
     [0.5, 3.5]
     """
-    ratio = target.spacing_mm / source.spacing_mm.min()
-    points = np.maximum(np.ceil(ratio - 1e-3), 1).astype(int)
+    # A grid that differs by rounding alone needs no more points.
+    ratio = target.spacing_mm / source.spacing_mm.min() - 1e-3
+    points = np.maximum(np.ceil(ratio), 1).astype(int)
     affine = target.affine.copy()
     affine[:3, :3] /= points
     affine[:3, 3] = target.to_mm((1 / points - 1) / 2)
     (i, j, k), (a, b, c) = target.shape, points.tolist()
     dense = Grid((i * a, j * b, k * c), affine)
     sampled = resample(values, source, dense, outside=outside, antialias=False, first_fastest=True)
-    if points.max() == 1:
-        return sampled
-    return sampled.T.reshape(k, c, j, b, i, a).mean(axis=(1, 3, 5)).T
+    return _block_means(sampled, points)
 
 
 class Resampler:
@@ -230,6 +229,16 @@ def _blocks(values: NDArray[Any], source: Grid, step: FloatArray) -> tuple[NDArr
     sizes = np.minimum(sizes, values.shape)
     if sizes.max() == 1:
         return values, source
+    values = _block_means(values, sizes)
+    affine = source.affine.copy()
+    affine[:3, :3] = source.affine[:3, :3] * sizes
+    affine[:3, 3] = source.to_mm((sizes - 1) / 2)
+    i, j, k = values.shape
+    return values, Grid((i, j, k), affine)
+
+
+def _block_means(values: NDArray[Any], sizes: NDArray[np.int_]) -> NDArray[Any]:
+    """Means over whole blocks of so many voxels along each axis; what is left over is dropped."""
     for axis, size in enumerate(sizes):
         if size > 1:
             count = values.shape[axis] // size * size
@@ -237,8 +246,4 @@ def _blocks(values: NDArray[Any], source: Grid, step: FloatArray) -> tuple[NDArr
             shape = list(kept.shape)
             shape[axis : axis + 1] = [count // size, int(size)]
             values = kept.reshape(shape).mean(axis=axis + 1, dtype=np.float32)
-    affine = source.affine.copy()
-    affine[:3, :3] = source.affine[:3, :3] * sizes
-    affine[:3, 3] = source.to_mm((sizes - 1) / 2)
-    i, j, k = values.shape
-    return values, Grid((i, j, k), affine)
+    return values

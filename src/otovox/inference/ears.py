@@ -35,7 +35,7 @@ from otovox.inference.confidence import (
     scan_warnings,
 )
 from otovox.inference.labelling import Ear, write_ear
-from otovox.inference.locator import Candidate, find_candidates
+from otovox.inference.locator import Candidate, proposed
 from otovox.inference.looks import TTA, Look, MeanLook, TtaName, Turn, look_at, mean_look
 from otovox.inference.poses import (
     FirstLooks,
@@ -149,14 +149,7 @@ class Analyzer:
             ears.append(ear)
 
     def _candidates(self, scan: Scan) -> list[Candidate]:
-        locator = self.locator.config
-        candidates = find_candidates(
-            scan,
-            self.locator_engine,
-            spacing_mm=locator.data.spacing_mm,
-            chunk=locator.data.shape,
-            amplitude=locator.heatmaps[-1].amplitude,
-        )
+        candidates = proposed(scan, self.locator, self.locator_engine)
         if float(scan.grid.extent_mm.max()) < LONE_EAR_FIELD_MM:
             candidates.append(Candidate(scan.grid.center_mm, 0.0))
         return candidates

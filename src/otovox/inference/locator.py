@@ -19,6 +19,7 @@ from otovox.imaging.windows import (
     summed_weights,
     windows,
 )
+from otovox.learning.bundle import Bundle
 from otovox.learning.engine import Engine
 
 #: Stride as a fraction of the window size: chosen, not measured.
@@ -84,6 +85,17 @@ def find_candidates(
     first, last = np.maximum(start, front), np.minimum(stop, front + grid.shape)
     within = tuple(slice(a, b) for a, b in zip(first - start, last - start, strict=True))
     return _peaks(heatmap[within] / np.float32(amplitude), _part(field, first, last))
+
+
+def proposed(scan: Scan, locator: Bundle, engine: Engine) -> list[Candidate]:
+    """Run a trained locator over a scan; see `find_candidates`."""
+    return find_candidates(
+        scan,
+        engine,
+        spacing_mm=locator.config.data.spacing_mm,
+        chunk=locator.config.data.shape,
+        amplitude=locator.config.heatmaps[-1].amplitude,
+    )
 
 
 def covering_grid(grid: Grid, spacing_mm: float) -> Grid:

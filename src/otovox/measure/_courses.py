@@ -184,7 +184,7 @@ def _bent(guess: FloatArray, points: FloatArray) -> FloatArray:
 
 
 def _smoothed(points: FloatArray, seen: NDArray[np.bool_]) -> FloatArray:
-    """A line through points, resampled to equal steps; unknown ones have low weight."""
+    """A line through points, resampled to equal steps; unseen ones have low weight."""
     at = along_mm(points) + np.arange(len(points)) * 1e-6
     weights = np.where(seen, 1.0, 0.05)
     spline = make_smoothing_spline(at, points, w=weights, lam=SMOOTHING, axis=0)
