@@ -2,7 +2,16 @@
 
 import numpy as np
 
-from otovox.imaging.components import main_piece
+from otovox.imaging.components import largest, main_piece
+
+
+def test_a_hole_is_filled_and_one_open_through_a_face_is_not():
+    mask = np.ones((5, 5, 5), bool)
+    mask[2, 2, 2] = mask[0, 4, 4] = False
+    assert np.argwhere(~largest(mask)).tolist() == [[0, 4, 4]]
+    mask[1, 2, 2] = mask[0, 2, 2] = False
+    assert len(np.argwhere(~largest(mask))) == 4
+    assert not largest(np.zeros((3, 3, 3), bool)).any()
 
 
 def test_the_largest_component_touches_by_corners():

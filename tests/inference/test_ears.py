@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 import otovox
 from otovox.cli.app import app
 from otovox.core.anatomy import LANDMARK_NAMES, Side
+from otovox.core.case import stepped
 from otovox.core.geometry import distance_mm, random_rotation
 from otovox.core.volume import Grid, Scan
 from otovox.dataset.layout import write_case
@@ -163,6 +164,7 @@ def test_no_ear_in_noise(analyzer):
 def test_test_time_samples_spread_and_a_plain_look_does_not(case, prediction):
     fast = open_analyzer(tta="fast").predict(case.scan)
     assert 0.05 < fast.uncertainty.max() < 0.6
+    np.testing.assert_array_equal(fast.uncertainty, stepped(fast.uncertainty))
     assert np.isfinite(fast.ears[0].landmark_sd_mm).all()
     assert prediction.uncertainty.max() == 0
 

@@ -119,6 +119,7 @@ def test_landmarks_alone_and_masks_alone(scan):
     assert set(np.unique(found.labels.values)) == {0, Side.LEFT.label}
     assert not found.ears[0].landmarks.has("helicotrema")
     assert found.ears[0].uncertainty == pytest.approx(0.1)
+    assert found.uncertainty.max() == pytest.approx(26 / 255)
     doubted = one_ear(volume(GRID, landmarks=points, peaks=np.full(3, 0.2)), scan, pose)
     assert "low confidence (0.20)" in doubted.ears[0].warnings[0]
     none = one_ear(volume(GRID, probability=0 * flat, uncertainty=flat), scan, pose)

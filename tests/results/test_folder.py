@@ -39,7 +39,7 @@ def scan() -> Scan:
 def prediction(scan: Scan, predict: Any) -> Prediction:
     made: Prediction = predict(scan)
     uncertainty = made.uncertainty.copy()
-    uncertainty[12, 10, 8] = 0.3001
+    uncertainty[12, 10, 8] = 77 / 255
     settings = PredictionSettings(tta="fast", volume_mean_sd=np.nan)
     provenance = Provenance({"labyrinth": "ab" * 32}, settings)
     labels = made.labels.values.copy()
@@ -116,7 +116,7 @@ def test_files_of_other_tools_tell_the_same(prediction: Prediction, tmp_path: Pa
 
 
 @pytest.mark.usefixtures("quick")
-def test_uncertainty_is_kept_in_steps(prediction: Prediction, tmp_path: Path) -> None:
+def test_uncertainty_is_written_on_the_scans_grid(prediction: Prediction, tmp_path: Path) -> None:
     folder = tmp_path / "out"
     write_results(measure_scan(prediction), folder)
     image = sitk.ReadImage(str(folder / "uncertainty.nii.gz"))

@@ -26,6 +26,7 @@ from otovox.config.systems import (
 from otovox.core.anatomy import LANDMARK_NAMES
 from otovox.errors import ConfigError
 
+TrainPrecision = Literal["32-true", "16-mixed", "bf16-mixed"]
 Initialisation = Literal["uniform", "he_uniform", "he_normal", "xavier_uniform", "xavier_normal"]
 
 
@@ -282,7 +283,7 @@ class TrainConfig(Settings):
         system: to train; except for its landmarks, `network` is only used by "dual-head".
         heatmaps: schedule of the heatmap targets from iteration 0, or the name of one.
         seed: for the initial weights.
-        precision: numerical precision of training.
+        precision: numerical precision of training; see `Hardware.precision` for old CPUs.
         validate_every: iterations between validations and checkpoints. T.
     """
 
@@ -296,7 +297,7 @@ class TrainConfig(Settings):
     data: DataConfig = DataConfig()
     augmentation: AugmentationConfig = AugmentationConfig()
     seed: int = Field(default=0, ge=0)
-    precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
+    precision: TrainPrecision = "32-true"
     validate_every: Count = 750
 
     @field_validator("heatmaps", mode="before")

@@ -13,6 +13,8 @@ from otovox.core.landmarks import Landmarks
 from otovox.core.volume import LabelMap, Probability, Scan
 
 DISCLAIMER = "Research use only. Not a medical device."
+#: Steps of a stored uncertainty between 0 and 1: chosen, far below its own error, for compression.
+_UNCERTAINTY_STEPS = np.float32(255)
 #: Outputs of a model.
 Heads = Literal["both", "segmentation", "landmarks"]
 
@@ -191,7 +193,8 @@ class Prediction:
         scan: the input.
         ears: none, one or two ears, right first.
         labels: 0 background, 1 right, 2 left, on the scan's own grid.
-        uncertainty: (i, j, k) float32, voxel SD of the probability over the test-time samples.
+        uncertainty: (i, j, k) float32, voxel SD of the probability over the test-time samples,
+            `stepped`.
         warnings: sentences about the scan as a whole.
         provenance: models and settings that produced it.
     """
@@ -217,3 +220,13 @@ class Prediction:
 
     def __repr__(self) -> str:
         return f"<Prediction of {self.scan.name!r}: {list(self.ears)}>"
+
+
+def stepped(uncertainty: NDArray[np.float32]) -> NDArray[np.float32]:
+    """An uncertainty, of any shape, in the steps in which it is kept and written.
+
+    >>> bool(abs(stepped(np.array([0.0, 0.12345], np.float32)) - [0, 0.12345]).max() < 0.002)
+    True
+    """
+    steps = np.rint(uncertainty * _UNCERTAINTY_STEPS)
+    return np.divide(steps, _UNCERTAINTY_STEPS, dtype=np.float32)

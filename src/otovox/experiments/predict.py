@@ -26,7 +26,7 @@ from otovox.inference.single_ear import one_ear
 from otovox.learning.bundle import Bundle, load_bundle
 from otovox.measure.measured_scan import measure_scan
 from otovox.results.description import describe
-from otovox.results.folder import landmarks_by_side, stepped
+from otovox.results.folder import landmarks_by_side
 from otovox.results.schema import FILES, RESULT
 from otovox.systems.registry import system_of
 from otovox.systems.whole_volume import Sweep, Turns, VolumePrediction, postprocessed
@@ -240,7 +240,7 @@ def write_case_results(
     with replacing_folder(folder) as beside:
         save_label_map(prediction.labels, beside / FILES["segmentation"])
         grid = prediction.labels.grid
-        save_volume(stepped(prediction.uncertainty), grid, beside / FILES["uncertainty"])
+        save_volume(prediction.uncertainty, grid, beside / FILES["uncertainty"])
         write_markups(beside / FILES["landmarks"], landmarks_by_side(prediction))
         if highest is not None:
             write_markups(beside / HIGHEST, highest)

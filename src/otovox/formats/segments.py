@@ -4,13 +4,13 @@ Source: 3D Slicer's developer guide, "Segmentation file format"; codes as in `an
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from otovox.core.anatomy import Side
-from otovox.core.segments import LABYRINTHS, PARTS, Box, Segment, boxes_of, present
+from otovox.core.segments import LABYRINTHS, PARTS, Box, Segment, boxes_of
 from otovox.core.volume import LabelMap
 from otovox.errors import InputError
 from otovox.formats.images import grid_of, opened, pixels_of, save_image
@@ -64,12 +64,13 @@ def write_segments(path: Path, labels: LabelMap, parts: LabelMap | None = None) 
         "Segmentation_SourceRepresentation": "Binary labelmap",
         "Segmentation_ReferenceImageExtentOffset": "0 0 0",
     }
-    facts |= _facts(LABYRINTHS, labels, layer=0)
+    facts |= _facts(LABYRINTHS, boxes_of(labels.values), layer=0)
     if parts is None:
         save_image(labels.values, labels.grid, path, facts=facts)
         return
-    there = present(PARTS, parts.values)
-    facts |= _facts(there, parts, layer=1, first=len(LABYRINTHS), tags=f"{_PART}:1|")
+    boxes = boxes_of(parts.values)
+    there = [segment for segment in PARTS if segment.value in boxes]
+    facts |= _facts(there, boxes, layer=1, first=len(LABYRINTHS), tags=f"{_PART}:1|")
     with replacing(path) as beside:
         # The layers of a voxel lie side by side in the file.
         layers = np.stack([labels.values.T, parts.values.T], axis=-1).T
@@ -80,11 +81,15 @@ def write_segments(path: Path, labels: LabelMap, parts: LabelMap | None = None) 
 
 
 def _facts(
-    segments: Sequence[Segment], labels: LabelMap, *, layer: int, first: int = 0, tags: str = ""
+    segments: Sequence[Segment],
+    boxes: Mapping[int, Box],
+    *,
+    layer: int,
+    first: int = 0,
+    tags: str = "",
 ) -> dict[str, str]:
-    """What the header states about the segments of a layer."""
+    """What the header states about the segments of a layer, each in its box if it has voxels."""
     facts = {}
-    boxes = boxes_of(labels.values)
     for number, segment in enumerate(segments, start=first):
         structure = segment.structure
         red, green, blue = (channel / 255 for channel in structure.rgb)

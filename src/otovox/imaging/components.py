@@ -11,6 +11,8 @@ from otovox.core.segments import Box
 
 #: Neighbours across faces, edges and corners.
 ALL_NEIGHBOURS = np.ones((3, 3, 3), dtype=bool)
+#: Neighbours across faces.
+FACE_NEIGHBOURS = np.abs(np.indices((3, 3, 3)) - 1).sum(axis=0) <= 1
 
 
 def pieces(
@@ -68,7 +70,8 @@ def largest(mask: NDArray[Any]) -> NDArray[np.bool_]:
     >>> largest(mask).astype(int).tolist()
     [[[1, 1, 1, 0, 0, 0]]]
     """
-    return np.asarray(ndimage.binary_fill_holes(main_piece(mask)), dtype=bool)
+    around, _ = pieces(~np.pad(main_piece(mask), 1), FACE_NEIGHBOURS)
+    return (around != around[0, 0, 0])[1:-1, 1:-1, 1:-1]
 
 
 def depth_mm(mask: NDArray[Any], spacing_mm: FloatArray) -> FloatArray:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from otovox.core.case import EarPrediction
+from otovox.core.case import EarPrediction, stepped
 from otovox.core.segments import Box
 from otovox.core.volume import Grid, Scan
 from otovox.imaging.components import pieces_with
@@ -16,7 +16,7 @@ from otovox.inference.wall import BAND_MM, Wall, to_logits, voxel_evidence
 
 #: Logit outside the ear's grid: chosen, below that of every clipped probability.
 LOGIT_BEYOND = -5.0
-#: A smaller spread is written as 0: less than half a step of `results.folder`.
+#: A smaller spread is written as 0: less than half a step of `stepped`.
 LEAST_SPREAD = 0.001
 #: Margin around larger spreads, mm: chosen, beyond the reach of interpolation.
 SPREAD_MARGIN_MM = 2.0
@@ -67,7 +67,7 @@ def _write_spread(ear: Ear, grid: Grid, uncertainty: NDArray[np.float32]) -> Non
     if np.all(start < stop):
         window, box = _window(start, stop, grid)
         spread = resample(ear.spread, ear.grid, box, outside=0.0, first_fastest=True)
-        np.maximum(uncertainty[window], spread, out=uncertainty[window])
+        np.maximum(uncertainty[window], stepped(spread), out=uncertainty[window])
 
 
 def _write_labels(ear: Ear, scan: Scan, labels: NDArray[np.uint8]) -> EarPrediction:

@@ -13,7 +13,7 @@ import numpy as np
 
 from otovox.config.training import TrainConfig
 from otovox.core.anatomy import LANDMARK_NAMES
-from otovox.core.case import EarPrediction, Prediction, PredictionSettings, Provenance
+from otovox.core.case import EarPrediction, Prediction, PredictionSettings, Provenance, stepped
 from otovox.core.geometry import MIDDLE_MM, FloatArray, Pose
 from otovox.core.landmarks import Landmarks
 from otovox.core.segments import boxes_of
@@ -149,7 +149,7 @@ def one_ear(predicted: VolumePrediction, scan: Scan, pose: Pose) -> Prediction:
             sure = sure or float(predicted.probability[predicted.probability > 0.5].mean())
     volume_mm3 = labels.volume_mm3(pose.side.label)
     if not volume_mm3 and not np.isfinite(points).any():
-        return Prediction(scan, (), labels, uncertainty, tuple(scan_warnings(scan, ())))
+        return Prediction(scan, (), labels, stepped(uncertainty), tuple(scan_warnings(scan, ())))
     ear = EarPrediction(
         side=pose.side,
         pose=pose,
@@ -161,7 +161,7 @@ def one_ear(predicted: VolumePrediction, scan: Scan, pose: Pose) -> Prediction:
         uncertainty=spread,
     )
     ear = replace(ear, warnings=confidence_warning(ear))
-    return Prediction(scan, (ear,), labels, uncertainty)
+    return Prediction(scan, (ear,), labels, stepped(uncertainty))
 
 
 def joined(scan: Scan, parts: list[tuple[Window, Prediction]]) -> Prediction:

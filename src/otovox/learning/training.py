@@ -272,7 +272,7 @@ def _trainer(output: Path, config: TrainConfig, run: TrainingOptions) -> pl.Trai
         limit_train_batches=config.validate_every,
         accumulate_grad_batches=config.optimiser.accumulation,
         gradient_clip_val=config.optimiser.gradient_clip or None,
-        precision=config.precision,
+        precision=hardware.precision(config.precision),
         logger=TensorBoardLogger(output, name="curves", version=""),
         callbacks=callbacks,
         num_sanity_val_steps=0,

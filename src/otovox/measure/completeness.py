@@ -17,12 +17,17 @@ from otovox.core.geometry import FloatArray, Pose
 from otovox.core.landmarks import Landmarks
 from otovox.core.segments import STRUCTURES, Box, Part
 from otovox.core.volume import Grid
-from otovox.imaging.components import box_around, depth_mm, largest, nearest, pieces
+from otovox.imaging.components import (
+    FACE_NEIGHBOURS,
+    box_around,
+    depth_mm,
+    largest,
+    nearest,
+    pieces,
+)
 from otovox.measure.parts import PART_OF, Parts, split
 from otovox.measure.tori import CANALS, STEP_DEG, USUAL, CanalTrace, Torus, usual_range
 
-#: Neighbours across faces.
-FACE_NEIGHBOURS = np.abs(np.indices((3, 3, 3)) - 1).sum(axis=0) <= 1
 #: Probability levels at which loops are counted; a canal counts as closed if it is closed at
 #: most of them. Chosen.
 LEVELS = (0.3, 0.4, 0.5, 0.6, 0.7)

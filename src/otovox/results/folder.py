@@ -5,13 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from otovox.core.anatomy import Side
 from otovox.core.case import Prediction
 from otovox.core.landmarks import Landmarks
-from otovox.core.segments import boxes_of
 from otovox.core.volume import LabelMap
 from otovox.errors import OutputError
 from otovox.formats.images import save_label_map, save_volume
@@ -26,9 +22,6 @@ from otovox.results.dicom import with_dicom
 from otovox.results.schema import FILES, RESULT, ResultFile, check_same_scan
 from otovox.results.shapes import lines, part_surfaces, parts_map, planes
 from otovox.results.tables import write_long_table
-
-#: Quantisation of the stored uncertainty: chosen, far below its own error, for compression.
-_UNCERTAINTY_STEPS = np.float32(255)
 
 
 def write_results(
@@ -65,28 +58,15 @@ def write_results(
             raise OutputError(str(error).replace(str(beside), str(folder))) from error
 
 
-def stepped(uncertainty: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The uncertainty as it is written, (i, j, k), in steps far below its own error.
-
-    >>> spread = np.array([0.0, 0.12345], np.float32)
-    >>> bool(abs(stepped(spread) - spread).max() < 0.005)
-    True
-    """
-    written = np.zeros_like(uncertainty)
-    for window in boxes_of((uncertainty > 0).view(np.uint8)).values():
-        written[window] = np.rint(uncertainty[window] * _UNCERTAINTY_STEPS) / _UNCERTAINTY_STEPS
-    return written
-
-
 def _write(measured: MeasuredScan, described: ResultFile, folder: Path) -> ResultFile:
     parts = parts_map(measured.prediction.labels, measured.ears)
-    with ThreadPoolExecutor(1) as pool:
+    with ThreadPoolExecutor(2) as pool:
         # Compression leaves Python to the rest; the context says whether libraries are silenced.
         spread = pool.submit(copy_context().run, _write_uncertainty, measured.prediction, folder)
         maps = pool.submit(copy_context().run, _write_maps, measured.prediction, parts, folder)
         result = _write_shapes_and_tables(measured, parts, described, folder)
-        spread.result()  # its copies and the pictures at a time would need a lot of memory
         _draw(measured, result, folder)
+        spread.result()
         maps.result()
     (folder / RESULT).write_text(result.model_dump_json(indent=2) + "\n", "utf-8")
     return result
@@ -95,8 +75,8 @@ def _write(measured: MeasuredScan, described: ResultFile, folder: Path) -> Resul
 def _write_uncertainty(prediction: Prediction, folder: Path) -> None:
     """The standard deviation between test-time samples, on the scan's grid."""
     if prediction.by_model:
-        spread = stepped(prediction.uncertainty)
-        save_volume(spread, prediction.labels.grid, folder / FILES["uncertainty"])
+        path = folder / FILES["uncertainty"]
+        save_volume(prediction.uncertainty, prediction.labels.grid, path)
 
 
 def _write_maps(prediction: Prediction, parts: LabelMap | None, folder: Path) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from otovox.config.training import TrainConfig
-from otovox.learning.hardware import keep_freed_memory
+from otovox.learning.hardware import Hardware, keep_freed_memory
 from otovox.learning.training import Task
 from otovox.systems.registry import system_of
 
@@ -98,7 +98,8 @@ def _step(
 
         network.zero_grad()
         started = time.perf_counter()
-        mixed = config.precision != "32-true"
+        hardware = Hardware("cpu" if device == "cpu" else "gpu")
+        mixed = hardware.precision(config.precision) != "32-true"
         with (
             torch.autograd.graph.saved_tensors_hooks(keep, _same),
             torch.autocast(device, torch.bfloat16, enabled=mixed),
