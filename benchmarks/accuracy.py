@@ -36,14 +36,20 @@ HIGHER_IS_BETTER = (
 )  # fmt: skip
 
 
+#: Instructions for vectors, the widest first; inference and training use the first that is there.
+VECTORS = ("avx512_bf16", "avx512f", "avx2")
+
+
 def processor() -> str:
-    """The processor's name, if the system reports it."""
+    """The processor's name and its instructions for vectors, if the system reports them."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         return platform.processor() or platform.machine()
-    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
+    facts = {key.strip(): value.strip() for key, _, value in (one.partition(":") for one in lines)}
+    name = facts.get("model name", platform.machine())
+    widest = [vector for vector in VECTORS if vector in facts.get("flags", "").split()][:1]
+    return " with ".join([name, *widest])
 
 
 def main() -> None:
