@@ -16,7 +16,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from quality import FIELD_MM, SEEN_BY, degraded, real
+from quality import FIELD_MM, SEEN_BY, degraded, degraded_looks
+from real_ears import release
 from scipy.stats import mannwhitneyu
 
 from otovox.core.case import Case
@@ -53,9 +54,9 @@ def phantoms(count: int) -> Iterator[tuple[str, Case]]:
 
 def real_ears(folder: Path, looks: int) -> Iterator[tuple[str, Case]]:
     """Real ears, each degraded several times."""
-    for _, case, condition in real(folder, looks):
-        if condition == "degraded":
-            yield "real ears, in-sample", case
+    for case in release(folder):
+        for look in degraded_looks(case, looks):
+            yield "real ears, in-sample", look
 
 
 def rows_of(analyzer: Analyzer, data: str, case: Case) -> Iterator[dict[str, object]]:
@@ -109,7 +110,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cases", type=int, default=60)
     parser.add_argument("--release", type=Path, help="the release of Wimmer et al. 2019")
-    parser.add_argument("--looks", type=int, default=5, help="degraded versions of a real ear")
+    parser.add_argument("--looks", type=int, default=4, help="degraded versions of a real ear")
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results"))
     options = parser.parse_args()
     analyzer = open_analyzer()

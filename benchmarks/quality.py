@@ -117,9 +117,15 @@ def real(folder: Path, looks: int) -> Iterator[tuple[str, Case, str]]:
     for case in release(folder):
         for name, change in CONDITIONS.items():
             yield "real", change(case), name
-        rng = np.random.default_rng(sum(case.scan.name.encode()))
-        for _ in range(looks):
-            yield "real", degraded(case, rng), "degraded"
+        for look in degraded_looks(case, looks):
+            yield "real", look, "degraded"
+
+
+def degraded_looks(case: Case, looks: int) -> Iterator[Case]:
+    """A case degraded several times, always alike."""
+    rng = np.random.default_rng(sum(case.scan.name.encode()))
+    for _ in range(looks):
+        yield degraded(case, rng)
 
 
 def row_of(analyzer: Analyzer, case: Case, of: str, condition: str) -> dict | None:

@@ -231,21 +231,7 @@ def speed() -> str:
         f"A cohort of clinical ears: {facts['cohort']['ears_per_minute']:.0f} ears a minute. A "
         f"missing file is refused after {refused['wall_s']:.1f} s."
     )
-    text += "".join(f" {elsewhere(path)}" for path in sorted(RESULTS.glob("speed-*.json")))
     return "\n".join(lines) + f"\n\n{text}\n\n{stages(facts['stages'])}{pairs(facts)}"
-
-
-def elsewhere(path: Path) -> str:
-    """Time of the default options on another machine."""
-    facts = json.loads(path.read_text("utf-8"))
-    usual = [row for row in facts["growth"] if row["tta"] == "fast"]
-    whole = ", ".join(f"{row['scan']} {row['wall_s']:.1f} s" for row in usual)
-    later = facts["later scan in the same process, s"]
-    return (
-        f"On {facts['machine']['cores']} cores of {facts['machine']['processor']}: {whole}; a "
-        f"later scan {', '.join(f'{name} {value:.1f} s' for name, value in later.items())}; "
-        f"{facts['cohort']['ears_per_minute']:.0f} clinical ears a minute."
-    )
 
 
 def stages(times: dict[str, dict[str, list[float]]]) -> str:

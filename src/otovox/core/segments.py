@@ -109,8 +109,8 @@ def boxes_of(values: NDArray[np.uint8]) -> dict[int, Box]:
     }
 
 
-def present(segments: Iterable[Segment], values: NDArray[np.uint8]) -> list[Segment]:
-    """The segments that have voxels in a label map.
+def present(segments: Iterable[Segment], values: NDArray[np.uint8]) -> dict[Segment, Box]:
+    """The segments that have voxels in a label map, with the slices around these.
 
     Args:
         segments: to look for.
@@ -120,4 +120,4 @@ def present(segments: Iterable[Segment], values: NDArray[np.uint8]) -> list[Segm
     [2]
     """
     boxes = boxes_of(values)
-    return [segment for segment in segments if segment.value in boxes]
+    return {one: boxes[one.value] for one in segments if one.value in boxes}

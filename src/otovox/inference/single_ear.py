@@ -147,9 +147,10 @@ def one_ear(predicted: VolumePrediction, scan: Scan, pose: Pose) -> Prediction:
             middle = scan.grid.to_mm(np.argwhere(inside).mean(axis=0))
             spread = float(uncertainty[inside].mean())
             sure = sure or float(predicted.probability[predicted.probability > 0.5].mean())
+    uncertainty = stepped(uncertainty)
     volume_mm3 = labels.volume_mm3(pose.side.label)
     if not volume_mm3 and not np.isfinite(points).any():
-        return Prediction(scan, (), labels, stepped(uncertainty), tuple(scan_warnings(scan, ())))
+        return Prediction(scan, (), labels, uncertainty, tuple(scan_warnings(scan, ())))
     ear = EarPrediction(
         side=pose.side,
         pose=pose,
@@ -161,7 +162,7 @@ def one_ear(predicted: VolumePrediction, scan: Scan, pose: Pose) -> Prediction:
         uncertainty=spread,
     )
     ear = replace(ear, warnings=confidence_warning(ear))
-    return Prediction(scan, (ear,), labels, stepped(uncertainty))
+    return Prediction(scan, (ear,), labels, uncertainty)
 
 
 def joined(scan: Scan, parts: list[tuple[Window, Prediction]]) -> Prediction:
