@@ -311,9 +311,7 @@ def main() -> None:
         "its landmarks follow older definitions. Held-out: three folds by person, 1,000 "
         "iterations each, every ear analysed by the model not trained on it. "
         "In-sample: the embedded model, which was trained on all nine. `python "
-        "benchmarks/real_ears.py RELEASE`, with `--model` for the folds. The held-out rows are "
-        "older than the rule that a coarse voxel is labyrinth if more than half of it is, which "
-        "all others follow.",
+        "benchmarks/real_ears.py RELEASE`, with `--model` for the folds.",
         quality(),
         "The estimate was fitted to phantoms only; the real ears are in-sample for the network "
         "that segmented them: `python benchmarks/quality.py --release RELEASE --tta fast --ship`, "

@@ -9,7 +9,14 @@ RELEASE is the unpacked release (doi:10.5281/zenodo.3355272, CC BY 4.0) or a par
 damaged cases are skipped. Without --results or --masks the model analyses every ear, original and
 degraded: coarser voxels (with averaged ground truth), noise, 8 bits, mirrored, cut.
 If several models are given, each ear is analysed by the first that was not trained on it, as in
-cross-validation.
+cross-validation. Those of `real-ears-cross-validated` started from the model of phantoms only
+(commit e37fc83), on the imported release, with the weights after the last iteration:
+
+    otovox train --config FINETUNE --from START --ears EARS --fold N --iterations 1000 --output OUT
+
+FINETUNE is the preset labyrinth-finetune with `validate_every = 1000`: the validation is on
+phantoms, and would choose the weights of iteration 500 in all three folds.
+
 --results scores results folders of `otovox analyze` instead (FOLDER/F01_CT_RAW or FOLDER/F01),
 --masks any tool's label maps (FOLDER/F01.nii.gz or F01_CT_RAW.nii.gz), all labels above 0.
 

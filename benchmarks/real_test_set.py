@@ -72,12 +72,14 @@ def scores(work: Path, ears: Path, study: str) -> pd.DataFrame:
 
 
 def differences(table: pd.DataFrame) -> pd.DataFrame:
-    """Every system against the first, over ears that both have, values averaged over the folds."""
-    ears = table.groupby(["system", "data", "case"], sort=False)[MEASURES].mean()
+    """Every system against the first, over ears and folds that both have, averaged over folds."""
     first, *others = table["system"].unique()
+    keys = ["data", "fold", "case"]
+    scored = {name: rows.set_index(keys)[MEASURES] for name, rows in table.groupby("system")}
     lines = []
     for system in others:
-        apart = (ears.loc[system] - ears.loc[first]).dropna(how="all")
+        apart = (scored[system] - scored[first]).dropna(how="all")
+        apart = apart.groupby(["data", "case"]).mean().reset_index()
         for name, group in apart.groupby("data", sort=False):
             for measure in MEASURES:
                 values = group[measure].dropna()
@@ -107,8 +109,9 @@ def page(table: pd.DataFrame) -> str:
             "mask of an ear is empty).",
             markdown(rows.reset_index().astype(str)),
             f"Differences from {table['system'].iloc[0]}; p of Wilcoxon's signed-rank test over "
-            "ears, without correction. It covers the variation between these ears, not between "
-            "repeated trainings. With 4 or 5 ears p cannot fall below .06.",
+            "ears, without correction, of values averaged over the folds that both have. p covers "
+            "the variation between these ears, not between repeated trainings. With 4 or 5 ears p "
+            "cannot fall below .06.",
             markdown(differences(healthy)),
         ]
     ) + "\n"  # fmt: skip
