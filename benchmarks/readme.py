@@ -229,9 +229,23 @@ def speed() -> str:
         f"Measured on {machine['cores']} cores ({machine['processor']}), no GPU. A later scan in "
         f"the same process: {', '.join(f'{name} {value:.1f} s' for name, value in later.items())}. "
         f"A cohort of clinical ears: {facts['cohort']['ears_per_minute']:.0f} ears a minute. A "
-        f"missing file is refused after {refused['wall_s']:.1f} s."
+        f"missing file is refused after {refused['wall_s']:.1f} s. {other_machine()}"
     )
     return "\n".join(lines) + f"\n\n{text}\n\n{stages(facts['stages'])}{pairs(facts)}"
+
+
+def other_machine() -> str:
+    """The times of the default options on another machine."""
+    facts = load("speed-other-machine")
+    machine = facts["machine"]
+    times = [
+        f"{row['scan']} {row['wall_s']:.1f} s" for row in facts["growth"] if row["tta"] == "fast"
+    ]
+    return (
+        f"Machines of the same size differ: on {machine['cores']} cores of another "
+        f"({machine['processor']}), `--tta fast` takes: {', '.join(times)}; "
+        f"{facts['cohort']['ears_per_minute']:.0f} clinical ears a minute."
+    )
 
 
 def stages(times: dict[str, dict[str, list[float]]]) -> str:
