@@ -168,7 +168,7 @@ class Pose:
     def tilt_deg(self) -> float:
         """Angle between this pose and the mean head's, degrees.
 
-        >>> round(mean_pose(Side.RIGHT).tilt_deg, 6)
+        >>> round(mean_pose(Side.RIGHT).tilt_deg, 3)
         0.0
         """
         return rotation_angle_deg(self.matrix @ mean_pose(self.side).matrix.T)

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from pydantic_core import to_json
 
 from otovox.core.anatomy import LANDMARKS, POSE_NAMES, Side
 from otovox.core.geometry import FloatArray, affine_from, unit
@@ -96,7 +95,8 @@ def write_curves(path: Path, curves: list[Curve]) -> None:
         points = [_point(str(number + 1), point) for number, point in enumerate(curve.points_mm)]
         kind = "ClosedCurve" if curve.closed else "Curve"
         markups.append(_markup(kind, points, curve.rgb, name=curve.name, labelled=False))
-    _write(path, markups)
+    # Indented output takes ten times as long, which matters for this many points only.
+    _write(path, markups, indent=None)
 
 
 def write_planes(path: Path, planes: list[Plane]) -> None:
@@ -214,11 +214,10 @@ def _place(point: Mapping[str, Any]) -> FloatArray:
     return place
 
 
-def _write(path: Path, markups: list[dict[str, Any]]) -> None:
+def _write(path: Path, markups: list[dict[str, Any]], *, indent: int | None = 2) -> None:
     content = {"@schema": _SCHEMA, "markups": markups}
     with replacing(path) as beside:
-        # Ten times as fast as the standard library's indented output.
-        beside.write_bytes(to_json(content, indent=2, inf_nan_mode="constants") + b"\n")
+        beside.write_text(json.dumps(content, indent=indent) + "\n", "utf-8")
 
 
 def _markup(
