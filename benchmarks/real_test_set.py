@@ -29,6 +29,8 @@ STUDIES: dict[str, tuple[str | Path, tuple[object, ...]]] = {
     "real-ears": (STUDY, ("--validation", VALIDATION)),
     "view-orders": ("view-orders", ("--folds", 4)),
 }
+#: Phantoms of other scanners than that of the training data.
+OTHER_SCANNERS = ("W", "O", "G")
 MEASURES = ["dice", "assd_mm", "helicotrema_mm", "oval_window_mm", "round_window_mm"]
 
 
@@ -78,9 +80,12 @@ def differences(table: pd.DataFrame) -> pd.DataFrame:
     scored = {name: rows.set_index(keys)[MEASURES] for name, rows in table.groupby("system")}
     lines = []
     for system in others:
-        apart = (scored[system] - scored[first]).dropna(how="all")
-        apart = apart.groupby(["data", "case"]).mean().reset_index()
-        for name, group in apart.groupby("data", sort=False):
+        own = scored[system]
+        apart = (own - scored[first].reindex(own.index)).dropna(how="all")
+        apart = apart.groupby(["data", "case"], sort=False).mean().reset_index()
+        others_together = apart[apart["data"].isin(OTHER_SCANNERS)]
+        groups = [*apart.groupby("data", sort=False), ("W, O and G", others_together)]
+        for name, group in groups:
             for measure in MEASURES:
                 values = group[measure].dropna()
                 if len(values) and values.any():
