@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from reproduction import SETS, VALIDATION, otovox_command, render, test_sets
+from reproduction import OTHER_SCANNERS, SETS, VALIDATION, otovox_command, render, test_sets
 from scipy.stats import wilcoxon
 
 from otovox.evaluation.stebani_tables import markdown
@@ -29,8 +29,6 @@ STUDIES: dict[str, tuple[str | Path, tuple[object, ...]]] = {
     "real-ears": (STUDY, ("--validation", VALIDATION)),
     "view-orders": ("view-orders", ("--folds", 4)),
 }
-#: Phantoms of other scanners than that of the training data.
-OTHER_SCANNERS = ("W", "O", "G")
 MEASURES = ["dice", "assd_mm", "helicotrema_mm", "oval_window_mm", "round_window_mm"]
 
 
@@ -83,8 +81,8 @@ def differences(table: pd.DataFrame) -> pd.DataFrame:
         own = scored[system]
         apart = (own - scored[first].reindex(own.index)).dropna(how="all")
         apart = apart.groupby(["data", "case"], sort=False).mean().reset_index()
-        others_together = apart[apart["data"].isin(OTHER_SCANNERS)]
-        groups = [*apart.groupby("data", sort=False), ("W, O and G", others_together)]
+        together = apart[apart["data"].isin(OTHER_SCANNERS)]
+        groups = [*apart.groupby("data", sort=False), ("W, O and G", together)]
         for name, group in groups:
             for measure in MEASURES:
                 values = group[measure].dropna()
@@ -140,8 +138,9 @@ def main() -> None:
     if not options.report:
         render(options.work, SETS)
         run(options.work, options.ears, options.study, options.workers, options.only)
-    table = scores(options.work, options.ears, options.study)
-    table.round(4).to_csv(OUTPUT / f"{options.study}.csv", index=False)
+    # Rounded for both, so that the page does not depend on which rows are of an earlier report.
+    table = scores(options.work, options.ears, options.study).round(4)
+    table.to_csv(OUTPUT / f"{options.study}.csv", index=False)
     (OUTPUT / f"{options.study}.md").write_text(page(table), "utf-8")
 
 

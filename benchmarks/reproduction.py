@@ -34,6 +34,8 @@ SETS: Sets = {
     "O": [("cbct-resin", "healthy", 4, 4000)],
     "G": [("microct-dry", "healthy", 4, 5000)],
 }
+#: Test sets of other scanners; B is of A's (S6, S9).
+OTHER_SCANNERS = ("W", "O", "G")
 #: Validation patients in each of the three folds; the rest of A is used for training.
 VALIDATION = 3
 #: Stands above Tables 3 and 4.
@@ -64,8 +66,10 @@ def render(work: Path, sets: Sets) -> None:
 
 
 def test_sets(work: Path) -> list[object]:
-    """All sets except A, as options of a command: B is of A's scanner (S6, S9)."""
-    kinds = {name: "--plain" if name == "B" else "--test" for name in SETS if name != "A"}
+    """All sets except A, as options of a command."""
+    kinds = {
+        name: "--test" if name in OTHER_SCANNERS else "--plain" for name in SETS if name != "A"
+    }
     return [word for name, kind in kinds.items() for word in (kind, work / name)]
 
 

@@ -72,8 +72,11 @@ def rotation_angle_deg(rotation: ArrayLike) -> float:
     >>> rotation_angle_deg([[0, -1, 0], [1, 0, 0], [0, 0, 1]])
     90.0
     """
-    cosine = (np.trace(np.asarray(rotation, dtype=float)) - 1.0) / 2.0
-    return float(np.degrees(np.arccos(np.clip(cosine, -1.0, 1.0))))
+    matrix = np.asarray(rotation, dtype=float)
+    # Unlike the arccosine alone, exact for small angles too.
+    sine = np.linalg.norm(matrix - matrix.T) / np.sqrt(8.0)
+    cosine = (np.trace(matrix) - 1.0) / 2.0
+    return float(np.degrees(np.arctan2(sine, cosine)))
 
 
 def rotation_from_vector(vector_rad: ArrayLike) -> FloatArray:
@@ -168,7 +171,7 @@ class Pose:
     def tilt_deg(self) -> float:
         """Angle between this pose and the mean head's, degrees.
 
-        >>> round(mean_pose(Side.RIGHT).tilt_deg, 3)
+        >>> round(mean_pose(Side.RIGHT).tilt_deg, 6)
         0.0
         """
         return rotation_angle_deg(self.matrix @ mean_pose(self.side).matrix.T)
