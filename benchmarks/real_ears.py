@@ -10,12 +10,10 @@ damaged cases are skipped. Without --results or --masks the model analyses every
 degraded: coarser voxels (with averaged ground truth), noise, 8 bits, mirrored, cut.
 If several models are given, each ear is analysed by the first that was not trained on it, as in
 cross-validation. Those of `real-ears-cross-validated` started from the model of phantoms only
-(commit e37fc83), on the imported release, with the weights after the last iteration:
+(commit e37fc83), on the imported release:
 
-    otovox train --config FINETUNE --from START --ears EARS --fold N --iterations 1000 --output OUT
-
-FINETUNE is the preset labyrinth-finetune with `validate_every = 1000`: the validation is on
-phantoms, and would choose the weights of iteration 500 in all three folds.
+    otovox train --preset labyrinth-finetune --from START --ears EARS --fold N --iterations 1000
+        --output OUT
 
 --results scores results folders of `otovox analyze` instead (FOLDER/F01_CT_RAW or FOLDER/F01),
 --masks any tool's label maps (FOLDER/F01.nii.gz or F01_CT_RAW.nii.gz), all labels above 0.

@@ -3,7 +3,8 @@
     python benchmarks/wall_detail.py --cases 3
 
 Every scanner; the weight per contrast-to-noise ratio is varied. Writes `wall-detail.csv`: mean DSC
-of each scanner and weight; 0 is the network's mask without detail.
+of each scanner and weight, and mean volume relative to the true one; 0 is the network's mask
+without detail.
 """
 
 import argparse
@@ -43,7 +44,9 @@ def main() -> None:
             scores = [
                 one for case in cases for one in score_case(analyzer.predict(case.scan), case)
             ]
+            volumes = [score.volume_mm3 / score.true_volume_mm3 for score in scores]
             row[f"{weight:g}"] = f"{np.mean([score.dice for score in scores]):.4f}"
+            row[f"volume, {weight:g}"] = f"{np.mean(volumes):.4f}"
         rows.append(row)
         print("  ".join(str(cell) for cell in row.values()), flush=True)
     options.output.mkdir(parents=True, exist_ok=True)

@@ -176,7 +176,7 @@ def test_the_rate_is_reduced_and_training_stops_without_improvement(tmp_path, da
     config = config.model_copy(update={"optimiser": config.optimiser.model_copy(update=still)})
     run = TrainingOptions(hardware=Hardware("cpu"))
     for _ in range(2):
-        train_on(datasets, config, tmp_path, origin={}, run=run)
+        bundle = train_on(datasets, config, tmp_path, origin={}, run=run)
         assert pd.read_csv(tmp_path / "validation.csv")["iteration"].tolist() == [2, 4, 6, 8]
         kept = torch.load(tmp_path / "last.ckpt", weights_only=False)
         rate = kept["optimizer_states"][0]["param_groups"][0]["lr"]
@@ -184,6 +184,9 @@ def test_the_rate_is_reduced_and_training_stops_without_improvement(tmp_path, da
         # S18: the last state is kept even if an earlier one is the best.
         best = torch.load(tmp_path / "best.ckpt", weights_only=False)
         assert (best["epoch"], kept["epoch"]) == (0, 3)
+        assert bundle.facts["iteration"] == 2
+    last = config.model_copy(update={"kept": "last"})
+    assert train_on(datasets, last, tmp_path, origin={}, run=run).facts["iteration"] == 8
 
 
 def test_rows_beyond_the_last_checkpoint_are_replaced(tmp_path):

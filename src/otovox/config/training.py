@@ -285,6 +285,7 @@ class TrainConfig(Settings):
         seed: for the initial weights.
         precision: numerical precision of training; see `Hardware.precision` for old CPUs.
         validate_every: iterations between validations and checkpoints. T.
+        kept: the weights that become the model: those of the best validation (T), or the last.
     """
 
     name: str
@@ -299,6 +300,7 @@ class TrainConfig(Settings):
     seed: int = Field(default=0, ge=0)
     precision: TrainPrecision = "32-true"
     validate_every: Count = 750
+    kept: Literal["best", "last"] = "best"
 
     @field_validator("heatmaps", mode="before")
     @classmethod

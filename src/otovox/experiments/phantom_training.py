@@ -44,7 +44,9 @@ def train_on_phantoms(
 ) -> Bundle:
     """Train on phantoms according to the settings, optionally mixed with real ears.
 
-    Validation uses phantoms only: held-out real ears evaluate a model, but do not select it.
+    Validation uses phantoms only: held-out real ears evaluate a model, but do not select it. Nor do
+    phantoms, which would choose the weights that know the real ears least: with real ears, the last
+    weights become the model.
 
     Args:
         config: all settings.
@@ -77,6 +79,7 @@ def train_on_phantoms(
         f"; {len(ears.entries)} real ears in {config.data.ears_share:.0%} of the samples: "
         f"{ears.title} ({cases})"
     )
+    config = config.model_copy(update={"kept": "last"})
     origin["credit"] = f"{ears.title}, {ears.source}"
     mixed = MixedSamples(training, canonical_ears(ears.folder, ears.entries))
     return train_on((mixed, validation), config, output, origin=origin, run=run)

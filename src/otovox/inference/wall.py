@@ -2,8 +2,8 @@
 
 The network processes the ear at its own working resolution and gives a smooth wall. Finer voxels
 refine it: the mean value along the wall is the level at which the network separates lumen from
-bone, and a voxel clearly below it is lumen. The level is the network's own, so the mean position of
-the wall does not change, only its detail.
+bone, and a voxel clearly below it is lumen. The level is the network's own, so the wall gains
+detail and hardly moves: masks of phantoms grow by about 1 % (`benchmarks/wall_detail.py`).
 """
 
 from concurrent.futures import ThreadPoolExecutor

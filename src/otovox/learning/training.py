@@ -224,14 +224,14 @@ def fit(
     """Train a task's network, or resume its training; a finished network is only loaded.
 
     Args:
-        task: its network receives the best weights.
+        task: its network receives the weights that `config.kept` names.
         output: folder for checkpoints, curves and metrics of this task only.
         datasets: training samples with unlimited indices, and validation samples.
         config: all settings.
         run: training options.
 
     Returns:
-        The "iteration" and "validation" metrics of the best model.
+        The "iteration" and "validation" metrics of these weights.
     """
     keep_freed_memory()
     output.mkdir(parents=True, exist_ok=True)
@@ -248,7 +248,7 @@ def fit(
             ckpt_path=str(last) if resumed else None,
             weights_only=True,
         )
-    return _best(task, output, config)
+    return _kept(task, output, config)
 
 
 def _trainer(output: Path, config: TrainConfig, run: TrainingOptions) -> pl.Trainer:
@@ -299,7 +299,7 @@ def finish(
     """Write a trained network as a bundle to `output`/model.
 
     Args:
-        network: network of the whole system, with its best weights.
+        network: network of the whole system, trained.
         output: folder of the run, in which `begin` recorded the data.
         config: all settings.
         facts: information for the model card, JSON values; that of the data is added.
@@ -307,14 +307,14 @@ def finish(
     all_facts = {**facts, **json.loads((output / "data.json").read_text("utf-8"))}
     save_bundle(output / "model", network, config, facts=all_facts)
     logger.info(
-        "best at iteration %d: %s", all_facts["iteration"], json.dumps(all_facts["validation"])
+        "weights of iteration %d: %s", all_facts["iteration"], json.dumps(all_facts["validation"])
     )
     return load_bundle(output / "model")
 
 
-def _best(task: Task, output: Path, config: TrainConfig) -> dict[str, Any]:
-    """Load the best weights into the task's network; returns their iteration and metrics."""
-    kept = torch.load(output / "best.ckpt", map_location="cpu", weights_only=True)
+def _kept(task: Task, output: Path, config: TrainConfig) -> dict[str, Any]:
+    """Load the kept weights into the task's network; returns their iteration and metrics."""
+    kept = torch.load(output / f"{config.kept}.ckpt", map_location="cpu", weights_only=True)
     training = Training(config, task)
     training.load_state_dict(kept["state_dict"])
     training.cpu()
