@@ -135,10 +135,12 @@ def test_what_cannot_be_scored_is_refused(
     tiny_results: tuple[Path, Prediction], tiny_dataset: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "empty").mkdir()
+    namesake = tmp_path / "other" / tiny_dataset.name
     for arguments, words in (
         ([tmp_path / "empty", "-d", tiny_dataset], "no labelled case has results in empty"),
         ([tmp_path / "gone", "-d", tiny_dataset], "is not a results folder"),
         ([tiny_results[0], "-d", tmp_path], "is not an otovox data set"),
+        ([tiny_results[0], "-d", tiny_dataset, "-d", namesake], "with the same folder name"),
         ([tiny_results[0], "-d", tiny_dataset, "--beside", "x"], "needs a name and a file"),
         ([tiny_results[0], "-d", tiny_dataset, "--beside", "x=y.csv"], "cannot be read"),
     ):

@@ -86,6 +86,16 @@ def test_other_folds_are_never_written_over(folder, tmp_path):
         keep_folds(folder, tmp_path / "out", first[:1])
 
 
+def test_sets_of_the_same_name_are_refused_before_training(folder, tmp_path):
+    """Their results would lie in the same folder."""
+    namesake = shutil.copytree(folder, tmp_path / "sets" / folder.name)
+    code, text = run("cross-validate", folder, "-o", tmp_path / "out", "--preset", "tiny",
+                     "--test", folder, "--plain", namesake)  # fmt: skip
+    assert code == 2
+    assert "two data sets with the same folder name" in text
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.slow
 def test_all_folds_are_trained_and_predicted_once_and_can_be_scored(folder, tmp_path):
     (tmp_path / "settings.toml").write_text(SMOKE)

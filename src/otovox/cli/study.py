@@ -92,6 +92,7 @@ def run(
     plan, settings = _settled(study, choice)
     _print_runs(settings)
     # Checked before minutes are spent on an estimate.
+    predictions = prediction.plan()
     for dataset in (data, *prediction.plain, *prediction.test):
         read_index(dataset)
     if estimate:
@@ -100,7 +101,7 @@ def run(
     if dry_run:
         return
     jobs = running.plan_jobs(
-        plan, settings, data, output, folds=folds.plan(), prediction=prediction.plan()
+        plan, settings, data, output, folds=folds.plan(), prediction=predictions
     )
     outcomes = running.run_jobs(jobs, Workers(workers.workers, workers.scheduler))
     done = watched(outcomes, len(jobs), title="Folds", line_of=_line_of)

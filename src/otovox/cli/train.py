@@ -97,13 +97,13 @@ def cross_validate(
     """Train every fold of a data set and predict its held-out cases; finished work is kept."""
     config = settings.load()
     set_up_logging(verbose=True)
-    options = _training(hardware)
+    options, plan = _training(hardware), prediction.plan()
     _keep_folds(dataset, output, folds.plan())
     _train_folds(dataset, config, output, range(folds.folds), options)
     from otovox.experiments.predict import predict_fold
 
     for fold in range(folds.folds):
-        predict_fold(dataset, output, fold, plan=prediction.plan())
+        predict_fold(dataset, output, fold, plan=plan)
     sets = " ".join(f"--data {path}" for path in (dataset, *prediction.plain, *prediction.test))
     typer.echo(f"Next: otovox evaluate {output} {sets} --output {output / 'scores'}")
 

@@ -14,7 +14,7 @@ from otovox.core.anatomy import LANDMARK_NAMES, Side
 from otovox.core.case import Case
 from otovox.core.landmarks import Landmarks
 from otovox.core.volume import LabelMap, Scan
-from otovox.errors import InputError, OutputError
+from otovox.errors import ConfigError, InputError, OutputError
 from otovox.formats.images import load_label_map, save_label_map, save_volume
 from otovox.formats.markups import read_markups, write_markups
 from otovox.formats.scans import load_scan
@@ -156,6 +156,24 @@ def read_info(folder: Path) -> dict[str, Any]:
         raise InputError(f"{folder}: is not an otovox data set (it has no {INFO})") from error
     except ValueError as error:
         raise InputError(f"{folder / INFO}: is damaged") from error
+
+
+def check_names(datasets: Sequence[Path]) -> None:
+    """Require different names of data sets, by which results and scores are filed.
+
+    Raises:
+        ConfigError: if two folders have the same name.
+
+    >>> check_names([Path("sets/W"), Path("sets/O")])
+    """
+    by_name: dict[str, Path] = {}
+    for folder in datasets:
+        first = by_name.setdefault(folder.resolve().name, folder)
+        if first is not folder:
+            raise ConfigError(
+                f"{first} and {folder}: two data sets with the same folder name; rename one, since "
+                "results are filed by this name"
+            )
 
 
 def read_index(folder: Path) -> list[Entry]:

@@ -10,7 +10,7 @@ import pandas as pd
 from otovox.core.anatomy import LANDMARK_NAMES, Side
 from otovox.core.geometry import mean_pose
 from otovox.core.landmarks import Landmarks
-from otovox.dataset.layout import load_case, read_index
+from otovox.dataset.layout import check_names, load_case, read_index
 from otovox.errors import InputError
 from otovox.evaluation.error_pictures import Panel, error_picture, nearest_the_mean
 from otovox.evaluation.figures import bars, learning_curves, uncertainty_scatter
@@ -104,9 +104,11 @@ def evaluate(
         plan: all settings.
 
     Raises:
+        ConfigError: if two data sets have the same name.
         InputError: if something cannot be read, or no labelled case has results.
         OutputError: if something cannot be written.
     """
+    check_names(datasets)
     others = {other: read_scores(path) for other, path in plan.beside.items()}
     sources = [ResultSource(folder, folds_of(results, folder), plan.maps) for folder in datasets]
     tables, missing = [], []

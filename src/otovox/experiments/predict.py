@@ -13,7 +13,7 @@ from otovox.core.case import Heads, Prediction, PredictionSettings, Provenance
 from otovox.core.geometry import mean_pose
 from otovox.core.landmarks import Landmarks
 from otovox.dataset.contrast_matching import bring_into_range, own_scaling
-from otovox.dataset.layout import Entry, read_index
+from otovox.dataset.layout import Entry, check_names, read_index
 from otovox.errors import ConfigError
 from otovox.evaluation.figures import contrast_matching
 from otovox.evaluation.runs import HIGHEST
@@ -51,6 +51,9 @@ class PredictionPlan:
             column, or empty.
         smooth, subvoxel: see `whole_volume.Sweep`; also for validation cases.
         device: see `engine.open_engine`.
+
+    Raises:
+        ConfigError: if two data sets have the same name.
     """
 
     tests: tuple[Path, ...] = ()
@@ -60,6 +63,9 @@ class PredictionPlan:
     smooth: bool = False
     subvoxel: bool = True
     device: str = "auto"
+
+    def __post_init__(self) -> None:
+        check_names([*self.tests, *self.plain])
 
 
 def predict_cases(
