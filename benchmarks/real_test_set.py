@@ -109,7 +109,9 @@ def page(table: pd.DataFrame) -> str:
             "2019, which no system has seen. Reduced scale (`benchmarks/comparison/scale.toml`): "
             "voxels of 0.4 mm, so that no distance can be as small as the papers'. Means over "
             "ears and finished folds; ears that were not detected count as DSC 0 (ASSD inf: the "
-            "mask of an ear is empty).",
+            "mask of an ear is empty). The contrast is matched for each scanner; W and the real "
+            "ears state the same one and are matched together: [what this changes]"
+            "(after-network.md).",
             markdown(rows.reset_index().astype(str)),
             f"Differences from {table['system'].iloc[0]}; p of Wilcoxon's signed-rank test over "
             "ears, without correction, of values averaged over the folds that both have. p covers "
