@@ -168,12 +168,13 @@ def check_names(datasets: Sequence[Path]) -> None:
     """
     by_name: dict[str, Path] = {}
     for folder in datasets:
-        first = by_name.setdefault(folder.resolve().name, folder)
-        if first is not folder:
+        name = folder.resolve().name
+        if name in by_name:
             raise ConfigError(
-                f"{first} and {folder}: two data sets with the same folder name; rename one, since "
-                "results are filed by this name"
+                f"{by_name[name]} and {folder}: two data sets with the same folder name; rename "
+                "one, since results are filed by this name"
             )
+        by_name[name] = folder
 
 
 def read_index(folder: Path) -> list[Entry]:
