@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from real_test_set import STUDY, parser_of, runs_folder
-from reproduction import SETS
+from real_test_set import STUDY, over_folds, parser_of, runs_folder, stored
+from reproduction import OTHER_SCANNERS
 from scipy.stats import wilcoxon
 
 from otovox.core.anatomy import LANDMARK_NAMES, Side
@@ -88,7 +88,8 @@ def variants(
 def rows(work: Path, ears: Path) -> pd.DataFrame:
     """Every ear with every variant of every finished fold."""
     # B is of the training set's scanner: its contrast is not matched, its rotations do not count.
-    sets = [work / name for name in SETS if name not in "AB"] + [ears]
+    phantoms = [work / name for name in OTHER_SCANNERS]
+    sets = [*phantoms, ears]
     tables = []
     names = {run.level: run.name for run in load_study(STUDY).runs}
     for network in NETWORKS:
@@ -97,7 +98,6 @@ def rows(work: Path, ears: Path) -> pd.DataFrame:
             fold = int(done.parent.name.removeprefix("fold-"))
             bundle = load_bundle(done.parent / "model")
             look = system_of(bundle.config).open_model(bundle)
-            phantoms = [path for path in sets if path != ears]
             apart = [scalings_of(bundle, some, by="scanner") for some in (phantoms, [ears])]
             match = {
                 REFERENCE: scalings_of(bundle, sets, by="scanner"),
@@ -117,7 +117,7 @@ def rows(work: Path, ears: Path) -> pd.DataFrame:
 def page(table: pd.DataFrame) -> str:
     """Means, and the difference of each variant from the reference, over ears."""
     table = table.assign(landmarks_mm=table[ERRORS].mean(axis=1))
-    keys = ["data", "case", "fold"]
+    keys = ["data", "fold", "case"]
     scored = {
         name: rows.set_index(keys)[SHOWN] for name, rows in table.groupby(["network", "variant"])
     }
@@ -128,9 +128,7 @@ def page(table: pd.DataFrame) -> str:
         line["folds"] = f"{own.index.get_level_values('fold').nunique()}"
         line |= {f"DSC, {name}": f"{value:.3f}" for name, value in means["dice"].items()}
         line["landmarks, real ears, mm"] = f"{means.loc['real ears', 'landmarks_mm']:.2f}"
-        apart = (
-            (own - scored[network, REFERENCE].reindex(own.index)).groupby(["data", "case"]).mean()
-        )
+        apart = over_folds(own, scored[network, REFERENCE])
         for measure, title, digits in (("dice", "DSC", 3), ("landmarks_mm", "landmarks", 2)):
             values = apart[measure].dropna()
             gained = values.any()
@@ -161,7 +159,7 @@ def main() -> None:
     output = Path(__file__).parent.parent / "docs" / "comparison"
     path = output / "after-network.csv"
     if not options.report:
-        new, last = rows(options.work, options.ears).round(4), pd.read_csv(path)
+        new, last = rows(options.work, options.ears).round(4), stored(path, *FOLD)
         again = last.set_index(FOLD).index.isin(new.set_index(FOLD).index)
         pd.concat([last[~again], new]).to_csv(path, index=False)
     (output / "after-network.md").write_text(page(pd.read_csv(path)), "utf-8")

@@ -47,10 +47,14 @@ def runs_folder(work: Path, study: str = "real-ears") -> Path:
     return work / study / "runs"
 
 
+def stored(path: Path, *columns: str) -> pd.DataFrame:
+    """The rows of the last report; an empty table with these columns if there is none."""
+    return pd.read_csv(path) if path.exists() else pd.DataFrame(columns=list(columns))
+
+
 def scores(work: Path, ears: Path, study: str) -> pd.DataFrame:
     """One row per system, set, fold and ear, of finished folds; others as last reported."""
-    path = OUTPUT / f"{study}.csv"
-    last = pd.read_csv(path) if path.exists() else pd.DataFrame({"system": [], "fold": []})
+    last = stored(OUTPUT / f"{study}.csv", "system", "fold")
     tables = []
     for one in load_study(STUDIES[study][0]).runs:
         name = f"{one.factor}, {one.level}"
@@ -71,6 +75,16 @@ def scores(work: Path, ears: Path, study: str) -> pd.DataFrame:
     return pd.concat(tables)
 
 
+def over_folds(own: pd.DataFrame, reference: pd.DataFrame) -> pd.DataFrame:
+    """Differences per set and ear, averaged over the folds that both have.
+
+    Args:
+        own, reference: measures, indexed by data, fold and case.
+    """
+    apart = (own - reference.reindex(own.index)).dropna(how="all")
+    return apart.groupby(["data", "case"], sort=False).mean()
+
+
 def differences(table: pd.DataFrame) -> pd.DataFrame:
     """Every system against the first, over ears and folds that both have, averaged over folds."""
     first, *others = table["system"].unique()
@@ -78,9 +92,7 @@ def differences(table: pd.DataFrame) -> pd.DataFrame:
     scored = {name: rows.set_index(keys)[MEASURES] for name, rows in table.groupby("system")}
     lines = []
     for system in others:
-        own = scored[system]
-        apart = (own - scored[first].reindex(own.index)).dropna(how="all")
-        apart = apart.groupby(["data", "case"], sort=False).mean().reset_index()
+        apart = over_folds(scored[system], scored[first]).reset_index()
         together = apart[apart["data"].isin(OTHER_SCANNERS)]
         groups = [*apart.groupby("data", sort=False), ("W, O and G", together)]
         for name, group in groups:

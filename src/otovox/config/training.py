@@ -285,7 +285,8 @@ class TrainConfig(Settings):
         seed: for the initial weights.
         precision: numerical precision of training; see `Hardware.precision` for old CPUs.
         validate_every: iterations between validations and checkpoints. T.
-        kept: the weights that become the model: those of the best validation (T), or the last.
+        kept: the weights that become the model: those of the best validation (T), or the last,
+            as always if real ears are mixed into phantoms.
     """
 
     name: str
